@@ -1,0 +1,77 @@
+# Every target works on a fresh machine that has Python 3.11 or newer and make.
+# `make demo` and `make test` are the two to know; `make help` lists the others.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PYTEST_ARGS ?=
+RUN_EXTRAS := cli,check,rig,train
+ALL_EXTRAS := cli,check,rig,contracts,train
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint format contracts soak bench wheel clean run-env all-env rig-env
+
+help:
+	@echo "make demo       the worked example: the promise, its proof and a real crash"
+	@echo "make test       the whole default test suite"
+	@echo "make lint       ruff, mypy --strict and the import contracts"
+	@echo "make format     let ruff format and repair what it can"
+	@echo "make contracts  CrossHair on the pure parts, within a fixed budget"
+	@echo "make soak       the stateful suites with many more examples"
+	@echo "make bench      the benchmarks (they print ratios; nothing is asserted)"
+	@echo "make wheel      build the wheel and the sdist, and check what is in them"
+	@echo "make clean      remove what the tools left behind, .venv included"
+
+run-env all-env: setup-python
+
+.PHONY: setup-python
+setup-python:
+	@command -v $(PYTHON) >/dev/null || { \
+	  echo "setup: '$(PYTHON)' was not found. Python 3.11 or newer is needed;" \
+	       "name one: make PYTHON=/path/to/python3 ..." >&2; exit 3; }
+
+run-env:
+	@$(PYTHON) scripts/setup_venv.py --venv $(VENV) --extras $(RUN_EXTRAS)
+
+all-env:
+	@$(PYTHON) scripts/setup_venv.py --venv $(VENV) --extras $(ALL_EXTRAS) --groups test,lint
+
+rig-env:
+	@scripts/setup-rig
+
+demo: run-env rig-env
+	@$(BIN)/python examples/main_job.py
+
+test: all-env rig-env
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: all-env
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: all-env
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+contracts: all-env
+	$(BIN)/python -m tests.contracts
+
+soak: all-env rig-env
+	HYPOTHESIS_PROFILE=soak $(BIN)/python -m pytest tests/stateful $(PYTEST_ARGS)
+
+bench: all-env rig-env
+	@for bench in benchmarks/*.py; do \
+	  case "$$bench" in */_*) continue ;; esac; \
+	  echo "== $$bench"; $(BIN)/python "$$bench" || exit 1; \
+	done
+
+wheel: all-env
+	rm -rf dist
+	$(BIN)/python -m build --no-isolation
+	$(BIN)/check-wheel-contents dist/*.whl
+
+clean:
+	rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,22 @@
+"""The `powercut` command; `python -m powercut` is the same."""
+
+import sys
+
+
+def main() -> None:
+    """Run the command line, or say which extra it needs (exit status 3)."""
+    try:
+        from powercut.cli import powercut
+    except ModuleNotFoundError as error:
+        if error.name not in ("click", "rich"):
+            raise
+        sys.stderr.write(
+            f"powercut: the command line needs {error.name}, which is not installed.\n"
+            "Install the extra: pip install 'lastgood[check]'. Nothing was run.\n"
+        )
+        sys.exit(3)
+    powercut()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,330 @@
+"""The commands of `powercut`: what they are asked, what they print, how they exit."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from powercut.check import Effort, Question, check, write_traces
+from powercut.enumerate import Bound
+from powercut.errors import PowercutError
+from powercut.explain import explain as explain_trace
+from powercut.explain import render
+from powercut.oracle import PROPERTIES
+from powercut.profile import CRASH_CLASSES, Profile, load_profile, profile_names
+from powercut.replay import replay as replay_trace
+from powercut.subject import load_subject, subject_names
+from powercut.trace import read_trace
+from powercut.verdict import Report, Verdict
+
+EXIT_STATUS = """\b
+Exit status:
+  0  as expected: every property asked holds; every trace gave its recorded verdict
+  1  a property fails; a trace gave another verdict than it records
+  2  bad input: nothing was run, nothing was changed
+  3  this machine cannot run it
+  4  unknown: the answer hangs on a rule that the profile has in doubt"""
+
+_COLOUR = {"holds": "green", "fails": "red", "unknown": "yellow"}
+
+
+class Group(click.Group):
+    """The command group; other packages add commands by the entry points `powercut.commands`."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Our commands and those of installed packages."""
+        added = [point.name for point in entry_points(group="powercut.commands")]
+        return sorted({*super().list_commands(ctx), *added})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Our command, or the one that an installed package adds under that name."""
+        own = super().get_command(ctx, cmd_name)
+        if own is not None:
+            return own
+        for point in entry_points(group="powercut.commands"):
+            if point.name == cmd_name:
+                command: click.Command = point.load()
+                return command
+        return None
+
+
+@contextmanager
+def bad_input() -> Iterator[None]:
+    """Turn an error of ours into one line and exit status 2."""
+    try:
+        yield
+    except PowercutError as error:
+        click.echo(f"powercut: {error}", err=True)
+        sys.exit(2)
+
+
+def emit(data: Any) -> None:
+    """Print JSON: keys in the order of the contract, the same bytes for the same data."""
+    click.echo(json.dumps(data, indent=2, ensure_ascii=False))
+
+
+as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
+
+
+@click.group(
+    cls=Group, epilog=EXIT_STATUS, context_settings={"help_option_names": ["-h", "--help"]}
+)
+@click.version_option(package_name="lastgood", prog_name="powercut")
+def powercut() -> None:
+    """What may a power cut leave, and does the protocol survive it?"""
+
+
+@powercut.command("check", epilog=EXIT_STATUS)
+@click.argument("subject")
+@click.option("--profile", "-p", required=True, metavar="NAME", help="A profile, or a .toml file.")
+@click.option(
+    "--crash-class",
+    "-c",
+    type=click.Choice(CRASH_CLASSES),
+    default="power",
+    show_default=True,
+    help="What dies: the program, the kernel, or the drive's cache too.",
+)
+@click.option(
+    "--property",
+    "properties",
+    multiple=True,
+    type=click.Choice(tuple(PROPERTIES)),
+    help="Ask about this property only; may be repeated. All by default.",
+)
+@click.option(
+    "--method",
+    type=click.Choice(("both", "enumerated", "sampled")),
+    default="both",
+    show_default=True,
+    help="Every history within the bound, longer ones by sampling, or both.",
+)
+@click.option("--saves", type=click.IntRange(1, 4), default=2, show_default=True)
+@click.option("--crashes", type=click.IntRange(1, 3), default=2, show_default=True)
+@click.option("--parts", type=click.IntRange(1, 4), default=2, show_default=True)
+@click.option("--pieces", type=click.IntRange(1, 4), default=2, show_default=True)
+@click.option(
+    "--examples", type=click.IntRange(1), default=60, show_default=True, help="Sampled histories."
+)
+@click.option("--random", is_flag=True, help="Sample other histories each time.")
+@click.option(
+    "--traces",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("powercut-traces"),
+    show_default=True,
+    help="Where a counterexample is written.",
+)
+@as_json
+def check_command(
+    subject: str,
+    profile: str,
+    crash_class: str,
+    properties: tuple[str, ...],
+    method: str,
+    examples: int,
+    random: bool,
+    traces: Path,
+    as_json: bool,
+    **bound: int,
+) -> None:
+    """Ask whether SUBJECT (NAME:MODE) keeps its promises after every crash.
+
+    A property that fails is shrunk to a small history and written as a trace that `powercut
+    replay` judges again. `holds` by enumeration speaks for every history within the bound that is
+    printed; `holds` by sampling says only that nothing was found.
+    """
+    with bad_input():
+        question = Question(
+            load_subject(subject),
+            load_profile(profile),
+            crash_class,
+            properties or tuple(PROPERTIES),
+        )
+        effort = Effort(method, Bound(**bound), examples, random)
+        with _progress(as_json) as progress:
+            report = check(question, effort, progress)
+    try:
+        report = write_traces(report, question, traces)
+    except OSError as error:
+        click.echo(f"powercut: the trace cannot be written: {error}", err=True)
+        sys.exit(2)
+    emit(report.to_json()) if as_json else show_report(report)
+    sys.exit(report.exit_code)
+
+
+@contextmanager
+def _progress(quiet: bool) -> Iterator[Callable[[str], None]]:
+    """A spinner on a terminal; silence elsewhere."""
+    console = Console(stderr=True)
+    if quiet or not console.is_terminal:
+        yield lambda _: None
+        return
+    with console.status("starting") as status:
+        yield status.update
+
+
+def show_report(report: Report) -> None:
+    """Print the verdicts of a report as a table."""
+    table = Table(
+        title=f"{report.subject} under {report.profile}, {report.crash_class} crash",
+        title_justify="left",
+    )
+    for heading in ("property", "verdict", "how far", "crash states", "run"):
+        table.add_column(heading, overflow="fold")
+    for name, verdict in report.properties.items():
+        claim = PROPERTIES[name].partition(":")[0]
+        table.add_row(
+            f"{name} {claim}",
+            f"[{_COLOUR[verdict.verdict]}]{verdict.verdict}[/]",
+            how_far(verdict),
+            f"{'' if verdict.exhaustive else '≥ '}{verdict.represented:,}",
+            f"{verdict.run:,}",
+        )
+    console = Console()
+    console.print(table)
+    for name, verdict in report.properties.items():
+        if verdict.counterexample is not None:
+            console.print(f"{name}: {verdict.counterexample.because}.", highlight=False)
+        if verdict.unknown_rules:
+            console.print(f"{name} hangs on rules in doubt: {', '.join(verdict.unknown_rules)}.")
+        if verdict.trace is not None:
+            console.print(f"  powercut replay {verdict.trace}", highlight=False, soft_wrap=True)
+            console.print(f"  powercut explain {verdict.trace}", highlight=False, soft_wrap=True)
+
+
+def how_far(verdict: Verdict) -> str:
+    """What the verdict speaks for, so that a sampled one never reads like a proof."""
+    if verdict.verdict != "holds":
+        return f"counterexample, {verdict.method}"
+    bound = ", ".join(f"{value} {name}" for name, value in verdict.bound.items())
+    if verdict.exhaustive:
+        return f"every history within {bound}"
+    if verdict.method == "sampled":
+        return f"nothing found in {bound} (sampled: no proof)"
+    return f"nothing found; cut off at {bound}"
+
+
+@powercut.command(epilog=EXIT_STATUS)
+@click.argument("traces", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--profile", "-p", metavar="NAME", help="This profile instead of the trace's own.")
+@as_json
+def replay(traces: tuple[Path, ...], profile: str | None, as_json: bool) -> None:
+    """Judge TRACES again on the model: the same file gives the same verdict on any machine."""
+    with bad_input():
+        other = load_profile(profile) if profile else None
+        parsed = [(path, read_trace(path)) for path in traces]
+        results = [(path, replay_trace(trace, str(path), other)) for path, trace in parsed]
+    if as_json:
+        emit({"traces": [result.to_json(str(path)) for path, result in results]})
+    else:
+        table = Table()
+        for heading in ("trace", "subject", "profile", "property", "recorded", "verdict"):
+            table.add_column(heading, overflow="fold")
+        for path, result in results:
+            trace = result.trace
+            colour = "green" if result.agrees else "red"
+            table.add_row(
+                str(path),
+                trace.subject or "-",
+                result.world.profile.name,
+                trace.property,
+                trace.verdict,
+                f"[{colour}]{result.verdict}[/]",
+            )
+        Console().print(table)
+    sys.exit(0 if all(result.agrees for _, result in results) else 1)
+
+
+@powercut.command(epilog=EXIT_STATUS)
+@click.argument("trace", type=click.Path(path_type=Path))
+@click.option("--profile", "-p", metavar="NAME", help="This profile instead of the trace's own.")
+@as_json
+def explain(trace: Path, profile: str | None, as_json: bool) -> None:
+    """Say why TRACE is possible, and which rule or which fsync would forbid it."""
+    with bad_input():
+        other = load_profile(profile) if profile else None
+        explanation = explain_trace(read_trace(trace), str(trace), other)
+    if as_json:
+        emit(explanation.to_json())
+    else:
+        click.echo(render(explanation, f"powercut replay {trace}"))
+
+
+@powercut.command(epilog=EXIT_STATUS)
+@click.argument("name", required=False)
+@as_json
+def profiles(name: str | None, as_json: bool) -> None:
+    """List the profiles; with NAME, its rules with their sources and evidence."""
+    with bad_input():
+        chosen = [load_profile(n) for n in ([name] if name else profile_names())]
+    if as_json:
+        emit({"profiles": [_profile_json(profile) for profile in chosen]})
+    elif name:
+        _show_profile(chosen[0])
+    else:
+        table = Table()
+        for heading in ("profile", "stands for", "rules", "in doubt"):
+            table.add_column(heading, overflow="fold")
+        for profile in chosen:
+            counts = str(len(profile.claims)), str(len(profile.unknown))
+            table.add_row(profile.name, profile.title, *counts)
+        Console().print(table)
+
+
+def _profile_json(profile: Profile) -> dict[str, Any]:
+    def claims(which: str) -> list[dict[str, Any]]:
+        return [
+            {
+                "id": claim.rule.id,
+                "kind": claim.rule.kind,
+                "claim": claim.rule.claim,
+                "evidence": claim.evidence,
+                "source": claim.source,
+                "classes": sorted(claim.classes),
+                "litmus": list(claim.rule.litmus),
+                "note": claim.note,
+                "measure": claim.measure,
+            }
+            for claim in getattr(profile, which)
+        ]
+
+    return {
+        "name": profile.name,
+        "title": profile.title,
+        "block_bytes": profile.block_bytes,
+        "weaker_than": list(profile.weaker_than),
+        "rules": claims("claims"),
+        "unknown": claims("unknown"),
+    }
+
+
+def _show_profile(profile: Profile) -> None:
+    table = Table(title=f"{profile.name}: {profile.title}", title_justify="left")
+    for heading in ("kind", "rule", "claim", "evidence", "source", "litmus"):
+        table.add_column(heading, overflow="fold")
+    for doubt, claims in (("", profile.claims), ("in doubt: ", profile.unknown)):
+        for claim in claims:
+            rule = claim.rule
+            litmus = ", ".join(rule.litmus)
+            row = (rule.kind, doubt + rule.id, rule.claim, claim.evidence, claim.source, litmus)
+            table.add_row(*row)
+    Console().print(table)
+
+
+@powercut.command(epilog=EXIT_STATUS)
+@as_json
+def subjects(as_json: bool) -> None:
+    """List the protocols that are installed, as NAME:MODE."""
+    if as_json:
+        emit({"subjects": subject_names()})
+    else:
+        click.echo("\n".join(subject_names()))

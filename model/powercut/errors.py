@@ -1,0 +1,21 @@
+"""What powercut raises, by whose fault it is."""
+
+
+class PowercutError(Exception):
+    """Base of every error that powercut raises on purpose."""
+
+
+class ProfileError(PowercutError):
+    """A profile is unknown or malformed. Nothing was run."""
+
+
+class TraceError(PowercutError):
+    """A trace file is malformed, or names what does not exist. Nothing was run."""
+
+
+class SubjectError(PowercutError):
+    """A subject (the protocol under test) is unknown, or lacks the mode asked for."""
+
+
+class IllegalCrashError(PowercutError):
+    """A crash asks for a loss that the profile forbids; the message names the rule's victim."""
