@@ -96,7 +96,7 @@ class SavedGroup:
 def digits() -> Digits:
     """The bundled data set, in its own order, with the last samples kept for the test."""
     # Imported late: scikit-learn is the slowest import here and only this function needs it.
-    from sklearn.datasets import load_digits  # type: ignore[import-untyped]  # noqa: PLC0415
+    from sklearn.datasets import load_digits  # type: ignore[import-untyped]
 
     x, y = load_digits(return_X_y=True)
     scaled = (x / 16.0).astype(np.float32)
@@ -239,7 +239,7 @@ def saved_groups(epochs: int, seed: int = SEED) -> list[SavedGroup]:
 
 def main(arguments: list[str] | None = None) -> int:
     """Trains in DIR, after what an earlier run left there."""
-    from lastgood import Store  # noqa: PLC0415 - the functions above need no store
+    from lastgood import Store
 
     parser = argparse.ArgumentParser(description="Train on digits; kill it, start it again.")
     parser.add_argument("dir", type=Path, metavar="DIR", help="the store; made if missing")

@@ -86,7 +86,7 @@ def main():
             f"Python {OLDEST[0]}.{OLDEST[1]} or newer is needed, {sys.executable} is "
             f"{sys.version.split()[0]}. Name another one: make PYTHON=python3.12 ..."
         )
-    import tomllib  # noqa: PLC0415 - an older Python must reach the message above
+    import tomllib  # late: an older Python must reach the message above
 
     text = (ROOT / "pyproject.toml").read_bytes()
     extras, groups = split(asked.extras), split(asked.groups)

@@ -31,8 +31,8 @@ class Disk(Protocol):
     def read(self, path: str, limit_bytes: int) -> bytes:
         """A whole regular file; EFBIG where it is longer than the limit."""
 
-    def digest(self, path: str) -> tuple[int, str]:
-        """The size of a regular file in bytes, and its SHA-256 in hex."""
+    def digest(self, path: str, limit_bytes: int) -> tuple[int, str]:
+        """The size of a regular file in bytes, and its SHA-256 in hex; EFBIG as `read`."""
 
     def mkdir(self, path: str) -> None:
         """A new directory."""
@@ -116,10 +116,10 @@ class ModelDisk:
             raise fail(errno.EFBIG, path)
         return file.content.read()
 
-    def digest(self, path: str) -> tuple[int, str]:
+    def digest(self, path: str, limit_bytes: int) -> tuple[int, str]:
         """See `Disk.digest`."""
-        _, file = file_at(self.state.view, path)
-        return file.content.size, hashlib.sha256(file.content.read()).hexdigest()
+        content = self.read(path, limit_bytes)
+        return len(content), hashlib.sha256(content).hexdigest()
 
     def mkdir(self, path: str) -> None:
         """See `Disk.mkdir`."""

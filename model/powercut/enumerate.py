@@ -1,9 +1,9 @@
 """The exhaustive check by brute force: every crash state of every short history, run once.
 
-A history is: some saves, a crash, then recovery and one more save, perhaps crashed again, and so
-on.  A crash of the class asked for is tried at every op boundary with every legal set of landed
-pieces; before the last crash a process kill is tried as well, because what a kill leaves in the
-page cache is what a power cut can still take away.  Two crash states that look alike, with the
+A history is: some saves, a crash, recovery, perhaps crashed in its turn, and after the last crash
+recovery, one more save and recovery again.  A crash of the class asked for is tried at every op
+boundary with every legal set of landed pieces; before the last crash a process kill is tried as
+well, because what a kill leaves in the page cache is what a power cut can still take away.  Two crash states that look alike, with the
 same owed to the user, are run once.
 """
 
@@ -115,7 +115,8 @@ class Enumeration:
                     return
                 number = len(after.oracle.saves) + 1
                 save = SaveLive(number, parts_of(number, self.bound.parts))
-                self._play(after, [Recover(), save, Recover()], crashes_left - 1)
+                script = [Recover(), save, Recover()] if crashes_left == 1 else [Recover()]
+                self._play(after, script, crashes_left - 1)
 
     def _crashes(self, point: Point, *, last: bool) -> Iterator[Point]:
         """What every crash at this point leaves, each look once."""

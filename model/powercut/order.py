@@ -94,7 +94,7 @@ def downsets(requires: Sequence[int], landed: int, never: int) -> Iterator[int]:
         if not free:
             yield inside
             continue
-        event = free.bit_length() - 1
+        event = (free & -free).bit_length() - 1
         # What needs a lost event is lost too; what a landed event needs has landed too.
         stack.append((inside, outside | up[event]))
         stack.append((inside | down[event], outside))

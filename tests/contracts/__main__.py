@@ -1,6 +1,7 @@
-"""`python -m tests.contracts`: the whole lane. Exit status 0 none broken, 1 broken, 3 could not run.
+"""`python -m tests.contracts`: the whole lane, within a fixed budget.
 
-Fixed budget: BUDGET_S of processor time for each condition, a little over two minutes in all.
+BUDGET_S of processor time for each condition, a little over two minutes in all.
+Exit status: 0 no counterexample, 1 a counterexample, 3 a target could not be checked.
 """
 
 from __future__ import annotations

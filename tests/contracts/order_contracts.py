@@ -36,7 +36,7 @@ def largest_downset_is_the_largest(events: int, requires: tuple[int, ...], other
     assert len(requires) <= EVENTS
     assert all(0 <= r < 1 << len(requires) for r in requires)
     assert 0 <= events < 1 << len(requires)
-    assert 0 <= other
+    assert other >= 0
     assert other & ~events == 0
     assert is_downset(other, requires)
 

@@ -1,0 +1,20 @@
+"""Chooses the disk of the machine that this process runs on."""
+
+from __future__ import annotations
+
+import sys
+
+from lastgood.backends.posix import PosixDisk
+
+
+def disk_here() -> PosixDisk:
+    """Give a new disk for this platform; a plain POSIX one where it is not known."""
+    if sys.platform == "linux":
+        from lastgood.backends.linux import LinuxDisk  # noqa: PLC0415
+
+        return LinuxDisk()
+    if sys.platform == "darwin":
+        from lastgood.backends.darwin import DarwinDisk  # noqa: PLC0415
+
+        return DarwinDisk()
+    return PosixDisk()

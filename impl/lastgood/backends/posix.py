@@ -1,0 +1,221 @@
+"""The seam on a POSIX machine: one system call for each step, and nothing in between."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import os
+import stat
+import weakref
+from collections.abc import Iterator
+from typing import Final
+
+from lastgood.disk import FileSystem
+
+_LOOK: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_MAKE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_LOCK: Final = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_READ_BYTES: Final = 1 << 20
+
+_living: weakref.WeakSet[PosixDisk] = weakref.WeakSet()
+
+
+class PosixDisk:
+    """A `Disk` over real system calls; it also knows what file system is under a path.
+
+    One object belongs to one process. In a forked child it refuses to change anything: the lease
+    is the parent's, and a child that kept its descriptors would keep the lease alive.
+    """
+
+    def __init__(self, file_system: FileSystem | None = None) -> None:
+        """Look the file system up where it is asked for, or answer with the one given."""
+        self._given = file_system
+        self._files: dict[str, int] = {}
+        self._locks: dict[str, int] = {}
+        self._is_forked = False
+        _living.add(self)
+
+    def canonical(self, path: str) -> str:
+        """Give the absolute path without symlinks; what does not exist is left as it is."""
+        return os.path.realpath(path)
+
+    def file_system(self, path: str) -> FileSystem:
+        """Describe the file system that holds, or would hold, this canonical path."""
+        return self._given if self._given is not None else self._probe(path)
+
+    def kind(self, path: str) -> str:
+        """See `Disk.kind`."""
+        try:
+            mode = os.lstat(path).st_mode
+        except (FileNotFoundError, NotADirectoryError):
+            return "missing"
+        if stat.S_ISDIR(mode):
+            return "dir"
+        return "file" if stat.S_ISREG(mode) else "other"
+
+    def names(self, path: str) -> list[str]:
+        """See `Disk.names`."""
+        with _opened(path, _LOOK | os.O_DIRECTORY) as fd:
+            return sorted(os.listdir(fd))
+
+    def read(self, path: str, limit_bytes: int) -> bytes:
+        """See `Disk.read`."""
+        return b"".join(_chunks(path, limit_bytes))
+
+    def digest(self, path: str, limit_bytes: int) -> tuple[int, str]:
+        """See `Disk.digest`."""
+        size_bytes, digest = 0, hashlib.sha256()
+        for chunk in _chunks(path, limit_bytes):
+            size_bytes += len(chunk)
+            digest.update(chunk)
+        return size_bytes, digest.hexdigest()
+
+    def mkdir(self, path: str) -> None:
+        """See `Disk.mkdir`."""
+        self._own(path)
+        os.mkdir(path)
+
+    def create(self, path: str) -> None:
+        """See `Disk.create`."""
+        self._own(path)
+        self._files[path] = os.open(path, _MAKE, 0o666)
+
+    def write(self, path: str, data: bytes | memoryview) -> None:
+        """See `Disk.write`."""
+        self._own(path)
+        fd = self._handle(path)
+        left = memoryview(data).cast("B")
+        while left:
+            left = left[os.write(fd, left) :]
+
+    def fsync(self, path: str) -> None:
+        """See `Disk.fsync`."""
+        self._own(path)
+        if path in self._files:
+            self._sync(self._files[path])
+            return
+        with _opened(path, _LOOK) as fd:
+            _require_regular(fd, path)
+            self._sync(fd)
+
+    def close(self, path: str) -> None:
+        """See `Disk.close`."""
+        fd = self._handle(path)
+        # Gone from here even if close fails: the descriptor is then released all the same.
+        del self._files[path]
+        os.close(fd)
+
+    def fsync_dir(self, path: str) -> None:
+        """See `Disk.fsync_dir`."""
+        self._own(path)
+        with _opened(path, _LOOK | os.O_DIRECTORY) as fd:
+            self._sync(fd)
+
+    def rename(self, src: str, dst: str) -> None:
+        """See `Disk.rename`."""
+        self._own(src)
+        os.rename(src, dst)
+
+    def unlink(self, path: str) -> None:
+        """See `Disk.unlink`."""
+        self._own(path)
+        os.unlink(path)
+
+    def rmdir(self, path: str) -> None:
+        """See `Disk.rmdir`."""
+        self._own(path)
+        os.rmdir(path)
+
+    def lock(self, path: str) -> None:
+        """See `Disk.lock`."""
+        self._own(path)
+        if path in self._locks:
+            raise _error(errno.EWOULDBLOCK, path)
+        fd = os.open(path, _LOCK, 0o666)
+        try:
+            _require_regular(fd, path)
+            # flock belongs to this open file: a second store in the same process is kept out too.
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BaseException:
+            os.close(fd)
+            raise
+        self._locks[path] = fd
+
+    def unlock(self, path: str) -> None:
+        """See `Disk.unlock`."""
+        fd = self._locks.pop(path, None)
+        if fd is not None:
+            os.close(fd)
+
+    def after_fork_in_child(self) -> None:
+        """Let go of the parent's descriptors; closing them here does not free its lease."""
+        self._is_forked = True
+        for fd in (*self._files.values(), *self._locks.values()):
+            with contextlib.suppress(OSError):
+                os.close(fd)
+        self._files.clear()
+        self._locks.clear()
+
+    def _sync(self, fd: int) -> None:
+        os.fsync(fd)
+
+    def _probe(self, path: str) -> FileSystem:
+        """What is under a path on a machine that nobody has described."""
+        del path
+        return FileSystem("unknown", "/", False, "power", "if its fsync reaches the medium")
+
+    def _handle(self, path: str) -> int:
+        if path not in self._files:
+            raise _error(errno.EBADF, path)
+        return self._files[path]
+
+    def _own(self, path: str) -> None:
+        if self._is_forked:
+            raise OSError(
+                errno.ENOLCK, "a forked child does not hold its parent's lease; open anew", path
+            )
+
+
+@contextlib.contextmanager
+def _opened(path: str, flags: int) -> Iterator[int]:
+    fd = os.open(path, flags)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def _chunks(path: str, limit_bytes: int) -> Iterator[bytes]:
+    """The content of a regular file; EFBIG before anything is read where it is too long."""
+    with _opened(path, _LOOK) as fd:
+        status = _require_regular(fd, path)
+        if status.st_size > limit_bytes:
+            raise _error(errno.EFBIG, path)
+        left = limit_bytes
+        # One byte more than allowed is asked for: the file may be growing.
+        while chunk := os.read(fd, min(_READ_BYTES, left + 1)):
+            left -= len(chunk)
+            if left < 0:
+                raise _error(errno.EFBIG, path)
+            yield chunk
+
+
+def _require_regular(fd: int, path: str) -> os.stat_result:
+    status = os.fstat(fd)
+    if not stat.S_ISREG(status.st_mode):
+        raise _error(errno.EINVAL, path)
+    return status
+
+
+def _error(number: int, path: str) -> OSError:
+    return OSError(number, os.strerror(number), path)
+
+
+def _forget_in_child() -> None:
+    for disk in list(_living):
+        disk.after_fork_in_child()
+
+
+os.register_at_fork(after_in_child=_forget_in_child)

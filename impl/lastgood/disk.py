@@ -1,0 +1,127 @@
+"""The disk seam: all that lastgood ever asks of a file system.
+
+Paths are strings with "/" between names. Every method raises OSError with the errno of the real
+call. Any object of this shape will do: the POSIX back end, a recorder, a model of a disk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final, Literal, Protocol, runtime_checkable
+
+from attrs import frozen
+
+CrashClass = Literal["none", "process", "kernel", "power"]
+
+
+class Reader(Protocol):
+    """Looking. No method follows a symlink in the last component of a path."""
+
+    def kind(self, path: str) -> str:
+        """Say "file", "dir", "other" (a symlink too) or "missing"."""
+        ...
+
+    def names(self, path: str) -> list[str]:
+        """List the entry names of a directory, sorted."""
+        ...
+
+    def read(self, path: str, limit_bytes: int) -> bytes:
+        """Read a whole regular file: EFBIG beyond the limit, ELOOP or EINVAL if not regular."""
+        ...
+
+    def digest(self, path: str, limit_bytes: int) -> tuple[int, str]:
+        """Give a regular file's size in bytes and lower-case hex SHA-256: errors as `read`."""
+        ...
+
+
+class Disk(Reader, Protocol):
+    """Looking and changing."""
+
+    def mkdir(self, path: str) -> None:
+        """Make one directory; EEXIST where the name is taken."""
+        ...
+
+    def create(self, path: str) -> None:
+        """Make a file, which stays open under this path until `close`; EEXIST if taken."""
+        ...
+
+    def write(self, path: str, data: bytes | memoryview) -> None:
+        """Append all of `data` to the file that `create` opened."""
+        ...
+
+    def fsync(self, path: str) -> None:
+        """Sync a regular file, through its open handle if it has one."""
+        ...
+
+    def close(self, path: str) -> None:
+        """Close what `create` opened."""
+        ...
+
+    def fsync_dir(self, path: str) -> None:
+        """Sync a directory."""
+        ...
+
+    def rename(self, src: str, dst: str) -> None:
+        """POSIX rename."""
+        ...
+
+    def unlink(self, path: str) -> None:
+        """Remove one name of a file."""
+        ...
+
+    def rmdir(self, path: str) -> None:
+        """Remove an empty directory."""
+        ...
+
+    def lock(self, path: str) -> None:
+        """Take an exclusive lock without waiting; EWOULDBLOCK where a live process has it."""
+        ...
+
+    def unlock(self, path: str) -> None:
+        """Give the lock back."""
+        ...
+
+
+@frozen
+class FileSystem:
+    """What a store stands on.
+
+    `mount_point` is the top of it; `sync_serves` is the strongest crash class that its fsync
+    survives; `note` says in words what that rests on.
+    """
+
+    name: str
+    mount_point: str
+    rename_is_atomic: bool
+    sync_serves: CrashClass
+    note: str
+
+
+UNKNOWN: Final = FileSystem("unknown", "/", False, "power", "if its fsync reaches the medium")
+"""A disk that says nothing about itself: nothing is assumed of its rename."""
+
+
+@runtime_checkable
+class KnowsItself(Protocol):
+    """What a disk may offer beside the seam: the real name of a path, and what is under it."""
+
+    def canonical(self, path: str) -> str:
+        """Give the absolute path without symlinks."""
+        ...
+
+    def file_system(self, path: str) -> FileSystem:
+        """Describe the file system that holds, or would hold, this path."""
+        ...
+
+
+def join(*names: str) -> str:
+    """One path of several names; an empty first name is no directory."""
+    head = names[0].rstrip("/") if names[0] != "/" else ""
+    return "/".join((head, *names[1:]))
+
+
+def parents(path: str, top: str = "/") -> Iterator[str]:
+    """Every directory above an absolute `path`, the nearest first, the last one `top`."""
+    while path not in (top, "/"):
+        path = path.rpartition("/")[0] or "/"
+        yield path

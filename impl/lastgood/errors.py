@@ -1,0 +1,43 @@
+"""What lastgood raises, by whose fault it is.
+
+Each class carries the exit status that a command line gives it (see `lastgood --help`).
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class LastgoodError(Exception):
+    """Base of every error that lastgood raises on purpose."""
+
+    exit_status: ClassVar[int] = 3
+
+
+class UsageError(LastgoodError):
+    """The caller asked for something impossible. Nothing on disk was changed."""
+
+    exit_status: ClassVar[int] = 2
+
+
+class LeaseError(UsageError):
+    """Another live process holds the store's lease. Nothing on disk was changed."""
+
+
+class IntegrityError(LastgoodError):
+    """What is on disk is not what was saved. `reason` is machine-readable, `group` a name."""
+
+    exit_status: ClassVar[int] = 1
+
+    def __init__(self, message: str, reason: str, group: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.group = group
+
+
+class StorageError(LastgoodError):
+    """The operating system refused or failed. The message says what is still intact."""
+
+
+class LastgoodWarning(UserWarning):
+    """The store works, but promises less than its mode is named for."""

@@ -1,0 +1,71 @@
+"""Where things are in a store: the names of groups, attempts, the lease and the quarantine.
+
+STORE/lock                                      the lease
+STORE/gen-00000007-step-00000042/               a group: parts and MANIFEST
+STORE/attempt-gen-00000007-step-00000042/       a group in the making (rename form)
+STORE/quarantine/                               what a recovery rejected, under its old name
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Final
+
+from attrs import frozen
+
+MANIFEST: Final = "MANIFEST"
+LOCK: Final = "lock"
+QUARANTINE: Final = "quarantine"
+MAX_NUMBER: Final = 10**18 - 1
+"""The largest generation or step that a name may carry."""
+
+_NAME: Final = re.compile(
+    r"(?P<attempt>attempt-)?gen-(?P<generation>[0-9]{8,18})-step-(?P<step>[0-9]{8,18})"
+    r"(?P<suffix>\.[1-9][0-9]{0,8})?"
+)
+
+
+@frozen
+class GroupName:
+    """What a directory's name says; `str` gives the name itself."""
+
+    generation: int
+    step: int
+    attempt: bool = False
+
+    def __str__(self) -> str:
+        prefix = "attempt-" if self.attempt else ""
+        return f"{prefix}gen-{self.generation:08d}-step-{self.step:08d}"
+
+
+def parse_name(text: str, *, in_quarantine: bool = False) -> GroupName | None:
+    """The group that a name speaks of; None for any name that lastgood would not give."""
+    match = _NAME.fullmatch(text)
+    if match is None or (match["suffix"] and not in_quarantine):
+        return None
+    name = GroupName(int(match["generation"]), int(match["step"]), bool(match["attempt"]))
+    return name if text == f"{name}{match['suffix'] or ''}" else None
+
+
+def newest_first(names: Iterable[str]) -> list[GroupName]:
+    """The groups and attempts among a store's entry names, the newest generation first."""
+    found = [name for name in map(parse_name, names) if name is not None]
+    return sorted(found, key=lambda name: (-name.generation, name.attempt, name.step))
+
+
+def next_generation(in_store: Iterable[str], in_quarantine: Iterable[str]) -> int:
+    """One more than any generation that a name carries, of a valid group or not; 1 at first."""
+    found = [parse_name(name) for name in in_store]
+    found += [parse_name(name, in_quarantine=True) for name in in_quarantine]
+    return 1 + max((name.generation for name in found if name is not None), default=0)
+
+
+def free_name(name: str, taken: Iterable[str]) -> str:
+    """`name`, or with the first suffix .1, .2, … that is not taken."""
+    used = set(taken)
+    free, number = name, 0
+    while free in used:
+        number += 1
+        free = f"{name}.{number}"
+    return free

@@ -1,0 +1,215 @@
+"""The manifest: what a group holds, in one file that binds itself. Pure; no I/O.
+
+It is text that `sha256sum -c MANIFEST` can check inside the group's directory:
+
+    # lastgood manifest 1
+    # {"attempt":...,"generation":...,"parts":[...],"step":...,...}
+    <sha256>  <path>                 one line for each part
+    # sha256 <digest of every byte above this line>
+
+A manifest is valid in exactly one spelling: decoding encodes again and compares.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from attrs import field, frozen
+
+from lastgood.errors import LastgoodError
+
+VERSION_LINE: Final = "# lastgood manifest 1"
+SIZE_LIMIT_BYTES: Final = 16 << 20
+NAME_LIMIT_BYTES: Final = 255
+PATH_LIMIT_BYTES: Final = 1024
+_HEX: Final = frozenset("0123456789abcdef")
+_KEYS: Final = {"attempt", "generation", "metadata", "parts", "step", "world_size"}
+_PART_KEYS: Final = {"digest_from", "path", "size_bytes"}
+
+
+class ManifestError(LastgoodError, ValueError):
+    """The bytes are not an intact manifest. `reason` is a word for machines."""
+
+    exit_status = 1
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+@frozen
+class Part:
+    """One file of a group. `digest_from` is "memory" or "file": what was hashed."""
+
+    path: str
+    size_bytes: int
+    sha256: str
+    digest_from: str = "memory"
+
+
+@frozen
+class Manifest:
+    """What a group holds; parts in the order in which they were written."""
+
+    generation: int
+    step: int
+    attempt: str
+    parts: tuple[Part, ...]
+    world_size: int = 1
+    metadata: Mapping[str, Any] = field(factory=dict)
+
+
+def is_safe_part_path(path: str) -> bool:
+    """The path is relative, normal, inside the group, printable, and not the manifest's own."""
+    if not path.isprintable() or "\\" in path or path.upper() == "MANIFEST":
+        return False
+    if path.startswith("#") or len(path.encode()) > PATH_LIMIT_BYTES:
+        return False
+    return all(is_safe_name(name) for name in path.split("/"))
+
+
+def is_safe_name(name: str) -> bool:
+    """One name of a path: not empty, not "." or "..", no longer than file systems take."""
+    return name not in ("", ".", "..") and len(name.encode()) <= NAME_LIMIT_BYTES
+
+
+def is_sha256(text: str) -> bool:
+    """The text is a SHA-256 in lower-case hex."""
+    return len(text) == 64 and all(c in _HEX for c in text)
+
+
+def is_count(value: object) -> bool:
+    """The value is an integer that counts something: not negative, not a truth value."""
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def clash(paths: Sequence[str]) -> str | None:
+    """The first path that is there twice, or that another one needs as a directory."""
+    seen: set[str] = set()
+    for path in paths:
+        if path in seen:
+            return path
+        seen.add(path)
+    for path in paths:
+        names = path.split("/")
+        for n in range(1, len(names)):
+            if "/".join(names[:n]) in seen:
+                return "/".join(names[:n])
+    return None
+
+
+def encode(manifest: Manifest) -> bytes:
+    """The manifest's only spelling. ValueError or TypeError where its metadata is not JSON."""
+    head = {
+        "attempt": manifest.attempt,
+        "generation": manifest.generation,
+        "metadata": dict(manifest.metadata),
+        "parts": [
+            {"digest_from": p.digest_from, "path": p.path, "size_bytes": p.size_bytes}
+            for p in manifest.parts
+        ],
+        "step": manifest.step,
+        "world_size": manifest.world_size,
+    }
+    text = json.dumps(head, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    lines = [VERSION_LINE, f"# {text}", *(f"{p.sha256}  {p.path}" for p in manifest.parts)]
+    body = "".join(f"{line}\n" for line in lines).encode()
+    return body + f"# sha256 {hashlib.sha256(body).hexdigest()}\n".encode()
+
+
+def decode(data: bytes) -> Manifest:
+    """The manifest that the bytes are. ManifestError says what is wrong with them."""
+    first = data.partition(b"\n")[0]
+    if not first.startswith(b"# lastgood manifest "):
+        raise ManifestError(
+            "manifest_error:not_a_manifest",
+            f"it begins with {_shown(first)}, expected {VERSION_LINE!r}",
+        )
+    body, seal, last = data.rpartition(b"# sha256 ")
+    if not seal or not last.endswith(b"\n") or not is_sha256(last[:-1].decode("latin-1")):
+        raise ManifestError(
+            "manifest_error:truncated",
+            f"it ends after {len(data)} bytes, expected '# sha256 ' and 64 hex digits at its end",
+        )
+    if first != VERSION_LINE.encode():
+        raise ManifestError(
+            "manifest_error:version", f"it begins with {_shown(first)}, expected {VERSION_LINE!r}"
+        )
+    digest = hashlib.sha256(body).hexdigest()
+    if last[:-1].decode() != digest:
+        raise ManifestError(
+            "commit_manifest_mismatch",
+            f"its bytes have the SHA-256 {digest}, its last line says {last[:-1].decode()}",
+        )
+    lines = body.decode("utf-8", "replace").split("\n")
+    if len(lines) < 3 or not lines[1].startswith("# "):
+        raise ManifestError("manifest_error:json", "its second line is not '# ' and JSON")
+    manifest = _from_json(lines[1][2:], lines[2:-1])
+    try:
+        canonical = encode(manifest)
+    except (ValueError, RecursionError) as error:
+        raise ManifestError("manifest_error:json", f"its metadata is not JSON: {error}") from error
+    if canonical != data:
+        raise ManifestError("manifest_error:form", "it is not in canonical form")
+    return manifest
+
+
+def _shown(line: bytes) -> str:
+    """The beginning of a line, safe to print."""
+    return ascii(line[:48].decode("utf-8", "replace"))
+
+
+def _from_json(text: str, sums: list[str]) -> Manifest:
+    """The manifest of the JSON line and the checksum lines, each value checked."""
+    try:
+        head = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ManifestError(
+            "manifest_error:json", f"its second line is not JSON: {error}"
+        ) from error
+    if not isinstance(head, dict) or set(head) != _KEYS or not isinstance(head["parts"], list):
+        raise ManifestError("manifest_error:keys", f"expected the keys {sorted(_KEYS)}")
+    for key in ("generation", "step", "world_size"):
+        if not is_count(head[key]):
+            raise ManifestError("manifest_error:value", f"{key} is not a count")
+    if not isinstance(head["attempt"], str) or not isinstance(head["metadata"], dict):
+        raise ManifestError("manifest_error:value", "attempt or metadata has the wrong type")
+    if len(sums) != len(head["parts"]):
+        raise ManifestError(
+            "manifest_error:parts", f"{len(head['parts'])} parts and {len(sums)} digests"
+        )
+    parts = tuple(_part(raw, line) for raw, line in zip(head["parts"], sums, strict=True))
+    if not parts:
+        raise ManifestError("manifest_error:parts", "it lists no part")
+    if (path := clash([part.path for part in parts])) is not None:
+        raise ManifestError("manifest_error:parts", f"two parts need the path {path!r}")
+    return Manifest(
+        head["generation"],
+        head["step"],
+        head["attempt"],
+        parts,
+        head["world_size"],
+        head["metadata"],
+    )
+
+
+def _part(raw: Any, line: str) -> Part:
+    """One part of its JSON object and its checksum line."""
+    if not isinstance(raw, dict) or set(raw) != _PART_KEYS:
+        raise ManifestError("manifest_error:parts", f"a part has the keys {sorted(_PART_KEYS)}")
+    path = raw["path"]
+    if not isinstance(path, str) or not is_safe_part_path(path):
+        shown = ascii(path)[:128]
+        raise ManifestError(
+            f"unsafe_path:{shown}",
+            f"the path {shown} was found, expected a plain relative path inside the group",
+        )
+    sha256, gap, named = line.partition("  ")
+    if not gap or named != path or not is_sha256(sha256):
+        raise ManifestError("manifest_error:parts", f"no digest line for {path!r}")
+    if not is_count(raw["size_bytes"]) or raw["digest_from"] not in ("memory", "file"):
+        raise ManifestError("manifest_error:value", f"size or origin of {path!r} is wrong")
+    return Part(path, raw["size_bytes"], sha256, raw["digest_from"])

@@ -1,0 +1,76 @@
+"""The receipt of a save: what was promised, by whom, and what it cost. Pure; no I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from attrs import frozen
+
+from lastgood.disk import CrashClass, FileSystem
+from lastgood.plan import Form, Mode
+from lastgood.steps import Rename, Step, SyncDir, SyncFile
+
+_STRENGTH: Final[tuple[CrashClass, ...]] = ("none", "process", "kernel", "power")
+_WHY_NOT: Final[Mapping[Mode, str]] = {
+    "unsafe": "nothing is synced in this mode",
+    "atomic_nodirsync": "directories are not synced in this mode, so the group's name may be lost",
+}
+
+
+@frozen
+class Guarantee:
+    """What an acknowledged group survives, in words for each crash class.
+
+    `process`: the program dies. `kernel`: the page cache is lost. `power`: so is the drive's own
+    cache. `survives` is the strongest of them that is promised.
+    """
+
+    survives: CrashClass
+    process: str
+    kernel: str
+    power: str
+
+
+@frozen
+class Receipt:
+    """An acknowledged save. `phases` are seconds by the store's clock; `notes` limit the promise."""
+
+    generation: int
+    step: int
+    path: str
+    size_bytes: int
+    mode: Mode
+    form: Form
+    file_system: str
+    guarantee: Guarantee
+    phases: Mapping[str, float]
+    notes: tuple[str, ...]
+
+
+def guarantee(mode: Mode, file_system: FileSystem) -> Guarantee:
+    """What a save in that mode promises on that file system."""
+    wanted: CrashClass = "power" if mode == "atomic_dirsync" else "process"
+    survives = min(wanted, file_system.sync_serves, key=_STRENGTH.index)
+
+    def words(crash_class: CrashClass) -> str:
+        if _STRENGTH.index(crash_class) > _STRENGTH.index(survives):
+            return f"not promised: {_WHY_NOT.get(mode, file_system.note)}"
+        if crash_class == "process":
+            return "kept: the kernel has all of it"
+        return f"kept, {file_system.note}" if crash_class == "power" else "kept"
+
+    return Guarantee(survives, words("process"), words("kernel"), words("power"))
+
+
+def phase_of(step: Step) -> str:
+    """The phase that a step's time is counted under."""
+    match step:
+        case SyncFile():
+            return "sync_files_s"
+        case SyncDir():
+            return "sync_dirs_s"
+        case Rename():
+            return "rename_s"
+        case _:
+            return "write_s"

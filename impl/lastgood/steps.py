@@ -1,0 +1,87 @@
+"""Steps: what a plan asks of a back end, as immutable values. No I/O here.
+
+Paths are absolute; a part is named by its path inside the group.
+"""
+
+from __future__ import annotations
+
+from attrs import frozen
+
+
+@frozen
+class MakeDir:
+    """A new, empty directory."""
+
+    path: str
+
+
+@frozen
+class CreateFile:
+    """A new, empty file, open for writing until `CloseFile`."""
+
+    path: str
+
+
+@frozen
+class WritePart:
+    """The content of one part, in chunks; it is digested from memory on the way."""
+
+    path: str
+    part: str
+
+
+@frozen
+class WriteRecord:
+    """A record about the parts written so far (a manifest, a commit), in one write."""
+
+    path: str
+    record: str
+
+
+@frozen
+class SyncFile:
+    """An fsync of a file."""
+
+    path: str
+
+
+@frozen
+class CloseFile:
+    """The end of what `CreateFile` began."""
+
+    path: str
+
+
+@frozen
+class SyncDir:
+    """An fsync of a directory."""
+
+    path: str
+
+
+@frozen
+class Rename:
+    """`src` becomes `dst`, in one directory or between two of one store."""
+
+    src: str
+    dst: str
+
+
+@frozen
+class Remove:
+    """One name of a file goes."""
+
+    path: str
+
+
+Step = (
+    MakeDir
+    | CreateFile
+    | WritePart
+    | WriteRecord
+    | SyncFile
+    | CloseFile
+    | SyncDir
+    | Rename
+    | Remove
+)

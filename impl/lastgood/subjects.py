@@ -1,0 +1,138 @@
+"""What a crash model drives: lastgood and the paper's protocol, in the shape of a subject.
+
+Everything that varies from run to run is fixed here: attempt ids are counted and the clock stands
+still. The entry points `powercut.subjects` name the four objects at the end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import count
+from typing import Final
+
+from attrs import frozen
+
+from lastgood import paper
+from lastgood.disk import Disk, parents
+from lastgood.errors import UsageError
+from lastgood.perform import Content, Performer
+from lastgood.plan import MODES, Form, Mode
+from lastgood.recovery import Scan, list_store, newest_valid, read_part
+from lastgood.writer import Writer
+
+
+@frozen
+class Recovered:
+    """What a recovery handed out: content that was verified."""
+
+    generation: int
+    step: int
+    parts: Mapping[str, bytes]
+
+
+class LastgoodSession:
+    """A process that writes to a lastgood store: the production writer on somebody's disk."""
+
+    def __init__(self, disk: Disk, store: str, mode: Mode, form: Form) -> None:
+        ids = count(1)
+        self._writer = Writer(disk, store, mode, form, lambda: f"attempt-{next(ids)}")
+        self._writer.open()
+
+    def save(self, step: int, parts: Mapping[str, bytes]) -> int:
+        """Save a group and acknowledge it with its generation."""
+        content = {path: Content([data]) for path, data in parts.items()}
+        return self._writer.save(step, content, {}).name.generation
+
+    def recover(self) -> Recovered | None:
+        """Recover as the lease holder."""
+        scan = self._writer.recover()
+        return _handed_out(self._writer.disk, scan)
+
+    def close(self) -> None:
+        """Give the lease back."""
+        self._writer.close()
+
+
+@frozen
+class LastgoodSubject:
+    """lastgood in one form of commit, or (None) in the one that it would choose."""
+
+    form: Form | None
+    modes: tuple[str, ...] = MODES
+
+    def open(self, disk: Disk, store: str, mode: str, rename_is_atomic: bool) -> LastgoodSession:
+        """Start a writing process."""
+        chosen: Form = self.form or ("rename" if rename_is_atomic else "record")
+        return LastgoodSession(disk, store, _mode(mode), chosen)
+
+    def read(self, disk: Disk, store: str) -> Recovered | None:
+        """Load the newest valid group and change nothing."""
+        if disk.kind(store) == "missing":
+            return None
+        return _handed_out(disk, newest_valid(disk, store, list_store(disk, store).in_store))
+
+
+class PaperSession:
+    """A process that writes as the paper's code does: no lease, no generations, no re-sync."""
+
+    def __init__(self, disk: Disk, root: str, mode: Mode) -> None:
+        self._disk, self._root, self._mode = disk, root, mode
+
+    def save(self, step: int, parts: Mapping[str, bytes]) -> int:
+        """Save an epoch, numbered by the step; its number."""
+        for path in reversed((self._root, *parents(self._root))):
+            if path != "/" and self._disk.kind(path) == "missing":
+                self._disk.mkdir(path)
+        existing = paper.left_by_a_dead_attempt(self._disk, self._root, step)
+        performer = Performer(
+            self._disk,
+            {path: Content([data]) for path, data in parts.items()},
+            lambda name, written: paper.record(name, written, epoch=step, time_s=0.0),
+        )
+        for each in paper.plan_save(self._mode, self._root, step, list(parts), existing):
+            performer.perform(each)
+        return step
+
+    def recover(self) -> Recovered | None:
+        """The newest valid epoch; nothing is written."""
+        return PAPER.read(self._disk, self._root)
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+@frozen
+class PaperSubject:
+    """The source paper's protocol, in its three modes."""
+
+    modes: tuple[str, ...] = MODES
+
+    def open(self, disk: Disk, store: str, mode: str, rename_is_atomic: bool) -> PaperSession:  # noqa: ARG002
+        """Start a writing process. The paper renames whatever the file system is."""
+        return PaperSession(disk, store, _mode(mode))
+
+    def read(self, disk: Disk, store: str) -> Recovered | None:
+        """Load the newest valid epoch and change nothing."""
+        found = paper.newest_valid(disk, store)
+        return None if found is None else Recovered(found[0], found[0], found[1])
+
+
+def _mode(text: str) -> Mode:
+    for mode in MODES:
+        if mode == text:
+            return mode
+    raise UsageError(f"mode is {text!r}, expected one of {', '.join(MODES)}. Nothing was changed.")
+
+
+def _handed_out(disk: Disk, scan: Scan) -> Recovered | None:
+    if scan.group is None:
+        return None
+    group = scan.group
+    parts = {path: read_part(disk, group, path) for path in group.part_paths}
+    return Recovered(group.name.generation, group.name.step, parts)
+
+
+AUTO: Final = LastgoodSubject(None)
+RECORD: Final = LastgoodSubject("record")
+RENAME: Final = LastgoodSubject("rename")
+PAPER: Final = PaperSubject()

@@ -1,0 +1,88 @@
+"""The few Linux calls that Python 3.11 does not have: mounts, namespaces, parent-death signals.
+
+Each function raises `OSError` with errno, as the call it stands for would.  Nothing here
+spawns a program: a mount costs a system call and not a process.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+from typing import Final
+
+MS_NOSUID: Final = 0x2
+MS_NODEV: Final = 0x4
+MS_NOATIME: Final = 0x400
+MS_REC: Final = 0x4000
+MS_PRIVATE: Final = 0x40000
+MNT_DETACH: Final = 0x2
+
+CLONE_NEWNS: Final = 0x20000
+
+SYNC_FILE_RANGE_WAIT_BEFORE: Final = 1
+SYNC_FILE_RANGE_WRITE: Final = 2
+SYNC_FILE_RANGE_WAIT_AFTER: Final = 4
+
+_PR_SET_PDEATHSIG: Final = 1
+
+
+def _libc() -> ctypes.CDLL:
+    libc = ctypes.CDLL(None, use_errno=True)
+    chars, ulong, off64 = ctypes.c_char_p, ctypes.c_ulong, ctypes.c_int64
+    libc.mount.argtypes = (chars, chars, chars, ulong, chars)
+    libc.umount2.argtypes = (chars, ctypes.c_int)
+    libc.unshare.argtypes = (ctypes.c_int,)
+    libc.prctl.argtypes = (ctypes.c_int, ulong, ulong, ulong, ulong)
+    libc.syncfs.argtypes = (ctypes.c_int,)
+    libc.sync_file_range.argtypes = (ctypes.c_int, off64, off64, ctypes.c_uint)
+    return libc
+
+
+_LIBC: Final = _libc() if os.uname().sysname == "Linux" else None
+
+
+def _call(name: str, *args: object, path: str | None = None) -> None:
+    if _LIBC is None:
+        raise OSError(38, f"{name} is a Linux call and this is not Linux", path)
+    if getattr(_LIBC, name)(*args) != 0:
+        code = ctypes.get_errno()
+        raise OSError(code, f"{name}: {os.strerror(code)}", path)
+
+
+def mount(source: str, target: str, kind: str, flags: int = 0, options: str = "") -> None:
+    """Mounts a file system of `kind` at `target`."""
+    encoded = options.encode() if options else None
+    _call("mount", source.encode(), os.fsencode(target), kind.encode(), flags, encoded, path=target)
+
+
+def umount(target: str, flags: int = 0) -> None:
+    """Unmounts what is mounted at `target`."""
+    _call("umount2", os.fsencode(target), flags, path=target)
+
+
+def enter_private_mount_namespace() -> None:
+    """From here on, mounts of this process are seen by it and its children only."""
+    _call("unshare", CLONE_NEWNS)
+    _call("mount", b"none", b"/", None, MS_REC | MS_PRIVATE, None, path="/")
+
+
+def die_with_parent(parent_pid: int) -> None:
+    """Arranges that the kernel kills this process when its parent dies, and exits if it has died.
+
+    `parent_pid` is what the parent's getpid() said before the fork; comparing closes the race.
+    """
+    _call("prctl", _PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
+    if os.getppid() != parent_pid:
+        os._exit(1)
+
+
+def syncfs(fd: int) -> None:
+    """Writes all that is dirty in the file system of `fd`, and waits."""
+    _call("syncfs", fd)
+
+
+def sync_file_range(fd: int, offset_bytes: int, length_bytes: int) -> None:
+    """Writes a file's dirty pages in the range and waits, without a flush and without metadata."""
+    every = SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER
+    _call("sync_file_range", fd, offset_bytes, length_bytes, every)

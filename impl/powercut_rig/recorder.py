@@ -1,0 +1,128 @@
+"""Records what a program makes a file system write, block by block."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import struct
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Final
+
+from powercut.ops import Op
+from powercut_rig import fuse, linux
+from powercut_rig.blocklog import CHUNK_BYTES, BlockLog, Flush, Mark, Phase, Record, Write
+from powercut_rig.disk import Disk
+from powercut_rig.errors import RigError
+from powercut_rig.filesystems import FileSystem
+from powercut_rig.workload import Workload, WriteBack
+
+_QUIET_ATTEMPTS: Final = 20
+_ZEROS: Final = bytes(CHUNK_BYTES)
+
+
+def record(
+    folder: str,
+    fs: FileSystem,
+    size_bytes: int,
+    ops: Sequence[Op],
+    *,
+    setup: Sequence[Op] = (),
+    plan: Sequence[WriteBack] = (),
+    mount_options: str = "",
+) -> BlockLog:
+    """Makes the file system on a fresh disk, runs `ops` on it, and returns all that it wrote.
+
+    The `setup` ops come first and are synced: they are in the base.  The log ends with a note
+    `end of program` and what a last syncfs writes, so that images after the program are there
+    too.  Raises `RigError` when an op fails; everything is unmounted then.
+    """
+    with Disk(folder, size_bytes) as disk:
+        fs.make(disk.device)
+        options = ",".join(filter(None, (fs.mount_options, mount_options)))
+        with mounted(disk.device, str(Path(folder) / "record"), fs.name, options) as root:
+            workload = Workload(root, lambda *mark: _mark(disk, *mark))
+            workload.perform(setup)
+            base = _start_recording(disk, workload)
+            workload.run(ops, plan)
+            _mark(disk, "end of program", len(ops), "note")
+            workload.sync()
+            disk.command(fuse.COMMAND_LOAD)
+            records = tuple(parse_log(disk.log_bytes()))
+    return BlockLog(size_bytes, base, records)
+
+
+@contextlib.contextmanager
+def mounted(device: str, folder: str, kind: str, options: str) -> Iterator[str]:
+    """A mount of `device` at the new directory `folder`; both are gone afterwards."""
+    Path(folder).mkdir(mode=0o700)
+    try:
+        linux.mount(device, folder, kind, 0, options)
+        try:
+            yield folder
+        except BaseException:
+            with contextlib.suppress(OSError):  # the first error is the one to tell
+                linux.umount(folder, linux.MNT_DETACH)
+            raise
+        else:
+            linux.umount(folder)
+    finally:
+        Path(folder).rmdir()
+
+
+def _start_recording(disk: Disk, workload: Workload) -> dict[int, bytes]:
+    """Begin the log at a moment when nothing is being written; return the content then."""
+    for _ in range(_QUIET_ATTEMPTS):
+        workload.sync()
+        disk.command(fuse.COMMAND_LOAD)
+        disk.clear_log()
+        disk.command(fuse.COMMAND_RECORD)
+        base = sparse_chunks(disk.flat)
+        disk.command(fuse.COMMAND_RECORD)  # a fence: what was under way has arrived
+        if not disk.log_bytes():
+            return base
+    raise RigError(
+        "The file system never stopped writing by itself, so a recording has no clear start. "
+        "Nothing is left mounted."
+    )
+
+
+def _mark(disk: Disk, label: str, op_index: int, phase: Phase) -> None:
+    disk.command(fuse.COMMAND_MARK, json.dumps([label, op_index, phase]).encode())
+
+
+def sparse_chunks(flat: memoryview | bytes | bytearray | object) -> dict[int, bytes]:
+    """The chunks of a disk's flat content that are not all zeros."""
+    chunks: dict[int, bytes] = {}
+    with memoryview(flat) as view:  # type: ignore[arg-type]  # mmap has a buffer; typeshed is late
+        for start in range(0, len(view), CHUNK_BYTES):
+            piece = view[start : start + CHUNK_BYTES]
+            if piece != _ZEROS:
+                chunks[start // CHUNK_BYTES] = bytes(piece)
+    return chunks
+
+
+def parse_log(data: bytes) -> Iterator[Record]:
+    """The records in the bytes that the disk's server wrote.
+
+    Raises `RigError` when they end in the middle of a record or hold an unknown one.
+    """
+    place = 0
+    while place < len(data):
+        try:
+            kind, offset, length = fuse.LOG_ENTRY.unpack_from(data, place)
+        except struct.error as error:
+            raise RigError(f"The log of {len(data)} B ends inside a record at {place}.") from error
+        place += fuse.LOG_ENTRY.size
+        body = data[place : place + length]
+        place += length
+        if len(body) != length:
+            raise RigError(f"The log of {len(data)} B ends inside a record of {length} B.")
+        if kind == fuse.LOG_WRITE:
+            yield Write(offset, body)
+        elif kind == fuse.LOG_FLUSH:
+            yield Flush()
+        elif kind == fuse.LOG_MARK:
+            yield Mark(*json.loads(body))
+        else:
+            raise RigError(f"The log holds a record of unknown kind {kind}; expected 1, 2 or 3.")

@@ -1,0 +1,131 @@
+"""The rig: record a program on a real file system, and mount the crash images that follow.
+
+def look() -> list[Tree]:
+    with Rig(fs="ext4") as rig:
+        recording = rig.record(ops)
+        found = crash_images(recording)
+        return [read_tree(i.mountpoint) for i in rig.images(recording, found.images)]
+
+trees = run_in_worker(look)
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Iterator, Sequence
+from types import TracebackType
+from typing import Final, Self
+
+from powercut.ops import Op
+from powercut_rig.blocklog import BlockLog, Recipe
+from powercut_rig.crashimages import CrashImage
+from powercut_rig.errors import RigError, RigUnavailable
+from powercut_rig.filesystems import FILE_SYSTEMS
+from powercut_rig.images import ImageMounter, MountedImage, Phases
+from powercut_rig.recorder import record
+from powercut_rig.requirements import what_is_missing
+from powercut_rig.worker import private_folder
+from powercut_rig.workload import WriteBack, default_plan
+
+DEFAULT_SIZE_BYTES: Final = 32 << 20
+_LARGEST_BYTES: Final = 1 << 30
+
+
+class Rig:
+    """Records and mounts inside a worker; see `run_in_worker`.
+
+    `mount_options` are given to each mount, of the recording and of images ("data=journal").
+    Entering raises `RigUnavailable` with all that is missing, and `RigError` outside of a
+    worker.  Leaving unmounts and detaches everything, also after an error or Ctrl-C.
+    """
+
+    def __init__(
+        self, fs: str = "ext4", size_bytes: int = DEFAULT_SIZE_BYTES, mount_options: str = ""
+    ) -> None:
+        if fs not in FILE_SYSTEMS:
+            known = ", ".join(sorted(FILE_SYSTEMS))
+            raise ValueError(f"The file system {fs!r} was found; the rig records {known}.")
+        self._fs = FILE_SYSTEMS[fs]
+        smallest = self._fs.smallest_bytes
+        if not smallest <= size_bytes <= _LARGEST_BYTES or size_bytes % 4096:
+            raise ValueError(
+                f"A disk of {size_bytes} B was found; expected a multiple of 4096 from {smallest} "
+                f"to {_LARGEST_BYTES} B: it is kept in memory."
+            )
+        self._size_bytes = size_bytes
+        self._mount_options = mount_options
+        self._folder = ""
+        self._cleanup = contextlib.ExitStack()
+        self._images = contextlib.ExitStack()
+        self.phases = Phases()
+
+    def __enter__(self) -> Self:
+        if missing := what_is_missing(self._fs.name):
+            raise RigUnavailable(missing)
+        with contextlib.ExitStack() as undo:
+            self._folder = undo.enter_context(private_folder())
+            undo.callback(self._close_images)
+            self._cleanup = undo.pop_all()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._folder = ""
+        self._cleanup.close()
+
+    def record(
+        self,
+        ops: Sequence[Op],
+        *,
+        setup: Sequence[Op] = (),
+        writeback: Sequence[WriteBack] | None = None,
+    ) -> BlockLog:
+        """Runs `ops` on a fresh file system and returns all that it wrote.
+
+        `setup` ops run first and are synced, so no crash loses them.  `writeback` says when
+        the kernel writes early; without it `default_plan(ops)` does.
+        """
+        self._check_open()
+        self._close_images()
+        return record(
+            self._folder,
+            self._fs,
+            self._size_bytes,
+            ops,
+            setup=setup,
+            plan=default_plan(ops) if writeback is None else writeback,
+            mount_options=self._mount_options,
+        )
+
+    def images(
+        self, recording: BlockLog, recipes: Iterable[CrashImage | Recipe]
+    ) -> Iterator[MountedImage]:
+        """Mounts one crash image after the other; each is unmounted when the next is asked for.
+
+        Changes made to an image are thrown away with it.  Images of two recordings are not
+        mounted side by side: a new call ends the one before.
+        """
+        self._check_open()
+        self._close_images()
+        mounter = ImageMounter(self._folder, self._fs, recording, self._mount_options)
+        self.phases = mounter.phases
+        self._images.enter_context(mounter)
+        return self._mount_each(mounter, recipes)
+
+    def _mount_each(
+        self, mounter: ImageMounter, recipes: Iterable[CrashImage | Recipe]
+    ) -> Iterator[MountedImage]:
+        for item in recipes:
+            yield mounter.mount(item.recipe if isinstance(item, CrashImage) else item)
+        mounter.unmount()
+
+    def _close_images(self) -> None:
+        self._images.close()
+
+    def _check_open(self) -> None:
+        if not self._folder:
+            raise RigError("The rig is not open; use it as `with Rig() as rig:`.")

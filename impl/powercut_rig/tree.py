@@ -1,0 +1,139 @@
+"""Reads a directory tree that may be hostile: bounded, never following a symbolic link.
+
+A crash image is a file system that nobody vouches for.  Its tree is read through directory
+descriptors, so a name cannot lead out of it, and what is not a file or a directory is told
+by a tag.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from typing import Final
+
+from attrs import frozen
+
+from powercut_rig.errors import RigError
+
+_FILE_FLAGS: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_FOLDER_FLAGS: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_DIRECTORY | os.O_CLOEXEC
+_LOST_FOUND: Final = "lost+found"
+_KINDS: Final = {
+    stat.S_IFLNK: "symlink",
+    stat.S_IFIFO: "fifo",
+    stat.S_IFSOCK: "socket",
+    stat.S_IFCHR: "character device",
+    stat.S_IFBLK: "block device",
+}
+
+
+_OURS: Final = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EINTR)  # not the image's fault
+
+
+@frozen
+class Tag:
+    """Something that is neither a readable file nor a readable directory.
+
+    `kind` is symlink, fifo, socket, a device, or unreadable; then `detail` names the error.
+    """
+
+    kind: str
+    detail: str = ""
+
+
+Tree = dict[str, bytes | Tag | None]
+"""Relative path to content; None for a directory."""
+
+
+@frozen
+class TreeLimits:
+    """How much of a tree is read before it is refused."""
+
+    entries: int = 10_000
+    depth: int = 64
+    total_bytes: int = 256 << 20
+
+
+def read_tree(root: str, limits: TreeLimits | None = None) -> Tree:
+    """All below `root`: file contents, None for directories, tags for the rest; sorted by path.
+
+    The root's own lost+found is left out.  An entry that the file system cannot read is told
+    by an `unreadable` tag.  Raises `RigError` when the tree is beyond `limits`, and OSError
+    when `root` itself cannot be opened.
+    """
+    reader = _Reader(limits or TreeLimits())
+    fd = os.open(root, _FOLDER_FLAGS)
+    try:
+        reader.read_folder(fd, "", 0)
+    finally:
+        os.close(fd)
+    return dict(sorted(reader.tree.items()))
+
+
+class _Reader:
+    """One reading of a tree: what was read, and how much more may be."""
+
+    def __init__(self, limits: TreeLimits) -> None:
+        self.tree: Tree = {}
+        self._limits = limits
+        self._left_bytes = limits.total_bytes
+
+    def read_folder(self, fd: int, prefix: str, depth: int) -> None:
+        """Read the open directory; at most one descriptor for each level is open at a time."""
+        if depth > self._limits.depth:
+            raise RigError(f"{prefix} lies deeper than {self._limits.depth} directories.")
+        for name in _names(fd, self._limits.entries - len(self.tree)):
+            if prefix or name != _LOST_FOUND:
+                self._read_entry(fd, name, prefix + name, depth)
+
+    def _read_entry(self, fd: int, name: str, path: str, depth: int) -> None:
+        try:
+            mode = os.stat(name, dir_fd=fd, follow_symlinks=False).st_mode
+            if stat.S_ISDIR(mode):
+                self.tree[path] = None
+                child = os.open(name, _FOLDER_FLAGS, dir_fd=fd)
+                try:
+                    self.read_folder(child, path + "/", depth + 1)
+                finally:
+                    os.close(child)
+            elif stat.S_ISREG(mode):
+                content = _read_file(fd, name, path, self._left_bytes)
+                self._left_bytes -= len(content)
+                self.tree[path] = content
+            else:
+                self.tree[path] = _tag(fd, name, mode)
+        except OSError as error:
+            if error.errno in _OURS:
+                raise
+            self.tree[path] = Tag("unreadable", errno.errorcode.get(error.errno or 0, str(error)))
+
+
+def _names(fd: int, most: int) -> list[str]:
+    names: list[str] = []
+    with os.scandir(fd) as entries:
+        for entry in entries:
+            if len(names) >= most:
+                raise RigError(f"The tree has too many entries: more than the last {most} allowed.")
+            names.append(entry.name)
+    return sorted(names)
+
+
+def _read_file(folder_fd: int, name: str, path: str, left_bytes: int) -> bytes:
+    fd = os.open(name, _FILE_FLAGS, dir_fd=folder_fd)
+    try:
+        size = os.fstat(fd).st_size
+        if size > left_bytes:
+            raise RigError(f"{path} has {size} B; only {left_bytes} B more may be read.")
+        pieces = []
+        while size > 0 and (piece := os.read(fd, size)):
+            pieces.append(piece)
+            size -= len(piece)
+    finally:
+        os.close(fd)
+    return b"".join(pieces)
+
+
+def _tag(folder_fd: int, name: str, mode: int) -> Tag:
+    kind = _KINDS.get(stat.S_IFMT(mode), "unknown")
+    return Tag(kind, os.readlink(name, dir_fd=folder_fd) if kind == "symlink" else "")

@@ -1,0 +1,66 @@
+"""Counts what a pytest run did, and fails where a test did not run that had to.
+
+Usage: python3 scripts/ci_summary.py JUNIT_XML
+
+A skip is allowed only where its reason says that the test is for macOS.  The rig's tests and the
+training test must be among those that ran.  The last line is "N passed, N failed".
+
+Exit status: 0 all ran and passed, 1 not so, 2 the file cannot be read.
+"""
+
+import sys
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+MUST_RUN = ("tests.rig.", "tests.train.", "tests.stateful.")
+
+
+def outcome(case: ElementTree.Element) -> tuple[str, str]:
+    """What became of one test: passed, failed or skipped, and the reason for a skip."""
+    if case.find("failure") is not None or case.find("error") is not None:
+        return "failed", ""
+    skipped = case.find("skipped")
+    if skipped is None or skipped.get("type") == "pytest.xfail":
+        return "passed", ""
+    return "skipped", skipped.get("message", "")
+
+
+def complaints(cases: list[tuple[str, str, str]]) -> list[str]:
+    """One sentence for each thing that had to run and did not."""
+    found = [
+        f"skipped, and nothing may be skipped here: {name}: {reason}"
+        for name, what, reason in cases
+        if what == "skipped" and "macOS" not in reason
+    ]
+    found += [
+        f"no test of {prefix}* passed"
+        for prefix in MUST_RUN
+        if not any(name.startswith(prefix) and what == "passed" for name, what, _ in cases)
+    ]
+    return found
+
+
+def main(arguments: list[str]) -> int:
+    """Judge the report that is named on the command line."""
+    try:
+        (path,) = arguments
+        # The report was written by the pytest run a moment ago; it is not foreign input.
+        report = ElementTree.fromstring(Path(path).read_bytes())  # noqa: S314
+    except (ValueError, OSError, ElementTree.ParseError) as error:
+        sys.stderr.write(f"ci_summary: no readable pytest report: {error}\n")
+        return 2
+    cases = [
+        (f"{case.get('classname')}.{case.get('name')}", *outcome(case))
+        for case in report.iter("testcase")
+    ]
+    wrong = complaints(cases)
+    for sentence in wrong:
+        sys.stdout.write(f"ci: {sentence}\n")
+    passed = sum(what == "passed" for _, what, _ in cases)
+    failed = sum(what == "failed" for _, what, _ in cases) + len(wrong)
+    sys.stdout.write(f"{passed} passed, {failed} failed\n")
+    return 1 if failed or not passed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,96 @@
+"""The scripts around the tests: CI cannot pass without its tests, and set-up does its work once."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+LIMIT_S = 60
+RAN = (
+    '<testcase classname="tests.rig.test_a" name="test_x"/>'
+    '<testcase classname="tests.train.test_b" name="test_y"/>'
+    '<testcase classname="tests.stateful.test_c" name="test_z"/>'
+)
+
+
+def summary(tmp_path: Path, cases: str) -> subprocess.CompletedProcess[str]:
+    report = tmp_path / "junit.xml"
+    report.write_text(f"<testsuites><testsuite>{cases}</testsuite></testsuites>")
+    return run("ci_summary.py", str(report))
+
+
+def run(script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, str(ROOT / "scripts" / script), *arguments],
+        capture_output=True,
+        text=True,
+        timeout=LIMIT_S,
+        check=False,
+    )
+
+
+def test_ci_passes_when_all_that_must_run_has_passed(tmp_path: Path) -> None:
+    done = summary(tmp_path, RAN)
+
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "3 passed, 0 failed")
+
+
+@pytest.mark.parametrize(
+    ("cases", "last_line"),
+    [
+        pytest.param(
+            RAN + '<testcase classname="tests.t" name="u"><failure message="no"/></testcase>',
+            "3 passed, 1 failed",
+            id="a failure",
+        ),
+        pytest.param(
+            RAN + '<testcase classname="tests.t" name="u"><error message="no"/></testcase>',
+            "3 passed, 1 failed",
+            id="an error",
+        ),
+        pytest.param(
+            RAN
+            + '<testcase classname="tests.rig.test_a" name="u">'
+            + '<skipped type="pytest.skip" message="not root"/></testcase>',
+            "3 passed, 1 failed",
+            id="a skip",
+        ),
+        pytest.param(
+            RAN.replace("tests.rig", "tests.other"), "3 passed, 1 failed", id="no test of the rig"
+        ),
+        pytest.param("", "0 passed, 3 failed", id="nothing ran"),
+    ],
+)
+def test_ci_does_not_pass_with(cases: str, last_line: str, tmp_path: Path) -> None:
+    done = summary(tmp_path, cases)
+
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (1, last_line)
+
+
+def test_a_test_for_macos_may_be_skipped(tmp_path: Path) -> None:
+    skip = '<skipped type="pytest.skip" message="needs macOS"/>'
+
+    done = summary(tmp_path, f'{RAN}<testcase classname="tests.t" name="u">{skip}</testcase>')
+
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "3 passed, 0 failed")
+
+
+def test_a_report_that_is_cut_short_is_bad_input(tmp_path: Path) -> None:
+    report = tmp_path / "junit.xml"
+    report.write_text("<testsuites><testsuite>")
+
+    assert run("ci_summary.py", str(report)).returncode == 2
+
+
+def test_set_up_refuses_a_group_that_the_project_does_not_have(tmp_path: Path) -> None:
+    venv = tmp_path / "venv"
+
+    done = run("setup_venv.py", "--venv", str(venv), "--groups", "tests")
+
+    assert done.returncode == 3
+    assert "no dependency group 'tests'" in done.stderr
+    assert not venv.exists()
