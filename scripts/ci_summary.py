@@ -1,11 +1,13 @@
 """Counts what a pytest run did, and fails where a test did not run that had to.
 
-Usage: python3 scripts/ci_summary.py JUNIT_XML
+Usage: python3 scripts/ci_summary.py JUNIT_XML [FAILED_STEP ...]
 
 A skip is allowed only where its reason says that the test is for macOS.  The rig's tests and the
-training test must be among those that ran.  The last line is "N passed, N failed".
+training test must be among those that ran.  Each FAILED_STEP (lint, wheel, …) counts as failed;
+the step named "test" is the pytest run itself, whose failures the report holds one by one.
+The last line is "N passed, N failed".
 
-Exit status: 0 all ran and passed, 1 not so, 2 the file cannot be read.
+Exit status: 0 all ran and passed, 1 not so, 2 there is no report that can be read.
 """
 
 import sys
@@ -43,21 +45,26 @@ def complaints(cases: list[tuple[str, str, str]]) -> list[str]:
 def main(arguments: list[str]) -> int:
     """Judge the report that is named on the command line."""
     try:
-        (path,) = arguments
+        path, *failed_steps = arguments
         # The report was written by the pytest run a moment ago; it is not foreign input.
         report = ElementTree.fromstring(Path(path).read_bytes())  # noqa: S314
     except (ValueError, OSError, ElementTree.ParseError) as error:
-        sys.stderr.write(f"ci_summary: no readable pytest report: {error}\n")
+        sys.stdout.write(f"ci: no readable pytest report: {error}\n0 passed, 1 failed\n")
         return 2
     cases = [
         (f"{case.get('classname')}.{case.get('name')}", *outcome(case))
         for case in report.iter("testcase")
     ]
-    wrong = complaints(cases)
+    wrong = [f"this step failed: {name}" for name in failed_steps if name != "test"]
+    wrong += complaints(cases)
     for sentence in wrong:
         sys.stdout.write(f"ci: {sentence}\n")
     passed = sum(what == "passed" for _, what, _ in cases)
     failed = sum(what == "failed" for _, what, _ in cases) + len(wrong)
+    if "test" in failed_steps and not failed:
+        # pytest can fail with every test passed: an error while collecting or at its end.
+        sys.stdout.write("ci: pytest failed, though no test did\n")
+        failed = 1
     sys.stdout.write(f"{passed} passed, {failed} failed\n")
     return 1 if failed or not passed else 0
 

@@ -17,10 +17,10 @@ RAN = (
 )
 
 
-def summary(tmp_path: Path, cases: str) -> subprocess.CompletedProcess[str]:
+def summary(tmp_path: Path, cases: str, *failed: str) -> subprocess.CompletedProcess[str]:
     report = tmp_path / "junit.xml"
     report.write_text(f"<testsuites><testsuite>{cases}</testsuite></testsuites>")
-    return run("ci_summary.py", str(report))
+    return run("ci_summary.py", str(report), *failed)
 
 
 def run(script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -71,6 +71,13 @@ def test_ci_does_not_pass_with(cases: str, last_line: str, tmp_path: Path) -> No
     assert (done.returncode, done.stdout.splitlines()[-1]) == (1, last_line)
 
 
+@pytest.mark.parametrize("step", ["lint", "test"])
+def test_ci_does_not_pass_when_a_step_failed_and_no_test_did(step: str, tmp_path: Path) -> None:
+    done = summary(tmp_path, RAN, step)
+
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (1, "3 passed, 1 failed")
+
+
 def test_a_test_for_macos_may_be_skipped(tmp_path: Path) -> None:
     skip = '<skipped type="pytest.skip" message="needs macOS"/>'
 
@@ -83,7 +90,9 @@ def test_a_report_that_is_cut_short_is_bad_input(tmp_path: Path) -> None:
     report = tmp_path / "junit.xml"
     report.write_text("<testsuites><testsuite>")
 
-    assert run("ci_summary.py", str(report)).returncode == 2
+    done = run("ci_summary.py", str(report))
+
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (2, "0 passed, 1 failed")
 
 
 def test_set_up_refuses_a_group_that_the_project_does_not_have(tmp_path: Path) -> None:

@@ -34,7 +34,10 @@ class Guarantee:
 
 @frozen
 class Receipt:
-    """An acknowledged save. `phases` are seconds by the store's clock; `notes` limit the promise."""
+    """An acknowledged save.
+
+    `phases` are seconds by the store's clock; `notes` say in words what limits the promise.
+    """
 
     generation: int
     step: int

@@ -1,4 +1,4 @@
-"""The store: groups of files that are saved whole, verified on load, and roll back by themselves."""
+"""The store: groups of files, saved whole, verified on load, rolled back by themselves."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path, PurePath
 from threading import Lock
 from types import TracebackType
-from typing import Any, Final, Literal, Self, TypeAlias
+from typing import Any, Final, Literal, Self, TypeAlias, cast
 
 from attrs import frozen
 
@@ -125,7 +125,6 @@ class Store:
             form = "rename" if self._file_system.rename_is_atomic else "record"
         # The baseline has one form only: plain writes under the final names.
         chosen: Form = "record" if mode == "unsafe" else form
-        clock_step = _weak(self)
         self._writer = Writer(
             self._disk,
             self._path,
@@ -133,7 +132,7 @@ class Store:
             chosen,
             new_id,
             top=self._file_system.mount_point,
-            observe=clock_step,
+            observe=_weak(self),
         )
         self._writer.open()
         # A store that is dropped without `close` gives its lease back as well.
@@ -269,7 +268,7 @@ def open_read_only(path: str | PurePath, *, disk: Disk | None = None) -> Store:
 
 def _disk_here() -> Disk:
     # Only here is a real disk needed: a model drives everything else without one.
-    from lastgood.backends.here import disk_here  # noqa: PLC0415
+    from lastgood.backends.here import disk_here
 
     return disk_here()
 
@@ -327,7 +326,7 @@ def _content(name: str, data: PartData) -> Content:
                 f"part {name!r} is {type(data).__name__}, expected bytes in one piece, chunks of "
                 "bytes, or a pathlib.Path. Nothing was changed."
             ) from None
-    return Content(data)
+    return Content(cast("Iterable[bytes]", data))
 
 
 def _is_buffer(data: object) -> bool:

@@ -13,6 +13,7 @@ from typing import Final
 from attrs import frozen
 
 from lastgood import paper
+from lastgood.backends.here import disk_here
 from lastgood.disk import Disk, parents
 from lastgood.errors import UsageError
 from lastgood.perform import Content, Performer
@@ -71,6 +72,10 @@ class LastgoodSubject:
             return None
         return _handed_out(disk, newest_valid(disk, store, list_store(disk, store).in_store))
 
+    def real_disk(self) -> Disk:
+        """Give the disk that production uses on this machine."""
+        return disk_here()
+
 
 class PaperSession:
     """A process that writes as the paper's code does: no lease, no generations, no re-sync."""
@@ -115,6 +120,10 @@ class PaperSubject:
         """Load the newest valid epoch and change nothing."""
         found = paper.newest_valid(disk, store)
         return None if found is None else Recovered(found[0], found[0], found[1])
+
+    def real_disk(self) -> Disk:
+        """Give the disk that production uses on this machine."""
+        return disk_here()
 
 
 def _mode(text: str) -> Mode:

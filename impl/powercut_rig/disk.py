@@ -19,8 +19,9 @@ from powercut_rig import fuse, linux
 from powercut_rig.errors import RigError
 from powercut_rig.loop import LoopDevice
 from powercut_rig.tools import wait_for_exit
+from powercut_rig.worker import outer_namespace_fd
 
-_STOP_S = 5.0
+_STOP_S = 2.0
 
 
 class Disk:
@@ -94,7 +95,7 @@ class Disk:
     def _fork_server(self, fuse_fd: int) -> int:
         sys.stdout.flush()
         sys.stderr.flush()
-        parent = os.getpid()
+        parent, outer_namespace = os.getpid(), outer_namespace_fd()
         child = os.fork()
         if child:
             return child
@@ -104,6 +105,10 @@ class Disk:
             signal.signal(signal.SIGINT, signal.SIG_IGN)
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             linux.die_with_parent(parent)
+            # The last process of a mount namespace unmounts it while it dies.  Were that the
+            # server, it would wait for writes that only it can serve, forever.
+            linux.enter_mount_namespace(outer_namespace)
+            _close_all_but({0, 1, 2, fuse_fd, self._log_fd})
             fuse.DiskServer(fuse_fd, self.flat, self._log_fd).serve()
             code = 0
         except BaseException as error:  # the last frame of a process
@@ -136,3 +141,13 @@ class Disk:
         """All of the log as the server wrote it."""
         size = os.fstat(self._log_fd).st_size
         return os.pread(self._log_fd, size, 0) if size else b""
+
+
+def _close_all_but(kept: set[int]) -> None:
+    """Close what a fork inherited: an open file of another disk would keep that disk mounted."""
+    first = 0
+    for fd in sorted(kept):
+        if first < fd:  # os.closerange(0, 0) closes everything: its end wraps around
+            os.closerange(first, fd)
+        first = fd + 1
+    os.closerange(first, os.sysconf("SC_OPEN_MAX"))

@@ -33,6 +33,7 @@ def _libc() -> ctypes.CDLL:
     libc.mount.argtypes = (chars, chars, chars, ulong, chars)
     libc.umount2.argtypes = (chars, ctypes.c_int)
     libc.unshare.argtypes = (ctypes.c_int,)
+    libc.setns.argtypes = (ctypes.c_int, ctypes.c_int)
     libc.prctl.argtypes = (ctypes.c_int, ulong, ulong, ulong, ulong)
     libc.syncfs.argtypes = (ctypes.c_int,)
     libc.sync_file_range.argtypes = (ctypes.c_int, off64, off64, ctypes.c_uint)
@@ -61,10 +62,24 @@ def umount(target: str, flags: int = 0) -> None:
     _call("umount2", os.fsencode(target), flags, path=target)
 
 
-def enter_private_mount_namespace() -> None:
-    """From here on, mounts of this process are seen by it and its children only."""
-    _call("unshare", CLONE_NEWNS)
-    _call("mount", b"none", b"/", None, MS_REC | MS_PRIVATE, None, path="/")
+def enter_private_mount_namespace() -> int:
+    """From here on, mounts of this process are seen by it and its children only.
+
+    Returns a descriptor of the namespace before, for `enter_mount_namespace`.
+    """
+    before = os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        _call("unshare", CLONE_NEWNS)
+        _call("mount", b"none", b"/", None, MS_REC | MS_PRIVATE, None, path="/")
+    except OSError:
+        os.close(before)
+        raise
+    return before
+
+
+def enter_mount_namespace(fd: int) -> None:
+    """Moves this process into the mount namespace of `fd`; its directory becomes the root."""
+    _call("setns", fd, CLONE_NEWNS)
 
 
 def die_with_parent(parent_pid: int) -> None:

@@ -36,13 +36,25 @@ WORKER_TIMEOUT_S: Final = 600.0
 _UNWIND_S: Final = 10.0
 _LENGTH: Final = struct.Struct("<Q")
 _PIPE_READ_BYTES: Final = 1 << 20
+_OUTSIDE: Final = (
+    "The rig was used outside of its worker; nothing was mounted. Put the work in a function "
+    "and call run_in_worker(function)."
+)
 
 _worker_pid = 0
+_outer_namespace_fd = -1
 
 
 def inside_worker() -> bool:
     """This process is a rig's worker: it has mounts of its own."""
     return _worker_pid == os.getpid()
+
+
+def outer_namespace_fd() -> int:
+    """A descriptor of the mount namespace that this worker left."""
+    if not inside_worker():
+        raise RigError(_OUTSIDE)
+    return _outer_namespace_fd
 
 
 def run_in_worker(function: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
@@ -90,13 +102,14 @@ def run_in_worker_within(
 
 def _be_worker(parent: int, send: int, work: Callable[[], object]) -> None:
     """The child's life; never returns."""
-    global _worker_pid  # noqa: PLW0603 - it says what this process is
+    global _worker_pid, _outer_namespace_fd  # noqa: PLW0603 - they say what this process is
     code = 1
     try:
         linux.die_with_parent(parent)
         _worker_pid = os.getpid()
+        signal.signal(signal.SIGINT, _interrupt_once)
         try:
-            linux.enter_private_mount_namespace()
+            _outer_namespace_fd = linux.enter_private_mount_namespace()
             answer = _packed_result(True, work(), "")
         except BaseException as error:  # sent to the parent, whatever it is
             answer = _packed_result(False, error, traceback.format_exc())
@@ -106,6 +119,12 @@ def _be_worker(parent: int, send: int, work: Callable[[], object]) -> None:
         code = 0
     finally:
         os._exit(code)
+
+
+def _interrupt_once(_signal: int, _frame: object) -> None:
+    """Unwind at the first Ctrl-C; a second one must not break off the clean-up."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    raise KeyboardInterrupt
 
 
 def _packed_result(ok: bool, value: object, text: str) -> bytes:
@@ -169,10 +188,7 @@ def private_folder() -> Iterator[str]:
     Raises `RigError` outside of a worker, where its mounts would be seen by everybody.
     """
     if not inside_worker():
-        raise RigError(
-            "The rig was used outside of its worker; nothing was mounted. Put the work in a "
-            "function and call run_in_worker(function)."
-        )
+        raise RigError(_OUTSIDE)
     _remove_stale_folders()
     folder, lock = _locked_folder()
     try:

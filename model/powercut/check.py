@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from attrs import evolve, frozen
+from attrs import evolve, field, frozen
 
 from powercut.enumerate import Bound, enumerate_verdicts
 from powercut.profile import Profile
@@ -38,7 +38,7 @@ class Effort:
     """How hard to look. `method` is "both", "enumerated" or "sampled"."""
 
     method: str = "both"
-    bound: Bound = Bound()
+    bound: Bound = field(factory=Bound)
     examples: int = 100
     random: bool = False
 

@@ -84,7 +84,7 @@ class Content:
             return self
         before = [r.cut(0, run.start) for r in self.runs if r.start < run.start]
         after = [r.cut(run.stop, r.stop) for r in self.runs if r.stop > run.stop]
-        return Content(self.size, tuple([*before, run, *after]))
+        return Content(self.size, (*before, run, *after))
 
     def underlay(self, run: Run) -> Content:
         """This content with `run` showing only where nothing was written before."""
@@ -99,9 +99,9 @@ class Content:
             return Content(size, self.runs)
         return Content(size, tuple(r.cut(0, size) for r in self.runs if r.start < size))
 
-    def extend(self, size: int) -> Content:
-        """This content with its size raised to at least `size`; bytes already there show."""
-        return Content(max(size, self.size), self.runs)
+    def resize(self, size: int) -> Content:
+        """This content with another size and every byte kept, those beyond the size unseen."""
+        return Content(size, self.runs)
 
     def covers(self, start: int, stop: int) -> bool:
         """Some byte of [start, stop) was written, whether the size shows it or not."""

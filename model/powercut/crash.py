@@ -25,6 +25,7 @@ from powercut.order import (
     largest_downset_in,
 )
 from powercut.profile import Profile
+from powercut.rules import Kind
 from powercut.state import State
 from powercut.tree import Directory, File, Inode, reachable
 
@@ -47,7 +48,7 @@ def even_cuts(profile: Profile, pieces_max: int) -> Cuts:
     return cuts
 
 
-def no_cuts(event: Event) -> Sequence[int]:
+def no_cuts(event: Event) -> Sequence[int]:  # noqa: ARG001
     """Every event lands whole."""
     return ()
 
@@ -90,10 +91,10 @@ class CrashSpace:
         pieces = cut_into_pieces(state, profile, cuts)
         size = len(pieces)
         requires = [0] * size
-        for kind in ("order", "atomic"):
-            for rule in profile.rules(kind, crash_class):  # type: ignore[arg-type]
-                for earlier, later in rule.immediate(pieces):
-                    requires[later] |= 1 << earlier
+        orders = profile.rules("order", crash_class) + profile.rules("atomic", crash_class)
+        for rule in orders:
+            for earlier, later in rule.immediate(pieces):
+                requires[later] |= 1 << earlier
         never = _matching(pieces, profile, "ceiling", crash_class)
         durable, logged, partial = _synced(state, pieces, profile, crash_class)
         if never:
@@ -219,7 +220,8 @@ class CrashSpace:
         for name in names:
             if name not in known:
                 raise IllegalCrashError(
-                    f"no pending event {name!r} at this crash; pending: {', '.join(known) or 'none'}"
+                    f"no pending event {name!r} at this crash; "
+                    f"pending: {', '.join(known) or 'none'}"
                 )
             mask |= known[name]
         return mask
@@ -252,7 +254,7 @@ class CrashSpace:
             there = landed >> position & 1
             if isinstance(event, Size) and there:
                 content = (
-                    content.truncate(event.new) if event.truncates else content.extend(event.new)
+                    content.truncate(event.new) if event.truncates else content.resize(event.new)
                 )
             elif isinstance(event, Extent) and there:
                 content = content.overlay(event.run)
@@ -299,10 +301,10 @@ def _subsets(mask: int) -> Iterator[int]:
         subset = (subset - mask) & mask
 
 
-def _matching(pieces: Sequence[Piece], profile: Profile, kind: str, crash_class: str) -> int:
+def _matching(pieces: Sequence[Piece], profile: Profile, kind: Kind, crash_class: str) -> int:
     """The pieces that some exposure or ceiling rule of the profile speaks of."""
     mask = 0
-    for rule in profile.rules(kind, crash_class):  # type: ignore[arg-type]
+    for rule in profile.rules(kind, crash_class):
         for position, piece in enumerate(pieces):
             if rule.holds(piece):
                 mask |= 1 << position

@@ -3,8 +3,8 @@
 A history is: some saves, a crash, recovery, perhaps crashed in its turn, and after the last crash
 recovery, one more save and recovery again.  A crash of the class asked for is tried at every op
 boundary with every legal set of landed pieces; before the last crash a process kill is tried as
-well, because what a kill leaves in the page cache is what a power cut can still take away.  Two crash states that look alike, with the
-same owed to the user, are run once.
+well, because what a kill leaves in the page cache is what a power cut can still take away.  Two
+crash states that look alike, with the same owed to the user, are run once.
 """
 
 from __future__ import annotations
@@ -214,8 +214,12 @@ def pinned(steps: Sequence[Step], profile: Profile, subject: Subject) -> tuple[S
     """The history with the saves of its first process spelt out, op by op.
 
     A trace of that form judges the order of the ops as it was found, whatever the subject's code
-    becomes later; recovery stays the subject's own.
+    becomes later; recovery stays the subject's own.  A first process that does more than save is
+    left as it is.
     """
+    first_other = next((s for s in steps if not isinstance(s, SaveLive)), None)
+    if not isinstance(first_other, CrashStep):
+        return tuple(steps)
     world = World(profile, subject)
     out: list[Step] = []
     for position, step in enumerate(steps):
@@ -226,7 +230,7 @@ def pinned(steps: Sequence[Step], profile: Profile, subject: Subject) -> tuple[S
         world.take(step)
         out.append(Begin(step.number, step.parts))
         out += [Perform(op_id, op) for op_id, op, _ in world.program[done:]]
-        if step.stop is None:
+        if world.oracle.acknowledged == step.number:  # it may have returned before its stop
             out.append(Ack(step.number))
     return tuple(out)
 

@@ -37,7 +37,7 @@ class Extent:
 
 @frozen
 class Size:
-    """The size of `inode` goes from `old` to `new`; smaller means a truncation, which kills data."""
+    """The size of `inode` goes from `old` to `new`; smaller is a truncation, which kills data."""
 
     op: str
     inode: int

@@ -97,7 +97,7 @@ def _write(low: _Lowering, op: ops.Write) -> None:
     old = file.content.size
     if run.stop > old:
         low.events.append(Size(low.op_id, number, old, run.stop))
-    low.view[number] = File(file.content.overlay(run).extend(run.stop))
+    low.view[number] = File(file.content.overlay(run).resize(max(old, run.stop)))
 
 
 def _truncate(low: _Lowering, op: ops.Truncate) -> None:

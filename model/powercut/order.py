@@ -61,7 +61,7 @@ def largest_downset_in(events: int, requires: Sequence[int]) -> int:
 
 
 def closures(requires: Sequence[int]) -> tuple[list[int], list[int]]:
-    """For each event: the downset it needs (`down`), and all that needs it (`up`), itself included."""
+    """For each event: the downset it needs, and all that needs it; both include it."""
     assert all(0 <= r < 1 << len(requires) for r in requires)
 
     down = [downset_of(1 << e, requires) for e in range(len(requires))]

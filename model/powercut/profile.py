@@ -20,7 +20,7 @@ from powercut.errors import ProfileError
 from powercut.rules import RULES, Kind, Rule
 
 CRASH_CLASSES: Final = ("process", "kernel", "power")
-"""A program dies; the kernel dies but the drive finishes its cache; the drive's cache is lost too."""
+"""A program dies; the kernel dies and the drive finishes its cache; the cache is lost too."""
 
 EVIDENCE: Final = ("documented", "measured", "inferred", "assumed")
 """How a claim about a file system is known, strongest first."""

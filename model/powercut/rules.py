@@ -62,7 +62,7 @@ class Rule:
         return (self.holds.__doc__ or "").strip().splitlines()[0]
 
     def immediate(self, pieces: Sequence[Piece]) -> Pairs:
-        """Pairs of positions (earlier, later) whose closure is the closure of an order or atomic rule."""
+        """Pairs of positions (earlier, later) with the closure of this order or atomic rule."""
         return _IMMEDIATE[self.id](pieces)
 
 
@@ -174,17 +174,6 @@ def namespace_in_order(earlier: Piece, later: Piece) -> bool:
     return isinstance(earlier.event, Entry) and isinstance(later.event, Entry)
 
 
-@_rule("all-in-order", "order")
-def all_in_order(earlier: Piece, later: Piece) -> bool:
-    """Everything lands in program order.
-
-    No real file system does this; it is half of the ideal one that others are held against.
-    Source: ideal.sequential
-    Litmus: sequential-write
-    """
-    return True
-
-
 # --- atomic -----------------------------------------------------------------------------------
 
 
@@ -194,7 +183,7 @@ def rename_atomic(one: Piece, other: Piece) -> bool:
 
     POSIX says so of running programs; of crashes it says nothing.
     Source: ext4.journal, posix.rename
-    Litmus: rename-whole
+    Litmus: rename-whole, rename-both
     """
     half = one.event
     return isinstance(half, Entry) and half.op_kind == "rename" and half.op == other.event.op
@@ -204,9 +193,9 @@ def rename_atomic(one: Piece, other: Piece) -> bool:
 def op_atomic(one: Piece, other: Piece) -> bool:
     """Each op lands whole or not at all, a write of any size included.
 
-    No real file system does this; it is the other half of the ideal one.
+    No real file system does this; with return-is-durable it makes the ideal one.
     Source: ideal.sequential
-    Litmus: sequential-write
+    Litmus: rename-both
     """
     return one.event.op == other.event.op
 
@@ -231,7 +220,7 @@ def fsync_directory(sync: Sync, piece: Piece) -> bool:
 
     Not the name of the directory itself, nor anything below those names.
     Source: posix.directory-sync
-    Litmus: fsync-directory
+    Litmus: fsync-directory, fdatasync-directory
     """
     return isinstance(piece.event, Entry) and piece.event.directory == sync.inode
 
@@ -240,10 +229,10 @@ def fsync_directory(sync: Sync, piece: Piece) -> bool:
 def fsync_commits_journal(sync: Sync, piece: Piece) -> bool:
     """Fsync commits the one journal: every change of a name up to the file's own last change.
 
-    So the name of a new file is durable with it.  Where the file itself had no change since the last
-    commit, there is nothing to commit and nothing follows.  fast_commit gives less.
+    So the name of a new file is durable with it.  Where the file itself had no change since the
+    last commit, there is nothing to commit and nothing follows.  fast_commit gives less.
     Source: ext4.fsync, jbd2.one-transaction
-    Litmus: fsync-file-keeps-name
+    Litmus: fsync-file-keeps-name, fsync-new-directory
     """
     return isinstance(piece.event, Entry) and piece.index < sync.touched
 
@@ -263,7 +252,7 @@ def sync_all(sync: Sync, piece: Piece) -> bool:
 def return_is_durable(sync: Sync, piece: Piece) -> bool:
     """An op that has returned is durable.
 
-    True of no ordinary file system; with op-atomic and all-in-order it makes the ideal one.
+    True of no ordinary file system; with op-atomic it makes the ideal one.
     Source: ideal.sequential
     Litmus: sequential-create
     """
@@ -279,7 +268,7 @@ def unwritten_reads_zeros(piece: Piece) -> bool:
 
     Without it, a file can show somebody's deleted data.
     Source: ext4.data=ordered
-    Litmus: stale-tail
+    Litmus: stale-tail, stale-append
     """
     return isinstance(piece.event, Extent)
 
@@ -366,7 +355,6 @@ _IMMEDIATE: Final[dict[str, Callable[[Sequence[Piece]], Pairs]]] = {
     "same-block-in-order": _block_neighbours,
     "directory-in-order": lambda pieces: _chain(pieces, _directory),
     "namespace-in-order": lambda pieces: _chain(pieces, _any_entry),
-    "all-in-order": lambda pieces: _chain(pieces, lambda _: True),
     "rename-atomic": lambda pieces: _cycle(pieces, _rename),
     "op-atomic": lambda pieces: _cycle(pieces, lambda piece: piece.event.op),
 }

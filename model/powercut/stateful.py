@@ -154,7 +154,7 @@ def sample_verdicts(
     while open_questions:
         machine = histories(subject, profile, crash_class, open_questions)
         try:
-            run_state_machine_as_test(machine, settings=sampling(examples, random=random))  # type: ignore[no-untyped-call]
+            run_state_machine_as_test(machine, settings=sampling(examples, random=random))
         except PropertyBrokenError:
             world = machine.failed
             if world is None:

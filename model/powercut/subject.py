@@ -40,7 +40,7 @@ class Session(Protocol):
         """Save a group; returning its generation acknowledges it."""
 
     def recover(self) -> Recovered | None:
-        """The newest valid group, made durable before it is handed out; None where there is none."""
+        """The newest valid group, made durable before it is handed out; None for none."""
 
     def close(self) -> None:
         """Give the lease back."""
@@ -58,6 +58,9 @@ class Plan(Protocol):
 
     def read(self, disk: Disk, store: str) -> Recovered | None:
         """Load the newest valid group and change nothing."""
+
+    def real_disk(self) -> Disk:
+        """The disk that the subject uses in production, for the rig."""
 
 
 @frozen

@@ -129,14 +129,15 @@ def parse_op(table: dict[str, Any], where: str) -> ops.Op:
     arguments: dict[str, Any] = {}
     for key in wanted:
         if key == "data":
-            arguments[key] = _parse_data(table, where)
+            arguments[key] = parse_data(table, where)
         else:
             kind = int if key in ("offset", "size") else str
             arguments[key] = typed(table, key, kind, where)
     return cls(**arguments)
 
 
-def _parse_data(table: dict[str, Any], where: str) -> Data:
+def parse_data(table: Mapping[str, Any], where: str) -> Data:
+    """The data of a write: exactly one of text, hex, fill (with size). TraceError."""
     given = [key for key in _DATA_KEYS if key in table]
     if len(given) != 1:
         raise TraceError(f"{where}: a write has exactly one of text, hex, fill; found {given}")
@@ -238,10 +239,8 @@ def render_trace(trace: Trace) -> str:
 
 def _title(trace: Trace) -> list[str]:
     claim = PROPERTIES[trace.property].partition(":")[0]
-    return [
-        f"{trace.property} ({claim}) {trace.verdict} for {trace.subject or 'these ops'} "
-        f"under {trace.profile}."
-    ]
+    who = trace.subject or "these ops"
+    return [f"{trace.property} ({claim}) {trace.verdict} for {who} under {trace.profile}."]
 
 
 def step_table(step: Step) -> dict[str, Any]:

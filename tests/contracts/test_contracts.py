@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable, Iterator
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from lastgood.layout import newest_first
+from lastgood.manifest import Manifest
 from powercut import order
 from powercut.order import is_downset
-from tests.contracts import order_contracts
+from tests.contracts import manifest_contracts, order_contracts, recovery_contracts
+from tests.contracts.__main__ import TARGETS
 from tests.contracts.lane import LaneError, Verdict, check, parse
 
 SMALL_BUDGET_S = 2.0
@@ -63,15 +69,97 @@ def test_words_that_the_lane_does_not_know_are_an_error() -> None:
         parse("order.py:1: info: Something new.\n")
 
 
-def test_the_contracts_of_order_hold_for_every_relation_on_two_events() -> None:
-    sets = range(4)
-    for requires in product(sets, repeat=2):
-        for a, b in product(range(2), repeat=2):
-            order_contracts.needing_is_the_converse_of_needed(requires, a, b)
-        for first, second in product(sets, repeat=2):
-            order_contracts.enumeration_is_exact(requires, first, second)
+def relations() -> Iterator[tuple[int, ...]]:
+    return product(range(4), repeat=2)
+
+
+def downset_pairs() -> Iterator[tuple[int, tuple[int, ...], int]]:
+    for requires in relations():
+        for first, second in product(range(4), repeat=2):
             if is_downset(second, requires):
-                if not first & ~second:
-                    order_contracts.downset_of_is_the_smallest(first, requires, second)
-                if not second & ~first:
-                    order_contracts.largest_downset_is_the_largest(first, requires, second)
+                yield first, requires, second
+
+
+def fates(most: int) -> list[tuple[int, ...]]:
+    kinds = range(len(recovery_contracts.FATES))
+    return [each for length in range(most + 1) for each in product(kinds, repeat=length)]
+
+
+CASES: dict[Callable[..., None], list[tuple[Any, ...]]] = {
+    order_contracts.downset_of_is_the_smallest: [
+        (first, requires, second)
+        for first, requires, second in downset_pairs()
+        if not first & ~second
+    ],
+    order_contracts.largest_downset_is_the_largest: [
+        (first, requires, second)
+        for first, requires, second in downset_pairs()
+        if not second & ~first
+    ],
+    order_contracts.needing_is_the_converse_of_needed: [
+        (requires, a, b) for requires in relations() for a, b in product(range(2), repeat=2)
+    ],
+    order_contracts.enumeration_is_exact: [
+        (requires, landed, never)
+        for requires in relations()
+        for landed, never in product(range(4), repeat=2)
+    ],
+    manifest_contracts.a_safe_path_stays_inside_its_group: [("a",), ("a/b.c",), ("..a",)],
+    manifest_contracts.what_is_encoded_is_decoded: [
+        (0, 0, 0, 0, "", "a"),
+        (1 << 62, 3, 4, 5, 'a"\n', "é b"),
+    ],
+    manifest_contracts.a_changed_byte_is_refused: [
+        (place, change)
+        for place in range(len(manifest_contracts.ENCODED))
+        for change in (1, 0x20, 0x80)
+    ],
+    manifest_contracts.a_shortened_manifest_is_refused: [
+        (length,) for length in range(len(manifest_contracts.ENCODED))
+    ],
+    manifest_contracts.a_group_has_one_name: [(0, 0, False), (10**8, 10**17, True)],
+    manifest_contracts.a_generation_is_never_used_twice: list(product((0, 7, 10**9), repeat=3)),
+    recovery_contracts.the_newest_intact_group_is_chosen: [(each,) for each in fates(3)],
+    recovery_contracts.another_bad_group_never_hides_a_good_one: [
+        (each, bad) for each in fates(2) if recovery_contracts.INTACT in each for bad in range(1, 8)
+    ],
+}
+
+
+@pytest.mark.parametrize("contract", CASES, ids=lambda contract: contract.__name__)
+def test_the_contract_holds_on_cases_that_meet_its_preconditions(
+    contract: Callable[..., None],
+) -> None:
+    assert CASES[contract]
+
+    for case in CASES[contract]:
+        contract(*case)
+
+
+def test_every_contract_that_the_lane_checks_has_such_cases() -> None:
+    modules = (order_contracts, manifest_contracts, recovery_contracts)
+    found = {
+        function
+        for module in modules
+        for name, function in inspect.getmembers(module, inspect.isfunction)
+        if function.__module__ == module.__name__ and not name.startswith("_")
+    }
+
+    assert found == set(CASES)
+    assert {module.__name__ for module in modules} < set(TARGETS)
+
+
+def test_a_recovery_that_prefers_the_oldest_group_breaks_the_contract(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("lastgood.recovery.newest_first", lambda names: newest_first(names)[::-1])
+
+    with pytest.raises(AssertionError):
+        recovery_contracts.the_newest_intact_group_is_chosen((0, 0))
+
+
+def test_a_manifest_without_its_seal_breaks_the_contract(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(manifest_contracts, "decode", lambda data: Manifest(7, 42, "a", ()))
+
+    with pytest.raises(AssertionError):
+        manifest_contracts.a_changed_byte_is_refused(30, 1)

@@ -17,9 +17,9 @@ from typing import Any
 
 from attrs import define
 from examples.train_digits import train
-from lastgood.backends.posix import PosixDisk
 
 from lastgood import Store
+from lastgood.backends.posix import PosixDisk
 
 
 class StoppingDisk(PosixDisk):

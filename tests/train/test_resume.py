@@ -95,7 +95,7 @@ def test_a_run_killed_in_a_save_ends_with_the_same_weights(
         assert run.epoch == epoch_found
         assert recorded_accuracy(loaded.read(MODEL)) == uninterrupted[epoch_found - 1].accuracy
         assert accuracy(run.weights, digits()) == uninterrupted[epoch_found - 1].accuracy
-        assert loaded.group.metadata["accuracy"] == uninterrupted[epoch_found - 1].accuracy
+        assert loaded.metadata["accuracy"] == uninterrupted[epoch_found - 1].accuracy
 
         end = train(store, EPOCHS, run)
         last = store.load_latest()

@@ -10,11 +10,11 @@ from lastgood.backends.posix import PosixDisk
 def disk_here() -> PosixDisk:
     """Give a new disk for this platform; a plain POSIX one where it is not known."""
     if sys.platform == "linux":
-        from lastgood.backends.linux import LinuxDisk  # noqa: PLC0415
+        from lastgood.backends.linux import LinuxDisk
 
         return LinuxDisk()
     if sys.platform == "darwin":
-        from lastgood.backends.darwin import DarwinDisk  # noqa: PLC0415
+        from lastgood.backends.darwin import DarwinDisk
 
         return DarwinDisk()
     return PosixDisk()

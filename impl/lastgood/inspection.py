@@ -1,0 +1,131 @@
+"""What the command line says about a store, as data. Looks only; never changes anything."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Final
+
+from attrs import frozen
+
+from lastgood.disk import Reader
+from lastgood.errors import UsageError
+from lastgood.layout import GroupName, newest_first
+from lastgood.recovery import Group, Rejection, examine, list_store, read_group
+
+OK: Final = 0
+DAMAGED: Final = 1
+MALFORMED: Final = 2
+
+_MALFORMED: Final = ("manifest_error:", "unsafe_path:", "not_regular:")
+
+
+@frozen
+class Row:
+    """One group and what was found: "valid", "listed" (not verified), or the rejection's reason."""
+
+    name: str
+    path: str
+    generation: int
+    step: int
+    verdict: str
+    detail: str
+    size_bytes: int
+    parts: int
+
+    def as_json(self) -> dict[str, Any]:
+        """The row as JSON can say it."""
+        return {
+            "name": self.name,
+            "path": self.path,
+            "generation": self.generation,
+            "step": self.step,
+            "verdict": self.verdict,
+            "detail": self.detail,
+            "size_bytes": self.size_bytes,
+            "parts": self.parts,
+        }
+
+
+@frozen
+class Report:
+    """Rows, newest first, and the exit status that they deserve."""
+
+    store: str
+    rows: tuple[Row, ...]
+    exit_status: int
+
+    def as_json(self) -> dict[str, Any]:
+        """The report as JSON can say it."""
+        return {"store": self.store, "groups": [row.as_json() for row in self.rows]}
+
+
+def listed(reader: Reader, store: str) -> Report:
+    """Every group by its manifest alone; a rejection is shown, and is no failure."""
+    rows = []
+    for name in _names(reader, store):
+        answer = (
+            Rejection(str(name), name.generation, "attempt", "a save that did not end")
+            if name.attempt
+            else read_group(reader, store, name)
+        )
+        rows.append(_row(store, name, answer, "listed"))
+    return Report(store, tuple(rows), OK)
+
+
+def verified(reader: Reader, store: str, generation: int | None) -> Report:
+    """Every group, or those of one generation, verified in full."""
+    rows = [
+        _row(store, name, examine(reader, store, name), "valid")
+        for name in _chosen(reader, store, generation)
+    ]
+    return Report(store, tuple(rows), status_of([row.verdict for row in rows]))
+
+
+def latest(reader: Reader, store: str, generation: int | None) -> Report:
+    """The newest valid group (or the one asked for) as the last row, rejected ones before it."""
+    rows = []
+    for name in _chosen(reader, store, generation):
+        if name.attempt:
+            continue
+        rows.append(_row(store, name, examine(reader, store, name), "valid"))
+        if rows[-1].verdict == "valid":
+            return Report(store, tuple(rows), OK)
+    status = status_of([row.verdict for row in rows]) if rows else DAMAGED
+    return Report(store, tuple(rows), status)
+
+
+def status_of(verdicts: list[str]) -> int:
+    """0 where all is valid, 2 where the only group is malformed, 1 for any other damage.
+
+    A dead attempt of the rename form is no damage: nothing was ever claimed of it.
+    """
+    groups = [verdict for verdict in verdicts if verdict != "attempt"]
+    if all(verdict in ("valid", "listed") for verdict in groups):
+        return OK
+    return MALFORMED if len(groups) == 1 and groups[0].startswith(_MALFORMED) else DAMAGED
+
+
+def _names(reader: Reader, store: str) -> list[GroupName]:
+    kind = reader.kind(store)
+    if kind != "dir":
+        found = "nothing" if kind == "missing" else f"a {kind} entry"
+        raise UsageError(f"{store!r}: found {found}, expected a store (a directory).")
+    return newest_first(list_store(reader, store).in_store)
+
+
+def _chosen(reader: Reader, store: str, generation: int | None) -> list[GroupName]:
+    names = _names(reader, store)
+    if generation is None:
+        return names
+    chosen = [name for name in names if name.generation == generation]
+    if not chosen:
+        raise UsageError(f"{store!r} has no group of generation {generation}.")
+    return chosen
+
+
+def _row(store: str, name: GroupName, answer: Group | Rejection, word: str) -> Row:
+    path = str(Path(store) / str(name))
+    if isinstance(answer, Rejection):
+        return Row(str(name), path, name.generation, name.step, answer.reason, answer.detail, 0, 0)
+    parts = len(answer.manifest.parts)
+    return Row(str(name), path, name.generation, name.step, word, "", answer.size_bytes, parts)

@@ -1,0 +1,142 @@
+"""Litmus tests: a tiny program, one question, and an answer for each profile.
+
+The answer is `never`, `sometimes` or `always`: how often, among all crash states, what the test
+asks about is seen.  A test also pins the number of distinct states.  docs/traces.md describes the
+form; traces/README.md lists the tests.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from attrs import frozen
+
+from powercut.content import Data
+from powercut.crash import CrashSpace, even_cuts
+from powercut.errors import TraceError
+from powercut.profile import Profile
+from powercut.state import State
+from powercut.trace import check_keys, one_of, parse_data, parse_steps, typed
+from powercut.tree import File, Look, Tree, look, resolve
+from powercut.world import Perform
+
+ANSWERS: Final = ("never", "sometimes", "always")
+
+
+@frozen
+class Seen:
+    """One condition on a crash state: what `path` is, and its exact content where that is given."""
+
+    path: str
+    kind: str
+    content: Data | None = None
+
+    def holds(self, tree: Tree) -> bool:
+        """The condition holds in that tree."""
+        try:
+            inode = tree[resolve(tree, self.path)]
+        except OSError:
+            return self.kind == "missing"
+        kind = "file" if isinstance(inode, File) else "directory"
+        if kind != self.kind:
+            return False
+        return self.content is None or (
+            isinstance(inode, File) and inode.content.read() == self.content
+        )
+
+
+@frozen
+class Litmus:
+    """A program, the conditions asked about together, and the expected answers and counts.
+
+    `setup` is durable before the test begins.  The crash comes `anywhere`, or at the `end`.
+    """
+
+    name: str
+    question: str
+    setup: tuple[Perform, ...]
+    steps: tuple[Perform, ...]
+    crash: str
+    crash_class: str
+    pieces: int
+    ask: tuple[Seen, ...]
+    answers: Mapping[str, str]
+    states: Mapping[str, int]
+
+
+@frozen
+class Outcome:
+    """What one profile answers: the answer, and every distinct crash state."""
+
+    answer: str
+    looks: frozenset[Look]
+
+
+def read_litmus(path: Path) -> Litmus:
+    """The litmus test in a file. TraceError, naming the file."""
+    where = str(path)
+    try:
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise TraceError(f"{where}: cannot be read as TOML: {error}. Nothing was run.") from error
+    known = {"schema", "kind", "question", "setup", "steps", "crash", "crash_class", "pieces"}
+    check_keys(raw, known | {"ask", "answers", "states"}, where)
+    if raw.get("schema") != 1 or raw.get("kind") != "litmus":
+        raise TraceError(f'{where}: expected schema = 1 and kind = "litmus"')
+    answers = typed(raw, "answers", dict, where)
+    for profile in answers:
+        one_of(answers, profile, ANSWERS, f"{where}: answers")
+    return Litmus(
+        name=path.stem,
+        question=typed(raw, "question", str, where),
+        setup=_program(raw.get("setup", []), f"{where}: setup"),
+        steps=_program(typed(raw, "steps", list, where), where),
+        crash=one_of(raw, "crash", ("anywhere", "end"), where),
+        crash_class=raw.get("crash_class", "power"),
+        pieces=raw.get("pieces", 2),
+        ask=tuple(_seen(table, where) for table in typed(raw, "ask", list, where)),
+        answers=answers,
+        states=raw.get("states", {}),
+    )
+
+
+def _program(raw: Sequence[Any], where: str) -> tuple[Perform, ...]:
+    steps = parse_steps(raw, where)
+    program = tuple(step for step in steps if isinstance(step, Perform))
+    if len(program) != len(steps):
+        raise TraceError(f"{where}: a litmus test has ops only")
+    return program
+
+
+def _seen(table: dict[str, Any], where: str) -> Seen:
+    check_keys(table, {"path", "is", "text", "hex"}, f"{where}: ask")
+    kind = one_of(table, "is", ("file", "directory", "missing"), f"{where}: ask")
+    content = None
+    if "text" in table or "hex" in table:
+        content = parse_data({k: v for k, v in table.items() if k in ("text", "hex")}, where)
+    return Seen(typed(table, "path", str, where), kind, content)
+
+
+def run_litmus(litmus: Litmus, profile: Profile) -> Outcome:
+    """Every crash state of the test under one profile, and the answer that they give."""
+    state = State()
+    for step in litmus.setup:
+        state = state.perform(step.op, step.id)
+    state = State.settled(state.view, state.next_inode)
+    points = [state]
+    for step in litmus.steps:
+        points.append(state.begin(step.op, step.id))
+        state = state.perform(step.op, step.id)
+        points.append(state)
+    looks: set[Look] = set()
+    seen: set[bool] = set()
+    for point in points if litmus.crash == "anywhere" else points[-1:]:
+        cuts = even_cuts(profile, litmus.pieces)
+        for _, _, after in CrashSpace.of(point, profile, litmus.crash_class, cuts).states():
+            looks.add(look(after.base))
+            seen.add(all(condition.holds(after.base) for condition in litmus.ask))
+    answer = "sometimes" if len(seen) == 2 else "always" if True in seen else "never"
+    return Outcome(answer, frozenset(looks))

@@ -1,0 +1,32 @@
+"""Hypothesis profiles: `dev` is quick and the same everywhere; `soak` is long and random.
+
+Choose with HYPOTHESIS_PROFILE=soak.  A failure prints the example that Hypothesis shrank; no
+database is kept, so that a run never depends on an earlier one.
+"""
+
+from __future__ import annotations
+
+import os
+
+from hypothesis import HealthCheck, settings
+
+_SLOW_MACHINES = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]
+
+settings.register_profile(
+    "dev",
+    derandomize=True,
+    database=None,
+    deadline=None,
+    max_examples=100,
+    suppress_health_check=_SLOW_MACHINES,
+)
+settings.register_profile(
+    "soak",
+    derandomize=False,
+    database=None,
+    deadline=None,
+    max_examples=20_000,
+    print_blob=True,
+    suppress_health_check=_SLOW_MACHINES,
+)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dev"))

@@ -1,0 +1,115 @@
+"""Disks for tests: a real one with a known file system, and wrappers that record or fail."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable, Mapping
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from lastgood import Store
+from lastgood.backends.posix import PosixDisk
+from lastgood.disk import FileSystem
+from lastgood.plan import Form, Mode
+
+EXT4 = FileSystem("ext4", "/", True, "power", "if the drive honours cache flushes")
+PARTS: Mapping[str, bytes] = {"model": b"weights", "optim/adam": b"moments"}
+LOOKS = frozenset({"kind", "names", "read", "digest"})
+CHANGES = frozenset(
+    {
+        "mkdir",
+        "create",
+        "write",
+        "fsync",
+        "close",
+        "fsync_dir",
+        "rename",
+        "unlink",
+        "rmdir",
+        "lock",
+        "unlock",
+    }
+)
+
+Fault = Callable[[str, str], int | None]
+"""Given a call's name and first path, the errno that it fails with, or None."""
+
+
+class WatchedDisk(PosixDisk):
+    """Every seam call, as "name path" below `root`; `fault` makes some of them fail instead."""
+
+    def __init__(self, root: Path, fault: Fault = lambda _call, _path: None) -> None:
+        super().__init__(EXT4)
+        self.calls: list[str] = []
+        self.fault = fault
+        self._root = os.path.realpath(root)
+
+    def __getattribute__(self, name: str) -> Any:
+        found = object.__getattribute__(self, name)
+        if name not in LOOKS | CHANGES:
+            return found
+        return lambda *args: self._watched(name, found, *args)
+
+    def _watched(self, name: str, call: Callable[..., Any], *args: Any) -> Any:
+        below = [self._below(arg) for arg in args if isinstance(arg, str)]
+        self.calls.append(" ".join([name, *below]))
+        number = self.fault(name, below[0])
+        if number is not None:
+            raise OSError(number, os.strerror(number), args[0])
+        return call(*args)
+
+    def _below(self, path: str) -> str:
+        return os.path.relpath(path, self._root) if path.startswith(self._root) else path
+
+    def changes(self) -> list[str]:
+        """The calls that ask for a change, in order."""
+        return [call for call in self.calls if call.split(" ")[0] in CHANGES]
+
+
+def failing(call: str, ending: str, number: int = errno.EIO) -> Fault:
+    """A fault in every `call` on a path that ends so."""
+    return lambda name, path: number if name == call and path.endswith(ending) else None
+
+
+def open_store(
+    root: Path,
+    *,
+    form: Form = "rename",
+    mode: Mode = "atomic_dirsync",
+    disk: PosixDisk | None = None,
+) -> Store:
+    """A store at `root`/store whose clock ticks whole seconds and whose ids are counted."""
+    seconds, ids = count(), count(1)
+    return Store(
+        root / "store",
+        mode=mode,
+        form=form,
+        disk=PosixDisk(EXT4) if disk is None else disk,
+        clock=lambda: float(next(seconds)),
+        new_id=lambda: f"id{next(ids)}",
+    )
+
+
+def names_in(directory: Path) -> list[str]:
+    """The entry names of a directory, sorted."""
+    return sorted(path.name for path in directory.iterdir())
+
+
+def tree(root: Path) -> dict[str, bytes | str | int | None]:
+    """Every path below `root`: a file's bytes, a link's target, None for a directory.
+
+    Of a file of more than 32 MiB, only its size.
+    """
+    found: dict[str, bytes | str | int | None] = {}
+    for path in sorted(root.rglob("*")):
+        name = str(path.relative_to(root))
+        if path.is_symlink():
+            found[name] = str(path.readlink())
+        elif path.is_file():
+            size_bytes = path.stat().st_size
+            found[name] = size_bytes if size_bytes > 32 << 20 else path.read_bytes()
+        else:
+            found[name] = None
+    return found

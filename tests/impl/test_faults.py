@@ -1,0 +1,175 @@
+"""A disk that fails: never taken for damage, never forgotten, never retried."""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+
+import pytest
+
+import lastgood
+from lastgood import StorageError
+from lastgood.plan import FORMS, Form
+from tests.impl.disks import PARTS, WatchedDisk, failing, open_store, tree
+
+SYNCS = [
+    ("fsync", "model"),
+    ("fsync", "optim/adam"),
+    ("fsync", "MANIFEST"),
+    ("close", "MANIFEST"),
+    ("fsync_dir", "optim"),
+    ("fsync_dir", "step-00000002"),
+    ("fsync_dir", "store"),
+]
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(("call", "ending"), SYNCS)
+def test_a_failed_sync_closes_the_store_and_hides_the_attempt(
+    tmp_path: Path, form: Form, call: str, ending: str
+) -> None:
+    """The pages may be clean and lost: the next process must not find the group in memory."""
+    disk = WatchedDisk(tmp_path)
+    with open_store(tmp_path, form=form, disk=disk) as store:
+        store.save(1, PARTS)
+        disk.fault = failing(call, ending)
+        with pytest.raises(StorageError, match=r"EIO.*earlier groups are intact.*closed to writ"):
+            store.save(2, PARTS)
+        disk.fault = lambda _call, _path: None
+        disk.calls.clear()
+        with pytest.raises(StorageError, match="closed to writing"):
+            store.save(3, PARTS)
+        loaded = store.load_latest()
+        assert disk.changes() == []
+        assert loaded is not None
+        assert loaded.generation == 1
+    with open_store(tmp_path, form=form) as store:
+        loaded = store.load_latest()
+        assert loaded is not None
+        assert loaded.generation == 1
+        assert store.save(4, PARTS).generation == 3
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_failed_sync_is_tried_once_only(tmp_path: Path, form: Form) -> None:
+    disk = WatchedDisk(tmp_path, failing("fsync", "model"))
+    with open_store(tmp_path, form=form, disk=disk) as store, pytest.raises(StorageError):
+        store.save(1, PARTS)
+
+    assert len([call for call in disk.calls if call.startswith("fsync ")]) == 1
+
+
+def test_a_failed_rename_closes_the_store(tmp_path: Path) -> None:
+    disk = WatchedDisk(tmp_path, failing("rename", "attempt-gen-00000001-step-00000001"))
+    with open_store(tmp_path, disk=disk) as store:
+        with pytest.raises(StorageError, match=r"save of gen-00000001-step-00000001 failed"):
+            store.save(1, PARTS)
+        with pytest.raises(StorageError, match="closed to writing"):
+            store.save(2, PARTS)
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("ending", ["model", "optim/adam", "MANIFEST"])
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_costs_the_attempt_and_nothing_else(
+    tmp_path: Path, form: Form, ending: str, number: int
+) -> None:
+    disk = WatchedDisk(tmp_path)
+    with open_store(tmp_path, form=form, disk=disk) as store:
+        store.save(1, PARTS)
+        before = tree(tmp_path)
+        disk.fault = failing("write", ending, number)
+        with pytest.raises(StorageError, match=rf"{errno.errorcode[number]}.*removed.*usable"):
+            store.save(2, PARTS)
+        assert tree(tmp_path) == before
+
+        disk.fault = lambda _call, _path: None
+        assert store.save(3, PARTS).generation == 3
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.EACCES, errno.EMFILE, errno.ENOMEM])
+@pytest.mark.parametrize(
+    ("call", "ending"),
+    [
+        ("read", "MANIFEST"),
+        ("digest", "optim/adam"),
+        ("kind", "gen-00000002-step-00000002"),
+        ("kind", "optim"),
+        ("names", "store"),
+    ],
+)
+def test_an_error_of_the_disk_is_not_damage(
+    tmp_path: Path, call: str, ending: str, number: int
+) -> None:
+    with open_store(tmp_path) as store:
+        store.save(1, PARTS)
+        store.save(2, PARTS)
+    before = tree(tmp_path)
+    disk = WatchedDisk(tmp_path)
+    with open_store(tmp_path, disk=disk) as store:
+        disk.fault = failing(call, ending, number)
+        with pytest.raises(StorageError, match=f"{errno.errorcode[number]}.*no sign of damage"):
+            store.load_latest()
+    reader = lastgood.open_read_only(tmp_path / "store", disk=disk)
+    with pytest.raises(StorageError, match="no sign of damage"):
+        reader.load_latest()
+    assert tree(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    ("call", "ending"), [("fsync", "model"), ("fsync", "MANIFEST"), ("fsync_dir", "store")]
+)
+def test_a_recovery_that_cannot_sync_moves_nothing_and_closes_the_store(
+    tmp_path: Path, call: str, ending: str
+) -> None:
+    with open_store(tmp_path) as store:
+        store.save(1, PARTS)
+        store.save(2, PARTS)
+    (tmp_path / "store" / "gen-00000002-step-00000002" / "model").unlink()
+    before = tree(tmp_path)
+    disk = WatchedDisk(tmp_path)
+    with open_store(tmp_path, disk=disk) as store:
+        disk.fault = failing(call, ending)
+        with pytest.raises(StorageError, match="recovery of gen-00000001"):
+            store.load_latest()
+        with pytest.raises(StorageError, match="closed to writing"):
+            store.save(3, PARTS)
+
+    assert tree(tmp_path) == before
+
+
+def test_an_ancestor_that_may_not_be_opened_is_noted_in_every_receipt(tmp_path: Path) -> None:
+    disk = WatchedDisk(tmp_path)
+    disk.fault = failing("fsync_dir", str(tmp_path.resolve().parent), errno.EACCES)
+    with open_store(tmp_path, disk=disk) as store:
+        receipt = store.save(1, PARTS)
+
+    assert len(receipt.notes) == 1
+    assert repr(str(tmp_path.resolve().parent)) in receipt.notes[0]
+    assert [call for call in disk.calls if call.startswith("fsync_dir")][:2] == [
+        "fsync_dir .",
+        f"fsync_dir {tmp_path.resolve().parent}",
+    ]
+
+
+def test_an_ancestor_that_cannot_be_synced_ends_the_open_and_frees_the_lease(
+    tmp_path: Path,
+) -> None:
+    disk = WatchedDisk(tmp_path, failing("fsync_dir", "."))
+    disk.fault = lambda call, path: errno.EIO if (call, path) == ("fsync_dir", ".") else None
+    with pytest.raises(StorageError, match="EIO"):
+        open_store(tmp_path, disk=disk)
+    with open_store(tmp_path) as store:
+        assert store.save(1, PARTS).generation == 1
+
+
+def test_a_quarantine_that_fails_is_a_storage_error(tmp_path: Path) -> None:
+    with open_store(tmp_path) as store:
+        store.save(1, PARTS)
+    (tmp_path / "store" / "gen-00000001-step-00000001" / "model").unlink()
+    disk = WatchedDisk(tmp_path, failing("rename", "gen-00000001-step-00000001", errno.EROFS))
+    with (
+        open_store(tmp_path, disk=disk) as store,
+        pytest.raises(StorageError, match=r"moving damaged groups.*EROFS"),
+    ):
+        store.load_latest()

@@ -1,0 +1,360 @@
+"""What a user of the store is promised while nothing goes wrong, or the user does."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import lastgood
+from lastgood import IntegrityError, LastgoodWarning, LeaseError, Store, UsageError
+from lastgood.backends.posix import PosixDisk
+from lastgood.disk import FileSystem
+from lastgood.plan import FORMS, MODES, Form, Mode
+from tests.impl.disks import EXT4, PARTS, open_store, tree
+
+TMPFS = FileSystem("tmpfs", "/", True, "process", "it lives in memory")
+MAC = FileSystem("apfs", "/", True, "kernel", "fsync does not flush the drive")
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("form", FORMS)
+def test_what_is_saved_is_loaded(tmp_path: Path, form: Form, mode: Mode) -> None:
+    with open_store(tmp_path, form=form, mode=mode) as store:
+        assert store.load_latest() is None
+        receipt = store.save(42, PARTS, {"accuracy": 0.5})
+        loaded = store.load_latest()
+
+    assert loaded is not None
+    assert (loaded.generation, loaded.step, loaded.metadata) == (1, 42, {"accuracy": 0.5})
+    assert {part: loaded.read(part) for part in loaded.parts} == PARTS
+    assert loaded.path("optim/adam").read_bytes() == b"moments"
+    assert loaded.rejected == ()
+    assert receipt.path == str(loaded.group.path)
+
+
+def test_a_part_may_be_bytes_chunks_or_a_file(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"from a file")
+    chunks = (bytes([n]) for n in range(3))
+    parts: dict[str, Any] = {
+        "bytes": b"b",
+        "view": memoryview(b"abcd").cast("H"),
+        "array": bytearray(b"a"),
+        "chunks": chunks,
+        "empty": b"",
+        "file": tmp_path / "file",
+    }
+    with open_store(tmp_path) as store:
+        store.save(1, parts)
+        loaded = store.load_latest()
+
+    assert loaded is not None
+    assert [loaded.read(part) for part in parts] == [
+        b"b",
+        b"abcd",
+        b"a",
+        b"\0\1\2",
+        b"",
+        b"from a file",
+    ]
+    origins = {part.path: part.digest_from for part in loaded.group.manifest.parts}
+    assert [name for name, origin in origins.items() if origin == "file"] == ["file"]
+
+
+def test_the_newest_generation_wins_although_its_step_is_lower(tmp_path: Path) -> None:
+    with open_store(tmp_path) as store:
+        store.save(900, {"model": b"old"})
+        store.save(100, {"model": b"new"})
+        loaded = store.load_latest()
+
+    assert loaded is not None
+    assert (loaded.generation, loaded.step, loaded.read("model")) == (2, 100, b"new")
+
+
+def test_a_step_that_is_asked_for_is_never_replaced(tmp_path: Path) -> None:
+    with open_store(tmp_path) as store:
+        for step, content in [(1, b"a"), (2, b"b"), (2, b"c")]:
+            store.save(step, {"model": content})
+        assert store.load(step=2).read("model") == b"c"
+        assert store.load(generation=2).read("model") == b"b"
+        assert store.load(step=1).read("model") == b"a"
+        (store.path / "gen-00000003-step-00000002" / "model").write_bytes(b"x")
+        before = tree(tmp_path)
+
+        with pytest.raises(IntegrityError, match=r"sha_mismatch:model") as caught:
+            store.load(step=2)
+        assert (caught.value.reason, caught.value.group) == (
+            "sha_mismatch:model",
+            "gen-00000003-step-00000002",
+        )
+        with pytest.raises(UsageError, match="no group of step 7"):
+            store.load(step=7)
+        with pytest.raises(UsageError, match="either"):
+            store.load()
+        assert tree(tmp_path) == before
+
+
+def test_generations_are_not_used_again_by_the_next_process(tmp_path: Path) -> None:
+    for wanted in (1, 2, 3):
+        with open_store(tmp_path) as store:
+            assert store.save(5, PARTS).generation == wanted
+
+
+def test_a_part_that_changed_after_the_load_is_not_handed_out(tmp_path: Path) -> None:
+    with open_store(tmp_path) as store:
+        store.save(1, PARTS)
+        loaded = store.load_latest()
+        assert loaded is not None
+        loaded.path("model").write_bytes(b"weight?")
+
+        with pytest.raises(IntegrityError, match="sha_mismatch:model"):
+            loaded.read("model")
+        loaded.path("model").unlink()
+        with pytest.raises(IntegrityError, match="missing:model"):
+            loaded.read("model")
+        with pytest.raises(UsageError, match="no part 'other'"):
+            loaded.read("other")
+
+
+@pytest.mark.parametrize(
+    ("step", "parts", "metadata", "words"),
+    [
+        (-1, PARTS, {}, "step is -1"),
+        (True, PARTS, {}, "step is True"),
+        (10**18, PARTS, {}, "step is"),
+        (1, {}, {}, "one part at least"),
+        (1, {"../x": b""}, {}, "'../x'"),
+        (1, {"/x": b""}, {}, "'/x'"),
+        (1, {"MANIFEST": b""}, {}, "MANIFEST"),
+        (1, {"a": b"", "a/b": b""}, {}, "both a part and a directory"),
+        (1, {"a": "text"}, {}, "is str"),
+        (1, {"a": 5}, {}, "is int"),
+        (1, {"a": memoryview(b"abcd")[::2]}, {}, "is memoryview"),
+        (1, {"a": Path("/no/such/file")}, {}, "no regular file"),
+        (1, PARTS, {"x": float("nan")}, "metadata is not JSON"),
+        (1, PARTS, {"x": object()}, "metadata is not JSON"),
+        (1, PARTS, {"x": {1: 2}}, "not text"),
+        (1, PARTS, {"x": "y" * (16 << 20)}, "manifest may need"),
+    ],
+)
+def test_a_save_that_cannot_be_described_changes_nothing(
+    tmp_path: Path, step: Any, parts: Any, metadata: Any, words: str
+) -> None:
+    with open_store(tmp_path) as store:
+        before = tree(tmp_path)
+        with pytest.raises(UsageError) as caught:
+            store.save(step, parts, metadata)
+
+        assert words in str(caught.value)
+        assert tree(tmp_path) == before
+        assert store.save(1, PARTS).generation == 1
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_source_that_fails_takes_its_attempt_with_it(tmp_path: Path, form: Form) -> None:
+    def broken() -> Any:
+        yield b"first"
+        raise OSError(5, "the network share is gone")
+
+    with open_store(tmp_path, form=form) as store:
+        store.save(1, PARTS)
+        before = tree(tmp_path)
+        with pytest.raises(UsageError, match="network share"):
+            store.save(2, {"sub/good": b"x", "sub/bad": broken()})
+
+        assert tree(tmp_path) == before
+        assert store.save(3, PARTS).generation == 3
+
+
+def test_ctrl_c_in_a_save_takes_its_attempt_with_it(tmp_path: Path) -> None:
+    def interrupted() -> Any:
+        yield b"first"
+        raise KeyboardInterrupt
+
+    with open_store(tmp_path) as store:
+        before = tree(tmp_path)
+        with pytest.raises(KeyboardInterrupt):
+            store.save(1, {"model": interrupted()})
+
+        assert tree(tmp_path) == before
+
+
+def test_a_store_that_is_a_file_is_refused_and_stays_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "store").write_bytes(b"mine")
+
+    for writable in (True, False):
+        with pytest.raises(UsageError, match="found a file entry"):
+            Store(tmp_path / "store", writable=writable)
+    with pytest.raises(UsageError, match="found a file entry"):
+        Store(tmp_path / "store" / "below")
+    assert tree(tmp_path) == {"store": b"mine"}
+
+
+def test_a_read_only_store_makes_nothing(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="found nothing"):
+        lastgood.open_read_only(tmp_path / "none")
+    assert tree(tmp_path) == {}
+
+
+def test_a_read_only_store_cannot_save(tmp_path: Path) -> None:
+    with open_store(tmp_path):
+        pass
+    with (
+        lastgood.open_read_only(tmp_path / "store") as store,
+        pytest.raises(UsageError, match="read-only"),
+    ):
+        store.save(1, PARTS)
+
+
+def test_a_closed_store_loads_and_does_not_save(tmp_path: Path) -> None:
+    with open_store(tmp_path) as store:
+        store.save(1, PARTS)
+    before = tree(tmp_path)
+
+    with pytest.raises(UsageError, match="not open"):
+        store.save(2, PARTS)
+    assert tree(tmp_path) == before
+    assert store.load(step=1).read("model") == b"weights"
+
+
+@pytest.mark.parametrize("bad", ["", "a\0b"])
+def test_a_path_that_cannot_be_one_is_refused(bad: str) -> None:
+    with pytest.raises(UsageError, match="store path"):
+        Store(bad)
+
+
+def test_unknown_words_are_refused_with_those_that_are_known(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="unsafe, atomic_nodirsync, atomic_dirsync"):
+        Store(tmp_path / "store", mode="safe")  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="auto, record, rename"):
+        Store(tmp_path / "store", form="both")  # type: ignore[arg-type]
+    assert tree(tmp_path) == {}
+
+
+def test_a_second_writer_is_refused_and_changes_nothing(tmp_path: Path) -> None:
+    """The first one is another live process; a reader is welcome all the while."""
+    program = (
+        "import sys, lastgood\n"
+        f"with lastgood.Store({str(tmp_path / 'store')!r}, mode='unsafe') as store:\n"
+        "    store.save(1, {'model': b'theirs'})\n"
+        "    print('ready', flush=True)\n"
+        "    sys.stdin.read()\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as child:
+        try:
+            assert child.stdout is not None
+            assert child.stdout.readline() == "ready\n"
+            before = tree(tmp_path)
+            with pytest.raises(LeaseError, match="another live process"):
+                Store(tmp_path / "store")
+            loaded = lastgood.open_read_only(tmp_path / "store").load_latest()
+            assert loaded is not None
+            assert loaded.read("model") == b"theirs"
+            assert tree(tmp_path) == before
+        finally:
+            child.communicate("", timeout=60)
+    assert LeaseError.exit_status == 2
+    with open_store(tmp_path) as store:
+        assert store.save(2, PARTS).generation == 2
+
+
+def test_a_store_that_is_dropped_gives_its_lease_back(tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+    store.save(1, PARTS)
+    del store
+    with open_store(tmp_path) as again:
+        assert again.save(2, PARTS).generation == 2
+
+
+def test_a_store_behind_a_link_is_the_store_itself(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to("store")
+    with open_store(tmp_path) as store:
+        store.save(1, PARTS)
+        with pytest.raises(LeaseError):
+            Store(tmp_path / "link", disk=PosixDisk(EXT4))
+    with Store(tmp_path / "link", disk=PosixDisk(EXT4)) as store:
+        assert store.path == (tmp_path / "store").resolve()
+        assert store.load_latest() is not None
+
+
+def test_the_receipt_names_what_was_reached(tmp_path: Path) -> None:
+    with open_store(tmp_path, form="rename") as store:
+        receipt = store.save(42, PARTS)
+
+    assert (receipt.mode, receipt.form, receipt.file_system) == (
+        "atomic_dirsync",
+        "rename",
+        "ext4",
+    )
+    assert receipt.size_bytes == len(b"weights") + len(b"moments")
+    assert receipt.guarantee.survives == "power"
+    assert receipt.guarantee.power == "kept, if the drive honours cache flushes"
+    # The clock ticks once for each step: 2 mkdirs and 3 files of create, write, fsync, close.
+    assert receipt.phases == {
+        "write_s": 2.0 + 3 * 3,
+        "sync_files_s": 3.0,
+        "sync_dirs_s": 3.0,
+        "rename_s": 1.0,
+    }
+    assert receipt.notes == ()
+
+
+@pytest.mark.parametrize(
+    ("mode", "file_system", "survives"),
+    [
+        ("unsafe", EXT4, "process"),
+        ("atomic_nodirsync", EXT4, "process"),
+        ("atomic_dirsync", EXT4, "power"),
+        ("atomic_dirsync", MAC, "kernel"),
+        ("atomic_dirsync", TMPFS, "process"),
+    ],
+)
+def test_no_more_is_promised_than_mode_and_file_system_give(
+    tmp_path: Path, mode: Mode, file_system: FileSystem, survives: str
+) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", LastgoodWarning)
+        store = Store(tmp_path / "store", mode=mode, disk=PosixDisk(file_system))
+    with store:
+        promise = store.save(1, PARTS).guarantee
+
+    words = {"process": promise.process, "kernel": promise.kernel, "power": promise.power}
+    kept = [name for name, text in words.items() if text.startswith("kept")]
+    assert promise.survives == survives
+    assert (
+        kept == ["process", "kernel", "power"][: ["process", "kernel", "power"].index(survives) + 1]
+    )
+    assert all(text.startswith(("kept", "not promised: ")) for text in words.values())
+
+
+def test_a_memory_file_system_downgrades_loudly(tmp_path: Path) -> None:
+    with pytest.warns(LastgoodWarning, match="crash of the program only"):
+        Store(tmp_path / "store", disk=PosixDisk(TMPFS)).close()
+
+
+@pytest.mark.parametrize(("atomic", "form"), [(True, "rename"), (False, "record")])
+def test_the_form_follows_from_what_rename_is(tmp_path: Path, atomic: bool, form: str) -> None:
+    here = FileSystem("fs", "/", atomic, "power", "")
+    with Store(tmp_path / "store", disk=PosixDisk(here)) as store:
+        assert store.save(1, PARTS).form == form
+
+
+def test_groups_are_listed_without_reading_their_parts(tmp_path: Path) -> None:
+    with open_store(tmp_path) as store:
+        for step in (1, 2, 3):
+            store.save(step, PARTS)
+        (store.path / "gen-00000001-step-00000001" / "model").unlink()
+        (store.path / "gen-00000002-step-00000002" / "MANIFEST").unlink()
+
+        assert [group.name.generation for group in store.groups()] == [3, 1]
+        assert [getattr(each, "reason", "valid") for each in store.verify()] == [
+            "valid",
+            "no_commit",
+            "missing:model",
+        ]

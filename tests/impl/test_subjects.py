@@ -1,0 +1,76 @@
+"""The objects that a crash model drives: production code, with nothing left to chance."""
+
+from __future__ import annotations
+
+from importlib.metadata import entry_points
+from pathlib import Path
+
+import pytest
+
+from lastgood import subjects
+from lastgood.subjects import AUTO, PAPER, RECORD, RENAME, LastgoodSubject, PaperSubject
+from tests.impl.disks import WatchedDisk, tree
+
+Subject = LastgoodSubject | PaperSubject
+PARTS = {"a": b"1", "b": b"2"}
+
+
+@pytest.mark.parametrize("subject", [AUTO, RECORD, RENAME, PAPER])
+@pytest.mark.parametrize("mode", ["unsafe", "atomic_nodirsync", "atomic_dirsync"])
+def test_every_subject_saves_recovers_and_reads(
+    tmp_path: Path, subject: Subject, mode: str
+) -> None:
+    disk, store = WatchedDisk(tmp_path), f"{tmp_path.resolve()}/ckpt/run"
+    assert subject.read(disk, store) is None
+    session = subject.open(disk, store, mode, rename_is_atomic=True)
+    assert session.recover() is None
+    assert session.save(1, PARTS) == 1
+    assert session.save(2, {"a": b"3", "b": b"4"}) == 2
+    found = session.recover()
+    session.close()
+    before = tree(tmp_path)
+    read = subject.read(disk, store)
+
+    assert found is not None
+    assert (found.generation, found.step, dict(found.parts)) == (2, 2, {"a": b"3", "b": b"4"})
+    assert read == found
+    assert tree(tmp_path) == before
+
+
+@pytest.mark.parametrize("subject", [AUTO, RECORD, RENAME, PAPER])
+def test_two_runs_are_the_same_call_for_call_and_byte_for_byte(
+    tmp_path: Path, subject: Subject
+) -> None:
+    runs = []
+    for name in ("one", "two"):
+        root = tmp_path / name
+        root.mkdir()
+        disk = WatchedDisk(root)
+        session = subject.open(disk, f"{root.resolve()}/run", "atomic_nodirsync", True)
+        session.save(1, PARTS)
+        session.recover()
+        session.close()
+        runs.append((disk.calls, tree(root)))
+
+    assert runs[0] == runs[1]
+
+
+@pytest.mark.parametrize(("atomic", "renames"), [(True, True), (False, False)])
+def test_auto_renames_only_where_rename_is_atomic(
+    tmp_path: Path, atomic: bool, renames: bool
+) -> None:
+    disk = WatchedDisk(tmp_path)
+    session = AUTO.open(disk, f"{tmp_path.resolve()}/run", "atomic_dirsync", atomic)
+    session.save(1, PARTS)
+    session.close()
+
+    assert any(call.startswith("rename") for call in disk.calls) is renames
+
+
+def test_the_entry_points_name_these_objects() -> None:
+    found = {point.name: point.load() for point in entry_points(group="powercut.subjects")}
+
+    assert found["lastgood"] is subjects.AUTO
+    assert found["lastgood+record"] is subjects.RECORD
+    assert found["lastgood+rename"] is subjects.RENAME
+    assert found["paper"] is subjects.PAPER

@@ -1,0 +1,150 @@
+"""Each sync and each rename of lastgood, left out, is refuted under a profile that we claim.
+
+A step whose absence nothing notices would be a wasted sync: the plans have none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from attrs import frozen
+
+import lastgood.writer as writer
+from lastgood.disk import Disk
+from lastgood.plan import plan_ancestors, plan_resync, plan_save
+from lastgood.steps import Rename, Step, SyncDir, SyncFile
+from lastgood.subjects import RECORD, LastgoodSession, Recovered
+from powercut.enumerate import Bound, enumerate_verdicts
+from powercut.oracle import PROPERTIES
+from powercut.profile import load_profile
+from powercut.subject import Subject, load_subject
+
+CLAIMED = ("posix-minimal", "posix-atomic-rename", "ext4-ordered")
+BOUND = Bound(saves=1, crashes=2, parts=2, pieces=1)
+UPGRADE = Bound(saves=1, crashes=2, parts=2, pieces=1, states=5_000)
+PARTS = ["part1", "part2"]
+
+Plan = Callable[..., Iterator[Step]]
+
+
+def needed(plan: Plan, *arguments: Any) -> list[Step]:
+    """The steps of a plan that a mutant leaves out, one at a time."""
+    return [s for s in plan(*arguments) if isinstance(s, SyncFile | SyncDir | Rename)]
+
+
+def leaving_out(plan: Plan, number: int) -> Plan:
+    """The plan without its `number`-th sync or rename."""
+
+    def mutant(*arguments: Any, **keywords: Any) -> Iterator[Step]:
+        seen = -1
+        for step in plan(*arguments, **keywords):
+            seen += isinstance(step, SyncFile | SyncDir | Rename)
+            if not (isinstance(step, SyncFile | SyncDir | Rename) and seen == number):
+                yield step
+
+    return mutant
+
+
+def label(step: Step) -> str:
+    return f"{type(step).__name__}-{getattr(step, 'path', getattr(step, 'src', ''))}"
+
+
+def save_steps(form: Any) -> list[Step]:
+    return needed(plan_save, form, "atomic_dirsync", "/ckpt/run", 1, 1, PARTS)
+
+
+SAVES = [
+    pytest.param(form, number, id=f"{form}-{label(step)}")
+    for form in ("record", "rename")
+    for number, step in enumerate(save_steps(form))
+]
+RESYNCS = [
+    pytest.param(number, id=label(step))
+    for number, step in enumerate(
+        needed(plan_resync, "atomic_dirsync", "/ckpt/run", "/ckpt/run/gen-00000001-step-00000001", PARTS)
+    )
+]
+ANCESTORS = [
+    pytest.param(number, id=label(step))
+    for number, step in enumerate(needed(plan_ancestors, "atomic_dirsync", "/ckpt/run", "/"))
+]
+
+
+def refuting_profiles(subject: str) -> list[str]:
+    return [
+        name
+        for name in CLAIMED
+        if any(
+            verdict.verdict == "fails"
+            for verdict in enumerate_verdicts(
+                load_subject(subject), load_profile(name), "power", tuple(PROPERTIES), BOUND
+            ).values()
+        )
+    ]
+
+
+@pytest.mark.parametrize("form", ["record", "rename"])
+def test_the_plan_as_it_is_holds_under_every_claimed_profile(form: str) -> None:
+    assert refuting_profiles(f"lastgood+{form}:atomic_dirsync") == []
+
+
+@pytest.mark.parametrize(("form", "number"), SAVES)
+def test_a_save_without_one_of_its_syncs_or_renames_is_refuted(
+    form: str, number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer, "plan_save", leaving_out(plan_save, number))
+
+    assert refuting_profiles(f"lastgood+{form}:atomic_dirsync")
+
+
+@frozen
+class Upgraded:
+    """A store that a process without any sync began; those after it recover at full strength."""
+
+    modes: tuple[str, ...] = ("upgraded",)
+
+    def open(self, disk: Disk, store: str, mode: str, rename_is_atomic: bool) -> LastgoodSession:
+        first = disk.kind(store) == "missing"
+        return RECORD.open(disk, store, "unsafe" if first else "atomic_dirsync", rename_is_atomic)
+
+    def read(self, disk: Disk, store: str) -> Recovered | None:
+        return RECORD.read(disk, store)
+
+    def real_disk(self) -> Disk:
+        return RECORD.real_disk()
+
+
+def stability_of_an_upgraded_store() -> str:
+    subject = Subject("upgraded", "upgraded", Upgraded())
+    posix = load_profile("posix-minimal")
+    # Looser states are not asked about: only what recovery has once returned has to stay.
+    return enumerate_verdicts(subject, posix, "power", ("P4",), UPGRADE)["P4"].verdict
+
+
+def test_what_a_recovery_returned_stays_even_if_nothing_had_been_synced() -> None:
+    assert stability_of_an_upgraded_store() == "holds"
+
+
+@pytest.mark.parametrize("number", RESYNCS)
+def test_a_recovery_without_one_of_its_syncs_is_refuted(
+    number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer, "plan_resync", leaving_out(plan_resync, number))
+
+    assert stability_of_an_upgraded_store() == "fails"
+
+
+@pytest.mark.parametrize("number", ANCESTORS)
+def test_an_opening_without_one_of_its_syncs_is_refuted(
+    number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer, "plan_ancestors", leaving_out(plan_ancestors, number))
+
+    assert refuting_profiles("lastgood+record:atomic_dirsync")
+
+
+def test_every_plan_has_something_to_leave_out() -> None:
+    assert (len(SAVES), len(RESYNCS), len(ANCESTORS)) == (11, 5, 2)

@@ -1,0 +1,255 @@
+"""The rig on a real ext4: what it records, and what the kernel makes of crash images."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+from attrs import evolve
+
+from powercut.ops import Create, Fsync, Mark, Mkdir, Op, Rename, Write
+from powercut_rig import (
+    PREFIXES_ONLY,
+    BlockLog,
+    Flush,
+    FsckReport,
+    ImageRefused,
+    Recipe,
+    Rig,
+    RigError,
+    Tree,
+    WriteBack,
+    crash_images,
+    read_tree,
+    run_in_worker,
+    run_in_worker_within,
+)
+from powercut_rig import Mark as LogMark
+from powercut_rig import Write as LogWrite
+from powercut_rig.blocklog import CHUNK_BYTES, Replay
+from powercut_rig.filesystems import EXT4
+from powercut_rig.images import ImageMounter
+from powercut_rig.recorder import parse_log
+from powercut_rig.worker import private_folder
+
+pytestmark = pytest.mark.rig
+
+SIZE_BYTES = 16 << 20
+SYNCED = b"synced content " * 800
+LOOSE = b"loose content  " * 800
+
+PROGRAM: list[Op] = [
+    Mkdir("/ckpt"),
+    Create("/ckpt/synced"),
+    Write("/ckpt/synced", 0, SYNCED),
+    Fsync("/ckpt/synced"),
+    Fsync("/ckpt"),
+    Mark("acknowledged"),
+    Create("/ckpt/loose"),
+    Write("/ckpt/loose", 0, LOOSE),
+    Rename("/ckpt/loose", "/ckpt/renamed"),
+]
+FSYNC_INDEX = 3
+
+
+def record_program(
+    ops: list[Op], writeback: list[WriteBack] | None = None, setup: tuple[Op, ...] = ()
+) -> BlockLog:
+    with Rig(size_bytes=SIZE_BYTES) as rig:
+        return rig.record(ops, setup=setup, writeback=writeback)
+
+
+def trees_of(recording: BlockLog, limit: int) -> list[tuple[int, Tree]]:
+    found = crash_images(recording).sample(limit)
+    with Rig(size_bytes=SIZE_BYTES) as rig:
+        return [
+            (item.ops_completed, read_tree(image.mountpoint))
+            for item, image in zip(found, rig.images(recording, found), strict=True)
+        ]
+
+
+@pytest.fixture(scope="module")
+def recording() -> BlockLog:
+    return run_in_worker(record_program, PROGRAM)
+
+
+@pytest.fixture(scope="module")
+def trees(recording: BlockLog) -> list[tuple[int, Tree]]:
+    return run_in_worker(trees_of, recording, 400)
+
+
+def test_a_synced_file_is_whole_in_each_image_after_its_fsync(
+    trees: list[tuple[int, Tree]],
+) -> None:
+    after = [tree for completed, tree in trees if completed > FSYNC_INDEX]
+    assert after
+    assert all(tree.get("ckpt/synced") == SYNCED for tree in after)
+
+
+def test_an_unsynced_file_is_sometimes_lost_and_sometimes_there(
+    trees: list[tuple[int, Tree]],
+) -> None:
+    after = [tree for completed, tree in trees if completed == len(PROGRAM)]
+    assert any("ckpt/loose" not in tree and "ckpt/renamed" not in tree for tree in after)
+    assert any(tree.get("ckpt/renamed") == LOOSE for tree in after)
+
+
+def test_before_its_fsync_the_file_is_sometimes_missing(trees: list[tuple[int, Tree]]) -> None:
+    assert any("ckpt/synced" not in tree for completed, tree in trees if completed == FSYNC_INDEX)
+
+
+def test_an_fsync_writes_the_bytes_and_then_flushes_before_it_returns(recording: BlockLog) -> None:
+    records = recording.records
+    begin = records.index(LogMark("fsync", FSYNC_INDEX, "begin"))
+    end = records.index(LogMark("fsync", FSYNC_INDEX, "end"))
+    during = records[begin:end]
+    data = next(
+        i for i, r in enumerate(during) if isinstance(r, LogWrite) and SYNCED[:4096] in r.data
+    )
+    assert Flush() in during[data:]
+
+
+def test_every_op_has_its_two_marks_in_order(recording: BlockLog) -> None:
+    marks = [r for r in recording.records if isinstance(r, LogMark) and r.phase != "note"]
+    assert [(m.op_index, m.phase) for m in marks] == [
+        (index, phase) for index in range(len(PROGRAM)) for phase in ("begin", "end")
+    ]
+
+
+def test_setup_is_in_the_base_and_no_crash_loses_it() -> None:
+    setup = (Mkdir("/old"), Create("/old/f"), Write("/old/f", 0, b"old"))
+    recording = run_in_worker(record_program, [Mkdir("/new")], [], setup)
+    trees = run_in_worker(trees_of, recording, 50)
+    assert all(tree.get("old/f") == b"old" for _, tree in trees)
+    assert any("new" not in tree for _, tree in trees)
+
+
+def test_a_commit_on_demand_brings_an_unsynced_directory_to_the_disk_early() -> None:
+    ops: list[Op] = [Mkdir("/d"), Mark("later")]
+    plans: dict[str, list[WriteBack]] = {"with": [WriteBack(0, "commit")], "without": []}
+    lost = {}
+    for name, plan in plans.items():
+        trees = run_in_worker(trees_of, run_in_worker(record_program, ops, plan), 200)
+        lost[name] = any("d" not in tree for completed, tree in trees if completed == 2)
+    assert lost == {"with": False, "without": True}
+
+
+def test_data_written_back_early_reaches_the_disk_before_any_sync() -> None:
+    ops: list[Op] = [Create("/f"), Write("/f", 0, LOOSE), Mark("later")]
+    log = run_in_worker(record_program, ops, [WriteBack(1, "data", "/f", 0, 4096)])
+    later = log.records.index(LogMark("later", 2, "begin"))
+    early = [r for r in log.records[:later] if isinstance(r, LogWrite)]
+    assert any(LOOSE[:4096] in r.data for r in early)
+
+
+def read_back(recording: BlockLog) -> list[tuple[bytes, bytes]]:
+    replay, pairs = Replay(recording), []
+    images = crash_images(recording).sample(5)
+    with private_folder() as folder, ImageMounter(folder, EXT4, recording) as mounter:
+        for image in (*images, *reversed(images)):
+            mounter.mount(image.recipe)  # dirties the image, so that leftovers would show
+            mounter.unmount()
+            mounter._set_content(image.recipe)
+            expected = bytearray(recording.size_bytes)
+            for chunk, data in (*recording.base.items(), *replay.content(image.recipe).chunks()):
+                expected[chunk * CHUNK_BYTES : (chunk + 1) * CHUNK_BYTES] = data
+            pairs.append((Path(mounter._disk.device).read_bytes(), bytes(expected)))
+    return [pair for pair in pairs if pair[0] != pair[1]]
+
+
+def test_the_device_reads_back_just_what_the_recipe_says(recording: BlockLog) -> None:
+    assert run_in_worker(read_back, recording) == []
+
+
+def scribble_twice(recording: BlockLog) -> list[list[str]]:
+    end = Recipe(len(recording.records))
+    with Rig(size_bytes=SIZE_BYTES) as rig:
+        seen = []
+        for image in rig.images(recording, [end, end]):
+            seen.append(sorted(read_tree(image.mountpoint)))
+            Path(image.mountpoint, "scribble").write_bytes(b"x" * 100_000)
+        return seen
+
+
+def test_changes_to_an_image_are_thrown_away_with_it(recording: BlockLog) -> None:
+    first, second = run_in_worker(scribble_twice, recording)
+    assert first == second
+    assert "scribble" not in second
+
+
+def fsck_some(recording: BlockLog) -> list[FsckReport]:
+    found = crash_images(recording, PREFIXES_ONLY).sample(6)
+    with Rig(size_bytes=SIZE_BYTES) as rig:
+        return [image.fsck() for image in rig.images(recording, found)]
+
+
+def test_fsck_finds_the_recovered_prefixes_clean(recording: BlockLog) -> None:
+    reports = run_in_worker(fsck_some, recording)
+    assert [report.output for report in reports if not report.clean] == []
+
+
+def mount_ruined(recording: BlockLog) -> tuple[bool, str, Tree]:
+    ruined = evolve(recording, base={k: v for k, v in recording.base.items() if k}, records=())
+    end = Recipe(len(recording.records))
+    with Rig(size_bytes=SIZE_BYTES) as rig:
+        (image,) = rig.images(ruined, [Recipe(0)])
+        try:
+            said = image.mountpoint
+        except ImageRefused as refusal:
+            said = str(refusal)
+        (whole,) = (read_tree(image.mountpoint) for image in rig.images(recording, [end]))
+        return image.refusal is not None, said, whole
+
+
+def test_an_image_that_does_not_mount_is_told_and_does_not_stop_the_next(
+    recording: BlockLog,
+) -> None:
+    refused, said, whole = run_in_worker(mount_ruined, recording)
+    assert refused
+    assert "does not mount" in said
+    assert whole["ckpt/synced"] == SYNCED
+
+
+def leave_open(recording: BlockLog) -> list[int]:
+    with Rig(size_bytes=SIZE_BYTES) as rig:
+        end = Recipe(len(recording.records))
+        return [
+            os.open(Path(image.mountpoint, "ckpt", "synced"), os.O_RDONLY)
+            for image in rig.images(recording, [end, end])
+        ]
+
+
+def test_a_reader_that_leaves_a_file_open_is_told(recording: BlockLog) -> None:
+    with pytest.raises(RigError, match="still in use") as caught:
+        run_in_worker(leave_open, recording)
+    assert "leave_open" in caught.value.__notes__[0]
+
+
+def test_an_op_that_fails_is_named_across_the_process_boundary() -> None:
+    with pytest.raises(RigError, match=r"Op 0, Fsync\(path='/none'\), failed"):
+        run_in_worker(record_program, [Fsync("/none")])
+
+
+def test_a_worker_that_hangs_is_killed_at_its_deadline() -> None:
+    with pytest.raises(RigError, match="did not answer within 0 s"):
+        run_in_worker_within(0.2, time.sleep, 60)
+
+
+def test_a_worker_that_dies_is_reported() -> None:
+    with pytest.raises(RigError, match="died before it answered"):
+        run_in_worker(os._exit, 9)
+
+
+def test_an_answer_that_does_not_pickle_is_reported() -> None:
+    with pytest.raises(RigError, match="does not pickle"):
+        run_in_worker(lambda: lambda: 1)
+
+
+def test_a_log_that_ends_inside_a_record_is_refused() -> None:
+    for broken in (b"\1" * 5, b"\1" + bytes(8) + b"\4\0\0\0xy"):
+        with pytest.raises(RigError, match="ends inside a record"):
+            list(parse_log(broken))
+    with pytest.raises(RigError, match="unknown kind 9"):
+        list(parse_log(b"\x09" + bytes(12)))
