@@ -110,6 +110,7 @@ def main() -> int:
     parser.add_argument("--peer-images", type=int, default=40)
     parser.add_argument("--rounds", type=int, default=3, help="the median round is told")
     options = parser.parse_args()
+    print(f"load average before: {os.getloadavg()[0]:.2f} on {os.cpu_count()} cores")
     cores = sorted(os.sched_getaffinity(0))
     os.sched_setaffinity(0, cores[-1:])
     try:

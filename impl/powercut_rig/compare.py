@@ -146,16 +146,18 @@ def compare_in_worker(
     where: str,
     fs: str,
     *,
+    profile_name: str | None = None,
     limit: int | None = None,
     fsck_every: int = 50,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Comparison:
     """Record a trace on a real file system and hold its crash images against the model.
 
-    Call it inside a worker (`run_in_worker`).  At most `limit` images are mounted, spread over
+    Call it inside a worker (`run_in_worker`).  `profile_name` stands in for the file system's own
+    profile; with one that is too strong, images must fall outside the model.  At most `limit` images are mounted, spread over
     the log.  Every `fsck_every`-th image is also checked by fsck, outside the timed part.
     """
-    profile = load_profile(PROFILE_OF[fs])
+    profile = load_profile(profile_name or PROFILE_OF[fs])
     recorded = prepare(trace, where, profile)
     subject = load_subject(trace.subject) if trace.subject else None
     result = Comparison(
@@ -202,7 +204,9 @@ def _judge_image(
     }
     for moment in image.moments:
         progress = moment.progress
-        answer = member.ask(tree, progress.ops_completed, progress.ops_begun)
+        answer = member.ask(
+            tree, progress.ops_completed, progress.ops_begun, moment.crash_class
+        )
         if answer is None:
             result.undecided += 1
         elif not answer:

@@ -46,13 +46,13 @@ class Member:
     """All that the model allows for one program, found moment by moment and kept."""
 
     program: Program
-    _allowed: dict[tuple[int, int], frozenset[_Key] | None] = field(factory=dict)
+    _allowed: dict[tuple[int, int, str], frozenset[_Key] | None] = field(factory=dict)
     _seen: set[_Key] = field(factory=set)
     _recovered: dict[_Key, Answer] = field(factory=dict)
 
-    def ask(self, tree: PlainTree, completed: int, begun: int) -> bool | None:
+    def ask(self, tree: PlainTree, completed: int, begun: int, crash_class: str) -> bool | None:
         """Whether the model has that tree when `completed` ops had returned; None: undecided."""
-        moment = (completed, begun)
+        moment = (completed, begun, crash_class)
         if moment not in self._allowed:
             self._allowed[moment] = self._enumerate(*moment)
         allowed = self._allowed[moment]
@@ -77,10 +77,10 @@ class Member:
             self._recovered[key] = recover_on_model(subject, self.program.profile, tree)
         return self._recovered[key]
 
-    def _enumerate(self, completed: int, begun: int) -> frozenset[_Key] | None:
+    def _enumerate(self, completed: int, begun: int, crash_class: str) -> frozenset[_Key] | None:
         profile = self.program.profile
         state = self.program.state(completed, begun)
-        space = CrashSpace.of(state, profile, "power", even_cuts(profile, PIECES_MAX))
+        space = CrashSpace.of(state, profile, crash_class, even_cuts(profile, PIECES_MAX))
         found: set[_Key] = set()
         for count, (_, _, after) in enumerate(space.states()):
             if count >= STATES_MAX:
