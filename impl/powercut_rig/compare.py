@@ -52,7 +52,7 @@ class Comparison:
     fs: str
     profile: str
     subject: str | None
-    property: str
+    judged: str
     expected: str
     images: int = 0
     considered: int = 0
@@ -86,7 +86,7 @@ class Comparison:
             "fs": self.fs,
             "profile": self.profile,
             "subject": self.subject,
-            "property": self.property,
+            "property": self.judged,
             "expected": self.expected,
             "agrees": self.agrees,
             "images": {"mounted": self.images, "recipes": self.considered, "refused": self.refused},
@@ -154,15 +154,13 @@ def compare_in_worker(
     """Record a trace on a real file system and hold its crash images against the model.
 
     Call it inside a worker (`run_in_worker`).  `profile_name` stands in for the file system's own
-    profile; with one that is too strong, images must fall outside the model.  At most `limit` images are mounted, spread over
-    the log.  Every `fsck_every`-th image is also checked by fsck, outside the timed part.
+    profile; with one that is too strong, images must fall outside the model.  At most `limit`
+    images are mounted, spread over the log.  Every `fsck_every`-th image is also checked by fsck, outside the timed part.
     """
     profile = load_profile(profile_name or PROFILE_OF[fs])
     recorded = prepare(trace, where, profile)
     subject = load_subject(trace.subject) if trace.subject else None
-    result = Comparison(
-        where, fs, profile.name, trace.subject, trace.property, recorded.expected
-    )
+    result = Comparison(where, fs, profile.name, trace.subject, trace.property, recorded.expected)
     member = Member(recorded.program)
     with Rig(fs=fs) as rig:
         recording = rig.record([step.op for step in recorded.program.steps])
@@ -204,9 +202,7 @@ def _judge_image(
     }
     for moment in image.moments:
         progress = moment.progress
-        answer = member.ask(
-            tree, progress.ops_completed, progress.ops_begun, moment.crash_class
-        )
+        answer = member.ask(tree, progress.ops_completed, progress.ops_begun, moment.crash_class)
         if answer is None:
             result.undecided += 1
         elif not answer:
@@ -225,7 +221,7 @@ def _judge_image(
     oracle = _with_begun(oracle, recorded, image.ops_begun)
     for name in sorted({v.property for v in oracle.crashed().judge(real.parts)}):
         result.violations[name] = result.violations.get(name, 0) + 1
-        if recorded.expected == "holds" and name == result.property:
+        if recorded.expected == "holds" and name == result.judged:
             result.not_allowed += 1
             _keep(result, f"{name} broken where the trace says that it holds", image, repr(real))
 

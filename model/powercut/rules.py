@@ -117,7 +117,7 @@ def new_blocks_before_size(earlier: Piece, later: Piece) -> bool:
 
     Where it holds, a file that a crash cut short ends at a block boundary of what was written.
     It says nothing of a block that held older data of the file: an append inside that block can
-    leave the new size with zeros behind the old end.  In doubt on ext4: documented, and seen broken.
+    leave the new size with zeros behind the old end.  In doubt on ext4: documented, seen broken.
     Source: ext4.data=ordered, ext4.disksize-at-submission, ferrite.prefix-append
     Litmus: append-to-new-file
     """

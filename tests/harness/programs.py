@@ -14,8 +14,9 @@ paths = st.sampled_from(PATHS)
 contents = st.sampled_from((b"x", b"yz", b"abcd", b"0123456789"))
 
 
-def any_op(*, syncs: bool = True) -> st.SearchStrategy[ops.Op]:
+def any_op() -> st.SearchStrategy[ops.Op]:
     """One op on few paths."""
+    where = st.sampled_from(("/", *PATHS))
     changes: list[st.SearchStrategy[ops.Op]] = [
         st.builds(ops.Create, paths),
         st.builds(ops.Mkdir, paths),
@@ -26,13 +27,7 @@ def any_op(*, syncs: bool = True) -> st.SearchStrategy[ops.Op]:
         st.builds(ops.Unlink, paths),
         st.builds(ops.Rmdir, paths),
     ]
-    if syncs:
-        where = st.sampled_from(("/", *PATHS))
-        changes += [
-            st.builds(ops.Fsync, where),
-            st.builds(ops.Fdatasync, where),
-            st.builds(ops.Sync),
-        ]
+    changes += [st.builds(ops.Fsync, where), st.builds(ops.Fdatasync, where), st.builds(ops.Sync)]
     return st.one_of(changes)
 
 

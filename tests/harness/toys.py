@@ -81,6 +81,9 @@ class Toy:
     def read(self, disk: Disk, store: str) -> Found | None:
         return ToySession(disk, store, "no_resync").recover()
 
+    def real_disk(self) -> Disk:
+        raise NotImplementedError("a toy lives in the model only")
+
 
 def toy(mode: str) -> Subject:
     """The toy in one mode; only `good` has no hole."""

@@ -167,7 +167,10 @@ def test_a_size_that_no_op_wrote_can_be_what_a_crash_leaves() -> None:
 
 
 def test_a_gibibyte_costs_what_a_byte_does() -> None:
-    program: list[tuple[str, ops.Op]] = [("c", ops.Create("/a")), ("w", ops.Write("/a", 0, Fill(7, 1 << 30)))]
+    program: list[tuple[str, ops.Op]] = [
+        ("c", ops.Create("/a")),
+        ("w", ops.Write("/a", 0, Fill(7, 1 << 30))),
+    ]
     profile = load_profile("posix-minimal")
     space = CrashSpace.of(run_program(program), profile, "power", even_cuts(profile, 2))
 

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-
 from attrs import frozen
 
 import lastgood.writer as writer
@@ -64,7 +63,13 @@ SAVES = [
 RESYNCS = [
     pytest.param(number, id=label(step))
     for number, step in enumerate(
-        needed(plan_resync, "atomic_dirsync", "/ckpt/run", "/ckpt/run/gen-00000001-step-00000001", PARTS)
+        needed(
+            plan_resync,
+            "atomic_dirsync",
+            "/ckpt/run",
+            "/ckpt/run/gen-00000001-step-00000001",
+            PARTS,
+        )
     )
 ]
 ANCESTORS = [

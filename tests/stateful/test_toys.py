@@ -1,4 +1,4 @@
-"""Known-bad toy protocols: each hole is found by enumeration and by sampling, each by its property."""
+"""Known-bad toy protocols: enumeration and sampling find each hole, by its property."""
 
 from __future__ import annotations
 

@@ -1,0 +1,108 @@
+"""Each plan in each mode, after each crash: exactly the properties that it is known to break.
+
+By enumeration within a small bound, and by the Hypothesis state machine on longer histories.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from powercut.check import Effort, Question, check
+from powercut.enumerate import Bound, enumerate_verdicts
+from powercut.oracle import PROPERTIES
+from powercut.profile import load_profile
+from powercut.stateful import sample_verdicts
+from powercut.subject import load_subject
+
+ALL = tuple(PROPERTIES)
+BOUND = Bound(saves=1, crashes=2, parts=2, pieces=1, states=200)
+PLANS = ("lastgood+record", "lastgood+rename", "paper")
+MODES = ("unsafe", "atomic_nodirsync", "atomic_dirsync")
+POSIX = ("posix-minimal", "posix-atomic-rename")
+LOST = {"P2", "P3", "P4"}
+
+
+def known_to_break(plan: str, mode: str, profile: str, crash_class: str) -> set[str]:
+    """What docs/properties.md says, as data."""
+    if crash_class == "process" or profile == "sequential":
+        return set()
+    if profile == "tmpfs" or mode == "unsafe":
+        return LOST
+    if mode == "atomic_nodirsync":
+        # One journal makes the names durable with the last file, but not a rename after it.
+        return LOST if profile in POSIX or plan != "lastgood+record" else set()
+    if plan == "paper":
+        # The directory above is never synced, and recovery never syncs what it found.
+        return LOST if profile in POSIX else {"P4"}
+    return set()
+
+
+QUESTIONS = [
+    (plan, mode, profile, crash_class)
+    for plan in PLANS
+    for mode in MODES
+    for profile, crash_class in [
+        *((p, "power") for p in (*POSIX, "ext4-ordered", "sequential", "tmpfs")),
+        ("ext4-ordered", "kernel"),
+        ("posix-minimal", "process"),
+    ]
+]
+
+
+@pytest.mark.parametrize(("plan", "mode", "profile", "crash_class"), QUESTIONS)
+def test_a_plan_breaks_exactly_what_it_is_known_to_break(
+    plan: str, mode: str, profile: str, crash_class: str
+) -> None:
+    verdicts = enumerate_verdicts(
+        load_subject(f"{plan}:{mode}"), load_profile(profile), crash_class, ALL, BOUND
+    )
+
+    broken = {name for name, verdict in verdicts.items() if verdict.verdict == "fails"}
+
+    assert broken == known_to_break(plan, mode, profile, crash_class)
+
+
+@pytest.mark.parametrize("profile", ["posix-minimal", "posix-atomic-rename", "ext4-ordered"])
+def test_the_strongest_mode_holds_on_every_history_within_the_bound(profile: str) -> None:
+    bound = Bound(saves=2, crashes=2, parts=2, pieces=2)
+    verdicts = enumerate_verdicts(
+        load_subject("lastgood:atomic_dirsync"), load_profile(profile), "power", ALL, bound
+    )
+
+    assert {v.verdict for v in verdicts.values()} == {"holds"}
+    assert all(v.exhaustive for v in verdicts.values())
+
+
+@pytest.mark.parametrize("plan", PLANS)
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("crash_class", ["process", "kernel", "power"])
+def test_sampled_histories_break_nothing_that_is_promised(
+    plan: str, mode: str, crash_class: str
+) -> None:
+    promised = sorted(set(ALL) - known_to_break(plan, mode, "posix-minimal", crash_class))
+    verdicts = sample_verdicts(
+        load_subject(f"{plan}:{mode}"), load_profile("posix-minimal"), crash_class, promised, 12
+    )
+
+    assert [v.counterexample for v in verdicts.values() if v.verdict != "holds"] == []
+
+
+@pytest.mark.parametrize("plan", PLANS)
+def test_sampling_finds_that_the_baseline_loses_an_acknowledged_group(plan: str) -> None:
+    verdict = sample_verdicts(
+        load_subject(f"{plan}:unsafe"), load_profile("ext4-ordered"), "power", ("P3",), 100
+    )["P3"]
+
+    assert verdict.verdict == "fails"
+    assert not verdict.exhaustive
+
+
+def test_a_rule_in_doubt_makes_the_answer_unknown_and_is_named() -> None:
+    doubtful = load_profile("ext4-ordered")
+    names_of_doubt = {claim.rule.id for claim in doubtful.unknown}
+    question = Question(load_subject("lastgood:unsafe"), doubtful, "power", ("P3",))
+
+    report = check(question, Effort(method="enumerated", bound=Bound(saves=1, crashes=1)))
+
+    assert names_of_doubt == {"namespace-in-order", "new-blocks-before-size"}
+    assert report.properties["P3"].verdict == "fails"  # in doubt or not, nothing was synced
