@@ -96,7 +96,9 @@ def test_a_page_without_its_marker_is_refused_and_nothing_is_written(copy: Path)
     done = generate("--root", str(copy))
 
     assert done.returncode == 2
-    assert "docs/model.md: expected <!-- generated: rules --> and <!-- end: rules -->" in done.stderr
+    assert (
+        "docs/model.md: expected <!-- generated: rules --> and <!-- end: rules -->" in done.stderr
+    )
     assert (page.read_text(encoding="utf-8"), other.read_text(encoding="utf-8")) == before
 
 

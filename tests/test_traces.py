@@ -50,7 +50,9 @@ def test_replaying_all_of_them_prints_the_same_bytes_twice() -> None:
     assert [r["trace"] for r in json.loads(first.stdout)["traces"]] == [str(p) for p in HISTORIES]
 
 
-@pytest.mark.parametrize("path", sorted(FOLDER.glob("counterexamples/*.toml")), ids=lambda p: p.stem)
+@pytest.mark.parametrize(
+    "path", sorted(FOLDER.glob("counterexamples/*.toml")), ids=lambda p: p.stem
+)
 def test_a_pinned_counterexample_fails_and_says_why_and_where_from(path: Path) -> None:
     trace = read_trace(path)
 

@@ -155,7 +155,8 @@ def compare_in_worker(
 
     Call it inside a worker (`run_in_worker`).  `profile_name` stands in for the file system's own
     profile; with one that is too strong, images must fall outside the model.  At most `limit`
-    images are mounted, spread over the log.  Every `fsck_every`-th image is also checked by fsck, outside the timed part.
+    images are mounted, spread over the log.  Every `fsck_every`-th image is also checked by fsck,
+    outside the timed part.
     """
     profile = load_profile(profile_name or PROFILE_OF[fs])
     recorded = prepare(trace, where, profile)

@@ -36,9 +36,8 @@ def states(draw: st.DrawFn, max_ops: int = 6) -> State:
     """A state that a short program leaves; ops that the kernel would refuse are left out."""
     state = State()
     if draw(st.booleans()):
-        for number, op in enumerate(
-            (ops.Mkdir("/d"), ops.Create("/a"), ops.Write("/a", 0, b"old"))
-        ):
+        setup: list[ops.Op] = [ops.Mkdir("/d"), ops.Create("/a"), ops.Write("/a", 0, b"old")]
+        for number, op in enumerate(setup):
             state = state.perform(op, f"s{number}")
         state = State.settled(state.view, state.next_inode)
     for number, op in enumerate(draw(st.lists(any_op(), max_size=max_ops))):

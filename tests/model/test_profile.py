@@ -1,0 +1,164 @@
+"""Profiles: every word of one is checked, and the error names the file and what is known."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from powercut.errors import ProfileError
+from powercut.profile import EVIDENCE, load_profile, parse_profile, profile_names
+from powercut.rules import RULES
+
+HEAD = 'schema = 1\nname = "mine"\ntitle = "a disk of mine"\n'
+UNITS = "[units]\nblock_bytes = 512\n"
+RULE = '[[rule]]\nid = "fsync-data"\nsource = "posix.fsync"\nevidence = "documented"\n'
+GOOD = HEAD + UNITS + RULE
+
+
+def test_the_profile_that_is_made_worse_below_is_well_formed() -> None:
+    profile = parse_profile(GOOD, "p.toml")
+
+    assert (profile.name, profile.block_bytes, profile.unknown) == ("mine", 512, ())
+    assert [claim.rule.id for claim in profile.claims] == ["fsync-data"]
+    assert profile.claims[0].classes == {"kernel", "power"}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('"fsync-data"', '"fsync-dato"', "p.toml: [[rule]]: no rule has the id 'fsync-dato' (did"),
+        ('"fsync-data"', '"zzz"', "p.toml: [[rule]]: no rule has the id 'zzz'. Known: directory-"),
+        ('"fsync-data"', "5", "p.toml: [[rule]]: id is 5, expected str"),
+        ('id = "fsync-data"\n', "", "p.toml: [[rule]]: the key 'id' is missing"),
+        ("evidence =", "evidense =", "p.toml: [[rule]]: unknown key 'evidense' (did you mean 'evi"),
+        ('"documented"', '"hoped"', "p.toml: [[rule]] fsync-data: evidence is 'hoped', expected "),
+        (
+            'source = "posix.fsync"\n',
+            "",
+            "p.toml: [[rule]] fsync-data: the key 'source' is missing",
+        ),
+        ("[[rule]]", "[rule]", "p.toml: [[rule]]: expected a list of tables"),
+        ("[[rule]]", "[[unknown]]\nx = 1", "p.toml: [[unknown]]: unknown key 'x'"),
+        ("[[rule]]", "[[rules]]", "p.toml: unknown key 'rules' (did you mean 'rule'?)"),
+        ("schema = 1", "schema = 2", "p.toml: schema is 2, expected 1"),
+        ("schema = 1\n", "", "p.toml: schema is None, expected 1"),
+        ('name = "mine"\n', "", "p.toml: the key 'name' is missing"),
+        ('"a disk of mine"', "7", "p.toml: title is 7, expected str"),
+        ("512", "0", "p.toml: block_bytes is 0, expected 1 or more"),
+        ("512", "-1", "p.toml: block_bytes is -1, expected 1 or more"),
+        ("512", '"4k"', "p.toml: [units]: block_bytes is '4k', expected int"),
+        ("512", "true", "p.toml: [units]: block_bytes is True, expected int"),
+        ("512", "4096\nsector = 1", "p.toml: [units]: unknown key 'sector'"),
+        (UNITS, "", "p.toml: the key 'units' is missing"),
+        (UNITS, "units = 3\n", "p.toml: units is 3, expected dict"),
+        ("schema = 1", "schema", "p.toml: not TOML: "),
+    ],
+    ids=range(22),
+)
+def test_a_malformed_profile_gives_one_error_that_names_the_file(
+    old: str, new: str, message: str
+) -> None:
+    assert old in GOOD
+
+    with pytest.raises(ProfileError) as caught:
+        parse_profile(GOOD.replace(old, new), "p.toml")
+
+    assert str(caught.value).startswith(message)
+
+
+@pytest.mark.parametrize("classes", ['["process"]', '["power", "earthquake"]', "[]", '"power"'])
+def test_a_claim_about_another_crash_class_is_refused(classes: str) -> None:
+    with pytest.raises(ProfileError, match=r"^p\.toml: \[\[rule\]\] fsync-data: classes are "):
+        parse_profile(f"{GOOD}classes = {classes}\n", "p.toml")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"{GOOD}classes = 5\n",
+        f'{GOOD}classes = [["power"]]\n',
+        f'{GOOD}classes = [1, "power"]\n',
+        f"{GOOD}note = 3\n",
+        f"weaker_than = 3\n{GOOD}",
+        f'weaker_than = "abc"\n{GOOD}',
+        GOOD + RULE,
+        GOOD + RULE.replace("[[rule]]", "[[unknown]]"),
+        GOOD.replace("schema = 1", "schema = true"),
+        GOOD.replace("512", "9" * 5000),
+        f"x = {'[' * 5000}{']' * 5000}\n{GOOD}",
+    ],
+    ids=range(11),
+)
+@pytest.mark.xfail(strict=True, reason="powercut.profile lets this pass")
+def test_a_value_of_the_wrong_sort_or_a_rule_that_is_listed_twice_is_refused(text: str) -> None:
+    with pytest.raises(ProfileError, match=r"^p\.toml: "):
+        parse_profile(text, "p.toml")
+
+
+def test_a_claim_may_be_about_one_class_alone() -> None:
+    profile = parse_profile(f'{GOOD}classes = ["kernel"]\n', "p.toml")
+
+    assert [rule.id for rule in profile.rules("scope", "kernel")] == ["fsync-data"]
+    assert profile.rules("scope", "power") == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"), [("ext4-orderd", " (did you mean 'ext4-ordered'?)"), ("?", "")]
+)
+def test_an_unknown_name_is_refused_with_the_names_that_there_are(name: str, hint: str) -> None:
+    with pytest.raises(ProfileError) as caught:
+        load_profile(name)
+
+    known = ", ".join(profile_names())
+    assert str(caught.value) == (
+        f"unknown profile {name!r}{hint}. Known: {known}, or a path to a .toml file. "
+        "Nothing was run."
+    )
+
+
+def test_a_profile_can_be_a_file_of_the_users_own(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(GOOD)
+
+    assert load_profile(str(path)) == parse_profile(GOOD, str(path))
+
+
+def test_a_profile_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    with pytest.raises(ProfileError, match=r"mine\.toml' cannot be read: .*Nothing was run\.$"):
+        load_profile(str(path))
+
+    path.write_bytes(b"\xff")
+    with pytest.raises(ProfileError, match=r"mine\.toml' cannot be read: .*Nothing was run\.$"):
+        load_profile(str(path))
+
+
+@pytest.mark.parametrize("name", profile_names())
+def test_a_built_in_profile_is_called_as_its_file_and_names_profiles_that_there_are(
+    name: str,
+) -> None:
+    profile = load_profile(name)
+
+    assert profile.name == name
+    assert set(profile.weaker_than) <= set(profile_names()) - {name}
+    ids = [claim.rule.id for claim in (*profile.claims, *profile.unknown)]
+    assert len(set(ids)) == len(ids)
+
+
+def test_every_grade_of_evidence_but_measured_is_used() -> None:
+    claims = [c for n in profile_names() for c in load_profile(n).claims + load_profile(n).unknown]
+
+    assert {claim.evidence for claim in claims} >= set(EVIDENCE) - {"measured"}
+    assert {claim.rule.id for claim in claims} == set(RULES)
+
+
+def test_without_and_with_unknown_change_one_thing_each() -> None:
+    profile = parse_profile(
+        GOOD + RULE.replace('[[rule]]\nid = "fsync-data"', '[[unknown]]\nid = "sync-all"'), "p.toml"
+    )
+
+    assert profile.without("fsync-data").claims == ()
+    assert profile.with_unknown().has("sync-all")
+    assert not profile.has("sync-all")
+    assert profile.with_unknown().unknown == ()
