@@ -1,4 +1,4 @@
-"""Writes the generated parts of docs/model.md and traces/README.md: tables, and the index of traces.
+"""Writes the generated parts of docs/model.md and traces/README.md: the tables and the index.
 
 Usage: python scripts/generate_docs.py [--check] [--root FOLDER]
 
@@ -44,7 +44,7 @@ def loaded_profiles() -> list[Profile]:
     return sorted(profiles, key=lambda p: (p.name != "sequential", len(p.claims), p.name))
 
 
-def rules_table(root: Path) -> str:
+def rules_table(_: Path) -> str:
     """Each rule with the evidence that each profile has for it."""
     profiles = loaded_profiles()
 
@@ -53,7 +53,7 @@ def rules_table(root: Path) -> str:
             for claim in claims:
                 if claim.rule.id == rule_id:
                     return mark + claim.evidence + classes_note(claim)
-        return "–"
+        return "-"
 
     rows = [
         [f"`{rule.id}`", rule.kind, rule.claim, *(cell(p, rule.id) for p in profiles)]
@@ -67,15 +67,15 @@ def classes_note(claim: Claim) -> str:
     return f" ({', '.join(claim.classes)} only)" if len(claim.classes) == 1 else ""
 
 
-def evidence_table(root: Path) -> str:
+def evidence_table(_: Path) -> str:
     """Each profile: what it stands for, its block, and how many claims have each grade."""
     rows = []
     for profile in loaded_profiles():
         grades = [c.evidence for c in profile.claims]
-        counts = [str(grades.count(grade) or "–") for grade in EVIDENCE]
+        counts = [str(grades.count(grade) or "-") for grade in EVIDENCE]
         unit = f"{profile.block_bytes}"
         rows.append(
-            [f"`{profile.name}`", profile.title, unit, *counts, str(len(profile.unknown) or "–")]
+            [f"`{profile.name}`", profile.title, unit, *counts, str(len(profile.unknown) or "-")]
         )
     return table(["profile", "stands for", "block, bytes", *EVIDENCE, "in doubt"], rows)
 

@@ -51,10 +51,11 @@ def generate(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
-    """The two generated pages and the traces that they are made from."""
+    """The two generated pages, fresh, and the traces that they are made from."""
     shutil.copytree(ROOT / "traces", tmp_path / "traces")
     (tmp_path / "docs").mkdir()
     shutil.copy(ROOT / "docs/model.md", tmp_path / "docs")
+    generate("--root", str(tmp_path))
     return tmp_path
 
 
