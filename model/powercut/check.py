@@ -106,7 +106,7 @@ def trace_of(question: Question, verdict: Verdict) -> Trace:
     live = any(isinstance(step, SaveLive) for step in example.steps[:1])
     return Trace(
         kind="pinned" if spelt_out and not live else "regression",
-        profile=question.profile.name,
+        profile=question.profile.reference or question.profile.name,
         property=example.property,
         verdict="fails",
         steps=example.steps,

@@ -22,6 +22,7 @@ from powercut.order import (
     count_downsets,
     downset_of,
     downsets,
+    is_downset,
     largest_downset_in,
 )
 from powercut.profile import Profile
@@ -68,7 +69,8 @@ class CrashSpace:
 
     Sets of pieces are bit masks over `pieces`.  `requires[p]` are the immediate predecessors of
     p; `durable` landed by commit for sure, `logged` by a log for sure, `partial` may have landed
-    by the log of an unfinished sync; `never` cannot land.
+    by the log of an unfinished sync; `never` cannot land.  `together[p]` are the pieces of p's
+    atomic group, which binds the log as well.
     """
 
     state: State
@@ -81,6 +83,7 @@ class CrashSpace:
     partial: int
     never: int
     stale_allowed: int
+    together: list[int]
     _files: dict[tuple[int, int, int], tuple[File, int]] = field(factory=dict)
     _by_inode: dict[int, list[int]] = field(factory=dict)
     _mask_of: dict[int, int] = field(factory=dict)
@@ -91,8 +94,13 @@ class CrashSpace:
         pieces = cut_into_pieces(state, profile, cuts)
         size = len(pieces)
         requires = [0] * size
-        orders = profile.rules("order", crash_class) + profile.rules("atomic", crash_class)
-        for rule in orders:
+        together = [0] * size
+        for rule in profile.rules("atomic", crash_class):
+            for one, other in rule.immediate(pieces):
+                together[other] |= 1 << one
+        for position, others in enumerate(together):
+            requires[position] |= others
+        for rule in profile.rules("order", crash_class):
             for earlier, later in rule.immediate(pieces):
                 requires[later] |= 1 << earlier
         never = _matching(pieces, profile, "ceiling", crash_class)
@@ -100,6 +108,7 @@ class CrashSpace:
         if never:
             lost = _up(never, requires)
             durable, logged, partial = durable & ~lost, logged & ~lost, partial & ~lost
+        logged = downset_of(logged, together)
         space = cls(
             state,
             profile,
@@ -108,9 +117,10 @@ class CrashSpace:
             requires,
             downset_of(durable, requires),
             logged,
-            partial,
+            downset_of(partial, together) & ~logged,
             never,
             ((1 << size) - 1) & ~_matching(pieces, profile, "exposure", crash_class),
+            together,
         )
         for position, piece in enumerate(pieces):
             where = piece.event.directory if isinstance(piece.event, Entry) else piece.event.inode
@@ -141,6 +151,12 @@ class CrashSpace:
                 f"{self.pieces[position].name} has landed and {self.pieces[missing].name}, "
                 f"which {self.profile.name} puts before it, has not"
             )
+        for position in bits(landed):
+            for other in bits(self.together[position] & ~landed):
+                return (
+                    f"{self.pieces[position].name} has landed and {self.pieces[other].name} has "
+                    f"not: {self.profile.name} keeps the two together"
+                )
         return None
 
     def landed_sets(self) -> Iterator[int]:
@@ -154,7 +170,9 @@ class CrashSpace:
                 yield commit
                 continue
             for chosen in _subsets(self.partial & ~commit):
-                yield commit | self.logged | chosen
+                landed = commit | self.logged | chosen
+                if is_downset(landed, self.together):
+                    yield landed
 
     def count(self, limit: int = 1_000_000) -> tuple[int, bool]:
         """How many legal sets there are, and whether that is exact (else a lower bound)."""
@@ -176,7 +194,11 @@ class CrashSpace:
                 outside |= up[position]
             else:
                 inside |= down[position]
-        return inside | self.logged
+        inside |= self.logged
+        for position in bits(self.partial & ~inside):
+            if not lose(f"{self.pieces[position].name} by the log"):
+                inside |= downset_of(1 << position, self.together)
+        return inside
 
     def exposed(self, landed: int) -> int:
         """The lost pieces of data that a reader would look at, and that may read stale there."""

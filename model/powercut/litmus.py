@@ -7,7 +7,6 @@ form; traces/README.md lists the tests.
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -16,10 +15,9 @@ from attrs import frozen
 
 from powercut.content import Data
 from powercut.crash import CrashSpace, even_cuts
-from powercut.errors import TraceError
-from powercut.profile import Profile
+from powercut.profile import CRASH_CLASSES, Profile, profile_names
 from powercut.state import State
-from powercut.trace import check_keys, one_of, parse_data, parse_steps, typed
+from powercut.trace import READ, parse_data, parse_steps
 from powercut.tree import File, Look, Tree, look, resolve
 from powercut.world import Perform
 
@@ -78,28 +76,31 @@ class Outcome:
 def read_litmus(path: Path) -> Litmus:
     """The litmus test in a file. TraceError, naming the file."""
     where = str(path)
-    try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise TraceError(f"{where}: cannot be read as TOML: {error}. Nothing was run.") from error
+    raw = READ.file(path)
     known = {"schema", "kind", "question", "setup", "steps", "crash", "crash_class", "pieces"}
-    check_keys(raw, known | {"ask", "answers", "states"}, where)
+    READ.keys(raw, known | {"ask", "answers", "states"}, where)
     if raw.get("schema") != 1 or raw.get("kind") != "litmus":
-        raise TraceError(f'{where}: expected schema = 1 and kind = "litmus"')
-    answers = typed(raw, "answers", dict, where)
+        raise READ.fail(where, 'expected schema = 1 and kind = "litmus"')
+    answers = READ.typed(raw, "answers", dict, where)
+    states = READ.typed(raw, "states", dict, where)
     for profile in answers:
-        one_of(answers, profile, ANSWERS, f"{where}: answers")
+        READ.one_of(answers, profile, ANSWERS, f"{where}: answers")
+        READ.count(states, profile, f"{where}: states", least=1)
+    READ.keys(answers, profile_names(), f"{where}: answers")
+    READ.keys(states, answers, f"{where}: states")
     return Litmus(
         name=path.stem,
-        question=typed(raw, "question", str, where),
-        setup=_program(raw.get("setup", []), f"{where}: setup"),
-        steps=_program(typed(raw, "steps", list, where), where),
-        crash=one_of(raw, "crash", ("anywhere", "end"), where),
-        crash_class=raw.get("crash_class", "power"),
-        pieces=raw.get("pieces", 2),
-        ask=tuple(_seen(table, where) for table in typed(raw, "ask", list, where)),
+        question=READ.typed(raw, "question", str, where),
+        setup=_program(READ.optional(raw, "setup", list, [], where), f"{where}: setup"),
+        steps=_program(READ.typed(raw, "steps", list, where), where),
+        crash=READ.one_of(raw, "crash", ("anywhere", "end"), where),
+        crash_class=READ.one_of(
+            {"crash_class": "power", **raw}, "crash_class", CRASH_CLASSES[1:], where
+        ),
+        pieces=READ.count({"pieces": 2, **raw}, "pieces", where, least=1),
+        ask=tuple(_seen(table, where) for table in READ.typed(raw, "ask", list, where)),
         answers=answers,
-        states=raw.get("states", {}),
+        states=states,
     )
 
 
@@ -107,17 +108,17 @@ def _program(raw: Sequence[Any], where: str) -> tuple[Perform, ...]:
     steps = parse_steps(raw, where)
     program = tuple(step for step in steps if isinstance(step, Perform))
     if len(program) != len(steps):
-        raise TraceError(f"{where}: a litmus test has ops only")
+        raise READ.fail(where, "a litmus test has ops only")
     return program
 
 
 def _seen(table: dict[str, Any], where: str) -> Seen:
-    check_keys(table, {"path", "is", "text", "hex"}, f"{where}: ask")
-    kind = one_of(table, "is", ("file", "directory", "missing"), f"{where}: ask")
+    READ.keys(table, {"path", "is", "text", "hex"}, f"{where}: ask")
+    kind = READ.one_of(table, "is", ("file", "directory", "missing"), f"{where}: ask")
     content = None
     if "text" in table or "hex" in table:
         content = parse_data({k: v for k, v in table.items() if k in ("text", "hex")}, where)
-    return Seen(typed(table, "path", str, where), kind, content)
+    return Seen(READ.typed(table, "path", str, where), kind, content)
 
 
 def run_litmus(litmus: Litmus, profile: Profile) -> Outcome:

@@ -6,7 +6,6 @@ error that names the file and the step, and nothing is run.
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -19,10 +18,10 @@ from powercut.crash import Crash
 from powercut.errors import TraceError
 from powercut.oracle import PROPERTIES
 from powercut.profile import CRASH_CLASSES
+from powercut.reading import Reader
 from powercut.world import Ack, Begin, CrashStep, Perform, Recover, SaveLive, Step
 
-SCHEMA: Final = 1
-_SIZE_LIMIT_BYTES: Final = 16 << 20
+READ: Final = Reader(TraceError)
 _DATA_KEYS: Final = ("text", "hex", "fill")
 
 
@@ -46,41 +45,31 @@ class Trace:
 
 def read_trace(path: Path) -> Trace:
     """The trace in a file. TraceError, naming the file, where it is not one."""
-    try:
-        if path.stat().st_size > _SIZE_LIMIT_BYTES:
-            raise TraceError(f"{path}: larger than {_SIZE_LIMIT_BYTES} bytes; not read")
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise TraceError(f"{path}: cannot be read: {error}. Nothing was run.") from error
-    return parse_trace(text, str(path))
+    return _trace(READ.file(path), str(path))
 
 
 def parse_trace(text: str, where: str) -> Trace:
     """The trace in `text`; `where` names it in errors. TraceError."""
-    try:
-        raw = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise TraceError(f"{where}: not TOML: {error}. Nothing was run.") from error
+    return _trace(READ.toml(text, where), where)
+
+
+def _trace(raw: dict[str, Any], where: str) -> Trace:
     known = {"schema", "kind", "profile", "property", "verdict", "steps", "subject", "because"}
-    check_keys(raw, known | {"origin"}, where)
-    if raw.get("schema") != SCHEMA:
-        raise TraceError(f"{where}: schema is {raw.get('schema')!r}, expected {SCHEMA}")
-    one_of(raw, "kind", ("pinned", "regression"), where)
-    one_of(raw, "property", tuple(PROPERTIES), where)
-    one_of(raw, "verdict", ("holds", "fails"), where)
-    steps = parse_steps(typed(raw, "steps", list, where), where)
-    subject = raw.get("subject")
+    READ.keys(raw, known | {"origin"}, where)
+    READ.schema(raw, where)
+    steps = parse_steps(READ.typed(raw, "steps", list, where), where)
+    subject = READ.optional(raw, "subject", str, None, where)
     if subject is None and any(isinstance(step, Recover | SaveLive) for step in steps):
-        raise TraceError(f"{where}: it runs a subject's code, and the key 'subject' is missing")
+        raise READ.fail(where, "it runs a subject's code, and the key 'subject' is missing")
     return Trace(
-        kind=raw["kind"],
-        profile=typed(raw, "profile", str, where),
-        property=raw["property"],
-        verdict=raw["verdict"],
+        kind=READ.one_of(raw, "kind", ("pinned", "regression"), where),
+        profile=READ.typed(raw, "profile", str, where),
+        property=READ.one_of(raw, "property", tuple(PROPERTIES), where),
+        verdict=READ.one_of(raw, "verdict", ("holds", "fails"), where),
         steps=steps,
         subject=subject,
-        because=raw.get("because", ""),
-        origin=raw.get("origin", {}),
+        because=READ.optional(raw, "because", str, "", where),
+        origin=READ.texts(raw, "origin", where),
     )
 
 
@@ -88,13 +77,18 @@ def parse_steps(raw: Sequence[Any], where: str) -> tuple[Step, ...]:
     """The steps of a trace or a litmus test. TraceError names the step by its position."""
     steps: list[Step] = []
     ids: set[str] = set()
+    begun: set[int] = set()
     for position, table in enumerate(raw, start=1):
         here = f"{where}: step {position}"
         step = parse_step(table, here)
         if isinstance(step, Perform):
             if step.id in ids:
-                raise TraceError(f"{here}: the id {step.id!r} is taken by an earlier step")
+                raise READ.fail(here, f"the id {step.id!r} is taken by an earlier step")
             ids.add(step.id)
+        elif isinstance(step, Begin | SaveLive):
+            begun.add(step.number)
+        elif isinstance(step, Ack) and step.number not in begun:
+            raise READ.fail(here, f"save {step.number} is acknowledged and never began")
         steps.append(step)
     return tuple(steps)
 
@@ -102,37 +96,41 @@ def parse_steps(raw: Sequence[Any], where: str) -> tuple[Step, ...]:
 def parse_step(table: Any, where: str) -> Step:
     """One step, by the key that says what it is: op, mark, run or crash."""
     if not isinstance(table, dict):
-        raise TraceError(f"{where}: expected an inline table, found {table!r}")
+        raise READ.fail(where, f"expected an inline table, found {table!r}")
     if "op" in table:
-        return Perform(typed(table, "id", str, where), parse_op(table, where))
+        return Perform(READ.typed(table, "id", str, where), parse_op(table, where))
     if "mark" in table:
         return _parse_mark(table, where)
     if "run" in table:
         return _parse_run(table, where)
     if "crash" in table:
-        check_keys(table, {"crash", "lost", "stale"}, where)
-        one_of(table, "crash", CRASH_CLASSES, where)
-        lost, stale = table.get("lost", []), table.get("stale", [])
-        if not all(isinstance(name, str) for name in (*lost, *stale)):
-            raise TraceError(f"{where}: lost and stale are lists of names of events")
-        return CrashStep(Crash(table["crash"], tuple(lost), tuple(stale)))
-    raise TraceError(f"{where}: expected one of the keys op, mark, run, crash; found {list(table)}")
+        READ.keys(table, {"crash", "lost", "stale"}, where)
+        return CrashStep(
+            Crash(
+                READ.one_of(table, "crash", CRASH_CLASSES, where),
+                READ.strings(table, "lost", where),
+                READ.strings(table, "stale", where),
+            )
+        )
+    raise READ.fail(where, f"expected one of the keys op, mark, run, crash; found {list(table)}")
 
 
 def parse_op(table: dict[str, Any], where: str) -> ops.Op:
     """The op of a step, with exactly the arguments that it takes."""
-    name = one_of(table, "op", tuple(ops.OP_NAMES), where)
-    cls = ops.OP_NAMES[name]
-    wanted = {f.name: f.type for f in fields(cls)}
-    data_keys = {"text", "hex", "fill", "size"} if cls is ops.Write else set()
-    check_keys(table, {"id", "op", *(n for n in wanted if n != "data"), *data_keys}, where)
+    cls = ops.OP_NAMES[READ.one_of(table, "op", tuple(ops.OP_NAMES), where)]
+    wanted = [attribute.name for attribute in fields(cls)]
+    if cls is ops.Write:
+        data_keys = ("fill", "size") if "fill" in table else ("text", "hex", "fill")
+        READ.keys(table, {"id", "op", "path", "offset", *data_keys}, where)
+    else:
+        READ.keys(table, {"id", "op", *wanted}, where)
     arguments: dict[str, Any] = {}
     for key in wanted:
         if key == "data":
             arguments[key] = parse_data(table, where)
         else:
             kind = int if key in ("offset", "size") else str
-            arguments[key] = typed(table, key, kind, where)
+            arguments[key] = READ.typed(table, key, kind, where)
     return cls(**arguments)
 
 
@@ -140,45 +138,45 @@ def parse_data(table: Mapping[str, Any], where: str) -> Data:
     """The data of a write: exactly one of text, hex, fill (with size). TraceError."""
     given = [key for key in _DATA_KEYS if key in table]
     if len(given) != 1:
-        raise TraceError(f"{where}: a write has exactly one of text, hex, fill; found {given}")
+        raise READ.fail(where, f"expected exactly one of text, hex, fill; found {given}")
     if given == ["text"]:
-        return str(typed(table, "text", str, where)).encode()
+        return str(READ.typed(table, "text", str, where)).encode()
     if given == ["hex"]:
-        return _unhex(typed(table, "hex", str, where), where)
-    byte, size = typed(table, "fill", int, where), typed(table, "size", int, where)
-    if not 0 <= byte <= 255 or size < 0:
-        raise TraceError(f"{where}: fill is a byte and size is not negative; found {byte}, {size}")
-    return Fill(byte, size)
+        return _unhex(READ.typed(table, "hex", str, where), where)
+    byte = READ.count(table, "fill", where)
+    if byte > 255:
+        raise READ.fail(where, f"fill is {byte}, expected a byte")
+    return Fill(byte, READ.count(table, "size", where))
 
 
 def _parse_mark(table: dict[str, Any], where: str) -> Step:
-    mark = one_of(table, "mark", ("begin", "ack"), where)
-    number = typed(table, "save", int, where)
+    mark = READ.one_of(table, "mark", ("begin", "ack"), where)
+    number = READ.count(table, "save", where, least=1)
     if mark == "ack":
-        check_keys(table, {"mark", "save"}, where)
+        READ.keys(table, {"mark", "save"}, where)
         return Ack(number)
-    check_keys(table, {"mark", "save", "parts", "parts_hex"}, where)
+    READ.keys(table, {"mark", "save", "parts", "parts_hex"}, where)
     return Begin(number, _parse_parts(table, where))
 
 
 def _parse_run(table: dict[str, Any], where: str) -> Step:
-    run = one_of(table, "run", ("recover", "save"), where)
-    stop = typed(table, "stop", int, where) if "stop" in table else None
+    run = READ.one_of(table, "run", ("recover", "save"), where)
+    stop = READ.count(table, "stop", where) if "stop" in table else None
     if run == "recover":
-        check_keys(table, {"run", "stop"}, where)
+        READ.keys(table, {"run", "stop"}, where)
         return Recover(stop)
-    check_keys(table, {"run", "stop", "save", "parts", "parts_hex"}, where)
-    return SaveLive(typed(table, "save", int, where), _parse_parts(table, where), stop)
+    READ.keys(table, {"run", "stop", "save", "parts", "parts_hex"}, where)
+    number = READ.count(table, "save", where, least=1)
+    return SaveLive(number, _parse_parts(table, where), stop)
 
 
 def _parse_parts(table: dict[str, Any], where: str) -> dict[str, bytes]:
     """The contents of a group: readable ones under `parts`, others in hex."""
-    parts: dict[str, bytes] = {}
-    for key in ("parts", "parts_hex"):
-        for name, value in table.get(key, {}).items():
-            if not isinstance(value, str):
-                raise TraceError(f"{where}: part {name!r} is {value!r}, expected a string")
-            parts[name] = value.encode() if key == "parts" else _unhex(value, where)
+    parts = {name: text.encode() for name, text in READ.texts(table, "parts", where).items()}
+    for name, value in READ.texts(table, "parts_hex", where).items():
+        if name in parts:
+            raise READ.fail(where, f"part {name!r} is in parts and in parts_hex")
+        parts[name] = _unhex(value, where)
     return parts
 
 
@@ -186,46 +184,16 @@ def _unhex(value: str, where: str) -> bytes:
     try:
         return bytes.fromhex(value)
     except ValueError as error:
-        raise TraceError(f"{where}: {value[:32]!r} is not hex: {error}") from error
-
-
-def typed(table: Mapping[str, Any], key: str, kind: type, where: str) -> Any:
-    """The value of a required key, of the required type. TraceError."""
-    if key not in table:
-        raise TraceError(f"{where}: the key {key!r} is missing. Nothing was run.")
-    value = table[key]
-    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-        raise TraceError(f"{where}: {key} is {value!r}, expected {kind.__name__}. Nothing was run.")
-    return value
-
-
-def one_of(table: Mapping[str, Any], key: str, known: Sequence[str], where: str) -> str:
-    """The value of a key that has few. TraceError lists them."""
-    value: str = typed(table, key, str, where)
-    if value not in known:
-        raise TraceError(
-            f"{where}: {key} is {value!r}, expected one of {', '.join(known)}. Nothing was run."
-        )
-    return value
-
-
-def check_keys(table: Mapping[str, Any], known: set[str], where: str) -> None:
-    """Refuse a table with a key that nobody reads. TraceError."""
-    for key in table:
-        if key not in known:
-            raise TraceError(
-                f"{where}: unknown key {key!r}; known here: {', '.join(sorted(known))}. "
-                "Nothing was run."
-            )
+        raise READ.fail(where, f"{value[:32]!r} is not hex: {error}") from error
 
 
 def render_trace(trace: Trace) -> str:
     """The trace as TOML, one step a line; the same trace gives the same bytes."""
-    lines = [f"# {line}" for line in _title(trace)]
-    lines += [
-        f"schema = {SCHEMA}",
+    lines = [
+        f"# {_title(trace)}",
+        "schema = 1",
         f"kind = {_quote(trace.kind)}",
-        *([f"subject = {_quote(trace.subject)}"] if trace.subject else []),
+        *([f"subject = {_quote(trace.subject)}"] if trace.subject is not None else []),
         f"profile = {_quote(trace.profile)}",
         f"property = {_quote(trace.property)}",
         f"verdict = {_quote(trace.verdict)}",
@@ -237,10 +205,12 @@ def render_trace(trace: Trace) -> str:
     return "\n".join(lines)
 
 
-def _title(trace: Trace) -> list[str]:
+def _title(trace: Trace) -> str:
+    """What the trace is about, in one line of printable characters."""
     claim = PROPERTIES[trace.property].partition(":")[0]
-    who = trace.subject or "these ops"
-    return [f"{trace.property} ({claim}) {trace.verdict} for {who} under {trace.profile}."]
+    who = "these ops" if trace.subject is None else trace.subject
+    title = f"{trace.property} ({claim}) {trace.verdict} for {who} under {trace.profile}."
+    return "".join(c if c.isprintable() else "?" for c in title)
 
 
 def step_table(step: Step) -> dict[str, Any]:

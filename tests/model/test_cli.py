@@ -138,7 +138,6 @@ def test_an_answer_that_hangs_on_a_rule_in_doubt_exits_with_4_and_names_the_rule
     assert "P3 hangs on rules in doubt: return-is-durable." in run(*check).stdout
 
 
-@pytest.mark.xfail(strict=True, reason="the trace records the profile's name, not its file")
 def test_a_trace_that_was_found_under_a_profile_of_the_users_own_replays(doubtful: Path) -> None:
     text = doubtful.read_text(encoding="utf-8").replace('"posix-minimal"', '"doubtful"', 1)
     doubtful.write_text(text, encoding="utf-8")
@@ -241,7 +240,10 @@ def test_a_malformed_profile_of_the_users_own_is_one_line(tmp_path: Path) -> Non
     done = run("check", "lastgood:unsafe", "-p", path)
 
     assert (done.exit_code, done.stdout, left()) == (2, "", [])
-    assert done.stderr == f"powercut: {path}: block_bytes is 0, expected 1 or more\n"
+    assert (
+        done.stderr
+        == f"powercut: {path}: [units]: block_bytes is 0, expected 1 or more. Nothing was run.\n"
+    )
 
 
 def test_a_folder_for_traces_that_cannot_be_made_exits_with_2() -> None:
