@@ -208,7 +208,7 @@ def prove(folder: Path, summary: Summary) -> str:
 def refute(folder: Path, summary: Summary) -> Path:
     """Part 3: the baseline and the published protocol, refuted; the trace explained, replayed."""
     console.rule("3. The model refutes another, with a trace")
-    effort = Effort(method="enumerated", bound=Bound(crashes=1))  # one crash is enough for these
+    effort = Effort(method="enumerated", bounds=(Bound(),))  # one crash is enough for these
     report = ask(REFUTED, "ext4-ordered", effort, folder, ("P2", "P3"))
     trace = Path(report.properties["P3"].trace or "")
     console.print(render(explain(read_trace(trace), str(trace)), f"powercut replay {trace}"))

@@ -14,7 +14,10 @@ import sys
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
-MUST_RUN = ("tests.rig.", "tests.train.", "tests.stateful.")
+MUST_RUN = tuple(
+    f"tests.{folder}."
+    for folder in ("impl", "model", "mutants", "rig", "snapshots", "stateful", "train")
+)
 
 
 def outcome(case: ElementTree.Element) -> tuple[str, str]:

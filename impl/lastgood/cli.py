@@ -15,16 +15,17 @@ from rich.text import Text
 
 from lastgood.backends.here import disk_here
 from lastgood.errors import LastgoodError
-from lastgood.inspection import Report, Row, latest, listed, verified
+from lastgood.inspection import NO_DAMAGE, Report, latest, listed, verified
 
 _EXIT: Final = """
 \b
 Exit status:
-  0  as expected (a damaged group that `latest` falls back from is told on stderr)
+  0  as expected (`latest`: a good group was found; what it fell back from is on stderr)
   1  damage was found, or nothing is loadable: content that does not match its manifest,
      a part or a manifest that is missing
-  2  bad input: DIR is no store; or its only group, or the one named by --generation, is
-     malformed (a truncated or foreign manifest, a path that leaves the group, a symlink)
+  2  bad input: DIR is no store; or a group is malformed (a truncated or foreign manifest, a
+     path that leaves the group, a symlink): any group for `ls` and `verify`, and for `latest`
+     one of those that it rejected where nothing is loadable
   3  this machine cannot do it: an I/O error, a permission, a missing library
 """
 
@@ -70,7 +71,7 @@ _GENERATION: Final = click.option(
 def ls(directory: str, as_json: bool) -> None:
     """List the groups of the store DIR by their manifests, without reading their parts."""
     disk = disk_here()
-    _show(listed(disk, disk.canonical(directory)), as_json)
+    _tell(listed(disk, disk.canonical(directory)), as_json)
 
 
 @cli.command(epilog=_EXIT)
@@ -81,13 +82,7 @@ def ls(directory: str, as_json: bool) -> None:
 def verify(directory: str, generation: int | None, as_json: bool) -> None:
     """Read every byte of every group of the store DIR, and say which are intact."""
     disk = disk_here()
-    report = verified(disk, disk.canonical(directory), generation)
-    _show(report, as_json)
-    if report.exit_status and not as_json:
-        for row in report.rows:
-            if row.verdict not in ("valid", "attempt"):
-                click.echo(f"lastgood: {_complaint(row)}", err=True)
-    sys.exit(report.exit_status)
+    _tell(verified(disk, disk.canonical(directory), generation), as_json)
 
 
 @cli.command("latest", epilog=_EXIT)
@@ -109,18 +104,26 @@ def latest_command(directory: str, generation: int | None, as_json: bool) -> Non
                 "rejected": [row.as_json() for row in bad],
             }
         )
-    else:
-        for row in bad:
-            click.echo(f"lastgood: {_complaint(row)}", err=True)
-        if good:
-            click.echo(good[0].path)
-        elif not bad:
-            click.echo(f"lastgood: {report.store!r} holds no group.", err=True)
+    elif good:
+        click.echo(good[0].path)
+    elif not bad:
+        click.echo(f"lastgood: {report.store!r} holds no group.", err=True)
+    _complain(report)
     sys.exit(report.exit_status)
 
 
-def _complaint(row: Row) -> str:
-    return f"{row.path}: {row.detail} ({row.verdict}). Nothing was changed."
+def _tell(report: Report, as_json: bool) -> None:
+    """Print a report, one line on stderr for each bad group, and exit with its status."""
+    _show(report, as_json)
+    _complain(report)
+    sys.exit(report.exit_status)
+
+
+def _complain(report: Report) -> None:
+    for row in report.rows:
+        if row.verdict not in NO_DAMAGE:
+            line = f"lastgood: {row.path}: {row.detail} ({row.verdict}). Nothing was changed."
+            click.echo(line, err=True)
 
 
 def _show(report: Report, as_json: bool) -> None:

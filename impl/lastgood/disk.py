@@ -114,6 +114,15 @@ class KnowsItself(Protocol):
         ...
 
 
+@runtime_checkable
+class KnowsItsLocks(Protocol):
+    """What a disk may offer beside the seam: whether a lock is still the one that others see."""
+
+    def holds(self, path: str) -> bool:
+        """Say whether the file locked here is the one that has this path now. OSError."""
+        ...
+
+
 def join(*names: str) -> str:
     """One path of several names; an empty first name is no directory."""
     head = names[0].rstrip("/") if names[0] != "/" else ""

@@ -10,12 +10,20 @@ from attrs import frozen
 from lastgood.disk import Reader
 from lastgood.errors import UsageError
 from lastgood.layout import GroupName, newest_first
-from lastgood.recovery import Group, Rejection, examine, list_store, read_group
+from lastgood.recovery import (
+    Group,
+    Rejection,
+    examine,
+    list_store,
+    look_at_shape,
+    read_group,
+)
 
 OK: Final = 0
 DAMAGED: Final = 1
 MALFORMED: Final = 2
 
+NO_DAMAGE: Final = ("valid", "listed", "attempt")
 _MALFORMED: Final = ("manifest_error:", "unsafe_path:", "not_regular:")
 
 
@@ -60,16 +68,12 @@ class Report:
 
 
 def listed(reader: Reader, store: str) -> Report:
-    """Every group by its manifest alone; a rejection is shown, and is no failure."""
-    rows = []
-    for name in _names(reader, store):
-        answer = (
-            Rejection(str(name), name.generation, "attempt", "a save that did not end")
-            if name.attempt
-            else read_group(reader, store, name)
-        )
-        rows.append(_row(store, name, answer, "listed"))
-    return Report(store, tuple(rows), OK)
+    """Every group by its manifest and the kinds of its entries; no part is read."""
+    rows = [
+        _row(store, name, _at_a_glance(reader, store, name), "listed")
+        for name in _names(reader, store)
+    ]
+    return Report(store, tuple(rows), status_of([row.verdict for row in rows]))
 
 
 def verified(reader: Reader, store: str, generation: int | None) -> Report:
@@ -82,7 +86,10 @@ def verified(reader: Reader, store: str, generation: int | None) -> Report:
 
 
 def latest(reader: Reader, store: str, generation: int | None) -> Report:
-    """The newest valid group (or the one asked for) as the last row, rejected ones before it."""
+    """The newest valid group (or the one asked for) as the last row, rejected ones before it.
+
+    The status is 0 where there is one, whatever was rejected on the way.
+    """
     rows = []
     for name in _chosen(reader, store, generation):
         if name.attempt:
@@ -95,14 +102,23 @@ def latest(reader: Reader, store: str, generation: int | None) -> Report:
 
 
 def status_of(verdicts: list[str]) -> int:
-    """0 where all is valid, 2 where the only group is malformed, 1 for any other damage.
+    """0 where all is valid, 2 where any group is malformed, 1 for any other damage.
 
     A dead attempt of the rename form is no damage: nothing was ever claimed of it.
     """
-    groups = [verdict for verdict in verdicts if verdict != "attempt"]
-    if all(verdict in ("valid", "listed") for verdict in groups):
+    bad = [verdict for verdict in verdicts if verdict not in NO_DAMAGE]
+    if not bad:
         return OK
-    return MALFORMED if len(groups) == 1 and groups[0].startswith(_MALFORMED) else DAMAGED
+    return MALFORMED if any(verdict.startswith(_MALFORMED) for verdict in bad) else DAMAGED
+
+
+def _at_a_glance(reader: Reader, store: str, name: GroupName) -> Group | Rejection:
+    if name.attempt:
+        return Rejection(str(name), name.generation, "attempt", "a save that did not end")
+    group = read_group(reader, store, name)
+    if isinstance(group, Rejection):
+        return group
+    return look_at_shape(reader, group) or group
 
 
 def _names(reader: Reader, store: str) -> list[GroupName]:

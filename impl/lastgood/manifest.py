@@ -13,13 +13,13 @@ A manifest is valid in exactly one spelling: decoding encodes again and compares
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from attrs import field, frozen
 
 from lastgood.errors import LastgoodError
+from lastgood.metadata import MAX_INTEGER, from_text, to_text
 
 VERSION_LINE: Final = "# lastgood manifest 1"
 SIZE_LIMIT_BYTES: Final = 16 << 20
@@ -63,10 +63,13 @@ class Manifest:
 
 
 def is_safe_part_path(path: str) -> bool:
-    """The path is relative, normal, inside the group, printable, and not the manifest's own."""
-    if not path.isprintable() or "\\" in path or path.upper() == "MANIFEST":
+    """The path is relative, normal, inside the group, printable, and not the manifest's own.
+
+    Nor is it below the manifest, nor "-", which `sha256sum -c` takes for its standard input.
+    """
+    if not path.isprintable() or "\\" in path or path.partition("/")[0].upper() == "MANIFEST":
         return False
-    if path.startswith("#") or len(path.encode()) > PATH_LIMIT_BYTES:
+    if path == "-" or path.startswith("#") or len(path.encode()) > PATH_LIMIT_BYTES:
         return False
     return all(is_safe_name(name) for name in path.split("/"))
 
@@ -82,8 +85,8 @@ def is_sha256(text: str) -> bool:
 
 
 def is_count(value: object) -> bool:
-    """The value is an integer that counts something: not negative, not a truth value."""
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+    """The value is an integer that counts something, of 63 bits: not a truth value."""
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_INTEGER
 
 
 def clash(paths: Sequence[str]) -> str | None:
@@ -114,14 +117,16 @@ def encode(manifest: Manifest) -> bytes:
         "step": manifest.step,
         "world_size": manifest.world_size,
     }
-    text = json.dumps(head, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    lines = [VERSION_LINE, f"# {text}", *(f"{p.sha256}  {p.path}" for p in manifest.parts)]
+    lines = [VERSION_LINE, f"# {to_text(head)}", *(f"{p.sha256}  {p.path}" for p in manifest.parts)]
     body = "".join(f"{line}\n" for line in lines).encode()
     return body + f"# sha256 {hashlib.sha256(body).hexdigest()}\n".encode()
 
 
 def decode(data: bytes) -> Manifest:
-    """The manifest that the bytes are. ManifestError says what is wrong with them."""
+    """The manifest that the bytes are. ManifestError says what is wrong with them.
+
+    RecursionError where the caller's own stack is too deep: that says nothing about the bytes.
+    """
     first = data.partition(b"\n")[0]
     if not first.startswith(b"# lastgood manifest "):
         raise ManifestError(
@@ -146,14 +151,20 @@ def decode(data: bytes) -> Manifest:
         )
     lines = body.decode("utf-8", "replace").split("\n")
     if len(lines) < 3 or not lines[1].startswith("# "):
-        raise ManifestError("manifest_error:json", "its second line is not '# ' and JSON")
+        raise ManifestError(
+            "manifest_error:json", "its second line is something else, expected '# ' and JSON"
+        )
     manifest = _from_json(lines[1][2:], lines[2:-1])
     try:
         canonical = encode(manifest)
-    except (ValueError, RecursionError) as error:
-        raise ManifestError("manifest_error:json", f"its metadata is not JSON: {error}") from error
+    except ValueError as error:
+        raise ManifestError(
+            "manifest_error:json", f"its metadata is not the JSON that is expected: {error}"
+        ) from error
     if canonical != data:
-        raise ManifestError("manifest_error:form", "it is not in canonical form")
+        raise ManifestError(
+            "manifest_error:form", "it is another spelling, expected the canonical one"
+        )
     return manifest
 
 
@@ -165,27 +176,32 @@ def _shown(line: bytes) -> str:
 def _from_json(text: str, sums: list[str]) -> Manifest:
     """The manifest of the JSON line and the checksum lines, each value checked."""
     try:
-        head = json.loads(text)
-    except (ValueError, RecursionError) as error:
+        head = from_text(text)
+    except ValueError as error:
         raise ManifestError(
-            "manifest_error:json", f"its second line is not JSON: {error}"
+            "manifest_error:json", f"its second line is not the JSON that is expected: {error}"
         ) from error
     if not isinstance(head, dict) or set(head) != _KEYS or not isinstance(head["parts"], list):
         raise ManifestError("manifest_error:keys", f"expected the keys {sorted(_KEYS)}")
     for key in ("generation", "step", "world_size"):
         if not is_count(head[key]):
-            raise ManifestError("manifest_error:value", f"{key} is not a count")
+            raise ManifestError("manifest_error:value", f"{key} is wrong, expected a count")
     if not isinstance(head["attempt"], str) or not isinstance(head["metadata"], dict):
-        raise ManifestError("manifest_error:value", "attempt or metadata has the wrong type")
+        raise ManifestError(
+            "manifest_error:value", "attempt or metadata is wrong, expected text and an object"
+        )
     if len(sums) != len(head["parts"]):
         raise ManifestError(
-            "manifest_error:parts", f"{len(head['parts'])} parts and {len(sums)} digests"
+            "manifest_error:parts",
+            f"{len(head['parts'])} parts and {len(sums)} digests, expected as many",
         )
     parts = tuple(_part(raw, line) for raw, line in zip(head["parts"], sums, strict=True))
     if not parts:
-        raise ManifestError("manifest_error:parts", "it lists no part")
+        raise ManifestError("manifest_error:parts", "it lists no part, expected one at least")
     if (path := clash([part.path for part in parts])) is not None:
-        raise ManifestError("manifest_error:parts", f"two parts need the path {path!r}")
+        raise ManifestError(
+            "manifest_error:parts", f"two parts need the path {path!r}, expected one"
+        )
     return Manifest(
         head["generation"],
         head["step"],
@@ -199,7 +215,9 @@ def _from_json(text: str, sums: list[str]) -> Manifest:
 def _part(raw: Any, line: str) -> Part:
     """One part of its JSON object and its checksum line."""
     if not isinstance(raw, dict) or set(raw) != _PART_KEYS:
-        raise ManifestError("manifest_error:parts", f"a part has the keys {sorted(_PART_KEYS)}")
+        raise ManifestError(
+            "manifest_error:parts", f"a part has other keys, expected {sorted(_PART_KEYS)}"
+        )
     path = raw["path"]
     if not isinstance(path, str) or not is_safe_part_path(path):
         shown = ascii(path)[:128]
@@ -209,7 +227,12 @@ def _part(raw: Any, line: str) -> Part:
         )
     sha256, gap, named = line.partition("  ")
     if not gap or named != path or not is_sha256(sha256):
-        raise ManifestError("manifest_error:parts", f"no digest line for {path!r}")
+        raise ManifestError(
+            "manifest_error:parts", f"a digest line is wrong, expected that of {path!r}"
+        )
     if not is_count(raw["size_bytes"]) or raw["digest_from"] not in ("memory", "file"):
-        raise ManifestError("manifest_error:value", f"size or origin of {path!r} is wrong")
+        raise ManifestError(
+            "manifest_error:value",
+            f"size or origin of {path!r} is wrong, expected a count and a known word",
+        )
     return Part(path, raw["size_bytes"], sha256, raw["digest_from"])

@@ -47,12 +47,10 @@ class Performer:
         """Carry out one step. OSError from the disk; UsageError where a part's source fails."""
         match step:
             case steps.MakeDir(path=path):
-                self._disk.mkdir(path)
-                self._dirs.append(path)
+                _made(self._dirs, path, self._disk.mkdir)
             case steps.CreateFile(path=path):
-                self._disk.create(path)
                 self._open = path
-                self._files.append(path)
+                _made(self._files, path, self._disk.create)
             case steps.WritePart(path=path, part=part):
                 self._write_part(path, part)
             case steps.WriteRecord(path=path, record=record):
@@ -89,6 +87,8 @@ class Performer:
             for path in reversed(paths):
                 try:
                     remove(path)
+                except FileNotFoundError:
+                    pass
                 except OSError:
                     clean = False
         return clean
@@ -103,6 +103,42 @@ class Performer:
         self.parts.append(Part(name, size_bytes, digest.hexdigest(), source.digest_from))
 
 
+def plain_bytes(data: object) -> memoryview | None:
+    """The memory of a buffer, as bytes; None for what is no buffer.
+
+    ValueError, in words, for a buffer whose memory is not its content in one piece.
+    """
+    try:
+        view = memoryview(data)  # type: ignore[arg-type]
+    except TypeError:
+        return None
+    except (ValueError, BufferError) as error:
+        raise ValueError(f"a {type(data).__name__} whose memory cannot be read: {error}") from error
+    if "O" in view.format:
+        raise ValueError(
+            f"a {type(data).__name__} of Python objects, expected bytes or numbers: its memory "
+            "holds addresses, which mean nothing in another process"
+        )
+    if not view.c_contiguous:
+        raise ValueError(
+            f"a {type(data).__name__} that is not contiguous (in C order): pass bytes, or "
+            "np.ascontiguousarray(...) of an array"
+        )
+    # A view with a zero in its shape cannot be cast.
+    return view.cast("B") if view.nbytes else memoryview(b"")
+
+
+def _made(names: list[str], path: str, make: Callable[[str], None]) -> None:
+    """Make something and note its name. Noted first: Ctrl-C may come right after the making."""
+    names.append(path)
+    try:
+        make(path)
+    except OSError:
+        # It is not ours: somebody else's may be there.
+        names.remove(path)
+        raise
+
+
 def _guarded(name: str, chunks: Iterable[bytes | memoryview]) -> Iterator[bytes | memoryview]:
     """The chunks; an OSError of their source is the caller's fault, not the store's disk."""
     try:
@@ -114,12 +150,22 @@ def _guarded(name: str, chunks: Iterable[bytes | memoryview]) -> Iterator[bytes 
         ) from error
 
 
-def _small(chunks: Iterable[bytes | memoryview]) -> Iterator[memoryview]:
-    """The same bytes in chunks of CHUNK_BYTES at most, none of them empty."""
+def _small(chunks: Iterable[bytes | memoryview]) -> Iterator[bytes | memoryview]:
+    """The same bytes in pieces of CHUNK_BYTES at most, none empty, that nobody can change.
+
+    Other threads may go on writing to a buffer while it is saved. Each piece is copied once, and
+    the copy is both hashed and written, so that a group always verifies.
+    """
     for chunk in chunks:
         try:
-            view = memoryview(chunk).cast("B")
-        except TypeError as error:
-            raise UsageError(f"a chunk is {type(chunk).__name__}, expected bytes") from error
+            view = plain_bytes(chunk)
+        except ValueError as error:
+            raise UsageError(f"a chunk is {error}. This save was abandoned.") from error
+        if view is None:
+            raise UsageError(
+                f"a chunk is {type(chunk).__name__}, expected bytes. This save was abandoned."
+            )
+        is_fixed = type(view.obj) is bytes
         for start in range(0, len(view), CHUNK_BYTES):
-            yield view[start : start + CHUNK_BYTES]
+            piece = view[start : start + CHUNK_BYTES]
+            yield piece if is_fixed else bytes(piece)

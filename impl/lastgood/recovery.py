@@ -20,7 +20,7 @@ from lastgood.layout import MANIFEST, QUARANTINE, GroupName, newest_first
 from lastgood.manifest import SIZE_LIMIT_BYTES, Manifest, ManifestError, Part, decode
 from lastgood.plan import subdirs
 
-_MISSING: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG})
+_MISSING: Final = frozenset({errno.ENOENT, errno.ENOTDIR})
 _NOT_REGULAR: Final = frozenset({errno.ELOOP, errno.EINVAL, errno.EISDIR, errno.ENXIO})
 
 
@@ -139,7 +139,7 @@ def read_group(reader: Reader, store: str, name: GroupName) -> Group | Rejection
         kind = reader.kind(path)
         if kind != "dir":
             raise _RejectedError(
-                f"not_regular:{name}", f"found a {kind} entry, expected a directory"
+                f"not_regular:{name}", f"found a {_said(kind)}, expected a directory"
             )
         manifest = _read_manifest(reader, join(path, MANIFEST))
         if (manifest.generation, manifest.step) != (name.generation, name.step):
@@ -211,16 +211,22 @@ def _read_manifest(reader: Reader, path: str) -> Manifest:
                 "no_commit", f"{MANIFEST} is missing: the save did not end"
             ) from error
         if error.errno in _NOT_REGULAR:
-            detail = f"{MANIFEST} is a symlink or a special file, expected a regular file"
+            detail = f"{MANIFEST} is a symlink or special file, expected a regular file"
             raise _RejectedError(f"not_regular:{MANIFEST}", detail) from error
         if error.errno == errno.EFBIG:
-            detail = f"{MANIFEST} is longer than {SIZE_LIMIT_BYTES} bytes"
+            detail = f"{MANIFEST} is too long, expected {SIZE_LIMIT_BYTES} bytes at most"
             raise _RejectedError("manifest_error:too_large", detail) from error
         raise
     try:
         return decode(data)
     except ManifestError as error:
         raise _RejectedError(error.reason, f"{MANIFEST}: {error}") from error
+    except (RecursionError, MemoryError) as error:
+        raise StorageError(
+            f"reading {path!r}: this process has not enough stack or memory left to decode it "
+            f"({type(error).__name__}). That is no sign of damage, so no group was rejected or "
+            "moved for it. Load it from a shallower call, or in another process."
+        ) from error
 
 
 def _require_dir(reader: Reader, path: str, subdir: str) -> None:
@@ -229,7 +235,33 @@ def _require_dir(reader: Reader, path: str, subdir: str) -> None:
         raise _RejectedError(f"missing:{subdir}", f"the directory {subdir!r} is missing")
     if kind != "dir":
         # A symlink here would lead every path below it out of the group.
-        raise _RejectedError(f"not_regular:{subdir}", f"{subdir!r} is no directory")
+        detail = f"{subdir!r} is a {_said(kind)}, expected a directory"
+        raise _RejectedError(f"not_regular:{subdir}", detail)
+
+
+def look_at_shape(reader: Reader, group: Group) -> Rejection | None:
+    """What in a group is a symlink or otherwise of the wrong kind; no part is read.
+
+    What is missing is not told here. StorageError.
+    """
+    wanted = dict.fromkeys(subdirs(group.part_paths), "dir")
+    wanted |= dict.fromkeys(group.part_paths, "file")
+    try:
+        for path, kind in wanted.items():
+            found = reader.kind(join(group.path, path))
+            if found not in (kind, "missing"):
+                what = "regular file" if kind == "file" else "directory"
+                detail = f"{path!r} is a {_said(found)}, expected a {what}"
+                return _rejection(group.name, f"not_regular:{path}", detail)
+    except OSError as error:
+        raise storage_error(f"looking at {group.path!r}", error) from error
+    return None
+
+
+def _said(kind: str) -> str:
+    """A kind of entry, for people."""
+    words = {"dir": "directory", "file": "regular file", "other": "symlink or special file"}
+    return words.get(kind, f"{kind} entry")
 
 
 def _check_part(reader: Reader, group: str, part: Part) -> None:
@@ -248,7 +280,7 @@ def _damage(error: OSError, part: str) -> _RejectedError | None:
     if error.errno in _MISSING:
         return _RejectedError(f"missing:{part}", f"{part!r} is missing")
     if error.errno in _NOT_REGULAR:
-        detail = f"{part!r} is a symlink or a special file, expected a regular file"
+        detail = f"{part!r} is a symlink or special file, expected a regular file"
         return _RejectedError(f"not_regular:{part}", detail)
     if error.errno == errno.EFBIG:
         return _RejectedError(f"size_mismatch:{part}", f"{part!r} is longer than {MANIFEST} says")

@@ -7,18 +7,17 @@ import time
 import uuid
 import warnings
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path, PurePath
-from threading import Lock
 from types import TracebackType
-from typing import Any, Final, Literal, Self, TypeAlias, cast
+from typing import Any, Final, Literal, Self, SupportsIndex
 
 from attrs import frozen
 
+from lastgood.backends.process import Turns
 from lastgood.disk import UNKNOWN, Disk, KnowsItself, Reader, join
-from lastgood.errors import LastgoodWarning, UsageError
-from lastgood.layout import newest_first
-from lastgood.perform import Content
+from lastgood.errors import LastgoodWarning, LeaseError, UsageError
+from lastgood.layout import GroupName, newest_first
 from lastgood.plan import FORMS, MODES, Form, Mode
 from lastgood.receipt import Receipt, guarantee, phase_of
 from lastgood.recovery import (
@@ -33,14 +32,12 @@ from lastgood.recovery import (
     newest_valid,
     read_group,
     read_part,
+    storage_error,
 )
+from lastgood.request import PartData, contents
 from lastgood.steps import Step
 from lastgood.writer import Writer
 
-PartData: TypeAlias = bytes | bytearray | memoryview | Path | Iterable[bytes]
-"""A part to save: bytes, their chunks, or a file to copy."""
-
-_READ_BYTES: Final = 4 << 20
 _LOG: Final = logging.getLogger("lastgood")
 
 
@@ -114,7 +111,7 @@ class Store:
             self._disk.file_system(self._path) if isinstance(self._disk, KnowsItself) else UNKNOWN
         )
         self._clock = clock
-        self._lock = Lock()
+        self._turns = Turns(f"store {self._path!r}")
         self._phases: dict[str, float] = {}
         self._last_s = 0.0
         self._writer: Writer | None = None
@@ -151,24 +148,30 @@ class Store:
         return Path(self._path)
 
     def save(
-        self, step: int, parts: Mapping[str, PartData], metadata: Mapping[str, Any] | None = None
+        self,
+        step: SupportsIndex,
+        parts: Mapping[str, PartData],
+        metadata: Mapping[str, Any] | None = None,
     ) -> Receipt:
         """Save one group; returning acknowledges it.
 
         `parts` maps a path inside the group to its bytes, chunks of them, or a file to copy;
-        `metadata` is anything that JSON can say. UsageError before anything was changed, or where
-        a part's own source fails (the attempt is removed). StorageError where the disk failed:
-        earlier groups are intact, and after a failed sync this store takes no more saves.
+        `metadata` is anything that JSON can say, nested 64 deep at most and with integers of 64
+        bits. A buffer that changes while it is saved is kept as some mixture of its states, which
+        verifies: each piece of it is copied once. UsageError before anything was changed (also
+        inside another call of this thread), or where a part's own source fails (the attempt is
+        removed). StorageError where the disk failed: earlier groups are intact, and after a
+        failed sync this store takes no more saves.
         """
-        with self._lock:
+        with self._turns.take("save"):
             writer = self._require_writer()
-            content = {name: _content(name, data) for name, data in parts.items()}
+            content = contents(parts)
             self._phases = {}
             self._last_s = self._clock()
-            saved = writer.save(step, content, metadata or {})
+            saved = writer.save(step, content, {} if metadata is None else metadata)
             return Receipt(
                 generation=saved.name.generation,
-                step=step,
+                step=saved.name.step,
                 path=saved.path,
                 size_bytes=sum(part.size_bytes for part in saved.manifest.parts),
                 mode=writer.mode,
@@ -184,40 +187,46 @@ class Store:
 
         Falls back past whatever is damaged, in this call, and says why in `Loaded.rejected` and
         in the log "lastgood". As the lease holder it first makes the group durable again, then
-        moves what it rejected to quarantine. Read-only, or closed to writing, it changes nothing.
-        StorageError.
+        moves what it rejected to quarantine. Read-only, closed, in a forked child or after a
+        failed sync it changes nothing. StorageError.
         """
-        with self._lock:
-            if self._writer is not None and self._writer.failed is None:
-                scan = self._writer.recover()
+        with self._turns.take("load_latest"):
+            writer = None if self._turns.is_forked else self._writer
+            if writer is not None and writer.is_open and writer.failed is None:
+                scan = writer.recover()
             else:
-                names = list_store(self._disk, self._path).in_store
-                scan = newest_valid(self._disk, self._path, names)
+                scan = newest_valid(self._disk, self._path, map(str, self._names()))
         return self._loaded(scan)
 
     def load(self, *, step: int | None = None, generation: int | None = None) -> Loaded:
         """Exactly the group asked for, verified in full; never another one in its place.
 
-        Of several groups of one step it is the newest. UsageError where there is none;
-        IntegrityError where it is damaged; StorageError. Nothing is changed on disk.
+        Of several groups of one step it is the newest that was saved to its end. UsageError where
+        there is none; IntegrityError where it is damaged; StorageError. Nothing is changed on
+        disk.
         """
         if (step is None) == (generation is None):
             raise UsageError("load() takes either step= or generation=.")
         what = f"step {step}" if generation is None else f"generation {generation}"
-        names = newest_first(list_store(self._disk, self._path).in_store)
-        for name in names:
+        unfinished: Rejection | None = None
+        for name in self._names():
             if name.attempt or (name.step != step and name.generation != generation):
                 continue
             answer = examine(self._disk, self._path, name)
-            if isinstance(answer, Rejection):
+            if isinstance(answer, Group):
+                return Loaded(answer, (), self._disk)
+            if answer.reason != "no_commit":
                 raise integrity_error(answer)
-            return Loaded(answer, (), self._disk)
+            # A save that did not end was never acknowledged: it stands for no group.
+            unfinished = unfinished or answer
+        if unfinished is not None:
+            raise integrity_error(unfinished)
         raise UsageError(f"store {self._path!r} has no group of {what}. Nothing was changed.")
 
     def groups(self) -> tuple[Group, ...]:
         """Every group with an intact manifest, newest first; the parts are not looked at."""
-        names = newest_first(list_store(self._disk, self._path).in_store)
-        read = (read_group(self._disk, self._path, name) for name in names if not name.attempt)
+        names = [name for name in self._names() if not name.attempt]
+        read = (read_group(self._disk, self._path, name) for name in names)
         return tuple(group for group in read if isinstance(group, Group))
 
     def verify(self) -> tuple[Group | Rejection, ...]:
@@ -226,7 +235,7 @@ class Store:
 
     def close(self) -> None:
         """Give the lease back. Safe to call twice; loading still works afterwards."""
-        with self._lock:
+        with self._turns.take("close"):
             if self._writer is not None:
                 self._writer.close()
 
@@ -247,11 +256,22 @@ class Store:
         self._phases[phase] = self._phases.get(phase, 0.0) + now_s - self._last_s
         self._last_s = now_s
 
+    def _names(self) -> list[GroupName]:
+        """What is in the store, newest first, without a group that a failed sync has left."""
+        names = newest_first(list_store(self._disk, self._path).in_store)
+        unsure = None if self._writer is None else self._writer.unsure
+        return [name for name in names if name != unsure]
+
     def _require_writer(self) -> Writer:
         if self._writer is None:
             raise UsageError(
                 f"store {self._path!r} was opened read-only. Nothing was changed. "
                 "Open it with writable=True to save."
+            )
+        if self._turns.is_forked:
+            raise LeaseError(
+                f"store {self._path!r}: this process is a forked child, and the lease is its "
+                "parent's. Nothing was changed. Save in the parent; loading works here as well."
             )
         return self._writer
 
@@ -289,6 +309,10 @@ def _store_path(disk: Disk, path: str | PurePath) -> str:
     text = str(path)
     if not isinstance(path, str | PurePath) or not text or "\0" in text:
         raise UsageError(f"store path is {path!r}, expected the path of a directory.")
+    try:
+        text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError as error:
+        raise UsageError(f"store path is {path!a}, which no file system can have.") from error
     if isinstance(disk, KnowsItself):
         return disk.canonical(text)
     if not text.startswith("/"):
@@ -304,40 +328,10 @@ def _require_choice(what: str, value: str, known: tuple[str, ...]) -> None:
 
 
 def _require_store(disk: Reader, path: str) -> None:
-    kind = disk.kind(path)
+    try:
+        kind = disk.kind(path)
+    except OSError as error:
+        raise storage_error(f"looking at {path!r}", error) from error
     if kind != "dir":
         found = "nothing" if kind == "missing" else f"a {kind} entry"
         raise UsageError(f"{path!r}: found {found}, expected a store (a directory).")
-
-
-def _content(name: str, data: PartData) -> Content:
-    """One part as chunks. UsageError where it is nothing that can be saved."""
-    if isinstance(data, Path):
-        if not data.is_file():
-            raise UsageError(
-                f"part {name!r}: {str(data)!r} is no regular file. Nothing was changed."
-            )
-        return Content(_file_chunks(data), digest_from="file")
-    try:
-        return Content([memoryview(data).cast("B")])  # type: ignore[arg-type]
-    except TypeError:
-        if isinstance(data, str | Mapping) or not isinstance(data, Iterable) or _is_buffer(data):
-            raise UsageError(
-                f"part {name!r} is {type(data).__name__}, expected bytes in one piece, chunks of "
-                "bytes, or a pathlib.Path. Nothing was changed."
-            ) from None
-    return Content(cast("Iterable[bytes]", data))
-
-
-def _is_buffer(data: object) -> bool:
-    try:
-        memoryview(data)  # type: ignore[arg-type]
-    except TypeError:
-        return False
-    return True
-
-
-def _file_chunks(path: Path) -> Iterator[bytes]:
-    with path.open("rb") as file:
-        while chunk := file.read(_READ_BYTES):
-            yield chunk

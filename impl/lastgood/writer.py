@@ -8,38 +8,28 @@ from __future__ import annotations
 
 import contextlib
 import errno
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Final
+from collections.abc import Callable, Mapping
+from typing import Any, Final, SupportsIndex
 
 from attrs import frozen
 
-from lastgood.disk import Disk, join, parents
+from lastgood.aside import move_aside, withdraw
+from lastgood.disk import Disk, KnowsItsLocks, join, parents
 from lastgood.errors import LeaseError, StorageError, UsageError
-from lastgood.layout import (
-    LOCK,
-    MAX_NUMBER,
-    QUARANTINE,
-    GroupName,
-    free_name,
-    next_generation,
-)
-from lastgood.manifest import (
-    SIZE_LIMIT_BYTES,
-    Manifest,
-    Part,
-    clash,
-    encode,
-    is_count,
-    is_safe_part_path,
-)
+from lastgood.layout import LOCK, MAX_NUMBER, GroupName, next_generation
+from lastgood.manifest import Manifest, Part, encode
 from lastgood.perform import Content, Performer
 from lastgood.plan import Form, Mode, plan_ancestors, plan_resync, plan_save
-from lastgood.recovery import Listing, Rejection, Scan, list_store, newest_valid, storage_error
+from lastgood.recovery import Listing, Scan, list_store, newest_valid, storage_error
+from lastgood.request import checked
 from lastgood.steps import CloseFile, Rename, Step, SyncDir, SyncFile
 
 _NOT_ALLOWED: Final = frozenset({errno.EACCES, errno.EPERM})
-_LINE_BYTES: Final = 256
-"""More than a part's path costs in a manifest, apart from the path itself."""
+
+_STILL_SEEN: Final = (
+    " The group could not be moved out of sight either: the next process may find {0} whole in "
+    "memory, and a power cut may still take it. Move {0} out of the store before that."
+)
 
 
 @frozen
@@ -56,6 +46,8 @@ class Writer:
 
     `notes` says in words what could not be promised. `observe` is called after each step of a
     save. `new_id` gives a fresh word for each attempt. `top` ends the sync of the ancestors.
+    `failed` says why no more is saved, and `unsure` names a group that was never acknowledged and
+    whose bytes may not be on the medium, whole as it may look.
     """
 
     def __init__(
@@ -72,6 +64,7 @@ class Writer:
         self.disk, self.store, self.mode, self.form = disk, store, mode, form
         self.notes: list[str] = []
         self.failed: str | None = None
+        self.unsure: GroupName | None = None
         self._new_id, self._top, self._observe = new_id, top, observe
         self._next: int | None = None
         self._is_open = False
@@ -103,25 +96,34 @@ class Writer:
             with contextlib.suppress(OSError):
                 self.disk.unlock(join(self.store, LOCK))
 
-    def save(self, step: int, content: Mapping[str, Content], metadata: Mapping[str, Any]) -> Saved:
+    @property
+    def is_open(self) -> bool:
+        """The lease was taken and not given back."""
+        return self._is_open
+
+    def save(
+        self, step: SupportsIndex, content: Mapping[str, Content], metadata: Mapping[str, Any]
+    ) -> Saved:
         """Save one group; returning acknowledges it.
 
         UsageError before anything was changed. StorageError where the disk failed: earlier groups
         are intact, and after a failed sync the writer refuses every later save.
         """
         self._require_usable()
-        check_save(step, list(content), metadata)
-        name = GroupName(self._take_generation(), step)
+        request = checked(step, list(content), metadata)
+        name = GroupName(self._take_generation(), request.step)
         manifest: list[Manifest] = []
 
         def record(_name: str, parts: tuple[Part, ...]) -> bytes:
             manifest.append(
-                Manifest(name.generation, step, self._new_id(), parts, 1, dict(metadata))
+                Manifest(name.generation, name.step, self._new_id(), parts, 1, request.metadata)
             )
             return encode(manifest[0])
 
         performer = Performer(self.disk, content, record)
-        plan = plan_save(self.form, self.mode, self.store, name.generation, step, list(content))
+        plan = plan_save(
+            self.form, self.mode, self.store, name.generation, name.step, list(content)
+        )
         doing: Step | None = None
         try:
             for doing in plan:
@@ -153,7 +155,8 @@ class Writer:
             for step in plan_resync(self.mode, self.store, group.path, group.part_paths):
                 self._resync(step, str(group.name))
         try:
-            self._quarantine(scan.rejected, listing.in_quarantine)
+            moves = [rejected.name for rejected in scan.rejected]
+            move_aside(self.disk, self.store, moves, listing.in_quarantine)
         except OSError as error:
             raise storage_error(f"moving damaged groups of {self.store!r} aside", error) from error
         return scan
@@ -213,6 +216,21 @@ class Writer:
             )
         if not self._is_open:
             raise UsageError(f"store {self.store!r} is not open. Nothing was changed.")
+        self._require_lease()
+
+    def _require_lease(self) -> None:
+        """Whoever replaces the lock file lets a second writer in: neither would see the other."""
+        path = join(self.store, LOCK)
+        try:
+            is_held = self.disk.holds(path) if isinstance(self.disk, KnowsItsLocks) else True
+        except OSError as error:
+            raise storage_error(f"looking at {path!r}", error) from error
+        if not is_held:
+            raise LeaseError(
+                f"store {self.store!r}: its lock file {LOCK!r} was removed or replaced since this "
+                "store was opened, so another process may be its writer. Nothing was changed. "
+                "Close this store and open it again."
+            )
 
     def _note_generations(self, listing: Listing) -> None:
         seen = next_generation(listing.in_store, listing.in_quarantine)
@@ -234,7 +252,8 @@ class Writer:
         self, name: GroupName, step: Step | None, error: OSError, performer: Performer
     ) -> StorageError:
         """Clean up after a step that failed; the error to raise."""
-        what = f"{type(step).__name__} {getattr(step, 'path', '')!r}"
+        where = step.src if isinstance(step, Rename) else getattr(step, "path", "")
+        what = f"{type(step).__name__} {where!r}"
         code = errno.errorcode.get(error.errno or 0, "an unknown error")
         begin = f"save of {name} failed: {what}: {code} ({error.strerror or error}). "
         performer.release()
@@ -242,22 +261,16 @@ class Writer:
             # The kernel may have marked the lost pages clean: the group could look whole to the
             # next process and not be on the medium. So it must not be found there.
             self.failed = f"a save failed with {code}, so what reached the disk is unknown"
-            self._withdraw(name)
+            self.unsure = name
+            hidden = withdraw(self.disk, self.store, str(name))
             return StorageError(
                 f"{begin}It was not acknowledged; earlier groups are intact. What reached the "
                 "disk is unknown, so this store is closed to writing: open it again, which "
-                "recovers."
+                f"recovers.{'' if hidden else _STILL_SEEN.format(name)}"
             )
         clean = performer.undo()
         left = "What it wrote was removed." if clean else "The next recovery sets its rest aside."
         return StorageError(f"{begin}{left} Earlier groups are intact and the store is usable.")
-
-    def _withdraw(self, name: GroupName) -> None:
-        """Move an unacknowledged group out of sight, if the disk lets us."""
-        with contextlib.suppress(OSError):
-            if self.disk.kind(join(self.store, str(name))) == "dir":
-                rejected = Rejection(str(name), name.generation, "no_commit", "")
-                self._quarantine([rejected], list_store(self.disk, self.store).in_quarantine)
 
     def _resync(self, step: Step, name: str) -> None:
         try:
@@ -270,57 +283,3 @@ class Writer:
                 f"{code} ({error.strerror or error}). Nothing was moved. The group is readable "
                 "and may not survive a power cut; this store is closed to writing."
             ) from error
-
-    def _quarantine(self, rejected: Iterable[Rejection], taken: Iterable[str]) -> None:
-        """Move what was rejected aside, under names that are free. OSError, UsageError."""
-        folder, used, moves = join(self.store, QUARANTINE), set(taken), list(rejected)
-        kind = self.disk.kind(folder) if moves else "dir"
-        if kind == "missing":
-            self.disk.mkdir(folder)
-        elif kind != "dir":
-            raise UsageError(
-                f"{folder!r}: found a {kind} entry, expected a directory. Nothing was moved. "
-                "Move that entry away."
-            )
-        for each in moves:
-            name = free_name(each.name, used)
-            used.add(name)
-            Performer(self.disk).perform(Rename(join(self.store, each.name), join(folder, name)))
-
-
-def check_save(step: int, parts: list[str], metadata: Mapping[str, Any]) -> None:
-    """Refuse what no manifest can describe. UsageError; nothing was changed."""
-    if not is_count(step) or step > MAX_NUMBER:
-        raise UsageError(f"step is {step!r}, expected an integer from 0. Nothing was changed.")
-    if not parts:
-        raise UsageError("a group needs one part at least. Nothing was changed.")
-    for path in parts:
-        if not isinstance(path, str) or not is_safe_part_path(path):
-            raise UsageError(
-                f"part {path!r}: expected a relative path without '.', '..', backslash or control "
-                "characters, and not MANIFEST. Nothing was changed."
-            )
-    if (both := clash(parts)) is not None:
-        raise UsageError(f"{both!r} is both a part and a directory. Nothing was changed.")
-    try:
-        plain = Manifest(0, step, "", (), 1, dict(metadata))
-        size_bytes = len(encode(plain))
-    except (TypeError, ValueError, RecursionError) as error:
-        raise UsageError(f"metadata is not JSON: {error}. Nothing was changed.") from error
-    if not _has_text_keys(metadata):
-        raise UsageError("metadata has a key that is not text. Nothing was changed.")
-    size_bytes += sum(7 * len(path) + _LINE_BYTES for path in parts)
-    if size_bytes > SIZE_LIMIT_BYTES:
-        raise UsageError(
-            f"the manifest may need {size_bytes} bytes, more than {SIZE_LIMIT_BYTES}. Nothing was "
-            "changed. Use fewer parts, or put the metadata into a part."
-        )
-
-
-def _has_text_keys(value: object) -> bool:
-    """Every key in a JSON value is text: JSON would turn another one into text unasked."""
-    if isinstance(value, Mapping):
-        return all(isinstance(k, str) and _has_text_keys(v) for k, v in value.items())
-    if isinstance(value, list | tuple):
-        return all(map(_has_text_keys, value))
-    return True

@@ -7,13 +7,14 @@ from pathlib import Path
 
 import click
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from powercut.cli import EXIT_STATUS, bad_input, emit
 from powercut.profile import load_profile
 from powercut.trace import read_trace
 from powercut_rig.compare import PROFILE_OF, Comparison, compare_in_worker
-from powercut_rig.errors import RigUnavailable
+from powercut_rig.errors import RigError, RigUnavailable
 from powercut_rig.requirements import what_is_missing
 from powercut_rig.worker import run_in_worker
 
@@ -37,7 +38,7 @@ def compare(
 
     Each trace is run on a fresh file system behind a block recorder, up to its first crash.  Every
     crash image is mounted and read; the model is asked whether it has that tree; the subject's
-    own recovery runs on it and is judged.  Needs root, /dev/fuse and loop devices; everything it
+    own recovery runs on it and is judged.  Traces about P1, P2 and P3 can be judged so.  Needs root, /dev/fuse and loop devices; everything it
     makes is its own and is gone afterwards.
     """
     with bad_input():
@@ -56,11 +57,16 @@ def compare(
             ]
     except RigUnavailable as error:
         _cannot_run([str(error)])
+    except (RigError, ValueError) as error:
+        click.echo(f"powercut compare: {error}", err=True)
+        sys.exit(2)
     if as_json:
         emit({"comparisons": [result.to_json() for result in results]})
     else:
         show(results)
-    sys.exit(0 if all(result.agrees for result in results) else 1)
+    if not all(result.agrees for result in results):
+        sys.exit(1)
+    sys.exit(4 if any(result.undecided for result in results) else 0)
 
 
 def _cannot_run(missing: list[str]) -> None:
@@ -81,7 +87,7 @@ def show(results: list[Comparison]) -> None:
         broken = ", ".join(f"{name} {count}" for name, count in sorted(result.violations.items()))
         allowed = "" if not broken else " (allowed)" if not result.not_allowed else " (NOT allowed)"
         table.add_row(
-            Path(result.trace).name,
+            escape(Path(result.trace).name),
             result.fs,
             f"{result.images}",
             f"[{'red' if result.outside else 'green'}]{result.outside}[/]",
@@ -91,9 +97,17 @@ def show(results: list[Comparison]) -> None:
         )
     console.print(table)
     for result in results:
+        if not result.reproduced:
+            console.print(
+                f"{result.trace}: {result.judged} fails in the model and was not seen to fail on "
+                "this disk, in this recording.",
+                markup=False,
+                highlight=False,
+            )
         for finding in result.findings:
             console.print(
                 f"{result.trace}: {finding.kind} at {finding.moment}\n  {finding.recipe}\n"
                 f"  {finding.detail}",
+                markup=False,
                 highlight=False,
             )

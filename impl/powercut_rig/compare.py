@@ -75,6 +75,11 @@ class Comparison:
         return self.images / self.seconds if self.seconds else 0.0
 
     @property
+    def reproduced(self) -> bool:
+        """A trace that fails was seen to fail on this disk; always so for one that holds."""
+        return self.expected == "holds" or self.violations.get(self.judged, 0) > 0
+
+    @property
     def agrees(self) -> bool:
         """No image is outside the model, and nothing broke that the model does not let break."""
         return not (self.outside or self.refused or self.disagreeing or self.not_allowed)
@@ -89,6 +94,7 @@ class Comparison:
             "property": self.judged,
             "expected": self.expected,
             "agrees": self.agrees,
+            "reproduced": self.reproduced,
             "images": {"mounted": self.images, "recipes": self.considered, "refused": self.refused},
             "outside_model": self.outside,
             "undecided": self.undecided,
@@ -112,6 +118,25 @@ class Recorded:
     program: Program
     oracles: tuple[Oracle, ...]
     expected: str
+
+
+JUDGED = ("P1", "P2", "P3")
+"""What one recovery on one image can answer; the others need a second crash on the disk."""
+
+
+def check_judgeable(trace: Trace, where: str) -> None:
+    """Refuse a trace whose question no single crash image answers. TraceError."""
+    if trace.property not in JUDGED:
+        raise TraceError(
+            f"{where}: it is about {trace.property}; a disk is asked about {', '.join(JUDGED)} "
+            "only so far. Nothing was run."
+        )
+    first = next((s.crash.crash_class for s in trace.steps if isinstance(s, CrashStep)), "power")
+    if first == "process":
+        raise TraceError(
+            f"{where}: its first crash is of a process; crash images are what a kernel or a power "
+            "crash leaves. Nothing was run."
+        )
 
 
 def prepare(trace: Trace, where: str, profile: Profile) -> Recorded:
@@ -159,6 +184,7 @@ def compare_in_worker(
     outside the timed part.
     """
     profile = load_profile(profile_name or PROFILE_OF[fs])
+    check_judgeable(trace, where)
     recorded = prepare(trace, where, profile)
     subject = load_subject(trace.subject) if trace.subject else None
     result = Comparison(where, fs, profile.name, trace.subject, trace.property, recorded.expected)

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from attrs import evolve, field, frozen
+from attrs import evolve, frozen
 
-from powercut.enumerate import Bound, enumerate_verdicts
+from powercut.enumerate import DEEP, Bound, enumerate_verdicts
 from powercut.profile import Profile
 from powercut.subject import Subject
 from powercut.trace import Trace, render_trace
@@ -38,7 +38,7 @@ class Effort:
     """How hard to look. `method` is "both", "enumerated" or "sampled"."""
 
     method: str = "both"
-    bound: Bound = field(factory=Bound)
+    bounds: tuple[Bound, ...] = (Bound(), DEEP)
     examples: int = 100
     random: bool = False
 
@@ -63,8 +63,8 @@ def _ask(question: Question, effort: Effort, progress: Progress) -> dict[str, Ve
     verdicts: dict[str, Verdict] = {}
     arguments = (question.subject, question.profile, question.crash_class)
     if effort.method in ("both", "enumerated"):
-        progress(f"every history of {effort.bound.saves} saves and {effort.bound.crashes} crashes")
-        verdicts = enumerate_verdicts(*arguments, question.properties, effort.bound)
+        progress("every history within the bounds")
+        verdicts = enumerate_verdicts(*arguments, question.properties, *effort.bounds)
     left = [n for n in question.properties if n not in verdicts or verdicts[n].verdict == "holds"]
     if effort.method in ("both", "sampled") and left:
         # Here, so that replaying a trace does not need the `check` extra.
@@ -94,7 +94,8 @@ def write_traces(report: Report, question: Question, folder: Path) -> Report:
 def trace_name(question: Question, name: str) -> str:
     """The file name of the counterexample to one property."""
     words = (question.subject.label, question.profile.name, question.crash_class, name)
-    return "-".join(words).replace(":", "-").replace("+", "-").replace("_", "-") + ".toml"
+    plain = "".join(c if c.isalnum() and c.isascii() else "-" for c in "-".join(words))
+    return f"{plain}.toml"
 
 
 def trace_of(question: Question, verdict: Verdict) -> Trace:

@@ -12,10 +12,11 @@ from typing import Any
 
 import click
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from powercut.check import Effort, Question, check, write_traces
-from powercut.enumerate import Bound
+from powercut.enumerate import DEEP, Bound
 from powercut.errors import PowercutError
 from powercut.explain import explain as explain_trace
 from powercut.explain import render
@@ -30,7 +31,7 @@ EXIT_STATUS = """\b
 Exit status:
   0  as expected: every property asked holds; every trace gave its recorded verdict
   1  a property fails; a trace gave another verdict than it records
-  2  bad input: nothing was run, nothing was changed
+  2  bad input: nothing was changed
   3  this machine cannot run it
   4  unknown: the answer hangs on a rule that the profile has in doubt"""
 
@@ -109,9 +110,15 @@ def powercut() -> None:
     help="Every history within the bound, longer ones by sampling, or both.",
 )
 @click.option("--saves", type=click.IntRange(1, 4), default=2, show_default=True)
-@click.option("--crashes", type=click.IntRange(1, 3), default=2, show_default=True)
+@click.option("--crashes", type=click.IntRange(1, 3), default=1, show_default=True)
 @click.option("--parts", type=click.IntRange(1, 4), default=2, show_default=True)
 @click.option("--pieces", type=click.IntRange(1, 4), default=2, show_default=True)
+@click.option(
+    "--deep/--no-deep",
+    default=True,
+    show_default=True,
+    help="Also every history of two crashes, with one save of one part, in one piece.",
+)
 @click.option(
     "--examples", type=click.IntRange(1), default=60, show_default=True, help="Sampled histories."
 )
@@ -130,6 +137,7 @@ def check_command(
     crash_class: str,
     properties: tuple[str, ...],
     method: str,
+    deep: bool,
     examples: int,
     random: bool,
     traces: Path,
@@ -149,14 +157,14 @@ def check_command(
             crash_class,
             properties or tuple(PROPERTIES),
         )
-        effort = Effort(method, Bound(**bound), examples, random)
+        bounds = (Bound(**bound), DEEP) if deep else (Bound(**bound),)
+        effort = Effort(method, bounds, examples, random)
         with _progress(as_json) as progress:
             report = check(question, effort, progress)
     try:
         report = write_traces(report, question, traces)
     except OSError as error:
-        click.echo(f"powercut: the trace cannot be written: {error}", err=True)
-        sys.exit(2)
+        click.echo(f"powercut: the verdict stands, its trace is not written: {error}", err=True)
     emit(report.to_json()) if as_json else show_report(report)
     sys.exit(report.exit_code)
 
@@ -175,7 +183,7 @@ def _progress(quiet: bool) -> Iterator[Callable[[str], None]]:
 def show_report(report: Report) -> None:
     """Print the verdicts of a report as a table."""
     table = Table(
-        title=f"{report.subject} under {report.profile}, {report.crash_class} crash",
+        title=escape(f"{report.subject} under {report.profile}, {report.crash_class} crash"),
         title_justify="left",
     )
     for heading in ("property", "verdict", "how far", "crash states", "run"):
@@ -186,28 +194,36 @@ def show_report(report: Report) -> None:
             f"{name} {claim}",
             f"[{_COLOUR[verdict.verdict]}]{verdict.verdict}[/]",
             how_far(verdict),
-            f"{'' if verdict.exhaustive else '≥ '}{verdict.represented:,}",
+            f"{verdict.represented:,}",
             f"{verdict.run:,}",
         )
     console = Console()
     console.print(table)
     for name, verdict in report.properties.items():
         if verdict.counterexample is not None:
-            console.print(f"{name}: {verdict.counterexample.because}.", highlight=False)
+            console.print(
+                f"{name}: {verdict.counterexample.because}.", markup=False, highlight=False
+            )
         if verdict.unknown_rules:
             console.print(f"{name} hangs on rules in doubt: {', '.join(verdict.unknown_rules)}.")
         if verdict.trace is not None:
-            console.print(f"  powercut replay {verdict.trace}", highlight=False, soft_wrap=True)
-            console.print(f"  powercut explain {verdict.trace}", highlight=False, soft_wrap=True)
+            for command in ("replay", "explain"):
+                line = f"  powercut {command} {verdict.trace}"
+                console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def how_far(verdict: Verdict) -> str:
     """What the verdict speaks for, so that a sampled one never reads like a proof."""
     if verdict.verdict != "holds":
         return f"counterexample, {verdict.method}"
-    bound = ", ".join(f"{value} {name}" for name, value in verdict.bound.items())
+    bound = ", ".join(f"{value} {name}" for name, value in verdict.bound.items() if "_" not in name)
+    deep = ", ".join(
+        f"{value} {name.removeprefix('deep_')}"
+        for name, value in verdict.bound.items()
+        if name.startswith("deep_")
+    )
     if verdict.exhaustive:
-        return f"every history within {bound}"
+        return f"every history within {bound}" + (f"; and within {deep}" if deep else "")
     if verdict.method == "sampled":
         return f"nothing found in {bound} (sampled: no proof)"
     return f"nothing found; cut off at {bound}"
@@ -233,9 +249,9 @@ def replay(traces: tuple[Path, ...], profile: str | None, as_json: bool) -> None
             trace = result.trace
             colour = "green" if result.agrees else "red"
             table.add_row(
-                str(path),
-                trace.subject or "-",
-                result.world.profile.name,
+                escape(str(path)),
+                escape(trace.subject or "-"),
+                escape(result.world.profile.name),
                 trace.property,
                 trace.verdict,
                 f"[{colour}]{result.verdict}[/]",
@@ -257,6 +273,7 @@ def explain(trace: Path, profile: str | None, as_json: bool) -> None:
         emit(explanation.to_json())
     else:
         click.echo(render(explanation, f"powercut replay {trace}"))
+    sys.exit(0 if explanation.verdict == explanation.trace.verdict else 1)
 
 
 @powercut.command(epilog=EXIT_STATUS)

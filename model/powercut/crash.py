@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from attrs import define, field, frozen
 
 from powercut.content import STALE, Content, Run
-from powercut.errors import IllegalCrashError
+from powercut.errors import UnknownEventError
 from powercut.events import Entry, Event, Extent, Piece, Size
 from powercut.order import (
     bits,
@@ -236,12 +236,12 @@ class CrashSpace:
         return Crash(self.crash_class, self.names(self.everything & ~landed), self.names(stale))
 
     def set_of(self, names: Sequence[str]) -> int:
-        """The pieces with those names. IllegalCrashError for a name that is not pending here."""
+        """The pieces with those names. UnknownEventError for a name that is not pending here."""
         known = {piece.name: 1 << position for position, piece in enumerate(self.pieces)}
         mask = 0
         for name in names:
             if name not in known:
-                raise IllegalCrashError(
+                raise UnknownEventError(
                     f"no pending event {name!r} at this crash; "
                     f"pending: {', '.join(known) or 'none'}"
                 )
@@ -289,7 +289,8 @@ class CrashSpace:
             start, stop = self.pieces[position].event.span  # type: ignore[union-attr]
             if _has_hole(content, start, min(stop, content.size)):
                 exposed |= 1 << position
-        return File(content), exposed
+        # What lies beyond the size is zeroed when the file grows again: no reader ever sees it.
+        return File(content.truncate(content.size)), exposed
 
 
 def _has_hole(content: Content, start: int, stop: int) -> bool:

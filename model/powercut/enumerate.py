@@ -1,10 +1,11 @@
 """The exhaustive check by brute force: every crash state of every short history, run once.
 
-A history is: some saves, a crash, recovery, perhaps crashed in its turn, and after the last crash
-recovery, one more save and recovery again.  A crash of the class asked for is tried at every op
-boundary with every legal set of landed pieces; before the last crash a process kill is tried as
-well, because what a kill leaves in the page cache is what a power cut can still take away.  Two
-crash states that look alike, with the same owed to the user, are run once.
+A history begins with one process that saves, recovers and saves again.  After each crash come two
+processes, tried one by one: one recovers, saves and recovers, the other saves at once.  A crash of
+the class asked for is tried at every op boundary of every process, with every legal set of landed
+pieces; before the last crash a process kill is tried as well, in the middle of writes too, because
+what a kill leaves in the page cache is what a power cut can still take away.  Two crash states that
+look alike, with the same owed to the user and as many crashes to come, are run once.
 """
 
 from __future__ import annotations
@@ -30,15 +31,19 @@ from powercut.world import Ack, Begin, CrashStep, Perform, Recover, SaveLive, St
 class Bound:
     """How far the enumeration goes.
 
-    `saves` before the first crash, `crashes` in a history, `parts` in a group; data and sizes are
-    cut into at most `pieces`; at most `states` landed sets are tried at one crash point.
+    `saves` before the first process recovers, `crashes` in a history, `parts` in a group; data and
+    sizes are cut into at most `pieces`; at most `states` landed sets are tried at one crash point.
     """
 
     saves: int = 2
-    crashes: int = 2
+    crashes: int = 1
     parts: int = 2
     pieces: int = 2
     states: int = 20_000
+
+
+DEEP = Bound(saves=1, crashes=2, parts=1, pieces=1, states=200_000)
+"""What `check` enumerates beside the default bound: two crashes, of the smallest groups."""
 
 
 @frozen
@@ -83,19 +88,22 @@ class Enumeration:
         self._cuts = even_cuts(self.profile, self.bound.pieces)
 
     def run(self) -> None:
-        """Try every history; stops early when no property is left in question.
-
-        Histories of one crash come first: what they refute needs no longer story.
-        """
-        script = [
-            SaveLive(number, parts_of(number, self.bound.parts))
-            for number in range(1, self.bound.saves + 1)
+        """Try every history; stops early when no property is left in question."""
+        script: list[Recover | SaveLive] = [
+            self._save(number) for number in range(1, self.bound.saves + 1)
         ]
-        for crashes in range(1, self.bound.crashes + 1):
-            self._play(Point(State(), Oracle(), ()), script, crashes)
+        script += [Recover(), self._save(self.bound.saves + 1)]
+        self._play(Point(State(), Oracle(), ()), script, self.bound.crashes)
+
+    def _save(self, number: int) -> SaveLive:
+        return SaveLive(number, parts_of(number, self.bound.parts))
 
     def _play(self, start: Point, script: Sequence[Recover | SaveLive], crashes_left: int) -> None:
-        """Run the subject's code from a point, judge it, and crash it at every op."""
+        """Run the subject's code from a point, judge it, and crash it at every op.
+
+        A step that breaks a property ends the script; what came before it is crashed all the
+        same, for the properties still in question.
+        """
         world = World(self.profile, self.subject, state=start.state, oracle=start.oracle)
         world.steps = list(start.steps)
         world.ops_done = start.ops_done
@@ -103,25 +111,25 @@ class Enumeration:
         for step in script:
             before, done = point_of(world), len(world.program)
             world.take(step)
+            points += points_within(before, step, world.program[done:])
             if world.violations:
                 self._note(world)
-                return
-            if crashes_left:
-                points += points_within(before, step, world.program[done:])
-                points.append(point_of(world))
+                break
+            points.append(point_of(world))
+        if not crashes_left:
+            return
         for point in points:
-            for after in self._crashes(point, last=crashes_left == 1):
+            for after in self._crashes(point, crashes_left):
                 if not self.open_questions:
                     return
-                number = len(after.oracle.saves) + 1
-                save = SaveLive(number, parts_of(number, self.bound.parts))
-                script = [Recover(), save, Recover()] if crashes_left == 1 else [Recover()]
-                self._play(after, script, crashes_left - 1)
+                save = self._save(1 + max(after.oracle.saves, default=0))
+                self._play(after, [Recover(), save, Recover()], crashes_left - 1)
+                self._play(after, [save, Recover()], crashes_left - 1)
 
-    def _crashes(self, point: Point, *, last: bool) -> Iterator[Point]:
+    def _crashes(self, point: Point, crashes_left: int) -> Iterator[Point]:
         """What every crash at this point leaves, each look once."""
         oracle = point.oracle.crashed()
-        if self.crash_class == "process" or not last:
+        if self.crash_class == "process" or crashes_left > 1:
             self.tally.represented += 1
             self.tally.run += 1
             yield evolve(point, oracle=oracle, steps=(*point.steps, CrashStep(Crash("process"))))
@@ -131,10 +139,9 @@ class Enumeration:
         for tried, (landed, stale, state) in enumerate(space.states()):
             if tried >= self.bound.states:
                 self.tally.exhaustive = False
-                self.tally.represented += max(0, space.count()[0] - tried)
                 return
             self.tally.represented += 1
-            key = (look(state.base), oracle.key, last)
+            key = (look(state.base), oracle.key, crashes_left)
             if key in self._seen:
                 continue
             self._seen.add(key)
@@ -240,20 +247,29 @@ def enumerate_verdicts(
     profile: Profile,
     crash_class: str,
     properties: Sequence[str],
-    bound: Bound,
+    *bounds: Bound,
 ) -> dict[str, Verdict]:
-    """A verdict for each property, from every history within the bound."""
-    run = Enumeration(subject, profile, crash_class, bound, set(properties))
-    run.run()
+    """A verdict for each property, from every history within each of the bounds."""
+    found: dict[str, Counterexample] = {}
+    total = Tally()
+    for bound in bounds:
+        left = set(properties) - set(found)
+        run = Enumeration(subject, profile, crash_class, bound, left)
+        if left:
+            run.run()
+        found |= run.found
+        total.represented += run.tally.represented
+        total.run += run.tally.run
+        total.exhaustive &= run.tally.exhaustive
     return {
         name: Verdict(
-            verdict="fails" if name in run.found else "holds",
+            verdict="fails" if name in found else "holds",
             method="enumerated",
-            exhaustive=run.tally.exhaustive and name not in run.found,
-            bound=bound_of(bound),
-            represented=run.tally.represented,
-            run=run.tally.run,
-            counterexample=run.found.get(name),
+            exhaustive=total.exhaustive and name not in found,
+            bound=bound_of(bounds),
+            represented=total.represented,
+            run=total.run,
+            counterexample=found.get(name),
         )
         for name in properties
     }

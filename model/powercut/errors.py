@@ -19,3 +19,7 @@ class SubjectError(PowercutError):
 
 class IllegalCrashError(PowercutError):
     """A crash asks for a loss that the profile forbids; the message names the rule's victim."""
+
+
+class UnknownEventError(IllegalCrashError):
+    """A crash names an event that is not pending at that moment."""

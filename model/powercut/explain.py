@@ -9,7 +9,7 @@ from attrs import evolve, frozen
 
 from powercut import ops
 from powercut.crash import CrashSpace
-from powercut.errors import PowercutError
+from powercut.errors import PowercutError, UnknownEventError
 from powercut.events import Entry, Event, Extent, Piece, Size
 from powercut.oracle import PROPERTIES
 from powercut.profile import Claim, Profile
@@ -18,7 +18,7 @@ from powercut.rules import RULES
 from powercut.state import State
 from powercut.trace import Trace
 from powercut.tree import walk
-from powercut.world import Ack, CrashStep, Perform, Step, cuts_in
+from powercut.world import Ack, CrashStep, Perform, cuts_in
 
 _MACHINE_RULES = ("order", "atomic", "exposure")
 
@@ -37,7 +37,7 @@ class Explanation:
     """A counterexample taken apart.
 
     `forbidding_rules` are rules that the profile lacks and that would each make this crash
-    impossible; `forbidding_syncs` are syncs that would each, added before the acknowledgement.
+    impossible; `forbidding_syncs` are syncs that would each, right before the last acknowledgement.
     """
 
     trace: Trace
@@ -47,6 +47,11 @@ class Explanation:
     because: str
     forbidding_rules: tuple[str, ...]
     forbidding_syncs: tuple[str, ...]
+
+    @property
+    def verdict(self) -> str:
+        """What replaying the trace gave."""
+        return "fails" if self.because else "holds"
 
     def to_json(self) -> dict[str, Any]:
         """The explanation as `powercut explain --json` prints it."""
@@ -125,13 +130,15 @@ def _forbidding_rules(trace: Trace, where: str, profile: Profile) -> Iterator[st
         stronger = evolve(profile, claims=(*profile.claims, Claim(rule, "assumed", "trial")))
         try:
             replay(trace, where, stronger)
+        except UnknownEventError:
+            continue
         except PowercutError:
             yield rule.id
 
 
 def _forbidding_syncs(trace: Trace, where: str, profile: Profile) -> Iterator[str]:
-    """Each single fsync, right before an acknowledgement, that makes the loss impossible."""
-    before = next((i for i, s in enumerate(trace.steps) if isinstance(s, Ack)), None)
+    """Each single fsync, right before the last acknowledgement, that makes the loss impossible."""
+    before = max((i for i, s in enumerate(trace.steps) if isinstance(s, Ack)), default=None)
     if before is None or trace.kind != "pinned":
         return
     state = State()
@@ -139,11 +146,13 @@ def _forbidding_syncs(trace: Trace, where: str, profile: Profile) -> Iterator[st
         if isinstance(step, Perform):
             state = state.perform(step.op, step.id)
     for path in ["/", *dict(walk(state.view))]:
-        added: tuple[Step, ...] = (Perform("added-fsync", ops.Fsync(path)),)
+        added = (Perform("added-fsync", ops.Fsync(path), numbered=False),)
         longer = evolve(trace, steps=(*trace.steps[:before], *added, *trace.steps[before:]))
         try:
             if replay(longer, where, profile).verdict == "holds":
                 yield f"fsync of {path}"
+        except UnknownEventError:
+            continue
         except PowercutError:
             yield f"fsync of {path}"
 
@@ -167,7 +176,9 @@ def render(explanation: Explanation, replay_command: str) -> str:
     if rules:
         lines.append(f"    each of these rules would: {', '.join(rules)}.")
     if syncs:
-        lines.append(f"    each of these would, before the acknowledgement: {', '.join(syncs)}.")
-    elif trace.kind == "pinned":
-        lines.append("    no single fsync before the acknowledgement would.")
+        lines.append(
+            f"    each of these would, right before the last acknowledgement: {', '.join(syncs)}."
+        )
+    elif trace.kind == "pinned" and any(isinstance(step, Ack) for step in trace.steps):
+        lines.append("    no single fsync right before the last acknowledgement would.")
     return "\n".join([*lines, "  Replay", f"    {replay_command}"])

@@ -34,35 +34,57 @@ class Oracle:
 
     `saves` maps a save's number to its parts; `acknowledged` and `promised` are the newest save
     that returned and the newest that a writable recovery returned (0: none); `clean` is the save
-    that the next recovery must return because nothing has crashed since (0: none).
+    that the next recovery must return because nothing has crashed since (0: none).  `generations`
+    are those given or found since the last crash: what was lost may lose its number too.
     """
 
     saves: Mapping[int, Mapping[str, bytes]] = field(factory=dict)
     acknowledged: int = 0
     promised: int = 0
     clean: int = 0
+    generations: Mapping[int, int] = field(factory=dict)
 
     @property
-    def key(self) -> tuple[int, int, int, int]:
+    def key(self) -> tuple[int, ...]:
         """All that a judgement depends on, given the same contents of saves."""
-        return (len(self.saves), self.acknowledged, self.promised, self.clean)
+        newest = max(self.generations.values(), default=0)
+        return (len(self.saves), self.acknowledged, self.promised, self.clean, newest)
 
     def begin(self, number: int, parts: Mapping[str, bytes]) -> Oracle:
         """A save has begun."""
         return evolve(self, saves={**self.saves, number: parts})
 
-    def acknowledge(self, number: int) -> Oracle:
-        """That save has returned."""
-        return evolve(self, acknowledged=max(self.acknowledged, number), clean=number)
+    def acknowledge(self, number: int, generation: int | None = None) -> Oracle:
+        """That save has returned, with its generation where the subject's own code ran."""
+        generations = self.generations
+        if generation is not None:
+            generations = {**generations, number: generation}
+        return evolve(
+            self,
+            acknowledged=max(self.acknowledged, number),
+            clean=number,
+            generations=generations,
+        )
+
+    def judge_generation(self, generation: int) -> list[Violation]:
+        """What a save breaks by returning a generation that does not grow."""
+        newest = max(self.generations.values(), default=None)
+        if newest is None or generation > newest:
+            return []
+        what = f"the next save got generation {generation}; {newest} had been given"
+        return [Violation("P5", what)]
 
     def crashed(self) -> Oracle:
         """A crash, of whatever class: what is owed stays owed."""
-        return evolve(self, clean=0)
+        return evolve(self, clean=0, generations={})
 
-    def returned(self, parts: Mapping[str, bytes] | None) -> Oracle:
+    def returned(self, parts: Mapping[str, bytes] | None, generation: int | None) -> Oracle:
         """A writable recovery has returned those parts: from now on it is a promise."""
-        number = self.number_of(parts)
-        return evolve(self, promised=max(self.promised, number or 0))
+        number = self.number_of(parts) or 0
+        generations = self.generations
+        if number and generation is not None:
+            generations = {**generations, number: generation}
+        return evolve(self, promised=max(self.promised, number), generations=generations)
 
     def number_of(self, parts: Mapping[str, bytes] | None) -> int | None:
         """The save with exactly that content; 0 for no group at all, None for no save's content."""
@@ -76,14 +98,16 @@ class Oracle:
     def judge(self, parts: Mapping[str, bytes] | None) -> list[Violation]:
         """Every property that a recovery breaks by returning `parts`."""
         number = self.number_of(parts)
-        if number is None:
-            return [Violation("P1", f"recovery returned {_brief(parts)}, which no save wrote")]
-        got = f"save {number}" if number else "nothing"
         found = []
+        got = f"save {number}" if number else "nothing"
+        if number is None:
+            # What no save wrote is no group at all: it serves none of the other properties either.
+            got, number = f"{_brief(parts)}, which no save wrote", 0
+            found.append(Violation("P1", f"recovery returned {got}"))
         if number == 0 and self.acknowledged:
             found.append(
                 Violation(
-                    "P2", f"recovery returned nothing; save {self.acknowledged} was acknowledged"
+                    "P2", f"recovery returned {got}; save {self.acknowledged} was acknowledged"
                 )
             )
         if number < self.acknowledged:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from attrs import asdict, field, frozen
@@ -26,8 +26,8 @@ class Counterexample:
 class Verdict:
     """The answer for one property.
 
-    `represented` counts the crash states that the answer speaks for (a lower bound where
-    `exhaustive` is false), `run` those on which recovery was really run.  A sampled `holds` is
+    `represented` counts the crash states that were looked at, `run` those among them, each look
+    once, on which recovery was really run.  A sampled `holds` is
     never exhaustive: it says that nothing was found.
     """
 
@@ -79,6 +79,10 @@ class Report:
         return 1 if "fails" in answers else 4 if "unknown" in answers else 0
 
 
-def bound_of(bound: Any) -> dict[str, int]:
-    """A bound's attrs object as the JSON mapping."""
-    return {name: int(value) for name, value in asdict(bound).items()}
+def bound_of(bounds: Sequence[Any]) -> dict[str, int]:
+    """Bounds as the JSON mapping; those of the second are called `deep_...`."""
+    return {
+        prefix + name: int(value)
+        for prefix, bound in zip(("", "deep_"), bounds, strict=False)
+        for name, value in asdict(bound).items()
+    }

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 
 from powercut import ops
 from powercut.crash import Crash, CrashSpace, Cuts
@@ -24,10 +24,11 @@ from powercut.subject import Session, Subject
 
 @frozen
 class Perform:
-    """One op, under its name."""
+    """One op, under its name. Where `numbered` is false, later ops keep the names they had."""
 
     id: str
     op: ops.Op
+    numbered: bool = True
 
 
 @frozen
@@ -94,10 +95,10 @@ class World:
         OSError where an op is impossible, IllegalCrashError where a crash is; nothing moved then.
         """
         match step:
-            case Perform(id=op_id, op=op):
+            case Perform(id=op_id, op=op, numbered=numbered):
                 self._end_process()
                 self.state = self.state.perform(op, op_id)
-                self.ops_done += 1
+                self.ops_done += numbered
             case Begin(number=number, parts=parts):
                 self.oracle = self.oracle.begin(number, parts)
             case Ack(number=number):
@@ -118,6 +119,8 @@ class World:
         return self._disk.program if self._disk else []
 
     def _recover(self, stop: int | None) -> None:
+        if self._session is None:
+            self._read_only()
         try:
             found = self._open(stop).recover()
         except PowerCut:
@@ -130,12 +133,29 @@ class World:
         self._keep_state()
         parts = None if found is None else found.parts
         self.violations += self.oracle.judge(parts)
-        self.oracle = self.oracle.returned(parts)
+        self.oracle = self.oracle.returned(parts, None if found is None else found.generation)
+
+    def _read_only(self) -> None:
+        """Let a reader load first: it owes P1 to P3 as well, and must change nothing."""
+        if self.subject is None:
+            raise TraceError("this trace runs a subject's code, and names no subject")
+        disk = ModelDisk(self.state, self.ops_done)
+        try:
+            found = self.subject.read(disk)
+        except Exception as error:
+            self.violations += self.oracle.judge_error("recovery", error)
+            return
+        # What is owed to a clean save is asked of the writable recovery that follows.
+        owed = evolve(self.oracle, promised=0, clean=0)
+        self.violations += owed.judge(None if found is None else found.parts)
+        if disk.program:
+            what = f"a read-only load performed {ops.op_name(disk.program[0][1])}"
+            self.violations.append(Violation("P4", what))
 
     def _save(self, step: SaveLive) -> None:
         self.oracle = self.oracle.begin(step.number, step.parts)
         try:
-            self._open(step.stop).save(step.number, step.parts)
+            generation = self._open(step.stop).save(step.number, step.parts)
         except PowerCut:
             self._keep_state()
             return
@@ -144,7 +164,8 @@ class World:
             self._keep_state()
             return
         self._keep_state()
-        self.oracle = self.oracle.acknowledge(step.number)
+        self.violations += self.oracle.judge_generation(generation)
+        self.oracle = self.oracle.acknowledge(step.number, generation)
 
     def _open(self, stop: int | None) -> Session:
         """The live session; a process is started where none is."""

@@ -21,6 +21,8 @@ class ToySession:
 
     def __init__(self, disk: Disk, store: str, mode: str) -> None:
         self.disk, self.store, self.mode = disk, store, mode
+        self.saves = 0
+        self.syncs = mode != "sloppy_in_an_old_store" or disk.kind(store) == "missing"
         for path in ("/ckpt", store):
             if disk.kind(path) == "missing":
                 disk.mkdir(path)
@@ -31,28 +33,45 @@ class ToySession:
     def _numbers(self) -> list[int]:
         return sorted((int(n[1:]) for n in self.disk.names(self.store)), reverse=True)
 
+    def _sync(self, path: str) -> None:
+        """A file or a directory, where this mode has not stopped syncing."""
+        if self.syncs and self.disk.kind(path) == "dir":
+            self.disk.fsync_dir(path)
+        elif self.syncs:
+            self.disk.fsync(path)
+
     def save(self, step: int, parts: Mapping[str, bytes]) -> int:
+        self.saves += 1
+        if self.mode == "loses_all_and_raises" and self.saves == 2:
+            raise RuntimeError("the second save of a process")
         number = 1 + max(self._numbers(), default=0)
         path = f"{self.store}/s{number}"
         self.disk.create(path)
         self.disk.write(path, b",".join(parts.values()) + b".")
-        if self.mode != "no_file_sync":
-            self.disk.fsync(path)
+        if self.mode not in ("no_file_sync", "loses_all_and_raises"):
+            self._sync(path)
         self.disk.close(path)
         if self.mode != "no_dir_sync":
-            self.disk.fsync_dir(self.store)
-        return number
+            self._sync(self.store)
+        return 1 if self.mode == "one_generation" else number
 
     def recover(self) -> Found | None:
+        if self.mode == "garbage":
+            return Found(1, {"part1": b"garbage"})
+        found = self.read(resync=self.mode != "no_resync")
+        if self.mode == "sloppy_after_recovery" and found is not None:
+            self.syncs = False
+        return found
+
+    def read(self, *, resync: bool) -> Found | None:
         for number in self._numbers():
             path = f"{self.store}/s{number}"
             data = self.disk.read(path, 1000)
-            whole = self.mode == "no_check" or (data.endswith(b".") and b"\0" not in data)
-            whole = whole and b"\xdb" not in data
+            whole = data.endswith(b".") and b"\0" not in data and b"\xdb" not in data
             if whole or self.mode == "no_check":
-                if self.mode != "no_resync":
-                    self.disk.fsync(path)
-                    self.disk.fsync_dir(self.store)
+                if resync:
+                    self._sync(path)
+                    self._sync(self.store)
                 if self.mode == "dies_on_leftovers" and number != self._numbers()[0]:
                     raise RuntimeError("a leftover")
                 values = data.rstrip(b".").split(b",")
@@ -63,8 +82,16 @@ class ToySession:
         """Nothing is held."""
 
 
+class ToyReader(ToySession):
+    """A reader: it makes nothing; a reader that writes is one of the holes."""
+
+    def __init__(self, disk: Disk, store: str, mode: str) -> None:
+        self.disk, self.store, self.mode, self.syncs = disk, store, mode, True
+
+
 @frozen
 class Toy:
+    mode: str = "good"
     modes: tuple[str, ...] = (
         "good",
         "no_store_sync",
@@ -73,13 +100,21 @@ class Toy:
         "no_resync",
         "no_check",
         "dies_on_leftovers",
+        "garbage",
+        "loses_all_and_raises",
+        "one_generation",
+        "sloppy_after_recovery",
+        "sloppy_in_an_old_store",
+        "writing_reader",
     )
 
     def open(self, disk: Disk, store: str, mode: str, rename_is_atomic: bool) -> ToySession:
         return ToySession(disk, store, mode)
 
     def read(self, disk: Disk, store: str) -> Found | None:
-        return ToySession(disk, store, "no_resync").recover()
+        if disk.kind(store) == "missing":
+            return None
+        return ToyReader(disk, store, self.mode).read(resync=self.mode == "writing_reader")
 
     def real_disk(self) -> Disk:
         raise NotImplementedError("a toy lives in the model only")
@@ -87,4 +122,4 @@ class Toy:
 
 def toy(mode: str) -> Subject:
     """The toy in one mode; only `good` has no hole."""
-    return Subject("toy", mode, Toy())
+    return Subject("toy", mode, Toy(mode))

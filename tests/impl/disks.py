@@ -92,6 +92,14 @@ def open_store(
     )
 
 
+def nested(depth: int) -> dict[str, Any]:
+    """Metadata of that many mappings and lists inside each other."""
+    value: Any = 1
+    for _ in range(depth - 1):
+        value = [value]
+    return {"x": value}
+
+
 def names_in(directory: Path) -> list[str]:
     """The entry names of a directory, sorted."""
     return sorted(path.name for path in directory.iterdir())

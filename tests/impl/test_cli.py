@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
@@ -80,7 +81,7 @@ def test_json_says_the_same_to_programs(store: Path) -> None:
 def test_each_damage_has_its_line_and_status_and_changes_nothing(
     store: Path, harm: Harm, reason: str
 ) -> None:
-    """Malformed: 2 where it is the group that was asked for. Other damage: 1, always."""
+    """Malformed: 2, unless `latest` has found another group. Other damage: 1."""
     harm(store / NEW)
     before = tree(store)
     malformed = reason.startswith(MALFORMED)
@@ -90,9 +91,60 @@ def test_each_damage_has_its_line_and_status_and_changes_nothing(
         assert len(done.stderr.splitlines()) == 1
         assert f"({reason})" in done.stderr
         assert f"{store}/{NEW}" in done.stderr
-    assert lastgood("verify", str(store)).exit_code == 1
+    assert lastgood("verify", str(store)).exit_code == (2 if malformed else 1)
     assert lastgood("latest", str(store)).exit_code == 0
+    assert f"({reason})" in lastgood("latest", str(store)).stderr
     assert tree(store) == before
+
+
+@pytest.mark.parametrize(("harm", "reason"), DAMAGE, ids=IDS)
+def test_ls_tells_a_malformed_group_without_reading_a_part(
+    store: Path, harm: Harm, reason: str
+) -> None:
+    harm(store / NEW)
+    before = tree(store)
+    for arguments in ([], ["--json"]):
+        done = lastgood("ls", str(store), *arguments)
+        if reason.startswith(MALFORMED):
+            assert done.exit_code == 2
+            assert done.stderr.startswith(f"lastgood: {store}/{NEW}: ")
+            assert f"({reason})" in done.stderr
+            assert "expected" in done.stderr
+            assert len(done.stderr.splitlines()) == 1
+        elif reason in ("no_commit", "commit_manifest_mismatch"):
+            assert done.exit_code == 1
+            assert f"({reason})" in done.stderr
+        else:
+            assert (done.exit_code, done.stderr) == (0, "")
+    assert tree(store) == before
+
+
+def test_one_malformed_group_outweighs_other_damage(store: Path) -> None:
+    (store / OLD / "model").unlink()
+    (store / NEW / "MANIFEST").write_bytes(b"")
+    before = tree(store)
+
+    for command in ("verify", "latest"):
+        done = lastgood(command, str(store))
+        assert done.exit_code == 2
+        assert [line.split(": ")[1] for line in done.stderr.splitlines()] == [
+            f"{store}/{NEW}",
+            f"{store}/{OLD}",
+        ]
+    assert tree(store) == before
+
+
+def test_a_size_of_thousands_of_digits_is_malformed_and_no_traceback(store: Path) -> None:
+    path = store / NEW / "MANIFEST"
+    body = path.read_bytes().rpartition(b"# sha256 ")[0]
+    huge = body.replace(b'"size_bytes":7', b'"size_bytes":' + b"7" * 4300, 1)
+    assert len(huge) > 4300
+    path.write_bytes(huge + f"# sha256 {hashlib.sha256(huge).hexdigest()}\n".encode())
+
+    for command in ("ls", "verify"):
+        done = lastgood(command, str(store))
+        assert (done.exit_code, len(done.stderr.splitlines())) == (2, 1)
+        assert "an integer of 4300 digits, expected" in done.stderr
 
 
 def test_where_the_only_group_is_malformed_the_status_is_2(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 import lastgood
 from lastgood import StorageError
 from lastgood.plan import FORMS, Form
-from tests.impl.disks import PARTS, WatchedDisk, failing, open_store, tree
+from tests.impl.disks import PARTS, Fault, WatchedDisk, failing, open_store, tree
 
 SYNCS = [
     ("fsync", "model"),
@@ -173,3 +173,76 @@ def test_a_quarantine_that_fails_is_a_storage_error(tmp_path: Path) -> None:
         pytest.raises(StorageError, match=r"moving damaged groups.*EROFS"),
     ):
         store.load_latest()
+
+
+GROUP = "gen-00000002-step-00000002"
+
+
+def sync_fails_and(*others: tuple[str, str, int]) -> Fault:
+    """The store's own fsync fails after a group was named, and then all that is given."""
+    faults = [failing("fsync_dir", "store"), *(failing(*other) for other in others)]
+    return lambda call, path: next((n for f in faults if (n := f(call, path)) is not None), None)
+
+
+CANNOT_MOVE = [
+    [("mkdir", "quarantine", errno.ENOSPC)],
+    [("mkdir", "quarantine", errno.EROFS)],
+    [("rename", f"/{GROUP}", errno.EROFS)],
+    [("names", "store", errno.EIO)],
+    [("kind", GROUP, errno.EIO), ("names", "store", errno.EACCES)],
+]
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("others", CANNOT_MOVE)
+def test_an_attempt_that_cannot_be_moved_loses_its_manifest(
+    tmp_path: Path, form: Form, others: list[tuple[str, str, int]]
+) -> None:
+    disk = WatchedDisk(tmp_path)
+    with open_store(tmp_path, form=form, disk=disk) as store:
+        store.save(1, PARTS)
+        disk.fault = sync_fails_and(*others)
+        with pytest.raises(StorageError, match=r"EIO.*closed to writing") as caught:
+            store.save(2, PARTS)
+        assert "out of sight" not in str(caught.value)
+    loaded = lastgood.open_read_only(tmp_path / "store").load_latest()
+
+    assert loaded is not None
+    assert loaded.generation == 1
+    assert [each.reason for each in loaded.rejected] == ["no_commit"]
+
+
+def test_a_quarantine_that_is_a_file_does_not_replace_the_first_error(tmp_path: Path) -> None:
+    disk = WatchedDisk(tmp_path)
+    with open_store(tmp_path, form="record", disk=disk) as store:
+        store.save(1, PARTS)
+        (store.path / "quarantine").touch()
+        disk.fault = sync_fails_and()
+        with pytest.raises(StorageError, match=r"save of gen-00000002.*EIO.*closed to writing"):
+            store.save(2, PARTS)
+        assert not (store.path / GROUP / "MANIFEST").exists()
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_an_attempt_that_stays_in_sight_is_told_and_not_loaded_by_its_store(
+    tmp_path: Path, form: Form
+) -> None:
+    disk = WatchedDisk(tmp_path)
+    with open_store(tmp_path, form=form, disk=disk) as store:
+        store.save(1, PARTS)
+        disk.fault = sync_fails_and(
+            ("mkdir", "quarantine", errno.EROFS), ("unlink", "MANIFEST", errno.EROFS)
+        )
+        with pytest.raises(StorageError, match=rf"EIO.*closed.*moved out of sight.*Move {GROUP}"):
+            store.save(2, PARTS)
+        disk.fault = lambda _call, _path: None
+        before = tree(tmp_path)
+        for _ in ("open", "closed"):
+            loaded = store.load_latest()
+            assert loaded is not None
+            assert loaded.generation == 1
+            with pytest.raises(lastgood.UsageError, match="no group of step 2"):
+                store.load(step=2)
+            assert [group.name.generation for group in store.groups()] == [1]
+            store.close()
+        assert tree(tmp_path) == before

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import pytest
+from attrs import frozen
 
+from powercut.disk import Disk
 from powercut.enumerate import Bound, breaks, enumerate_verdicts
 from powercut.oracle import PROPERTIES
 from powercut.profile import load_profile
 from powercut.stateful import sample_verdicts
+from powercut.subject import Subject
 from powercut.world import CrashStep, Perform
-from tests.harness.toys import toy
+from tests.harness.toys import Found, Toy, ToySession, toy
 
 POSIX = load_profile("posix-minimal")
 ALL = tuple(PROPERTIES)
-BOUND = Bound(saves=2, crashes=2, parts=1, pieces=2)
+BOUNDS = (Bound(saves=2, crashes=1, parts=1, pieces=2), Bound(1, 2, 1, 1))
 
 HOLES = [
     ("no_store_sync", "P2"),
@@ -22,11 +25,19 @@ HOLES = [
     ("no_resync", "P4"),
     ("no_check", "P1"),
     ("dies_on_leftovers", "P2"),
+    ("garbage", "P1"),
+    ("garbage", "P3"),
+    ("loses_all_and_raises", "P3"),
+    ("loses_all_and_raises", "P5"),
+    ("one_generation", "P5"),
+    ("sloppy_after_recovery", "P3"),
+    ("sloppy_in_an_old_store", "P3"),
+    ("writing_reader", "P4"),
 ]
 
 
 def test_a_toy_without_a_hole_holds_everywhere() -> None:
-    enumerated = enumerate_verdicts(toy("good"), POSIX, "power", ALL, BOUND)
+    enumerated = enumerate_verdicts(toy("good"), POSIX, "power", ALL, *BOUNDS)
     sampled = sample_verdicts(toy("good"), POSIX, "power", ALL, 50)
 
     assert {v.verdict for v in enumerated.values()} == {"holds"}
@@ -37,7 +48,7 @@ def test_a_toy_without_a_hole_holds_everywhere() -> None:
 
 @pytest.mark.parametrize(("mode", "broken"), HOLES)
 def test_enumeration_finds_the_hole(mode: str, broken: str) -> None:
-    verdict = enumerate_verdicts(toy(mode), POSIX, "power", ALL, BOUND)[broken]
+    verdict = enumerate_verdicts(toy(mode), POSIX, "power", ALL, *BOUNDS)[broken]
 
     assert verdict.verdict == "fails"
     assert verdict.counterexample is not None
@@ -62,3 +73,39 @@ def test_the_same_question_gives_the_same_answer_twice() -> None:
     second = sample_verdicts(toy("no_dir_sync"), POSIX, "power", ("P3",), 100)
 
     assert first == second
+
+
+def crashes_seen(disk: Disk) -> list[str]:
+    """One mark for the first start, one for each crash of the machine since."""
+    return [name for name in disk.names("/") if name.startswith("crash")]
+
+
+class Forgetful(ToySession):
+    """A recovery that finds nothing once the machine has crashed three times."""
+
+    def __init__(self, disk: Disk, store: str, mode: str) -> None:
+        if disk.kind("/v/up") == "missing":  # never synced, so a machine crash can take it
+            disk.mkdir(f"/crash{len(crashes_seen(disk))}")
+            if disk.kind("/v") == "missing":
+                disk.mkdir("/v")
+            disk.fsync_dir("/")
+            disk.mkdir("/v/up")
+        super().__init__(disk, store, mode)
+
+    def recover(self) -> Found | None:
+        found = super().recover()
+        return None if len(crashes_seen(self.disk)) > 3 else found
+
+
+@frozen
+class ForgetfulToy(Toy):
+    def open(self, disk: Disk, store: str, mode: str, rename_is_atomic: bool) -> ToySession:
+        return Forgetful(disk, store, mode)
+
+
+@pytest.mark.parametrize(("crashes", "verdict"), [(2, "holds"), (3, "fails")])
+def test_a_hole_that_opens_at_the_third_crash_needs_three(crashes: int, verdict: str) -> None:
+    subject = Subject("toy", "good", ForgetfulToy())
+    bound = Bound(saves=1, crashes=crashes, parts=1, pieces=1)
+
+    assert enumerate_verdicts(subject, POSIX, "power", ("P4",), bound)["P4"].verdict == verdict

@@ -1,1 +1,1 @@
-"""Disks of real machines. Only the modules in here import os or fcntl."""
+"""Disks and processes of real machines. Only the modules in here import os or fcntl."""

@@ -149,6 +149,17 @@ class PosixDisk:
         if fd is not None:
             os.close(fd)
 
+    def holds(self, path: str) -> bool:
+        """See `KnowsItsLocks.holds`."""
+        fd = self._locks.get(path)
+        if fd is None:
+            return False
+        try:
+            # Descriptor and path: the file behind the open one keeps its number while it is open.
+            return os.path.samestat(os.fstat(fd), os.lstat(path))
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+
     def after_fork_in_child(self) -> None:
         """Let go of the parent's descriptors; closing them here does not free its lease."""
         self._is_forked = True

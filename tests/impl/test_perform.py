@@ -1,0 +1,95 @@
+"""Carrying steps out: what changes meanwhile is not mixed up, what was made is taken away."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lastgood.backends.posix import PosixDisk
+from lastgood.perform import CHUNK_BYTES, Content, Performer
+from lastgood.steps import CreateFile, MakeDir
+from tests.impl.disks import EXT4, open_store, tree
+
+
+class Meddler(PosixDisk):
+    """Changes a buffer in each write, just before its bytes go out."""
+
+    def __init__(self, buffer: bytearray) -> None:
+        super().__init__(EXT4)
+        self.buffer = buffer
+        self.longest = 0
+
+    def write(self, path: str, data: bytes | memoryview) -> None:
+        if not path.endswith("MANIFEST"):
+            self.longest = max(self.longest, len(data))
+            for place in range(0, len(self.buffer), CHUNK_BYTES // 2):
+                self.buffer[place] += 1
+        super().write(path, data)
+
+
+@pytest.mark.parametrize("in_chunks", [False, True])
+def test_a_buffer_that_changes_while_it_is_saved_makes_a_group_that_verifies(
+    tmp_path: Path, in_chunks: bool
+) -> None:
+    buffer = bytearray(2 * CHUNK_BYTES + 5)
+    disk = Meddler(buffer)
+    part: Any = iter([buffer, memoryview(buffer)]) if in_chunks else buffer
+    with open_store(tmp_path, disk=disk) as store:
+        store.save(1, {"model": part})
+        loaded = store.load_latest()
+
+    assert loaded is not None
+    assert loaded.rejected == ()
+    assert len(loaded.read("model")) == len(buffer) * (2 if in_chunks else 1)
+    assert any(buffer)  # it was changed indeed
+    assert disk.longest == CHUNK_BYTES
+
+
+class Interrupted(PosixDisk):
+    """Makes a thing, and is interrupted before it can say so."""
+
+    def __init__(self, call: str) -> None:
+        super().__init__(EXT4)
+        self.call = call
+
+    def mkdir(self, path: str) -> None:
+        super().mkdir(path)
+        if self.call == "mkdir" and "gen-" in path:
+            raise KeyboardInterrupt
+
+    def create(self, path: str) -> None:
+        super().create(path)
+        if self.call == "create":
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("call", ["mkdir", "create"])
+def test_ctrl_c_right_after_something_was_made_leaves_nothing(tmp_path: Path, call: str) -> None:
+    with open_store(tmp_path, disk=Interrupted(call)) as store:
+        before = tree(tmp_path)
+        with pytest.raises(KeyboardInterrupt):
+            store.save(1, {"model": b"weights"})
+
+        assert tree(tmp_path) == before
+
+
+def test_what_somebody_else_made_is_never_taken_away(tmp_path: Path) -> None:
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / "file").touch()
+    performer = Performer(PosixDisk(EXT4), {"part": Content([])})
+    for step in (MakeDir(f"{tmp_path}/theirs"), CreateFile(f"{tmp_path}/file")):
+        with pytest.raises(FileExistsError):
+            performer.perform(step)
+
+    assert performer.undo()
+    assert tree(tmp_path) == {"file": b"", "theirs": None}
+
+
+def test_what_is_gone_already_is_undone(tmp_path: Path) -> None:
+    performer = Performer(PosixDisk(EXT4))
+    performer.perform(MakeDir(f"{tmp_path}/gone"))
+    (tmp_path / "gone").rmdir()
+
+    assert performer.undo()
