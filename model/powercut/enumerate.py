@@ -32,17 +32,19 @@ class Bound:
     """How far the enumeration goes.
 
     `saves` before the first process recovers, `crashes` in a history, `parts` in a group; data and
-    sizes are cut into at most `pieces`; at most `states` landed sets are tried at one crash point.
+    sizes are cut into at most `pieces`.  The search is cut off, and says so, after `states` crash
+    states in all, or after `runs` of them on which recovery was run.
     """
 
     saves: int = 2
     crashes: int = 1
     parts: int = 2
     pieces: int = 2
-    states: int = 20_000
+    states: int = 400_000
+    runs: int = 6_000
 
 
-DEEP = Bound(saves=1, crashes=2, parts=1, pieces=1, states=200_000)
+DEEP = Bound(saves=1, crashes=2, parts=1, pieces=1)
 """What `check` enumerates beside the default bound: two crashes, of the smallest groups."""
 
 
@@ -120,7 +122,7 @@ class Enumeration:
             return
         for point in points:
             for after in self._crashes(point, crashes_left):
-                if not self.open_questions:
+                if not self.open_questions or self._spent():
                     return
                 save = self._save(1 + max(after.oracle.saves, default=0))
                 self._play(after, [Recover(), save, Recover()], crashes_left - 1)
@@ -136,9 +138,8 @@ class Enumeration:
         if self.crash_class == "process" or point.kill_only:
             return
         space = CrashSpace.of(point.state, self.profile, self.crash_class, self._cuts)
-        for tried, (landed, stale, state) in enumerate(space.states()):
-            if tried >= self.bound.states:
-                self.tally.exhaustive = False
+        for landed, stale, state in space.states():
+            if self._spent():
                 return
             self.tally.represented += 1
             key = (look(state.base), oracle.key, crashes_left)
@@ -148,6 +149,12 @@ class Enumeration:
             self.tally.run += 1
             crash = CrashStep(space.crash(landed, stale))
             yield evolve(point, state=state, oracle=oracle, steps=(*point.steps, crash))
+
+    def _spent(self) -> bool:
+        """The budget is used up: what is left is not looked at, and the tally says so."""
+        spent = self.tally.represented >= self.bound.states or self.tally.run >= self.bound.runs
+        self.tally.exhaustive &= not spent
+        return spent
 
     def _note(self, world: World) -> None:
         """Keep the first history that breaks each property, made as small as it will go."""

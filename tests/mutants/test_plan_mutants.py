@@ -22,7 +22,7 @@ from powercut.subject import Subject, load_subject
 
 CLAIMED = ("posix-minimal", "posix-atomic-rename", "ext4-ordered")
 BOUND = Bound(saves=1, crashes=1, parts=2, pieces=1)
-UPGRADE = Bound(saves=1, crashes=2, parts=2, pieces=1, states=10)
+UPGRADE = Bound(saves=1, crashes=2, parts=2, pieces=1, runs=400)
 PARTS = ["part1", "part2"]
 
 Plan = Callable[..., Iterator[Step]]
