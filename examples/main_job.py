@@ -201,8 +201,11 @@ def prove(folder: Path, summary: Summary) -> str:
             all(v.verdict == "holds" and v.exhaustive for v in verdicts),
             f"{PROVED} holds P1 to P5 under {profile}: {states[-1]:,} crash states, all of them",
         )
-    limits = ", ".join(f"{value} {name}" for name, value in bound.items() if name != "states")
-    return f"every history within {limits}."
+    return (
+        f"every history of {bound['saves']} saves, a recovery and a save of {bound['parts']} parts "
+        f"with {bound['crashes']} crash, and of {bound['deep_saves']} save, a recovery and a save "
+        f"of {bound['deep_parts']} part with {bound['deep_crashes']} crashes."
+    )
 
 
 def refute(folder: Path, summary: Summary) -> Path:

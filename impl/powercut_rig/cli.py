@@ -38,8 +38,8 @@ def compare(
 
     Each trace is run on a fresh file system behind a block recorder, up to its first crash.  Every
     crash image is mounted and read; the model is asked whether it has that tree; the subject's
-    own recovery runs on it and is judged.  Traces about P1, P2 and P3 can be judged so.  Needs root, /dev/fuse and loop devices; everything it
-    makes is its own and is gone afterwards.
+    own recovery runs on it and is judged; traces about P1, P2 and P3 can be judged so.  Needs root,
+    /dev/fuse and loop devices; everything it makes is its own and is gone afterwards.
     """
     with bad_input():
         parsed = [(path, read_trace(path)) for path in traces]
