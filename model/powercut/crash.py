@@ -289,8 +289,7 @@ class CrashSpace:
             start, stop = self.pieces[position].event.span  # type: ignore[union-attr]
             if _has_hole(content, start, min(stop, content.size)):
                 exposed |= 1 << position
-        # What lies beyond the size is zeroed when the file grows again: no reader ever sees it.
-        return File(content.truncate(content.size)), exposed
+        return File(content.truncate(content.size)), exposed  # growing zeroes what lies beyond
 
 
 def _has_hole(content: Content, start: int, stop: int) -> bool:

@@ -182,7 +182,7 @@ def test_a_sampled_holds_never_speaks_for_every_history(form: list[str]) -> None
         assert (answer["method"], answer["exhaustive"]) == ("sampled", False)
     else:
         assert "no proof" in " ".join(done.stdout.split())
-        assert "≥" in done.stdout
+        assert "sampled" in done.stdout
 
 
 def test_a_search_that_was_cut_off_never_speaks_for_every_history() -> None:
@@ -247,13 +247,14 @@ def test_a_malformed_profile_of_the_users_own_is_one_line(tmp_path: Path) -> Non
     )
 
 
-def test_a_folder_for_traces_that_cannot_be_made_exits_with_2() -> None:
+def test_a_trace_that_cannot_be_written_takes_nothing_from_the_verdict() -> None:
     Path("file").write_text("")
 
     done = run(*FAILS, "--property", "P3", "--traces", "file/traces")
 
-    assert (done.exit_code, left()) == (2, ["file"])
-    assert "the trace cannot be written" in done.stderr
+    assert (done.exit_code, left()) == (1, ["file"])
+    assert "the verdict stands, its trace is not written" in done.stderr
+    assert "fails" in done.stdout
 
 
 def test_a_trace_with_another_verdict_than_it_records_exits_with_1(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from powercut.subject import load_subject
 
 ALL = tuple(PROPERTIES)
 SHALLOW = Bound(saves=1, crashes=1, parts=2, pieces=1, runs=150)
-TWICE = Bound(saves=1, crashes=2, parts=1, pieces=1, runs=150)
+TWICE = Bound(saves=1, crashes=2, parts=1, pieces=1)
 PLANS = ("lastgood+record", "lastgood+rename", "paper")
 MODES = ("unsafe", "atomic_nodirsync", "atomic_dirsync")
 POSIX = ("posix-minimal", "posix-atomic-rename")
