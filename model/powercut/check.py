@@ -7,7 +7,7 @@ answer is `unknown`, and names them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 from attrs import evolve, frozen
@@ -115,8 +115,3 @@ def trace_of(question: Question, verdict: Verdict) -> Trace:
         because=example.because,
         origin={"by": f"powercut check, {verdict.method}", "crash_class": question.crash_class},
     )
-
-
-def ops_in(steps: Sequence[object]) -> int:
-    """How many ops and marks a trace spells out before its last crash."""
-    return sum(isinstance(step, Perform) for step in steps)

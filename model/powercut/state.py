@@ -55,12 +55,6 @@ class State:
         after = self.perform(op, op_id)
         return evolve(after, syncs=(*self.syncs, evolve(after.syncs[-1], done=False)))
 
-    def killed(self, op: ops.Write | None = None, op_id: str = "", done_bytes: int = 0) -> State:
-        """What a process kill leaves: everything, and the first bytes of a write it cut short."""
-        if op is None or done_bytes == 0:
-            return self
-        return self.perform(evolve(op, data=first_bytes(op.data, done_bytes)), op_id)
-
     @classmethod
     def settled(cls, tree: Tree, next_inode: int) -> State:
         """A state in which `tree` is durable and nothing is pending."""

@@ -194,7 +194,7 @@ def after_crash(state: State, profile: Profile, crash: Crash) -> State:
     if crash.crash_class == "process":
         if crash.lost or crash.stale:
             raise IllegalCrashError("a process kill loses nothing that the kernel has")
-        return state.killed()
+        return state  # what the kernel has, it keeps
     space = CrashSpace.of(state, profile, crash.crash_class, cuts_in(crash))
     landed = space.everything & ~space.set_of(crash.lost)
     why = space.why_illegal(landed)
