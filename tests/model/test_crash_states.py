@@ -191,3 +191,28 @@ def test_the_empty_loss_is_drawn_by_saying_no(state: State) -> None:
     space = CrashSpace.of(state, load_profile("posix-minimal"), "power", no_cuts)
 
     assert list(bits(space.draw(lambda _: False))) == list(bits(space.everything))
+
+
+def test_a_log_brings_an_event_ahead_of_its_order_and_keeps_a_rename_whole() -> None:
+    logged = Claim(evolve(RULES["fsync-directory"], carrier="log"), "assumed", "trial")
+    ordered = Claim(RULES["namespace-in-order"], "assumed", "trial")
+    whole = Claim(RULES["rename-atomic"], "assumed", "trial")
+    profile = Profile("logging", "a trial", 4096, (logged, ordered, whole))
+    setup = run_program([("d", ops.Mkdir("/d")), ("a", ops.Create("/d/a"))])
+    state = State.settled(setup.view, setup.next_inode)
+    state = state.perform(ops.Create("/x"), "x")
+    state = state.perform(ops.Rename("/d/a", "/d/b"), "r")
+    unfinished = state.begin(ops.Fsync("/d"), "s")
+    finished = state.perform(ops.Fsync("/d"), "s")
+
+    def left(when: State) -> set[tuple[str, ...]]:
+        space = CrashSpace.of(when, profile, "power", no_cuts)
+        found = {space.names(landed) for landed in space.landed_sets()}
+        legal = (s for s in range(1 << len(space.pieces)) if space.why_illegal(s) is None)
+        assert found == {space.names(landed) for landed in legal}
+        return found
+
+    rename, everything = ("r.add", "r.remove"), ("x.entry", "r.add", "r.remove")
+    assert left(state) == {(), ("x.entry",), everything}
+    assert left(unfinished) == {(), ("x.entry",), rename, everything}
+    assert left(finished) == {rename, everything}
