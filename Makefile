@@ -5,11 +5,13 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PYTEST_ARGS ?=
+IMAGES ?= 15000
 RUN_EXTRAS := cli,check,rig,train
-ALL_EXTRAS := cli,check,rig,contracts,train
+ALL_EXTRAS := cli,check,rig,contracts,train,digests
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format contracts soak bench wheel clean run-env all-env rig-env
+.PHONY: help demo test lint format contracts soak images bench wheel clean run-env all-env rig-env
+.PHONY: test-torch bench-peers
 
 help:
 	@echo "make demo       the worked example: the promise, its proof and a real crash"
@@ -18,7 +20,10 @@ help:
 	@echo "make format     let ruff format and repair what it can"
 	@echo "make contracts  CrossHair on the pure parts, within a fixed budget"
 	@echo "make soak       the stateful suites with many more examples"
+	@echo "make images     crash images of ext4, xfs and btrfs, IMAGES of them, held against the model"
 	@echo "make bench      the benchmarks (they print ratios; nothing is asserted)"
+	@echo "make bench-peers  the library against PyTorch, safetensors, DCP and Orbax"
+	@echo "make test-torch  what needs PyTorch, in an environment of its own"
 	@echo "make wheel      build the wheel and the sdist, and check what is in them"
 	@echo "make clean      remove what the tools left behind, .venv included"
 
@@ -61,11 +66,27 @@ contracts: all-env
 soak: all-env rig-env
 	HYPOTHESIS_PROFILE=soak $(BIN)/python -m pytest tests/stateful $(PYTEST_ARGS)
 
+images: all-env rig-env
+	$(BIN)/powercut soak --images $(IMAGES) --traces build/powercut-traces --junit build/images.xml
+
 bench: all-env rig-env
 	@for bench in benchmarks/*.py; do \
 	  case "$$bench" in */_*) continue ;; esac; \
 	  echo "== $$bench"; $(BIN)/python "$$bench" || exit 1; \
 	done
+
+# PyTorch is large: it has an environment of its own, which nothing else needs.
+PEERS := $(VENV)-peers
+
+$(PEERS): setup-python
+	$(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/python -m pip install -q -r benchmarks/peers.txt
+
+test-torch: $(PEERS)
+	PYTHONPATH=impl $(PEERS)/bin/python -m pytest -p no:cacheprovider tests/torch/torch_lane.py
+
+bench-peers: $(PEERS)
+	PYTHONPATH=impl $(PEERS)/bin/python benchmarks/store_speed.py
 
 wheel: all-env
 	rm -rf dist
@@ -73,5 +94,5 @@ wheel: all-env
 	$(BIN)/check-wheel-contents dist/*.whl
 
 clean:
-	rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(PEERS) dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

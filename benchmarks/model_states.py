@@ -15,12 +15,13 @@ import time
 from collections.abc import Callable
 
 from powercut import ops
-from powercut.crash import cut_into_pieces, no_cuts
+from powercut.constraints import Catalog, immediate
 from powercut.enumerate import Bound, enumerate_verdicts
 from powercut.events import Piece
 from powercut.oracle import PROPERTIES
+from powercut.pieces import cut_into_pieces, no_cuts
 from powercut.profile import Profile, load_profile
-from powercut.rules import Rule
+from powercut.rulebook import Rule
 from powercut.state import State
 from powercut.subject import load_subject
 
@@ -67,7 +68,7 @@ def pieces_of(files: int, profile: Profile) -> tuple[Piece, ...]:
 def by_pairs(rules: tuple[Rule, ...], pieces: tuple[Piece, ...]) -> int:
     """The readable form, on every pair."""
     return sum(
-        rule.holds(earlier, later)
+        int(rule.holds(earlier, later))
         for rule in rules
         for position, later in enumerate(pieces)
         for earlier in pieces[:position]
@@ -76,7 +77,7 @@ def by_pairs(rules: tuple[Rule, ...], pieces: tuple[Piece, ...]) -> int:
 
 def by_generator(rules: tuple[Rule, ...], pieces: tuple[Piece, ...]) -> int:
     """The immediate constraints."""
-    return sum(1 for rule in rules for _ in rule.immediate(pieces))
+    return sum(1 for rule in rules for _ in immediate(rule, Catalog(pieces)))
 
 
 def rule_forms(sizes: tuple[int, ...]) -> None:

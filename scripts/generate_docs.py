@@ -13,8 +13,10 @@ be read, nothing was written.
 import argparse
 import re
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+
+from attrs import evolve
 
 from powercut.errors import PowercutError
 from powercut.litmus import Litmus, read_litmus, run_litmus
@@ -23,9 +25,12 @@ from powercut.rules import RULES
 from powercut.trace import read_trace
 
 PAGES = {
-    "docs/model.md": ("rules", "evidence", "litmus"),
+    "docs/model.md": ("rules", "claims", "evidence", "litmus", "mutants"),
     "traces/README.md": ("litmus-index", "counterexamples-index", "regressions-index"),
 }
+
+
+GRADES = {"documented": "D", "measured": "M", "inferred": "I", "assumed": "A"}
 
 
 class DocsError(Exception):
@@ -49,22 +54,82 @@ def rules_table(_: Path) -> str:
     profiles = loaded_profiles()
 
     def cell(profile: Profile, rule_id: str) -> str:
-        for mark, claims in (("", profile.claims), ("in doubt: ", profile.unknown)):
+        for mark, claims in (("", profile.claims), ("?", profile.unknown), ("q", profile.quiet)):
             for claim in claims:
                 if claim.rule.id == rule_id:
-                    return mark + claim.evidence + classes_note(claim)
-        return "-"
+                    return GRADES[claim.evidence] + mark + carrier_note(claim) + classes_note(claim)
+        return ""
 
     rows = [
-        [f"`{rule.id}`", rule.kind, rule.claim, *(cell(p, rule.id) for p in profiles)]
+        [f"`{rule.id}`", rule.kind, *(cell(p, rule.id) for p in profiles)]
         for rule in RULES.values()
     ]
-    return table(["rule", "kind", "claim", *(f"`{p.name}`" for p in profiles)], rows)
+    return table(["rule", "kind", *(f"`{p.name}`" for p in profiles)], rows)
+
+
+def claims_table(_: Path) -> str:
+    """Each rule: what it says, where it comes from, and in which direction it errs."""
+    rows = [
+        [
+            f"`{rule.id}`",
+            rule.claim,
+            ", ".join(f"[{label}](sources.md#{anchor(label)})" for label in rule.source),
+            rule.errs or "exact, as far as is known",
+        ]
+        for rule in RULES.values()
+    ]
+    return table(["rule", "claim", "sources", "errs"], rows)
+
+
+def anchor(label: str) -> str:
+    """The fragment that a heading of a Markdown page is linked by."""
+    return re.sub(r"[^\w-]", "", label.lower())
+
+
+def carrier_note(claim: Claim) -> str:
+    """The carrier of a claim, where it is not the usual one."""
+    unusual = {("scope", "log"): "l", ("atomic", "commit"): "c"}
+    return unusual.get((claim.rule.kind, claim.carrier), "")
 
 
 def classes_note(claim: Claim) -> str:
     """The crash class that a claim is limited to, if it is."""
-    return f" ({', '.join(claim.classes)} only)" if len(claim.classes) == 1 else ""
+    return "k" if claim.classes == {"kernel"} else "p" if claim.classes == {"power"} else ""
+
+
+def mutants_table(root: Path) -> str:
+    """For each rule: the profiles in which it was left out, and the litmus tests that noticed."""
+    tests = {test.name: test for test in litmus_tests(root)}
+    rows = []
+    for rule in RULES.values():
+        caught: dict[tuple[str, ...], list[str]] = {}
+        for profile, full, mutant in mutants_of(rule.id):
+            noticed = tuple(
+                name
+                for name in rule.litmus
+                if run_litmus(tests[name], full).answer != run_litmus(tests[name], mutant).answer
+            )
+            caught.setdefault(noticed, []).append(profile)
+        for noticed, profiles in caught.items():
+            names = ", ".join(noticed) or "**none: it survives**"
+            rows.append([f"`{rule.id}`", ", ".join(profiles), names])
+    return table(["rule left out", "of", "caught by"], rows)
+
+
+def mutants_of(rule_id: str) -> Iterator[tuple[str, Profile, Profile]]:
+    """Each profile that has the rule in some standing: with it, and without."""
+    for profile in loaded_profiles():
+        for claim in profile.claims:
+            if claim.rule.id == rule_id:
+                yield profile.name, profile, profile.without(rule_id)
+        for claim in profile.unknown:
+            if claim.rule.id == rule_id:
+                relied_on = evolve(profile, claims=(*profile.claims, claim))
+                yield f"{profile.name} (in doubt)", relied_on, profile
+        for claim in profile.quiet:
+            if claim.rule.id == rule_id:
+                quiet = profile.when_quiet()
+                yield f"{profile.name} (quiet)", quiet, quiet.without(rule_id)
 
 
 def evidence_table(_: Path) -> str:
@@ -73,11 +138,12 @@ def evidence_table(_: Path) -> str:
     for profile in loaded_profiles():
         grades = [c.evidence for c in profile.claims]
         counts = [str(grades.count(grade) or "-") for grade in EVIDENCE]
-        unit = f"{profile.block_bytes}"
-        rows.append(
-            [f"`{profile.name}`", profile.title, unit, *counts, str(len(profile.unknown) or "-")]
-        )
-    return table(["profile", "stands for", "block, bytes", *EVIDENCE, "in doubt"], rows)
+        unit = f"{profile.block_bytes} / {profile.sector_bytes}"
+        doubts = str(len(profile.unknown) or "-")
+        quiet = str(len(profile.quiet) or "-")
+        rows.append([f"`{profile.name}`", profile.title, unit, *counts, doubts, quiet])
+    headings = ["profile", "stands for", "block / sector, bytes", *EVIDENCE, "in doubt", "quiet"]
+    return table(headings, rows)
 
 
 def litmus_tests(root: Path) -> list[Litmus]:
@@ -86,31 +152,29 @@ def litmus_tests(root: Path) -> list[Litmus]:
 
 
 def litmus_table(root: Path) -> str:
-    """Each litmus test with its answer and its number of states under each profile.
-
-    A profile with rules in doubt has a second column: what it would answer if all of them held.
-    """
+    """Each litmus test with its answer and its number of states under each profile."""
     profiles = loaded_profiles()
-    doubting = [p for p in profiles if p.unknown]
-    rows = []
-    for test in litmus_tests(root):
-        cells = [
-            f"{test.answers[p.name]}, {test.states[p.name]}" if p.name in test.answers else ""
-            for p in profiles
+    rows = [
+        [
+            f"[`{test.name}`](../traces/litmus/{test.name}.toml)",
+            *(answer_cell(test, profile) for profile in profiles),
         ]
-        cells += [hopeful_cell(test, p) if p.name in test.answers else "" for p in doubting]
-        rows.append([f"[`{test.name}`](../traces/litmus/{test.name}.toml)", *cells])
-    headings = [f"`{p.name}`" for p in profiles]
-    headings += [f"`{p.name}` with its rules in doubt" for p in doubting]
-    return table(["test", *headings], rows)
+        for test in litmus_tests(root)
+    ]
+    return table(["test", *(f"`{p.name}`" for p in profiles)], rows)
 
 
-def hopeful_cell(test: Litmus, profile: Profile) -> str:
-    """The answer and the number of states if every rule in doubt held; "same" for no change."""
-    outcome = run_litmus(test, profile.with_unknown())
-    hopeful = (outcome.answer, len(outcome.looks))
-    same = hopeful == (test.answers[profile.name], test.states[profile.name])
-    return "same" if same else f"{hopeful[0]}, {hopeful[1]}"
+def answer_cell(test: Litmus, profile: Profile) -> str:
+    """The answer and the number of states; what differs with the rules in doubt, or while quiet."""
+    if profile.name not in test.answers:
+        return ""
+    given = test.answers[profile.name]
+    cell = f"{given[0].upper()} {test.states[profile.name]}"
+    if profile.unknown:
+        hopeful = run_litmus(test, profile.with_unknown()).answer
+        cell += f" ?{hopeful[0].upper()}" if hopeful != given else ""
+    quiet = test.quiet.get(profile.name, given)
+    return cell + (f" q{quiet[0].upper()}" if quiet != given else "")
 
 
 def litmus_index(root: Path) -> str:
@@ -143,6 +207,8 @@ def trace_index(folder: str) -> Callable[[Path], str]:
 
 PARTS: dict[str, Callable[[Path], str]] = {
     "rules": rules_table,
+    "claims": claims_table,
+    "mutants": mutants_table,
     "evidence": evidence_table,
     "litmus": litmus_table,
     "litmus-index": litmus_index,

@@ -3,7 +3,7 @@
 The model is `powercut.rules`; docs/README.md says where to read on.
 """
 
-from powercut.crash import Crash, CrashSpace, even_cuts, no_cuts
+from powercut.crash import Crash, CrashSpace
 from powercut.errors import (
     IllegalCrashError,
     PowercutError,
@@ -11,6 +11,7 @@ from powercut.errors import (
     SubjectError,
     TraceError,
 )
+from powercut.pieces import even_cuts, no_cuts
 from powercut.profile import Profile, load_profile, profile_names
 from powercut.state import State, run_program
 from powercut.trace import Trace, read_trace, render_trace

@@ -55,7 +55,14 @@ def check(question: Question, effort: Effort, progress: Progress = lambda _: Non
         for name, verdict in _ask(hopeful, effort, progress).items():
             if verdict.verdict == "holds":
                 verdicts[name] = evolve(verdicts[name], verdict="unknown", unknown_rules=names)
-    return Report(question.subject.label, question.profile.name, question.crash_class, verdicts)
+    hanging = {rule for verdict in verdicts.values() for rule in verdict.unknown_rules}
+    return Report(
+        question.subject.label,
+        question.profile.name,
+        question.crash_class,
+        verdicts,
+        {c.rule.id: f"{c.doubt}: {c.measure}" for c in doubted if c.rule.id in hanging},
+    )
 
 
 def _ask(question: Question, effort: Effort, progress: Progress) -> dict[str, Verdict]:

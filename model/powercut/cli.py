@@ -2,38 +2,30 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any
 
 import click
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from powercut.catalog_cli import litmus, profiles
 from powercut.check import Effort, Question, check, write_traces
+from powercut.console import EXIT_STATUS, as_json, bad_input, emit
 from powercut.enumerate import DEEP, Bound
-from powercut.errors import PowercutError
 from powercut.explain import explain as explain_trace
 from powercut.explain import render
+from powercut.member_cli import member_command
 from powercut.oracle import PROPERTIES
-from powercut.profile import CRASH_CLASSES, Profile, load_profile, profile_names
+from powercut.profile import CRASH_CLASSES, load_profile
 from powercut.replay import replay as replay_trace
 from powercut.subject import load_subject, subject_names
 from powercut.trace import read_trace
 from powercut.verdict import Report, Verdict
-
-EXIT_STATUS = """\b
-Exit status:
-  0  as expected: every property asked holds; every trace gave its recorded verdict
-  1  a property fails; a trace gave another verdict than it records
-  2  bad input: nothing was changed
-  3  this machine cannot run it
-  4  unknown: the answer hangs on a rule that the profile has in doubt"""
 
 _COLOUR = {"holds": "green", "fails": "red", "unknown": "yellow"}
 
@@ -56,24 +48,6 @@ class Group(click.Group):
                 command: click.Command = point.load()
                 return command
         return None
-
-
-@contextmanager
-def bad_input() -> Iterator[None]:
-    """Turn an error of ours into one line and exit status 2."""
-    try:
-        yield
-    except PowercutError as error:
-        click.echo(f"powercut: {error}", err=True)
-        sys.exit(2)
-
-
-def emit(data: Any) -> None:
-    """Print JSON: keys in the order of the contract, the same bytes for the same data."""
-    click.echo(json.dumps(data, indent=2, ensure_ascii=False))
-
-
-as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
 
 
 @click.group(
@@ -210,6 +184,9 @@ def show_report(report: Report) -> None:
             for command in ("replay", "explain"):
                 line = f"  powercut {command} {verdict.trace}"
                 console.print(line, markup=False, highlight=False, soft_wrap=True)
+    for rule, why in report.doubts.items():
+        line = f"{rule} is {why}"
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def how_far(verdict: Verdict) -> str:
@@ -277,67 +254,6 @@ def explain(trace: Path, profile: str | None, as_json: bool) -> None:
 
 
 @powercut.command(epilog=EXIT_STATUS)
-@click.argument("name", required=False)
-@as_json
-def profiles(name: str | None, as_json: bool) -> None:
-    """List the profiles; with NAME, its rules with their sources and evidence."""
-    with bad_input():
-        chosen = [load_profile(n) for n in ([name] if name else profile_names())]
-    if as_json:
-        emit({"profiles": [_profile_json(profile) for profile in chosen]})
-    elif name:
-        _show_profile(chosen[0])
-    else:
-        table = Table()
-        for heading in ("profile", "stands for", "rules", "in doubt"):
-            table.add_column(heading, overflow="fold")
-        for profile in chosen:
-            counts = str(len(profile.claims)), str(len(profile.unknown))
-            table.add_row(profile.name, profile.title, *counts)
-        Console().print(table)
-
-
-def _profile_json(profile: Profile) -> dict[str, Any]:
-    def claims(which: str) -> list[dict[str, Any]]:
-        return [
-            {
-                "id": claim.rule.id,
-                "kind": claim.rule.kind,
-                "claim": claim.rule.claim,
-                "evidence": claim.evidence,
-                "source": claim.source,
-                "classes": sorted(claim.classes),
-                "litmus": list(claim.rule.litmus),
-                "note": claim.note,
-                "measure": claim.measure,
-            }
-            for claim in getattr(profile, which)
-        ]
-
-    return {
-        "name": profile.name,
-        "title": profile.title,
-        "block_bytes": profile.block_bytes,
-        "weaker_than": list(profile.weaker_than),
-        "rules": claims("claims"),
-        "unknown": claims("unknown"),
-    }
-
-
-def _show_profile(profile: Profile) -> None:
-    table = Table(title=f"{profile.name}: {profile.title}", title_justify="left")
-    for heading in ("kind", "rule", "claim", "evidence", "source", "litmus"):
-        table.add_column(heading, overflow="fold")
-    for doubt, claims in (("", profile.claims), ("in doubt: ", profile.unknown)):
-        for claim in claims:
-            rule = claim.rule
-            litmus = ", ".join(rule.litmus)
-            row = (rule.kind, doubt + rule.id, rule.claim, claim.evidence, claim.source, litmus)
-            table.add_row(*row)
-    Console().print(table)
-
-
-@powercut.command(epilog=EXIT_STATUS)
 @as_json
 def subjects(as_json: bool) -> None:
     """List the protocols that are installed, as NAME:MODE."""
@@ -345,3 +261,8 @@ def subjects(as_json: bool) -> None:
         emit({"subjects": subject_names()})
     else:
         click.echo("\n".join(subject_names()))
+
+
+powercut.add_command(profiles)
+powercut.add_command(litmus)
+powercut.add_command(member_command)

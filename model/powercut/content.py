@@ -7,6 +7,9 @@ to this file and that a crash may expose (old contents of the blocks it was give
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator
+from functools import cached_property
 from typing import Final
 
 from attrs import frozen
@@ -82,9 +85,17 @@ class Content:
         """This content with `run` written over it. The size does not change."""
         if run.start >= run.stop:
             return self
-        before = [r.cut(0, run.start) for r in self.runs if r.start < run.start]
-        after = [r.cut(run.stop, r.stop) for r in self.runs if r.stop > run.stop]
-        return Content(self.size, (*before, run, *after))
+        runs = self.runs
+        first = bisect_right(runs, run.start, key=lambda r: r.stop)
+        behind = bisect_left(runs, run.stop, lo=first, key=lambda r: r.start)
+        middle = [run]
+        if first < behind:  # runs that the new one covers, the outer ones perhaps in part
+            left, right = runs[first], runs[behind - 1]
+            if left.start < run.start:
+                middle.insert(0, left.cut(left.start, run.start))
+            if right.stop > run.stop:
+                middle.append(right.cut(run.stop, right.stop))
+        return Content(self.size, (*runs[:first], *middle, *runs[behind:]))
 
     def underlay(self, run: Run) -> Content:
         """This content with `run` showing only where nothing was written before."""
@@ -116,46 +127,124 @@ class Content:
                 out[shown.start : shown.stop] = shown.read()
         return bytes(out)
 
+    @cached_property
+    def _look(self) -> tuple[object, ...]:
+        return (self.size, *_canonical(self._segments()))
+
     def look(self) -> tuple[object, ...]:
         """A hashable form, equal for two contents that no program could tell apart.
 
         STALE is told apart from the byte that it reads as: it stands for any bytes at all.
         """
-        shown: list[Run] = []
+        return self._look
+
+    def _segments(self) -> Iterator[Run]:
+        """All of [0, size) in order, what was never written as zeros."""
+        at = 0
         for run in self.runs:
             if run.start >= self.size:
+                break
+            if run.start > at:
+                yield Run(at, run.start, 0)
+            shown = run.cut(run.start, self.size)
+            yield shown
+            at = shown.stop
+        if at < self.size:
+            yield Run(at, self.size, 0)
+
+
+def _canonical(segments: Iterator[Run]) -> Iterator[tuple[int, Payload, int]]:
+    """The one form of a content: uniform stretches longer than a limit, and literal bytes between.
+
+    Long stretches of zeros are left out. However the bytes were written, the form is the same.
+    """
+    start, literal = 0, bytearray()
+    fill: tuple[int, int, int] | None = None  # a long stretch that may still grow
+    for run in _merged(segments):
+        if isinstance(run.payload, bytes):
+            if fill is not None and not literal:
+                body = run.payload.lstrip(bytes([fill[1]]))
+                fill = (fill[0], fill[1], run.stop - len(body))
+                start, literal = fill[2], bytearray(body)
+            else:
+                start = start if literal else run.start
+                literal += run.payload
+            continue
+        if isinstance(run.payload, int):
+            body = bytes(literal).rstrip(bytes([run.payload]))
+            run = Run(run.start - (len(literal) - len(body)), run.stop, run.payload)  # noqa: PLW2901
+            literal = bytearray(body)
+            if fill is not None and not literal and fill[1] == run.payload:
+                fill = (fill[0], fill[1], run.stop)
                 continue
-            part = run.cut(run.start, self.size)
-            last = shown[-1] if shown else None
-            if last is not None and last.stop == part.start:
-                merged = _merge(last, part)
-                if merged is not None:
-                    shown[-1] = merged
-                    continue
-            shown.append(part)
-        trimmed = (_trim_zeros(r) for r in shown)
-        return (self.size, *((r.start, r.payload, r.stop) for r in trimmed if r is not None))
+        yield from _shown(fill)
+        yield from _split(start, bytes(literal))
+        fill, literal = None, bytearray()
+        if run.payload is None:
+            yield run.start, None, run.stop
+        elif isinstance(run.payload, int):
+            fill = (run.start, run.payload, run.stop)
+    yield from _shown(fill)
+    yield from _split(start, bytes(literal))
 
 
-def _merge(left: Run, right: Run) -> Run | None:
-    """Two adjacent runs as one, or None where they hold different kinds of payload."""
-    if isinstance(left.payload, bytes) and isinstance(right.payload, bytes):
-        return Run(left.start, right.stop, left.payload + right.payload)
-    if left.payload == right.payload and not isinstance(left.payload, bytes):
-        return Run(left.start, right.stop, left.payload)
-    return None
+def _shown(fill: tuple[int, int, int] | None) -> Iterator[tuple[int, Payload, int]]:
+    if fill is not None and fill[1] != 0:
+        yield fill
 
 
-def _trim_zeros(run: Run) -> Run | None:
-    """A run without its leading and trailing zeros; None where nothing is left."""
-    if run.payload == 0:
-        return None
-    if not isinstance(run.payload, bytes):
-        return run
-    body = run.payload.rstrip(b"\0")
-    stop = run.start + len(body)
-    body = body.lstrip(b"\0")
-    return Run(stop - len(body), stop, body) if body else None
+def _merged(segments: Iterator[Run]) -> Iterator[Run]:
+    """Neighbours with one byte joined; then the short ones spelt out."""
+    last: Run | None = None
+    for run in segments:
+        if last is not None and last.payload == run.payload and not isinstance(run.payload, bytes):
+            last = Run(last.start, run.stop, run.payload)
+            continue
+        if last is not None:
+            yield _spelt_out(last)
+        last = run
+    if last is not None:
+        yield _spelt_out(last)
+
+
+def _spelt_out(run: Run) -> Run:
+    size = run.stop - run.start
+    if isinstance(run.payload, int) and size <= _EXPAND_LIMIT_BYTES:
+        return Run(run.start, run.stop, bytes([run.payload]) * size)
+    return run
+
+
+def _split(start: int, literal: bytes) -> Iterator[tuple[int, Payload, int]]:
+    """Literal bytes with every uniform stretch beyond the limit taken out of them."""
+    at = 0
+    for low, high in _long_stretches(literal):
+        if low > at:
+            yield start + at, literal[at:low], start + low
+        yield from _shown((start + low, literal[low], start + high))
+        at = high
+    if at < len(literal):
+        yield start + at, literal[at:], start + len(literal)
+
+
+def _long_stretches(literal: bytes) -> Iterator[tuple[int, int]]:
+    """The uniform stretches longer than the limit. Linear: each must hold one of the probes."""
+    limit = _EXPAND_LIMIT_BYTES
+    done = probe = 0
+    while probe < len(literal) and len(literal) > limit:
+        byte = literal[probe : probe + 1]
+        before = literal[max(done, probe - limit) : probe]
+        low = probe - (len(before) - len(before.rstrip(byte)))
+        high = probe
+        while window := literal[high : high + limit]:
+            same = len(window) - len(window.lstrip(byte))
+            high += same
+            if same < limit:
+                break
+        if high - low > limit:
+            yield low, high
+            done = probe = high
+        else:
+            probe += limit
 
 
 EMPTY: Final = Content()

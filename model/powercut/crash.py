@@ -9,13 +9,14 @@ in which what landed is durable and nothing is pending: histories go on after a 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from attrs import define, field, frozen
 
+from powercut.binding import Binding, bind, upset_of
 from powercut.content import STALE, Content, Run
 from powercut.errors import UnknownEventError
-from powercut.events import Entry, Event, Extent, Piece, Size
+from powercut.events import Entry, Extent, Piece, Size
 from powercut.order import (
     bits,
     closures,
@@ -25,33 +26,10 @@ from powercut.order import (
     is_downset,
     largest_downset_in,
 )
+from powercut.pieces import Cuts, cut_into_pieces
 from powercut.profile import Profile
-from powercut.rules import Kind
 from powercut.state import State
 from powercut.tree import Directory, File, Inode, reachable
-
-Cuts = Callable[[Event], Sequence[int]]
-"""Where to cut an event: file offsets strictly inside its span, rising."""
-
-
-def even_cuts(profile: Profile, pieces_max: int) -> Cuts:
-    """At most `pieces_max` pieces for each event, cut at the profile's block boundaries."""
-
-    def cuts(event: Event) -> Sequence[int]:
-        if isinstance(event, Entry):
-            return ()
-        start, stop = event.span
-        block = profile.block_bytes
-        first, count = start // block + 1, (stop - 1) // block - start // block
-        wanted = min(count, pieces_max - 1)
-        return [(first + (i + 1) * (count + 1) // (wanted + 1) - 1) * block for i in range(wanted)]
-
-    return cuts
-
-
-def no_cuts(event: Event) -> Sequence[int]:  # noqa: ARG001
-    """Every event lands whole."""
-    return ()
 
 
 @frozen
@@ -67,66 +45,32 @@ class Crash:
 class CrashSpace:
     """All crash states of one state under one profile and one machine crash class.
 
-    Sets of pieces are bit masks over `pieces`.  `requires[p]` are the immediate predecessors of
-    p; `durable` landed by commit for sure, `logged` by a log for sure, `partial` may have landed
-    by the log of an unfinished sync; `never` cannot land.  `together[p]` are the pieces of p's
-    atomic group, which binds the log as well.
+    Sets of pieces are bit masks over `pieces`; `bound` holds the constraints on them.
     """
 
     state: State
     profile: Profile
     crash_class: str
-    pieces: tuple[Piece, ...]
-    requires: list[int]
-    durable: int
-    logged: int
-    partial: int
-    never: int
-    stale_allowed: int
-    together: list[int]
+    bound: Binding
     _files: dict[tuple[int, int, int], tuple[File, int]] = field(factory=dict)
     _by_inode: dict[int, list[int]] = field(factory=dict)
     _mask_of: dict[int, int] = field(factory=dict)
 
     @classmethod
     def of(cls, state: State, profile: Profile, crash_class: str, cuts: Cuts) -> CrashSpace:
-        """The space of a state; O(pieces x (rules + syncs)), and pairs only within a file."""
+        """The space of a state."""
         pieces = cut_into_pieces(state, profile, cuts)
-        size = len(pieces)
-        requires = [0] * size
-        together = [0] * size
-        for rule in profile.rules("atomic", crash_class):
-            for one, other in rule.immediate(pieces):
-                together[other] |= 1 << one
-        for position, others in enumerate(together):
-            requires[position] |= others
-        for rule in profile.rules("order", crash_class):
-            for earlier, later in rule.immediate(pieces):
-                requires[later] |= 1 << earlier
-        never = _matching(pieces, profile, "ceiling", crash_class)
-        durable, logged, partial = _synced(state, pieces, profile, crash_class)
-        if never:
-            lost = _up(never, requires)
-            durable, logged, partial = durable & ~lost, logged & ~lost, partial & ~lost
-        logged = downset_of(logged, together)
-        space = cls(
-            state,
-            profile,
-            crash_class,
-            pieces,
-            requires,
-            downset_of(durable, requires),
-            logged,
-            downset_of(partial, together) & ~logged,
-            never,
-            ((1 << size) - 1) & ~_matching(pieces, profile, "exposure", crash_class),
-            together,
-        )
+        space = cls(state, profile, crash_class, bind(pieces, state, profile, crash_class))
         for position, piece in enumerate(pieces):
             where = piece.event.directory if isinstance(piece.event, Entry) else piece.event.inode
             space._by_inode.setdefault(where, []).append(position)
             space._mask_of[where] = space._mask_of.get(where, 0) | 1 << position
         return space
+
+    @property
+    def pieces(self) -> tuple[Piece, ...]:
+        """The issued events, cut where it was asked, in program order."""
+        return self.bound.pieces
 
     @property
     def everything(self) -> int:
@@ -136,23 +80,28 @@ class CrashSpace:
     @property
     def pending(self) -> int:
         """The pieces that this crash may lose and may keep."""
-        return self.everything & ~(self.durable | self.logged | _up(self.never, self.requires))
+        lost = upset_of(self.bound.never, self.bound.requires)
+        return self.everything & ~(self.bound.durable | self.bound.logged | lost)
 
     def why_illegal(self, landed: int) -> str | None:
         """The rule of thumb that a set breaks, in words; None where the set is legal."""
-        commit = largest_downset_in(landed & ~self.never, self.requires)
-        for position in bits((self.durable & ~commit) | (self.logged & ~landed)):
+        bound = self.bound
+        commit = largest_downset_in(landed & ~bound.never, bound.requires)
+        for position in bits((bound.durable & ~commit) | (bound.logged & ~landed)):
             return f"{self.pieces[position].name} is durable: a sync of it had returned"
-        for position in bits(landed & self.never):
+        for position in bits(landed & bound.never):
             return f"{self.pieces[position].name} can never land under {self.profile.name}"
-        for position in bits(landed & ~commit & ~(self.logged | self.partial)):
-            missing = next(bits(self.requires[position] & ~commit), position)
+        by_log = bound.logged
+        for mask in bound.partials:
+            by_log |= mask if mask & ~landed == 0 else 0
+        for position in bits(landed & ~commit & ~by_log):
+            missing = next(bits(bound.requires[position] & ~commit), position)
             return (
                 f"{self.pieces[position].name} has landed and {self.pieces[missing].name}, "
                 f"which {self.profile.name} puts before it, has not"
             )
         for position in bits(landed):
-            for other in bits(self.together[position] & ~landed):
+            for other in bits(bound.together[position] & ~landed):
                 return (
                     f"{self.pieces[position].name} has landed and {self.pieces[other].name} has "
                     f"not: {self.profile.name} keeps the two together"
@@ -164,29 +113,34 @@ class CrashSpace:
 
         Each once, unless a log carrier is at work, which can give one set in two ways.
         """
-        extra = self.logged | self.partial
-        for commit in downsets(self.requires, self.durable, self.never):
+        bound = self.bound
+        extra = bound.logged or any(bound.partials)
+        for commit in downsets(bound.requires, bound.durable, bound.never):
             if not extra:
                 yield commit
                 continue
-            for chosen in _subsets(self.partial & ~commit):
-                landed = commit | self.logged | chosen
-                if is_downset(landed, self.together):
+            for chosen in itertools.product(*((0, mask) for mask in bound.partials)):
+                landed = commit | bound.logged
+                for mask in chosen:
+                    landed |= mask
+                if is_downset(landed, bound.together):
                     yield landed
 
     def count(self, limit: int = 1_000_000) -> tuple[int, bool]:
         """How many legal sets there are, and whether that is exact (else a lower bound)."""
-        if self.logged | self.partial:
+        bound = self.bound
+        if bound.logged or any(bound.partials):
             return sum(1 for _ in itertools.islice(self.landed_sets(), limit)), False
-        return count_downsets(self.requires, self.durable, self.never, limit)
+        return count_downsets(bound.requires, bound.durable, bound.never, limit)
 
     def draw(self, lose: Callable[[str], bool]) -> int:
         """One legal set: `lose(name)` is asked of each piece whose fate is still open.
 
         Latest first, so that a run of "no" loses nothing and one "yes" loses what hangs on it.
         """
-        down, up = closures(self.requires)
-        inside, outside = self.durable, _up(self.never, self.requires)
+        bound = self.bound
+        down, up = closures(bound.requires)
+        inside, outside = bound.durable, upset_of(bound.never, bound.requires)
         for position in reversed(range(len(self.pieces))):
             if (inside | outside) >> position & 1:
                 continue
@@ -194,19 +148,20 @@ class CrashSpace:
                 outside |= up[position]
             else:
                 inside |= down[position]
-        inside |= self.logged
-        for position in bits(self.partial & ~inside):
-            if not lose(f"{self.pieces[position].name} by the log"):
-                inside |= downset_of(1 << position, self.together)
-        return inside
+        inside |= bound.logged
+        for mask in bound.partials:
+            names = ", ".join(self.names(mask & ~inside))
+            if names and not lose(f"the log of {names}"):
+                inside |= mask
+        return downset_of(inside, bound.together)
 
     def exposed(self, landed: int) -> int:
         """The lost pieces of data that a reader would look at, and that may read stale there."""
         found = 0
         for inode, positions in self._by_inode.items():
             if isinstance(self.pieces[positions[0]].event, Extent | Size):
-                found |= self._file(inode, landed, 0)[1]
-        return found & self.stale_allowed
+                found |= self.file_after(inode, landed, 0)[1]
+        return found & self.bound.stale_allowed
 
     def materialise(self, landed: int, stale: int = 0) -> State:
         """The state after the crash: `landed` is durable, the rest is gone."""
@@ -215,10 +170,10 @@ class CrashSpace:
             if isinstance(self.pieces[positions[0]].event, Entry):
                 tree[inode] = self._directory(inode, landed)
             else:
-                tree[inode] = self._file(inode, landed, stale)[0]
+                tree[inode] = self.file_after(inode, landed, stale)[0]
         for inode, kind in self.state.view.items():
             if inode not in tree:
-                tree[inode] = File() if isinstance(kind, File) else Directory({})
+                tree[inode] = _blank(kind)
         return State.settled(reachable(tree), self.state.next_inode)
 
     def states(self) -> Iterator[tuple[int, int, State]]:
@@ -259,9 +214,9 @@ class CrashSpace:
                     entries[event.entry] = event.target
         return Directory(entries)
 
-    def _file(self, inode: int, landed: int, stale: int) -> tuple[File, int]:
+    def file_after(self, inode: int, landed: int, stale: int) -> tuple[File, int]:
         """One file after the crash, and which of its lost pieces are exposed in it; memoised."""
-        mask = self._mask_of[inode]
+        mask = self._mask_of.get(inode, 0)
         key = (inode, landed & mask, stale & mask)
         if key not in self._files:
             self._files[key] = self._replay_file(inode, landed, stale)
@@ -271,7 +226,7 @@ class CrashSpace:
         base = self.state.base.get(inode)
         content = base.content if isinstance(base, File) else Content()
         lost: list[int] = []
-        for position in self._by_inode[inode]:
+        for position in self._by_inode.get(inode, ()):
             event = self.pieces[position].event
             there = landed >> position & 1
             if isinstance(event, Size) and there:
@@ -302,15 +257,15 @@ def _has_hole(content: Content, start: int, stop: int) -> bool:
     return covered < stop - start
 
 
-def _up(events: int, requires: Sequence[int]) -> int:
-    """The events that need one of `events`, themselves included."""
-    if not events:
-        return 0
-    _, up = closures(requires)
-    mask = 0
-    for event in bits(events):
-        mask |= up[event]
-    return mask
+def _blank(inode: Inode) -> Inode:
+    """What a new inode is before anything of it has landed; a symbolic link comes whole."""
+    match inode:
+        case File():
+            return File()
+        case Directory():
+            return Directory({})
+        case symlink:
+            return symlink
 
 
 def _subsets(mask: int) -> Iterator[int]:
@@ -321,79 +276,3 @@ def _subsets(mask: int) -> Iterator[int]:
         if subset == mask:
             return
         subset = (subset - mask) & mask
-
-
-def _matching(pieces: Sequence[Piece], profile: Profile, kind: Kind, crash_class: str) -> int:
-    """The pieces that some exposure or ceiling rule of the profile speaks of."""
-    mask = 0
-    for rule in profile.rules(kind, crash_class):
-        for position, piece in enumerate(pieces):
-            if rule.holds(piece):
-                mask |= 1 << position
-    return mask
-
-
-def _synced(
-    state: State, pieces: Sequence[Piece], profile: Profile, crash_class: str
-) -> tuple[int, int, int]:
-    """What the syncs so far have made durable: by commit, by a log, and perhaps by a log."""
-    durable = logged = partial = 0
-    rules = profile.rules("scope", crash_class)
-    for sync in state.syncs:
-        for rule in rules:
-            if sync.kind not in rule.on or not (sync.done or rule.carrier == "log"):
-                continue
-            covered = 0
-            for position, piece in enumerate(pieces):
-                if piece.index < sync.position and rule.holds(sync, piece):
-                    covered |= 1 << position
-            if rule.carrier == "commit":
-                durable |= covered
-            elif sync.done:
-                logged |= covered
-            else:
-                partial |= covered
-    return durable, logged, partial & ~logged
-
-
-def cut_into_pieces(state: State, profile: Profile, cuts: Cuts) -> tuple[Piece, ...]:
-    """The issued events as pieces, in program order and by offset within an event."""
-    pieces: list[Piece] = []
-    written: dict[int, list[tuple[int, int]]] = {}  # the blocks that earlier data of a file touched
-    for index, event in enumerate(state.issued):
-        if isinstance(event, Entry):
-            pieces.append(Piece(index, event, event.name))
-            continue
-        start, stop = event.span
-        marks = [start, *(c for c in cuts(event) if start < c < stop), stop]
-        for low, high in itertools.pairwise(marks):
-            name = event.name if len(marks) == 2 else f"{event.name}[{low}:{high}]"
-            if isinstance(event, Size):
-                pieces.append(Piece(index, event.piece(low, high), name))
-                continue
-            blocks = (low // profile.block_bytes, (high - 1) // profile.block_bytes)
-            older = _older_data(state, event.inode, blocks, profile, written)
-            pieces.append(Piece(index, event.piece(low, high), name, not older, blocks))
-        if isinstance(event, Extent):
-            block = profile.block_bytes
-            written.setdefault(event.inode, []).append((start // block, (stop - 1) // block))
-    return tuple(pieces)
-
-
-def _older_data(
-    state: State,
-    inode: int,
-    blocks: tuple[int, int],
-    profile: Profile,
-    written: Mapping[int, Sequence[tuple[int, int]]],
-) -> bool:
-    """Some of these blocks may have been allocated to the file before.
-
-    The weaker answer is taken: blocks that a truncation has freed since count as allocated.
-    """
-    if any(low <= blocks[1] and blocks[0] <= high for low, high in written.get(inode, ())):
-        return True
-    base = state.base.get(inode)
-    return isinstance(base, File) and base.content.covers(
-        blocks[0] * profile.block_bytes, (blocks[1] + 1) * profile.block_bytes
-    )

@@ -153,6 +153,14 @@ class ModelDisk:
         directory_at(self.state.view, resolve(self.state.view, path))
         self.perform(ops.Fsync(path))
 
+    def full_sync_dir(self, path: str) -> None:
+        """Sync a directory, and make the drive keep all that it was given before.
+
+        Not in the seam's own shape: a subject may look whether its disk has it.
+        """
+        directory_at(self.state.view, resolve(self.state.view, path))
+        self.perform(ops.Fullsync(path))
+
     def rename(self, src: str, dst: str) -> None:
         """See `Disk.rename`."""
         self.perform(ops.Rename(src, dst))

@@ -16,9 +16,10 @@ from typing import Any
 from attrs import define, evolve, field, frozen
 
 from powercut import ops
-from powercut.crash import Crash, CrashSpace, Cuts, even_cuts
+from powercut.crash import Crash, CrashSpace
 from powercut.errors import PowercutError
 from powercut.oracle import Oracle
+from powercut.pieces import Cuts, even_cuts
 from powercut.profile import Profile
 from powercut.state import State, first_bytes
 from powercut.subject import Subject

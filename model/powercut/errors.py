@@ -13,6 +13,10 @@ class TraceError(PowercutError):
     """A trace file is malformed, or names what does not exist. Nothing was run."""
 
 
+class TreeError(PowercutError):
+    """An observed tree is malformed, or contradicts itself. Nothing was run."""
+
+
 class SubjectError(PowercutError):
     """A subject (the protocol under test) is unknown, or lacks the mode asked for."""
 
@@ -23,3 +27,15 @@ class IllegalCrashError(PowercutError):
 
 class UnknownEventError(IllegalCrashError):
     """A crash names an event that is not pending at that moment."""
+
+
+class ConcurrencyError(PowercutError):
+    """Two ops of different threads run at the same time and touch the same thing. Nothing moved."""
+
+
+class CaseError(PowercutError):
+    """A file of published cases is malformed. Nothing was run."""
+
+
+class NotModelledError(PowercutError):
+    """Something needs what the model does not have; the message names it."""

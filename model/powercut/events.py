@@ -14,11 +14,12 @@ from powercut.content import Run
 
 @frozen
 class Extent:
-    """Bytes of a file: `run` written into `inode` by `op`."""
+    """Bytes of a file: `run` written into `inode` by `op`; `direct` past the page cache."""
 
     op: str
     inode: int
     run: Run
+    direct: bool = False
 
     @property
     def name(self) -> str:
@@ -69,8 +70,9 @@ class Entry:
     """The name `entry` in `directory` becomes `target`, or vanishes where target is None.
 
     `replaced` is what the name meant before, None where it is new.  `role` tells the two
-    halves of a rename apart: "add" and "remove"; it is "entry" for every other op.
-    `op_kind` is the op's name, so that a rule can speak of renames alone.
+    halves of a rename apart: "add" and "remove" ("swap" in an exchange); it is "entry" for every
+    other op.  `op_kind` is the op's name, so that a rule can speak of renames alone.  `first` is
+    true where this is the target's first name: the inode comes into being with it.
     """
 
     op: str
@@ -80,6 +82,7 @@ class Entry:
     entry: str
     target: int | None
     replaced: int | None
+    first: bool = False
 
     @property
     def name(self) -> str:
@@ -97,7 +100,10 @@ class Piece:
     `index` is the position of its event in program order.  `fresh` is true for a piece of data
     whose blocks hold nothing older of this file, so that the file system has yet to allocate
     them; false where any of its blocks may have been allocated before.  `blocks` is the first
-    and the last block that a piece of data touches, in the profile's unit.
+    and the last block that a piece of data touches, in the profile's unit of `block_bytes`, and
+    `sectors` the first and the last unit that the drive writes whole.
+    `sent` is the number of the first sync that handed the piece to the drive, None for none, and
+    `sender` the op that did.
     """
 
     index: int
@@ -105,24 +111,10 @@ class Piece:
     name: str
     fresh: bool = False
     blocks: tuple[int, int] = (0, -1)
-
-
-@frozen
-class Sync:
-    """A sync that has returned, or, where `done` is false, one that the crash cut short.
-
-    `kind` is the op's name, or "return" for the return of any op at all.  `inode` is what was
-    synced; `position` counts the events issued before it.  `touched` counts the events up to
-    and including the last one that changed `inode`: what a journal has to commit for it.
-    """
-
-    op: str
-    kind: str
-    inode: int | None
-    is_directory: bool
-    position: int
-    touched: int
-    done: bool = True
+    block_bytes: int = 1
+    sectors: tuple[int, int] = (0, -1)
+    sent: int | None = None
+    sender: str = ""
 
 
 def touches(event: Event, inode: int) -> bool:

@@ -100,7 +100,7 @@ def _fates(state: State, profile: Profile, step: CrashStep) -> tuple[Fate, ...]:
     fates = []
     for position, piece in enumerate(space.pieces):
         name = piece.name
-        durable = (space.durable | space.logged) >> position & 1
+        durable = (space.bound.durable | space.bound.logged) >> position & 1
         fate = "durable" if durable else "lost" if name in lost else "persisted"
         fates.append(Fate(name, describe(piece, paths), "reads stale" if name in stale else fate))
     return tuple(fates)

@@ -13,8 +13,9 @@ from typing import Any, Final
 
 from attrs import frozen
 
-from powercut.content import Data
-from powercut.crash import CrashSpace, even_cuts
+from powercut.content import STALE, Content, Data
+from powercut.crash import CrashSpace
+from powercut.pieces import even_cuts
 from powercut.profile import CRASH_CLASSES, Profile, profile_names
 from powercut.state import State
 from powercut.trace import READ, parse_data, parse_steps
@@ -26,11 +27,15 @@ ANSWERS: Final = ("never", "sometimes", "always")
 
 @frozen
 class Seen:
-    """One condition on a crash state: what `path` is, and its exact content where that is given."""
+    """One condition on a crash state: what `path` is, and its exact content where that is given.
+
+    `at` are bytes at offsets; None stands for bytes that nobody wrote to the file.
+    """
 
     path: str
     kind: str
     content: Data | None = None
+    at: tuple[tuple[int, int | None], ...] = ()
 
     def holds(self, tree: Tree) -> bool:
         """The condition holds in that tree."""
@@ -41,9 +46,24 @@ class Seen:
         kind = "file" if isinstance(inode, File) else "directory"
         if kind != self.kind:
             return False
-        return self.content is None or (
-            isinstance(inode, File) and inode.content.read() == self.content
-        )
+        if not isinstance(inode, File):
+            return True
+        read = inode.content.read()
+        if self.content is not None and read != self.content:
+            return False
+        return all(_holds_at(inode.content, offset, byte) for offset, byte in self.at)
+
+
+def _holds_at(content: Content, offset: int, byte: int | None) -> bool:
+    """The byte at an offset is the one asked for, or, for None, one that nobody wrote."""
+    run = next((run for run in content.runs if run.start <= offset < run.stop), None)
+    if offset >= content.size:
+        return False
+    if byte is None:
+        return run is not None and run.payload is STALE
+    if run is None:
+        return byte == 0
+    return run.payload is not STALE and run.cut(offset, offset + 1).read()[0] == byte
 
 
 @frozen
@@ -51,6 +71,7 @@ class Litmus:
     """A program, the conditions asked about together, and the expected answers and counts.
 
     `setup` is durable before the test begins.  The crash comes `anywhere`, or at the `end`.
+    `quiet` are the answers of profiles with quiet rules, while the kernel commits nothing itself.
     """
 
     name: str
@@ -63,6 +84,7 @@ class Litmus:
     ask: tuple[Seen, ...]
     answers: Mapping[str, str]
     states: Mapping[str, int]
+    quiet: Mapping[str, str]
 
 
 @frozen
@@ -78,16 +100,16 @@ def read_litmus(path: Path) -> Litmus:
     where = str(path)
     raw = READ.file(path)
     known = {"schema", "kind", "question", "setup", "steps", "crash", "crash_class", "pieces"}
-    READ.keys(raw, known | {"ask", "answers", "states"}, where)
+    READ.keys(raw, known | {"ask", "answers", "states", "quiet"}, where)
     if raw.get("schema") != 1 or raw.get("kind") != "litmus":
         raise READ.fail(where, 'expected schema = 1 and kind = "litmus"')
-    answers = READ.typed(raw, "answers", dict, where)
-    states = READ.typed(raw, "states", dict, where)
-    for profile in answers:
-        READ.one_of(answers, profile, ANSWERS, f"{where}: answers")
-        READ.count(states, profile, f"{where}: states", least=1)
-    READ.keys(answers, profile_names(), f"{where}: answers")
-    READ.keys(states, answers, f"{where}: states")
+    answers = _by_profile(raw, "answers", where)
+    READ.keys(READ.typed(raw, "answers", dict, where), ANSWERS, f"{where}: answers")
+    states = _by_profile(raw, "states", where)
+    if set(states) != set(answers):
+        odd = ", ".join(sorted(set(states) ^ set(answers)))
+        raise READ.fail(where, f"answers and states speak of different profiles: {odd}")
+    quiet = _by_profile(raw, "quiet", where) if "quiet" in raw else {}
     return Litmus(
         name=path.stem,
         question=READ.typed(raw, "question", str, where),
@@ -100,8 +122,25 @@ def read_litmus(path: Path) -> Litmus:
         pieces=READ.count({"pieces": 2, **raw}, "pieces", where, least=1),
         ask=tuple(_seen(table, where) for table in READ.typed(raw, "ask", list, where)),
         answers=answers,
-        states=states,
+        states={profile: int(count) for profile, count in states.items()},
+        quiet=quiet,
     )
+
+
+def _by_profile(raw: Mapping[str, Any], key: str, where: str) -> dict[str, str]:
+    """A table from values to lists of profiles, as one from profiles to values."""
+    found: dict[str, str] = {}
+    here = f"{where}: {key}"
+    table = READ.typed(raw, key, dict, where)
+    for value in table:
+        if key == "states" and not (value.isdecimal() and int(value) > 0):
+            raise READ.fail(here, f"{value!r} is no number of states")
+        for profile in READ.strings(table, value, here):
+            if profile in found:
+                raise READ.fail(here, f"{profile!r} is there twice")
+            found[profile] = value
+    READ.keys(found, profile_names(), here)
+    return found
 
 
 def _program(raw: Sequence[Any], where: str) -> tuple[Perform, ...]:
@@ -113,12 +152,23 @@ def _program(raw: Sequence[Any], where: str) -> tuple[Perform, ...]:
 
 
 def _seen(table: dict[str, Any], where: str) -> Seen:
-    READ.keys(table, {"path", "is", "text", "hex"}, f"{where}: ask")
+    READ.keys(table, {"path", "is", "text", "hex", "at"}, f"{where}: ask")
     kind = READ.one_of(table, "is", ("file", "directory", "missing"), f"{where}: ask")
     content = None
     if "text" in table or "hex" in table:
         content = parse_data({k: v for k, v in table.items() if k in ("text", "hex")}, where)
-    return Seen(READ.typed(table, "path", str, where), kind, content)
+    at = tuple(_at(pair, f"{where}: ask") for pair in READ.optional(table, "at", list, [], where))
+    return Seen(READ.typed(table, "path", str, where), kind, content, at)
+
+
+def _at(pair: Any, where: str) -> tuple[int, int | None]:
+    """An offset and the character there; "?" is a byte that nobody wrote to the file."""
+    if not (isinstance(pair, list) and len(pair) == 2 and isinstance(pair[0], int)):
+        raise READ.fail(where, f"at holds {pair!r}, expected [offset, character]")
+    offset, character = pair
+    if not isinstance(character, str) or len(character.encode("latin-1", "replace")) != 1:
+        raise READ.fail(where, f"at holds {character!r}, expected one character")
+    return offset, None if character == "?" else character.encode("latin-1", "replace")[0]
 
 
 def run_litmus(litmus: Litmus, profile: Profile) -> Outcome:

@@ -12,11 +12,12 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Final
 
-from attrs import evolve, frozen
+from attrs import evolve, field, frozen
 
 from powercut.errors import ProfileError
 from powercut.reading import Reader, hint
-from powercut.rules import RULES, Kind, Rule
+from powercut.rulebook import Kind, Rule
+from powercut.rules import RULES
 
 CRASH_CLASSES: Final = ("process", "kernel", "power")
 """A program dies; the kernel dies and the drive finishes its cache; the cache is lost too."""
@@ -24,13 +25,24 @@ CRASH_CLASSES: Final = ("process", "kernel", "power")
 EVIDENCE: Final = ("documented", "measured", "inferred", "assumed")
 """How a claim about a file system is known, strongest first."""
 
+DOUBTS: Final = ("unknown", "disputed")
+"""Why a rule is in doubt: nobody says, or those who do contradict each other."""
+
+CARRIERS: Final = {"scope": ("commit", "log"), "atomic": ("both", "commit")}
+"""What can carry what a scope rule covers; what an atomic rule binds. The default comes first."""
+
 READ: Final = Reader(ProfileError)
 _MACHINE_CLASSES: Final = frozenset({"kernel", "power"})
 
 
 @frozen
 class Claim:
-    """One rule in one profile: for which crash classes, by what evidence, from what source."""
+    """One rule in one profile: for which crash classes, by what evidence, from what source.
+
+    `carrier` says how what a scope rule covers lands, and whether an atomic rule binds the log as
+    well; it is "" for other kinds.  `doubt` and `measure` belong to rules in doubt: why they are,
+    and what would settle it.
+    """
 
     rule: Rule
     evidence: str
@@ -38,15 +50,25 @@ class Claim:
     classes: frozenset[str] = _MACHINE_CLASSES
     note: str = ""
     measure: str = ""
+    carrier: str = field()
+    doubt: str = ""
+
+    @carrier.default
+    def _first_carrier(self) -> str:
+        known = CARRIERS.get(self.rule.kind, ())
+        return known[0] if known else ""
 
 
 @frozen
 class Profile:
     """What a file system leaves after a crash: rules relied on, and rules in doubt.
 
-    `unknown` rules are not relied on; a property that holds only with them is `unknown`.
-    `block_bytes` is the unit in which data reach the medium and can be torn.  `reference` is what
-    `load_profile` was asked for: a name or a path, by which a trace finds the profile again.
+    `unknown` rules are not relied on; a property that holds only with them is `unknown`.  `quiet`
+    rules hold as long as the kernel commits nothing of its own accord: published tests are judged
+    with them, protocols never.  `block_bytes` is what space is allocated in and sizes can be cut
+    at, `sector_bytes` what the drive writes whole.  `published` are the names that others give the
+    same file system.  `reference` is what `load_profile` was asked for: a name or a path, by which
+    a trace finds the profile again.
     """
 
     name: str
@@ -54,14 +76,19 @@ class Profile:
     block_bytes: int
     claims: tuple[Claim, ...]
     unknown: tuple[Claim, ...] = ()
+    quiet: tuple[Claim, ...] = ()
     weaker_than: tuple[str, ...] = ()
+    published: tuple[str, ...] = ()
+    sector_bytes: int = 512
     reference: str = ""
+
+    def of_kind(self, kind: Kind, crash_class: str) -> tuple[Claim, ...]:
+        """The claims of one kind that hold for a crash class, in the profile's order."""
+        return tuple(c for c in self.claims if c.rule.kind == kind and crash_class in c.classes)
 
     def rules(self, kind: Kind, crash_class: str) -> tuple[Rule, ...]:
         """The rules of one kind that hold for a crash class, in the profile's order."""
-        return tuple(
-            c.rule for c in self.claims if c.rule.kind == kind and crash_class in c.classes
-        )
+        return tuple(claim.rule for claim in self.of_kind(kind, crash_class))
 
     def has(self, rule_id: str) -> bool:
         """The profile relies on that rule."""
@@ -74,6 +101,10 @@ class Profile:
     def with_unknown(self) -> Profile:
         """The profile as it would be if every rule in doubt held."""
         return evolve(self, claims=(*self.claims, *self.unknown), unknown=())
+
+    def when_quiet(self) -> Profile:
+        """The profile as long as the kernel commits nothing of its own accord."""
+        return evolve(self, claims=(*self.claims, *self.quiet), quiet=())
 
 
 def profile_names() -> list[str]:
@@ -108,19 +139,25 @@ def parse_profile(text: str, where: str) -> Profile:
 
 
 def _profile(raw: dict[str, Any], where: str) -> Profile:
-    READ.keys(raw, {"schema", "name", "title", "weaker_than", "units", "rule", "unknown"}, where)
+    known = {"schema", "name", "title", "weaker_than", "published", "units"}
+    READ.keys(raw, known | {"rule", "unknown", "quiet"}, where)
     READ.schema(raw, where)
     units = READ.typed(raw, "units", dict, where)
-    READ.keys(units, {"block_bytes"}, f"{where}: [units]")
+    READ.keys(units, {"block_bytes", "sector_bytes"}, f"{where}: [units]")
     profile = Profile(
         name=READ.typed(raw, "name", str, where),
         title=READ.typed(raw, "title", str, where),
         block_bytes=READ.count(units, "block_bytes", f"{where}: [units]", least=1),
+        sector_bytes=READ.count(units, "sector_bytes", f"{where}: [units]", least=1),
         claims=tuple(_claims(raw, "rule", where)),
         unknown=tuple(_claims(raw, "unknown", where)),
+        quiet=tuple(_claims(raw, "quiet", where)),
         weaker_than=READ.strings(raw, "weaker_than", where),
+        published=READ.strings(raw, "published", where),
     )
-    ids = [claim.rule.id for claim in (*profile.claims, *profile.unknown)]
+    if profile.block_bytes % profile.sector_bytes:
+        raise READ.fail(where, "block_bytes is not a multiple of sector_bytes")
+    ids = [claim.rule.id for claim in (*profile.claims, *profile.unknown, *profile.quiet)]
     twice = next((rule_id for rule_id in ids if ids.count(rule_id) > 1), None)
     if twice is not None:
         raise READ.fail(where, f"the rule {twice!r} is listed twice")
@@ -128,10 +165,11 @@ def _profile(raw: dict[str, Any], where: str) -> Profile:
 
 
 def _claims(raw: dict[str, Any], key: str, where: str) -> Iterable[Claim]:
-    """The claims of the [[rule]] or [[unknown]] tables, each checked."""
+    """The claims of the [[rule]], [[unknown]] or [[quiet]] tables, each checked."""
     for table in READ.optional(raw, key, list, [], where):
         here = f"{where}: [[{key}]]"
-        READ.keys(table, {"id", "evidence", "source", "classes", "note", "measure"}, here)
+        known = {"id", "evidence", "source", "classes", "note", "carrier"}
+        READ.keys(table, known | ({"measure", "doubt"} if key == "unknown" else set()), here)
         rule_id = READ.typed(table, "id", str, here)
         if rule_id not in RULES:
             raise READ.fail(
@@ -139,16 +177,29 @@ def _claims(raw: dict[str, Any], key: str, where: str) -> Iterable[Claim]:
                 f"no rule has the id {rule_id!r}{hint(rule_id, RULES)}. "
                 f"Known: {', '.join(sorted(RULES))}",
             )
+        rule = RULES[rule_id]
         here = f"{here} {rule_id}"
         classes = frozenset(READ.strings(table, "classes", here)) or _MACHINE_CLASSES
         if not classes <= _MACHINE_CLASSES or table.get("classes") == []:
             found = sorted(table["classes"])
             raise READ.fail(here, f"classes are {found}, expected kernel, power or both")
         yield Claim(
-            RULES[rule_id],
+            rule,
             READ.one_of(table, "evidence", EVIDENCE, here),
             READ.typed(table, "source", str, here),
             classes,
             READ.optional(table, "note", str, "", here),
-            READ.optional(table, "measure", str, "", here),
+            READ.typed(table, "measure", str, here) if key == "unknown" else "",
+            _carrier(table, rule, here),
+            READ.one_of(table, "doubt", DOUBTS, here) if key == "unknown" else "",
         )
+
+
+def _carrier(table: dict[str, Any], rule: Rule, here: str) -> str:
+    """What carries a claim; the default of its kind where the profile does not say."""
+    known = CARRIERS.get(rule.kind, ())
+    if "carrier" not in table:
+        return Claim(rule, "", "").carrier
+    if not known:
+        raise READ.fail(here, f"a rule of the kind {rule.kind} has no carrier")
+    return READ.one_of(table, "carrier", known, here)

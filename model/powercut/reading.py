@@ -27,14 +27,18 @@ class Reader:
 
     def file(self, path: Path) -> dict[str, Any]:
         """The TOML table in a file of at most SIZE_LIMIT_BYTES."""
+        return self.toml(self.text(path), str(path))
+
+    def text(self, path: Path, limit_bytes: int = SIZE_LIMIT_BYTES) -> str:
+        """The text in a regular file of at most so many bytes."""
         try:
             if not path.is_file():
                 raise self.fail(str(path), "cannot be read: it is missing, or no regular file")
             with path.open("rb") as opened:
-                data = opened.read(SIZE_LIMIT_BYTES + 1)
-            if len(data) > SIZE_LIMIT_BYTES:
-                raise self.fail(str(path), f"larger than {SIZE_LIMIT_BYTES} bytes, and not read")
-            return self.toml(data.decode("utf-8"), str(path))
+                data = opened.read(limit_bytes + 1)
+            if len(data) > limit_bytes:
+                raise self.fail(str(path), f"larger than {limit_bytes} bytes, and not read")
+            return data.decode("utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise self.fail(str(path), f"cannot be read: {error}") from error
 

@@ -7,189 +7,186 @@ no rule at all, any set may land.  Each rule removes sets, and there are five ki
 
 order     `rule(earlier, later)`: if the later one landed by commit, the earlier one did.
 atomic    `rule(one, other)`: both land or neither does.
-scope     `rule(sync, piece)`: once the sync has returned, the event has landed.
+scope     `rule(sync, piece)`: once the sync has returned, the event has landed; or, where the
+          rule promises order, nothing issued after the sync lands before it.
 exposure  `rule(piece)`: where this data was lost, its range does not read as stale bytes.
 ceiling   `rule(piece)`: the event never lands, whatever was synced.
 
 Rules see pieces, because data and sizes may land in part: `piece.event` is the part of the event.
-A scope rule is asked only about events issued before the sync.
+A scope rule is asked only about events issued before the sync; `sync.about` holds what a file
+system knows of the synced inode (syncs.py).  No order binds an event that a failed sync gave up.
 
 An event lands by one of two *carriers*: the ordinary commit (a journal or a transaction), or a
-log that a sync wrote for it alone.  Order rules bind the commit only, atomic rules bind both, and a
-scope rule names its carrier.  A sync that has not returned may have put part of its log there.
+log that a sync wrote for it alone.  Order rules bind the commit only, atomic rules bind both; a
+profile says by which carrier a scope rule lands.  A sync that has not returned may have put part
+of its log there.
 
 A profile (profiles/*.toml) is a list of rules by id.  Nothing here knows a file system by name
 except in prose.  `Source:` labels are explained in docs/sources.md, with our reading; `Litmus:`
-names the tests under traces/litmus that change their answer without the rule.
-
-Each order and atomic rule has a second form, beside it in `_IMMEDIATE`, that lists immediate
-constraints without looking at every pair.  A property test holds the two forms equal.
+names the tests under traces/litmus that change their answer without the rule; `Errs:` says in
+which direction a rule departs from the file systems it is used for, where it is known to.  Each
+order, atomic and scope rule has a second, fast form in constraints.py or coverage.py; a property
+test holds the two equal.  This file is longer than others may be, so that there is one to read.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator, Sequence
-from typing import Any, Final, Literal
+from typing import Final
 
-from attrs import frozen
+from powercut.events import Entry, Extent, Piece, Size
+from powercut.rulebook import RULES, rule
+from powercut.syncs import Sync
 
-from powercut.events import Entry, Extent, Piece, Size, Sync
+__all__ = ["FILE_SYNCS", "INODE_SYNCS", "RANGED_SYNCS", "RULES"]
 
-Kind = Literal["order", "atomic", "scope", "exposure", "ceiling"]
-Carrier = Literal["commit", "log"]
-Pairs = Iterator[tuple[int, int]]
-
-
-@frozen
-class Rule:
-    """One rule: its id, its kind, its readable form, and where the claim comes from.
-
-    `on` and `carrier` speak of scope rules: the kinds of sync that it applies to, and how the
-    events land.  `litmus` names the tests that need the rule.
-    """
-
-    id: str
-    kind: Kind
-    holds: Callable[..., bool]
-    source: tuple[str, ...]
-    litmus: tuple[str, ...]
-    on: tuple[str, ...] = ()
-    carrier: Carrier = "commit"
-
-    @property
-    def claim(self) -> str:
-        """The first line of the rule's docstring."""
-        return (self.holds.__doc__ or "").strip().splitlines()[0]
-
-    def immediate(self, pieces: Sequence[Piece]) -> Pairs:
-        """Pairs of positions (earlier, later) with the closure of this order or atomic rule."""
-        return _IMMEDIATE[self.id](pieces)
-
-
-RULES: Final[dict[str, Rule]] = {}
-"""Every rule there is, by id."""
-
-
-def _rule(
-    rule_id: str, kind: Kind, **details: Any
-) -> Callable[[Callable[..., bool]], Callable[..., bool]]:
-    """Register a rule; `Source:` and `Litmus:` are read from its docstring."""
-
-    def register(holds: Callable[..., bool]) -> Callable[..., bool]:
-        doc = holds.__doc__ or ""
-        RULES[rule_id] = Rule(
-            rule_id, kind, holds, _labels(doc, "Source:"), _labels(doc, "Litmus:"), **details
-        )
-        return holds
-
-    return register
-
-
-def _labels(doc: str, heading: str) -> tuple[str, ...]:
-    """The comma-separated labels behind a heading of a rule's docstring."""
-    for line in doc.splitlines():
-        if line.strip().startswith(heading):
-            return tuple(
-                label.strip() for label in line.split(heading)[1].split(",") if label.strip()
-            )
-    return ()
-
+FILE_SYNCS: Final = ("fsync", "fdatasync", "barrier", "fullsync")
+RANGED_SYNCS: Final = ("o_sync", "o_dsync", "msync")
+INODE_SYNCS: Final = (*FILE_SYNCS, *RANGED_SYNCS)
 
 # --- order ------------------------------------------------------------------------------------
 
 
-@_rule("sizes-in-order", "order")
-def sizes_in_order(earlier: Piece, later: Piece) -> bool:
-    """The sizes that one file takes reach the medium in the order in which it took them.
+@rule("truncation-in-order", "order")
+def truncation_in_order(earlier: Piece, later: Piece) -> bool:
+    """A file that was cut short never shows a later size without having been cut.
 
-    Holds wherever a file's size is one field of one inode.  Without it, a file cut to nothing
-    and written again could show its new size over its old bytes.
+    Otherwise a file cut to nothing and written again could show its new size over its old bytes.
     Source: posix.ftruncate, inode.one-size
-    Litmus: truncate-then-write
+    Litmus: truncate-then-write, truncate-then-extend
+    Errs: allows too much: data written into the freed blocks may land without the cut.
     """
     one, other = earlier.event, later.event
-    return isinstance(one, Size) and isinstance(other, Size) and one.inode == other.inode
+    if not (isinstance(one, Size) and isinstance(other, Size) and one.inode == other.inode):
+        return False
+    return one.truncates or other.truncates
 
 
-@_rule("new-blocks-before-size", "order")
+@rule("new-blocks-before-size", "order")
 def new_blocks_before_size(earlier: Piece, later: Piece) -> bool:
     """Data in newly allocated blocks is there before the size that lets a reader see it.
 
-    Where it holds, a file that a crash cut short ends at a block boundary of what was written.
     It says nothing of a block that held older data of the file: an append inside that block can
-    leave the new size with zeros behind the old end.  In doubt on ext4: documented, seen broken.
+    leave the new size with zeros behind the old end.
     Source: ext4.data=ordered, ext4.disksize-at-submission, ferrite.prefix-append
-    Litmus: append-to-new-file
+    Litmus: append-to-new-file, append-twice
+    Errs: allows too much: blocks that a truncation freed count as allocated.
     """
     data, size = earlier.event, later.event
-    return (
-        isinstance(data, Extent)
-        and isinstance(size, Size)
-        and data.inode == size.inode
-        and earlier.fresh
-        and not size.truncates
-        and data.span[1] <= size.new
-    )
+    if not (isinstance(data, Extent) and isinstance(size, Size) and data.inode == size.inode):
+        return False
+    return earlier.fresh and not size.truncates and data.span[1] <= size.new
 
 
-@_rule("same-block-in-order", "order")
-def same_block_in_order(earlier: Piece, later: Piece) -> bool:
-    """Two writes to one block land in program order: the page that holds the later has both.
+@rule("data-before-its-size", "order")
+def data_before_its_size(earlier: Piece, later: Piece) -> bool:
+    """A size lands only when the data that it newly exposes has: the write's own, at its place.
 
-    Holds for buffered writes, which share a page.  It says nothing of writes to two blocks.
-    Source: linux.page-cache, ferrite.same-block
-    Litmus: two-writes-one-block
+    A later part of the file may be there, and its size, while an earlier part reads as zeros.
+    Source: xfs.size-at-completion
+    Litmus: append-inside-block, append-in-two-parts
+    Errs: allows too much: data submitted together land together more often than not.
+    """
+    data, size = earlier.event, later.event
+    if not (isinstance(data, Extent) and isinstance(size, Size) and data.inode == size.inode):
+        return False
+    return not size.truncates and data.span[0] < size.new and size.old < data.span[1]
+
+
+@rule("same-sector-in-order", "order")
+def same_sector_in_order(earlier: Piece, later: Piece) -> bool:
+    """Two writes to one sector land in program order: the page that holds the later has both.
+
+    A sector is what the drive writes whole.  Nothing is said of writes to two sectors, nor of two
+    parts of one write.
+    Source: linux.page-cache, drive.sector, ferrite.same-block
+    Litmus: two-writes-one-sector, kernel-two-writes-one-sector
+    Errs: allows too little where a buffered and a direct write race for one sector.
     """
     one, other = earlier.event, later.event
-    return (
-        isinstance(one, Extent)
-        and isinstance(other, Extent)
-        and one.inode == other.inode
-        and earlier.blocks[0] <= later.blocks[1]
-        and later.blocks[0] <= earlier.blocks[1]
-    )
+    if not (isinstance(one, Extent) and isinstance(other, Extent) and one.inode == other.inode):
+        return False
+    meets = earlier.sectors[0] <= later.sectors[1] and later.sectors[0] <= earlier.sectors[1]
+    return earlier.index != later.index and meets
 
 
-@_rule("directory-in-order", "order")
+@rule("directory-in-order", "order")
 def directory_in_order(earlier: Piece, later: Piece) -> bool:
     """Names of one directory appear and vanish on the medium in program order.
 
     Where it holds, a name that is there vouches for every earlier change of its directory.
     Source: jbd2.one-transaction, alice.directory-order
-    Litmus: two-names-one-directory
+    Litmus: two-names-one-directory, kernel-names-in-order
     """
     one, other = earlier.event, later.event
     return isinstance(one, Entry) and isinstance(other, Entry) and one.directory == other.directory
 
 
-@_rule("namespace-in-order", "order")
+@rule("namespace-in-order", "order")
 def namespace_in_order(earlier: Piece, later: Piece) -> bool:
     """Names of all directories appear and vanish on the medium in one program order.
 
-    The stronger sister of directory-in-order.  One linear journal gives it by design; nobody
-    promises it, and published models differ.
-    Source: jbd2.one-transaction, ferrite.cross-directory
+    The stronger sister of directory-in-order: one log, or whole transactions one after another.
+    Source: jbd2.one-transaction, xfs.log-order, btrfs.transaction, ferrite.cross-directory
     Litmus: two-names-two-directories
     """
     return isinstance(earlier.event, Entry) and isinstance(later.event, Entry)
 
 
+@rule("all-in-order", "order")
+def all_in_order(earlier: Piece, later: Piece) -> bool:
+    """Data, sizes and names reach the medium in one program order: all of them are journalled.
+
+    A write that is longer than a transaction can still be cut: what landed of it is a beginning.
+    Source: ext4.data=journal
+    Litmus: two-writes-two-blocks
+    Errs: allows too little if a size is journalled before a later part of the same write.
+    """
+    return True
+
+
+@rule("write-before-allocation", "order")
+def write_before_allocation(earlier: Piece, later: Piece) -> bool:
+    """A write into an allocated block lands before the file gets a new block.
+
+    A rule of a published model; no kernel promises it.
+    Source: ferrite.ext4-model
+    Litmus: chrome-append
+    Errs: allows too little: delayed allocation does not wait for older dirty blocks.
+    """
+    one, other = earlier.event, later.event
+    if not (isinstance(one, Extent) and isinstance(other, Extent | Size)):
+        return False
+    return one.inode == other.inode and later.fresh and not earlier.fresh
+
+
+@rule("names-before-later-data", "order")
+def names_before_later_data(earlier: Piece, later: Piece) -> bool:
+    """Changes of names land before the data that are written after them.
+
+    A rule of a published model, whose fsync lets nothing pass.
+    Source: ferrite.advfs
+    Litmus: name-then-synced-data
+    Errs: allows too much: names changed between the write and its fsync may be missing.
+    """
+    return isinstance(earlier.event, Entry) and not isinstance(later.event, Entry)
+
+
 # --- atomic -----------------------------------------------------------------------------------
 
 
-@_rule("rename-atomic", "atomic")
+@rule("rename-atomic", "atomic")
 def rename_atomic(one: Piece, other: Piece) -> bool:
     """A rename is seen whole or not at all: never under neither name, never under both.
 
     POSIX says so of running programs; of crashes it says nothing.
     Source: ext4.journal, posix.rename
-    Litmus: rename-whole, rename-both
+    Litmus: rename-whole, rename-both, kernel-rename-both
     """
     half = one.event
     return isinstance(half, Entry) and half.op_kind == "rename" and half.op == other.event.op
 
 
-@_rule("op-atomic", "atomic")
+@rule("op-atomic", "atomic")
 def op_atomic(one: Piece, other: Piece) -> bool:
     """Each op lands whole or not at all, a write of any size included.
 
@@ -200,55 +197,189 @@ def op_atomic(one: Piece, other: Piece) -> bool:
     return one.event.op == other.event.op
 
 
-# --- scope ------------------------------------------------------------------------------------
+@rule("fsync-lands-whole", "atomic")
+def fsync_lands_whole(one: Piece, other: Piece) -> bool:
+    """What one fsync writes of a file lands together: its old content or the new one.
+
+    A rule of a published model, of a file system that keeps all writes in memory until then.
+    Source: ferrite.advfs
+    Litmus: fsync-cut-short
+    """
+    data, more = one.event, other.event
+    if isinstance(data, Entry) or isinstance(more, Entry) or data.inode != more.inode:
+        return False
+    return one.sent is not None and one.sent == other.sent
 
 
-@_rule("fsync-data", "scope", on=("fsync", "fdatasync"))
+# --- scope: what a sync of a file covers --------------------------------------------------------
+
+
+@rule("fsync-data", "scope", on=FILE_SYNCS)
 def fsync_data(sync: Sync, piece: Piece) -> bool:
     """Fsync of a file makes its data and its size durable.
 
     The one promise that POSIX puts into words.  It says nothing of the file's names.
     Source: posix.fsync
-    Litmus: fsync-then-crash
+    Litmus: fsync-then-crash, fdatasync-then-crash, fsync-then-panic
     """
     return isinstance(piece.event, Extent | Size) and piece.event.inode == sync.inode
 
 
-@_rule("fsync-directory", "scope", on=("fsync", "fdatasync"))
+@rule("ranged-sync-data", "scope", on=RANGED_SYNCS)
+def ranged_sync_data(sync: Sync, piece: Piece) -> bool:
+    """A write with O_SYNC or O_DSYNC, or an msync, makes the blocks that it names durable.
+
+    And the size up to their end; older dirty blocks of the file stay dirty.
+    Source: posix.o_sync, posix.msync, ext4.o_sync
+    Litmus: o-sync-own-bytes, msync-own-bytes, o-sync-then-panic
+    Errs: allows too much: the folio around them is written back whole.
+    """
+    event, unit = piece.event, piece.block_bytes
+    if isinstance(event, Entry) or event.inode != sync.inode or sync.span is None:
+        return False
+    start, stop = sync.span[0] // unit * unit, -(-sync.span[1] // unit) * unit
+    first = event.old if isinstance(event, Size) else event.span[0]
+    return first < stop and (isinstance(event, Size) or event.span[1] > start)
+
+
+@rule("ranged-sync-takes-file", "scope", on=RANGED_SYNCS)
+def ranged_sync_takes_file(sync: Sync, piece: Piece) -> bool:
+    """A write with O_SYNC or O_DSYNC, or an msync, makes the whole file durable.
+
+    Source: btrfs.fsync
+    Litmus: o-sync-older-bytes
+    """
+    return isinstance(piece.event, Extent | Size) and piece.event.inode == sync.inode
+
+
+@rule("fsync-logs-names", "scope", on=INODE_SYNCS)
+def fsync_logs_names(sync: Sync, piece: Piece) -> bool:
+    """Fsync of a file or a directory keeps its own names as they are: those given, those taken.
+
+    Every hard link, and the new name after a rename.
+    Source: btrfs.tree-log, f2fs.roll-forward, ext4.fast-commit
+    Litmus: fsync-file-keeps-name, fsync-keeps-links, name-then-panic
+    """
+    event = piece.event
+    return isinstance(event, Entry) and sync.inode in (event.target, event.replaced)
+
+
+@rule("fsync-logs-ancestors", "scope", on=INODE_SYNCS)
+def fsync_logs_ancestors(sync: Sync, piece: Piece) -> bool:
+    """Fsync keeps the first names of new directories above: what it keeps can be reached.
+
+    It does not keep the new name of a directory that was there before.
+    Source: btrfs.fsync, btrfs.tree-log
+    Litmus: fsync-below-new-directory
+    """
+    event = piece.event
+    return isinstance(event, Entry) and event.first and event.target in sync.about.ancestors
+
+
+@rule("fsync-commits-journal", "scope", on=INODE_SYNCS)
+def fsync_commits_journal(sync: Sync, piece: Piece) -> bool:
+    """Fsync commits the one journal: changes of names and truncations up to the file's own last.
+
+    So the name of a new file is durable with it.  Where the file itself had no change since the
+    last commit, there is nothing to commit and nothing follows.
+    Source: ext4.fsync, xfs.fsync, jbd2.one-transaction
+    Litmus: fsync-file-keeps-name, fsync-new-directory, kernel-fsync-new-directory
+    Errs: allows too much: changes after that are kept too if no commit came between.
+    """
+    event = piece.event
+    journalled = isinstance(event, Entry) or (isinstance(event, Size) and event.truncates)
+    return journalled and sync.had_issued(piece, sync.committed)
+
+
+@rule("fsync-commits-all", "scope", on=INODE_SYNCS)
+def fsync_commits_all(sync: Sync, piece: Piece) -> bool:
+    """Fsync commits a journal that holds the data as well: all events up to its own last change.
+
+    Source: ext4.data=journal, ext4.fsync
+    Litmus: fsync-keeps-other-data
+    Errs: allows too much, as fsync-commits-journal does.
+    """
+    return sync.had_issued(piece, sync.committed)
+
+
+@rule("fsync-commits-moves", "scope", on=FILE_SYNCS)
+def fsync_commits_moves(sync: Sync, piece: Piece) -> bool:
+    """Fsync of a directory out of which something was renamed commits the whole transaction.
+
+    The log of a directory cannot say where the entry has gone.
+    Source: btrfs.full-commit
+    Litmus: fsync-of-the-old-directory
+    Errs: allows too much: what was issued after that rename counts as not committed.
+    """
+    return isinstance(piece.event, Entry) and sync.had_issued(piece, sync.about.left)
+
+
+@rule("fsync-checkpoints", "scope", on=INODE_SYNCS)
+def fsync_checkpoints(sync: Sync, piece: Piece) -> bool:
+    """Fsync of a directory, or of a file with several links or a changed name, is a checkpoint.
+
+    Every change of a name up to the inode's own last change is durable; for any other file, those
+    that made the directories above it.
+    Source: f2fs.checkpoint
+    Litmus: fsync-directory-keeps-others, fsync-below-new-directory
+    Errs: allows too much: changes after that are kept too if no checkpoint came between.
+    """
+    known = sync.about
+    whole = sync.is_directory or known.names > 1 or known.moved > 0 or known.dropped > 0
+    last = sync.committed if whole else known.above
+    return isinstance(piece.event, Entry) and sync.had_issued(piece, last)
+
+
+@rule("fsync-checkpoints-moves", "scope", on=INODE_SYNCS)
+def fsync_checkpoints_moves(sync: Sync, piece: Piece) -> bool:
+    """Fsync of a new file is a checkpoint where a rename had touched its directory before.
+
+    Source: f2fs.strict
+    Litmus: fsync-below-renamed-directory
+    Errs: allows too much: what was issued after that rename counts as not checkpointed.
+    """
+    last = min(sync.about.beside, sync.about.born)
+    return isinstance(piece.event, Entry) and sync.had_issued(piece, last)
+
+
+# --- scope: what other syncs cover --------------------------------------------------------------
+
+
+@rule("fsync-directory", "scope", on=FILE_SYNCS)
 def fsync_directory(sync: Sync, piece: Piece) -> bool:
     """Fsync of a directory makes the changes of its own names durable.
 
     Not the name of the directory itself, nor anything below those names.
     Source: posix.directory-sync
-    Litmus: fsync-directory, fdatasync-directory
+    Litmus: fsync-directory, fdatasync-directory, fdatasync-directory-then-panic
     """
     return isinstance(piece.event, Entry) and piece.event.directory == sync.inode
 
 
-@_rule("fsync-commits-journal", "scope", on=("fsync",))
-def fsync_commits_journal(sync: Sync, piece: Piece) -> bool:
-    """Fsync commits the one journal: every change of a name up to the file's own last change.
-
-    So the name of a new file is durable with it.  Where the file itself had no change since the
-    last commit, there is nothing to commit and nothing follows.  fast_commit gives less.
-    Source: ext4.fsync, jbd2.one-transaction
-    Litmus: fsync-file-keeps-name, fsync-new-directory
-    """
-    return isinstance(piece.event, Entry) and piece.index < sync.touched
-
-
-@_rule("sync-all", "scope", on=("sync",))
+@rule("sync-all", "scope", on=("sync",))
 def sync_all(sync: Sync, piece: Piece) -> bool:
     """sync(2) returns when everything issued before it is durable.
 
     Linux waits; POSIX lets sync return before the writing is done.
     Source: linux.sync
-    Litmus: whole-system-sync
+    Litmus: whole-system-sync, kernel-whole-system-sync
     """
     return True
 
 
-@_rule("return-is-durable", "scope", on=("return", "fsync", "fdatasync", "sync"))
+@rule("sync-keeps-logged", "scope", on=("sync",))
+def sync_keeps_logged(sync: Sync, piece: Piece) -> bool:
+    """sync(2) makes durable all that a log speaks of: names, sizes, and data in new blocks.
+
+    An overwrite of blocks that exist has been written when it returns; where nothing was left to
+    log, no flush was sent, and the drive may still have it in its cache.
+    Source: xfs.sync-without-flush
+    Litmus: whole-system-sync
+    """
+    return not isinstance(piece.event, Extent) or piece.fresh
+
+
+@rule("return-is-durable", "scope", on=("return", "sync", *INODE_SYNCS))
 def return_is_durable(sync: Sync, piece: Piece) -> bool:
     """An op that has returned is durable.
 
@@ -259,24 +390,172 @@ def return_is_durable(sync: Sync, piece: Piece) -> bool:
     return True
 
 
-# --- exposure ---------------------------------------------------------------------------------
+@rule("direct-write-reaches-drive", "scope", on=("return", "o_sync", "o_dsync"))
+def direct_write_reaches_drive(sync: Sync, piece: Piece) -> bool:
+    """An O_DIRECT write over blocks that exist is in the drive when it returns.
+
+    New blocks need their metadata as well, and the drive's cache needs a flush.
+    Source: linux.o_direct
+    Litmus: direct-overwrite
+    """
+    event = piece.event
+    return isinstance(event, Extent) and event.direct and event.op == sync.op and not piece.fresh
 
 
-@_rule("unwritten-reads-zeros", "exposure")
+@rule("fullsync-drains-drive", "scope", on=("fullsync",))
+def fullsync_drains_drive(sync: Sync, piece: Piece) -> bool:
+    """F_FULLFSYNC empties the drive's cache: what it handed over and what was handed over before.
+
+    Files that nobody synced are not among them.
+    Source: apfs.fullfsync
+    Litmus: fullsync-then-crash, fullsync-drains-others
+    """
+    return sync.had_sent(piece)
+
+
+@rule("barrier-orders", "scope", on=("barrier",), promise="ordered")
+def barrier_orders(sync: Sync, piece: Piece) -> bool:
+    """F_BARRIERFSYNC: what it and earlier syncs handed over lands before all that is issued later.
+
+    When it returns, nothing need have landed.
+    Source: apfs.barrier
+    Litmus: barrier-orders, barrier-is-not-durable
+    """
+    return sync.had_sent(piece)
+
+
+@rule("fsync-is-a-barrier", "scope", on=FILE_SYNCS, promise="ordered")
+def fsync_is_a_barrier(sync: Sync, piece: Piece) -> bool:
+    """Everything issued before an fsync of any file lands before everything issued after it.
+
+    A rule of a published model, whose authors call it too strong.
+    Source: ferrite.ext4-model
+    Litmus: fsync-of-another-file
+    Errs: allows too little.
+    """
+    return True
+
+
+# --- scope, while the kernel commits nothing of its own accord ----------------------------------
+# A published test runs within milliseconds, in which no timer fires; its answer is for that case
+# only.  Profiles list these rules under [[quiet]]; no verdict on a protocol ever leans on them.
+
+
+@rule("quiet-fsync-commits-running", "scope", on=INODE_SYNCS)
+def quiet_fsync_commits_running(sync: Sync, piece: Piece) -> bool:
+    """Fsync of an inode that the running transaction has changed commits all of that transaction.
+
+    Source: ext4.fsync, xfs.fsync, xfstests.quiet
+    Litmus: quiet-unrelated-name
+    """
+    return isinstance(piece.event, Entry) and sync.committed > sync.since
+
+
+@rule("quiet-fsync-logs-parents", "scope", on=INODE_SYNCS)
+def quiet_fsync_logs_parents(sync: Sync, piece: Piece) -> bool:
+    """Fsync of a file that has gained, changed or lost a name logs the directories of its names.
+
+    All that changed in them: their new entries and the lack of old ones.
+    Source: btrfs.tree-log, xfstests.quiet
+    Litmus: quiet-unrelated-name
+    """
+    event, known = piece.event, sync.about
+    relinked = max(known.linked, known.moved, known.dropped) > sync.since
+    return isinstance(event, Entry) and relinked and event.directory in known.former
+
+
+@rule("quiet-fsync-commits-shifts", "scope", on=INODE_SYNCS)
+def quiet_fsync_commits_shifts(sync: Sync, piece: Piece) -> bool:
+    """Where such a directory lost an entry to another, or was given a directory, all is committed.
+
+    Source: btrfs.full-commit, xfstests.quiet
+    Litmus: quiet-moved-neighbour
+    """
+    known = sync.about
+    relinked = max(known.linked, known.moved, known.dropped) > sync.since
+    return isinstance(piece.event, Entry) and relinked and known.shifted > sync.since
+
+
+@rule("quiet-fsync-logs-kin", "scope", on=INODE_SYNCS)
+def quiet_fsync_logs_kin(sync: Sync, piece: Piece) -> bool:
+    """Fsync keeps the names of files whose old names the synced one has taken, and of theirs.
+
+    Source: btrfs.conflicting-names, xfstests.quiet
+    Litmus: quiet-name-taken-over
+    Errs: allows too little: a name in a directory that is new as well can be lost.
+    """
+    event = piece.event
+    if not isinstance(event, Entry):
+        return False
+    return not sync.about.kin.isdisjoint({event.target, event.replaced} - {None})
+
+
+@rule("quiet-fsync-logs-below", "scope", on=FILE_SYNCS)
+def quiet_fsync_logs_below(sync: Sync, piece: Piece) -> bool:
+    """Fsync of a directory keeps what is below its new subdirectories, under all of its names.
+
+    Whether it must is disputed among the maintainers.
+    Source: btrfs.tree-log, xfs.directory-sync, xfstests.quiet
+    Litmus: quiet-grandchild
+    """
+    event = piece.event
+    if not (isinstance(event, Entry) and sync.is_directory):
+        return False
+    return event.directory in sync.about.below or event.target in sync.about.children
+
+
+@rule("quiet-fsync-checkpoints", "scope", on=INODE_SYNCS)
+def quiet_fsync_checkpoints(sync: Sync, piece: Piece) -> bool:
+    """Fsync of a directory, of a file with links or a changed name, or below a new directory.
+
+    Each is a checkpoint, of everything.
+    Source: f2fs.checkpoint, xfstests.quiet
+    Litmus: quiet-unrelated-name, quiet-below-new-directory
+    """
+    known = sync.about
+    whole = sync.is_directory or known.names > 1 or known.moved > 0 or known.dropped > 0
+    whole |= known.above > sync.since
+    return isinstance(piece.event, Entry) and whole and sync.committed > sync.since
+
+
+@rule("quiet-fsync-checkpoints-moves", "scope", on=INODE_SYNCS)
+def quiet_fsync_checkpoints_moves(sync: Sync, piece: Piece) -> bool:
+    """Fsync of a new file in a directory that a rename touched is a checkpoint, of everything.
+
+    Source: f2fs.strict, xfstests.quiet
+    Litmus: quiet-name-taken-over
+    """
+    known = sync.about
+    return isinstance(piece.event, Entry) and min(known.beside, known.born) > sync.since
+
+
+# --- exposure and ceiling -----------------------------------------------------------------------
+
+
+@rule("unwritten-reads-zeros", "exposure")
 def unwritten_reads_zeros(piece: Piece) -> bool:
     """A range whose data was lost reads as zeros, never as what the blocks held before.
 
     Without it, a file can show somebody's deleted data.
-    Source: ext4.data=ordered
-    Litmus: stale-tail, stale-append
+    Source: ext4.data=ordered, xfs.unwritten
+    Litmus: stale-tail, stale-append, stale-beginning, stale-after-failed-fsync,
+    stale-gap, kernel-stale-tail
     """
     return isinstance(piece.event, Extent)
 
 
-# --- ceiling ----------------------------------------------------------------------------------
+@rule("data-wait-for-fsync", "ceiling")
+def data_wait_for_fsync(piece: Piece) -> bool:
+    """Data and sizes land by an fsync of their file, and by nothing else.
+
+    A rule of a published model.
+    Source: ferrite.advfs
+    Litmus: write-without-fsync
+    """
+    return not isinstance(piece.event, Entry) and piece.sent is None
 
 
-@_rule("memory-only", "ceiling")
+@rule("memory-only", "ceiling")
 def memory_only(piece: Piece) -> bool:
     """Nothing lands: the file system is memory, and it is empty after every crash of the machine.
 
@@ -284,77 +563,3 @@ def memory_only(piece: Piece) -> bool:
     Litmus: memory-forgets
     """
     return True
-
-
-# --- the second form of the order and atomic rules -----------------------------------------------
-
-
-def _chain(pieces: Sequence[Piece], key: Callable[[Piece], Hashable | None]) -> Pairs:
-    """Consecutive pieces with the same key; a key of None leaves a piece out."""
-    last: dict[Hashable, int] = {}
-    for position, piece in enumerate(pieces):
-        group = key(piece)
-        if group is None:
-            continue
-        if group in last:
-            yield last[group], position
-        last[group] = position
-
-
-def _cycle(pieces: Sequence[Piece], key: Callable[[Piece], Hashable | None]) -> Pairs:
-    """Chains with the same key, in both directions: each becomes one atomic group."""
-    for earlier, later in _chain(pieces, key):
-        yield earlier, later
-        yield later, earlier
-
-
-def _fresh_data_to_sizes(pieces: Sequence[Piece]) -> Pairs:
-    fresh: dict[int, list[int]] = {}
-    for position, piece in enumerate(pieces):
-        event = piece.event
-        if isinstance(event, Extent) and piece.fresh:
-            fresh.setdefault(event.inode, []).append(position)
-        elif isinstance(event, Size) and not event.truncates:
-            for data in fresh.get(event.inode, ()):
-                extent = pieces[data].event
-                if isinstance(extent, Extent) and extent.span[1] <= event.new:
-                    yield data, position
-
-
-def _block_neighbours(pieces: Sequence[Piece]) -> Pairs:
-    extents: dict[int, list[int]] = {}
-    for position, piece in enumerate(pieces):
-        if isinstance(piece.event, Extent):
-            before = extents.setdefault(piece.event.inode, [])
-            for earlier in before:
-                if same_block_in_order(pieces[earlier], piece):
-                    yield earlier, position
-            before.append(position)
-
-
-def _inode_of_size(piece: Piece) -> int | None:
-    return piece.event.inode if isinstance(piece.event, Size) else None
-
-
-def _directory(piece: Piece) -> int | None:
-    return piece.event.directory if isinstance(piece.event, Entry) else None
-
-
-def _any_entry(piece: Piece) -> bool | None:
-    return True if isinstance(piece.event, Entry) else None
-
-
-def _rename(piece: Piece) -> str | None:
-    event = piece.event
-    return event.op if isinstance(event, Entry) and event.op_kind == "rename" else None
-
-
-_IMMEDIATE: Final[dict[str, Callable[[Sequence[Piece]], Pairs]]] = {
-    "sizes-in-order": lambda pieces: _chain(pieces, _inode_of_size),
-    "new-blocks-before-size": _fresh_data_to_sizes,
-    "same-block-in-order": _block_neighbours,
-    "directory-in-order": lambda pieces: _chain(pieces, _directory),
-    "namespace-in-order": lambda pieces: _chain(pieces, _any_entry),
-    "rename-atomic": lambda pieces: _cycle(pieces, _rename),
-    "op-atomic": lambda pieces: _cycle(pieces, lambda piece: piece.event.op),
-}

@@ -13,8 +13,9 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
 
-from powercut.crash import Crash, CrashSpace, even_cuts
+from powercut.crash import Crash, CrashSpace
 from powercut.enumerate import minimise, parts_of
+from powercut.pieces import even_cuts
 from powercut.profile import Profile
 from powercut.subject import Subject
 from powercut.verdict import Counterexample, Verdict

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from attrs import field, fields, frozen
+from attrs import NOTHING, field, fields, frozen
 
 from powercut import ops
 from powercut.content import Data, Fill
@@ -90,6 +90,10 @@ def parse_steps(raw: Sequence[Any], where: str) -> tuple[Step, ...]:
         elif isinstance(step, Ack) and step.number not in begun:
             raise READ.fail(here, f"save {step.number} is acknowledged and never began")
         steps.append(step)
+    performed = [(n, step.op) for n, step in enumerate(steps, 1) if isinstance(step, Perform)]
+    refused = unmapped([op for _, op in performed])
+    if refused is not None:
+        raise READ.fail(f"{where}: step {performed[refused[0]][0]}", refused[1])
     return tuple(steps)
 
 
@@ -98,7 +102,8 @@ def parse_step(table: Any, where: str) -> Step:
     if not isinstance(table, dict):
         raise READ.fail(where, f"expected an inline table, found {table!r}")
     if "op" in table:
-        return Perform(READ.typed(table, "id", str, where), parse_op(table, where))
+        thread = READ.optional(table, "thread", str, "", where)
+        return Perform(READ.typed(table, "id", str, where), parse_op(table, where), thread=thread)
     if "mark" in table:
         return _parse_mark(table, where)
     if "run" in table:
@@ -117,21 +122,41 @@ def parse_step(table: Any, where: str) -> Step:
 
 def parse_op(table: dict[str, Any], where: str) -> ops.Op:
     """The op of a step, with exactly the arguments that it takes."""
+    if table["op"] in ops.NOT_MODELLED:
+        raise READ.fail(where, f"op is {table['op']!r}: {ops.NOT_MODELLED[table['op']]}")
     cls = ops.OP_NAMES[READ.one_of(table, "op", tuple(ops.OP_NAMES), where)]
-    wanted = [attribute.name for attribute in fields(cls)]
-    if cls is ops.Write:
-        data_keys = ("fill", "size") if "fill" in table else ("text", "hex", "fill")
-        READ.keys(table, {"id", "op", "path", "offset", *data_keys}, where)
-    else:
-        READ.keys(table, {"id", "op", *wanted}, where)
+    wanted = {attribute.name: attribute for attribute in fields(cls)}
+    known = {"id", "op", "thread", *wanted}
+    if "data" in wanted:
+        known = (known - {"data"}) | set(("fill", "size") if "fill" in table else _DATA_KEYS)
+    READ.keys(table, known, where)
     arguments: dict[str, Any] = {}
-    for key in wanted:
+    for key, attribute in wanted.items():
         if key == "data":
             arguments[key] = parse_data(table, where)
-        else:
-            kind = int if key in ("offset", "size") else str
+        elif key == "flags":
+            arguments[key] = READ.strings(table, key, where)
+        elif key in table or attribute.default is NOTHING:
+            kind = {"offset": int, "size": int, "fails": bool}.get(key, str)
             arguments[key] = READ.typed(table, key, kind, where)
     return cls(**arguments)
+
+
+def unmapped(program: Sequence[ops.Op]) -> tuple[int, str] | None:
+    """Where a mapped write stands that no later msync covers, and why it is refused; None for none.
+
+    When such a write would land, nobody says.
+    """
+    for position, op in enumerate(program):
+        if isinstance(op, ops.Mapwrite) and not any(
+            isinstance(later, ops.Msync)
+            and later.path == op.path
+            and later.offset <= op.offset
+            and op.offset + len(op.data) <= later.offset + later.size
+            for later in program[position + 1 :]
+        ):
+            return position, f"a mapped write of {op.path} without an msync is not modelled"
+    return None
 
 
 def parse_data(table: Mapping[str, Any], where: str) -> Data:
@@ -216,8 +241,9 @@ def _title(trace: Trace) -> str:
 def step_table(step: Step) -> dict[str, Any]:
     """One step as the table that `parse_step` reads."""
     match step:
-        case Perform(id=op_id, op=op):
-            return {"id": op_id, "op": ops.op_name(op), **_op_arguments(op)}
+        case Perform(id=op_id, op=op, thread=thread):
+            named = {"thread": thread} if thread else {}
+            return {"id": op_id, "op": ops.op_name(op), **_op_arguments(op), **named}
         case Begin(number=number, parts=parts):
             return {"mark": "begin", "save": number, **_parts_tables(parts)}
         case Ack(number=number):
@@ -240,8 +266,8 @@ def _op_arguments(op: ops.Op) -> dict[str, Any]:
             table |= {"fill": value.byte, "size": value.size_bytes}
         elif isinstance(value, bytes):
             table |= {"text": value.decode()} if _readable(value) else {"hex": value.hex()}
-        else:
-            table[attribute.name] = value
+        elif attribute.default is NOTHING or value != attribute.default:
+            table[attribute.name] = list(value) if isinstance(value, tuple) else value
     return table
 
 
@@ -266,6 +292,8 @@ def _value(value: Any) -> str:
         return _table(value)
     if isinstance(value, list):
         return "[" + ", ".join(_value(v) for v in value) + "]"
+    if isinstance(value, bool):
+        return "true" if value else "false"
     return str(value) if isinstance(value, int) else _quote(str(value))
 
 

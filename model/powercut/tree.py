@@ -1,19 +1,22 @@
 """Inodes and paths: the volatile view that a running program reads, errors included.
 
-A tree maps inode numbers to files and directories; inode 1 is the root.  Every function is
-pure.  Errors are OSError with the errno that Linux gives.
+A tree maps inode numbers to files, directories and symbolic links; inode 1 is the root.  Every
+function is pure.  Errors are OSError with the errno that Linux gives.
 """
 
 from __future__ import annotations
 
 import errno
 from collections.abc import Iterator, Mapping
+from typing import Final
 
 from attrs import frozen
 
 from powercut.content import EMPTY, Content
 
 ROOT = 1
+HANDLES: Final = 0
+"""In place of a directory's number, where what is looked up is a handle."""
 
 
 @frozen
@@ -30,10 +33,20 @@ class Directory:
     entries: Mapping[str, int]
 
 
-Inode = File | Directory
+@frozen
+class Symlink:
+    """A symbolic link: the path that it says, absolute or relative to its directory."""
+
+    target: str
+
+
+Inode = File | Directory | Symlink
 Tree = Mapping[int, Inode]
 
 EMPTY_TREE: Tree = {ROOT: Directory({})}
+
+LINKS_MAX: Final = 40
+"""How many symbolic links one path may lead through; ELOOP beyond."""
 
 
 def fail(code: int, path: str) -> OSError:
@@ -41,35 +54,72 @@ def fail(code: int, path: str) -> OSError:
     return OSError(code, errno.errorcode[code], path)
 
 
-def names_of(path: str) -> list[str]:
-    """The entry names of an absolute path, from the root down."""
+@frozen
+class Place:
+    """Where a path ends: the directory that holds its last name, and the inode, None for none.
+
+    The root has no name: its place has the name "" in the root itself.  `passed` are the names
+    that were looked up on the way, each with its directory.
+    """
+
+    directory: int
+    name: str
+    inode: int | None
+    passed: tuple[tuple[int, str], ...] = ()
+
+
+def locate(tree: Tree, path: str, *, follow: bool) -> Place:
+    """Where `path` ends; a symbolic link as the last name is followed if asked for.
+
+    OSError: ENOENT and ENOTDIR for what stands before the last name, ELOOP, EINVAL for a path
+    that is not absolute.
+    """
     if not path.startswith("/"):
         raise fail(errno.EINVAL, path)
-    return [name for name in path.split("/") if name not in ("", ".")]
+    todo = _names(path)
+    trail = [ROOT]
+    directory, last, number = ROOT, "", ROOT if not todo else None
+    passed: list[tuple[int, str]] = []
+    links = 0
+    while todo:
+        name = todo.pop()
+        held = tree[trail[-1]]
+        if not isinstance(held, Directory):
+            raise fail(errno.ENOTDIR, path)
+        if name == "..":
+            trail = trail[:-1] or [ROOT]
+            directory, last, number = trail[-1], "", trail[-1]
+            continue
+        directory, last, number = trail[-1], name, held.entries.get(name)
+        passed.append((directory, name))
+        if number is None:
+            if todo:
+                raise fail(errno.ENOENT, path)
+            break
+        found = tree[number]
+        if isinstance(found, Symlink) and (todo or follow):
+            links += 1
+            if links > LINKS_MAX:
+                raise fail(errno.ELOOP, path)
+            todo += _names(found.target)
+            trail = [ROOT] if found.target.startswith("/") else trail
+            directory, last, number = trail[-1], "", trail[-1]
+            continue
+        trail.append(number)
+    return Place(directory, last, number, tuple(passed))
+
+
+def _names(path: str) -> list[str]:
+    """The names of a path, the first one last."""
+    return [name for name in reversed(path.split("/")) if name not in ("", ".")]
 
 
 def resolve(tree: Tree, path: str) -> int:
-    """The inode that `path` names. OSError: ENOENT, ENOTDIR."""
-    number = ROOT
-    for name in names_of(path):
-        here = tree[number]
-        if not isinstance(here, Directory):
-            raise fail(errno.ENOTDIR, path)
-        if name not in here.entries:
-            raise fail(errno.ENOENT, path)
-        number = here.entries[name]
-    return number
-
-
-def parent_of(tree: Tree, path: str) -> tuple[int, str]:
-    """The directory that holds the last name of `path`, and that name. The root has none: EBUSY."""
-    names = names_of(path)
-    if not names:
-        raise fail(errno.EBUSY, path)
-    number = resolve(tree, "/" + "/".join(names[:-1]))
-    if not isinstance(tree[number], Directory):
-        raise fail(errno.ENOTDIR, path)
-    return number, names[-1]
+    """The inode that `path` names, links followed. OSError: ENOENT, ENOTDIR, ELOOP."""
+    inode = locate(tree, path, follow=True).inode
+    if inode is None:
+        raise fail(errno.ENOENT, path)
+    return inode
 
 
 def directory_at(tree: Tree, number: int) -> Directory:
@@ -81,7 +131,7 @@ def directory_at(tree: Tree, number: int) -> Directory:
 
 
 def file_at(tree: Tree, path: str) -> tuple[int, File]:
-    """The regular file that `path` names. OSError: ENOENT, ENOTDIR, EISDIR."""
+    """The regular file that `path` names. OSError: ENOENT, ENOTDIR, ELOOP, EISDIR."""
     number = resolve(tree, path)
     inode = tree[number]
     if not isinstance(inode, File):
@@ -108,6 +158,45 @@ def contains(tree: Tree, ancestor: int, number: int) -> bool:
     return number == ancestor or any(child == number for _, child in walk(tree, ancestor))
 
 
+def is_named(tree: Tree, number: int) -> bool:
+    """Some directory has a name for it."""
+    held = (inode for inode in tree.values() if isinstance(inode, Directory))
+    return any(number in directory.entries.values() for directory in held)
+
+
+def check_no_loop(
+    tree: Tree, source: Place, destination: Place, path: str, *, exchange: bool
+) -> None:
+    """No directory may move below itself, nor make room for what lies below it.
+
+    OSError: EINVAL, or ENOTEMPTY for a `destination` that would be replaced.
+    """
+    if _is_above(tree, source.inode, destination.directory):
+        raise fail(errno.EINVAL, path)
+    if _is_above(tree, destination.inode, source.directory):
+        raise fail(errno.EINVAL if exchange else errno.ENOTEMPTY, path)
+
+
+def _is_above(tree: Tree, number: int | None, directory: int) -> bool:
+    if number is None or not isinstance(tree[number], Directory):
+        return False
+    return contains(tree, number, directory)
+
+
+def check_replacement(moved: Inode, replaced: Inode, path: str) -> None:
+    """A rename may replace a file by a file and an empty directory by a directory.
+
+    OSError: EISDIR, ENOTDIR, ENOTEMPTY.
+    """
+    if isinstance(replaced, Directory):
+        if not isinstance(moved, Directory):
+            raise fail(errno.EISDIR, path)
+        if replaced.entries:
+            raise fail(errno.ENOTEMPTY, path)
+    elif isinstance(moved, Directory):
+        raise fail(errno.ENOTDIR, path)
+
+
 Look = tuple[tuple[object, ...], ...]
 
 
@@ -124,10 +213,13 @@ def look(tree: Tree) -> Look:
             shown.append((path, "link", first_name[number]))
             continue
         first_name[number] = path
-        if isinstance(inode, Directory):
-            shown.append((path, "dir"))
-        else:
-            shown.append((path, "file", inode.content.look()))
+        match inode:
+            case Directory():
+                shown.append((path, "dir"))
+            case Symlink(target=target):
+                shown.append((path, "symlink", target))
+            case File(content=content):
+                shown.append((path, "file", content.look()))
     return tuple(shown)
 
 

@@ -56,12 +56,17 @@ class Verdict:
 
 @frozen
 class Report:
-    """The verdicts of one subject under one profile and one crash class."""
+    """The verdicts of one subject under one profile and one crash class.
+
+    `doubts` has the profile's rules in doubt that a verdict hangs on, each with the measurement
+    that would settle it.
+    """
 
     subject: str
     profile: str
     crash_class: str
     properties: Mapping[str, Verdict] = field(factory=dict)
+    doubts: Mapping[str, str] = field(factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """The report as the commands print it."""

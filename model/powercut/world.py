@@ -12,11 +12,12 @@ from collections.abc import Mapping
 from attrs import define, evolve, field, frozen
 
 from powercut import ops
-from powercut.crash import Crash, CrashSpace, Cuts
+from powercut.crash import Crash, CrashSpace
 from powercut.disk import ModelDisk, PowerCut
 from powercut.errors import IllegalCrashError, TraceError
 from powercut.events import Entry, Event
 from powercut.oracle import Oracle, Violation
+from powercut.pieces import Cuts
 from powercut.profile import Profile
 from powercut.state import State
 from powercut.subject import Session, Subject
@@ -24,11 +25,15 @@ from powercut.subject import Session, Subject
 
 @frozen
 class Perform:
-    """One op, under its name. Where `numbered` is false, later ops keep the names they had."""
+    """One op, under its name, of a thread if it names one.
+
+    Where `numbered` is false, later ops keep the names they had.
+    """
 
     id: str
     op: ops.Op
     numbered: bool = True
+    thread: str = ""
 
 
 @frozen
@@ -95,9 +100,9 @@ class World:
         OSError where an op is impossible, IllegalCrashError where a crash is; nothing moved then.
         """
         match step:
-            case Perform(id=op_id, op=op, numbered=numbered):
+            case Perform(id=op_id, op=op, numbered=numbered, thread=thread):
                 self._end_process()
-                self.state = self.state.perform(op, op_id)
+                self.state = self.state.perform(op, op_id, thread)
                 self.ops_done += numbered
             case Begin(number=number, parts=parts):
                 self.oracle = self.oracle.begin(number, parts)
@@ -194,7 +199,7 @@ def after_crash(state: State, profile: Profile, crash: Crash) -> State:
     if crash.crash_class == "process":
         if crash.lost or crash.stale:
             raise IllegalCrashError("a process kill loses nothing that the kernel has")
-        return state  # what the kernel has, it keeps
+        return state.killed()  # what the kernel has, it keeps
     space = CrashSpace.of(state, profile, crash.crash_class, cuts_in(crash))
     landed = space.everything & ~space.set_of(crash.lost)
     why = space.why_illegal(landed)
@@ -208,20 +213,20 @@ def after_crash(state: State, profile: Profile, crash: Crash) -> State:
 
 
 def cuts_in(crash: Crash) -> Cuts:
-    """The cuts that the piece names of a crash ask for: `w1.data[0:3]` cuts w1 at 3."""
+    """The cuts that the piece names of a crash ask for: `w1.data[0:3]` cuts those data at 3."""
     wanted: dict[str, set[int]] = {}
     for name in (*crash.lost, *crash.stale):
-        op_id, _, kind = name.rpartition(".")
-        if kind.endswith("]") and "[" in kind:
-            start, _, stop = kind[kind.index("[") + 1 : -1].partition(":")
+        event, _, piece = name.rpartition("[")
+        if event and piece.endswith("]"):
+            start, _, stop = piece[:-1].partition(":")
             if not (start.isdecimal() and stop.isdecimal()):
                 raise IllegalCrashError(f"{name!r}: a piece is written [start:stop], in bytes")
-            wanted.setdefault(op_id, set()).update((int(start), int(stop)))
+            wanted.setdefault(event, set()).update((int(start), int(stop)))
 
     def cuts(event: Event) -> list[int]:
         if isinstance(event, Entry):
             return []
         start, stop = event.span
-        return sorted(c for c in wanted.get(event.op, ()) if start < c < stop)
+        return sorted(c for c in wanted.get(event.name, ()) if start < c < stop)
 
     return cuts

@@ -16,8 +16,8 @@ question = "A file is made: is it there after a crash?"
 crash = "end"
 steps = [{ id = "c", op = "create", path = "/a" }]
 ask = [{ path = "/a", is = "file" }]
-answers = { sequential = "always" }
-states = { sequential = 1 }
+answers = { always = ["sequential"] }
+states = { 1 = ["sequential"] }
 """
 
 
@@ -41,14 +41,22 @@ def test_the_litmus_test_that_is_made_worse_below_is_well_formed(tmp_path: Path)
         (
             "question",
             "quest",
-            "unknown key 'quest' (did you mean 'question'?); known here: answers, ask, crash, ",
+            "unknown key 'quest' (did you mean 'quiet'?); known here: answers, ask, crash, ",
         ),
         ('crash = "end"\n', "", "the key 'crash' is missing. Nothing was run."),
         ('"end"', '"start"', "crash is 'start', expected one of anywhere, end. "),
-        ('"always"', '"often"', "answers: sequential is 'often', expected one of never, "),
+        ("always", "often", "answers: unknown key 'often'; known here: always, never, sometimes"),
         ('is = "file"', 'is = "fifo"', "ask: is is 'fifo', expected one of file, directory, "),
-        ('is = "file"', 'be = "file"', "ask: unknown key 'be'; known here: hex, is, path, text. "),
-        ('"create"', '"mmap"', "step 1: op is 'mmap', expected one of create, write, "),
+        (
+            'is = "file"',
+            'be = "file"',
+            "ask: unknown key 'be'; known here: at, hex, is, path, text. ",
+        ),
+        (
+            '"create"',
+            '"mmap"',
+            "step 1: op is 'mmap': a mapping is not an op of the model: use mapwrite",
+        ),
         ("steps = [", 'steps = [{ crash = "power" }, ', "a litmus test has ops only"),
         ("crash =", "crash", "not TOML: "),
     ],
@@ -72,11 +80,20 @@ def test_a_malformed_litmus_test_gives_one_error_that_names_the_file(
         ('crash = "end"', 'crash = "end"\npieces = "two"'),
         ('crash = "end"', 'crash = "end"\npieces = 0'),
         ('crash = "end"', 'crash = "end"\ncrash_class = "flood"'),
-        ("{ sequential = 1 }", "3"),
-        ('{ sequential = "always" }', '{ ext5 = "always" }'),
-        ("states = { sequential = 1 }", ""),
+        ('{ 1 = ["sequential"] }', "3"),
+        ("always = [", 'always = ["ext5", '),
+        ("always = [", 'never = ["sequential"], always = ['),
+        ('states = { 1 = ["sequential"] }', ""),
+        ('1 = ["sequential"]', '0 = ["sequential"]'),
+        ('1 = ["sequential"]', '1 = ["tmpfs"]'),
+        ('is = "file"', 'is = "file", at = [3]'),
+        ('is = "file"', 'is = "file", at = [[0, "ab"]]'),
+        (
+            '{ id = "c",',
+            '{ id = "m", op = "mapwrite", path = "/a", offset = 0, text = "x" }, { id = "c",',
+        ),
     ],
-    ids=range(7),
+    ids=range(13),
 )
 def test_a_value_of_the_wrong_sort_in_a_litmus_test_is_refused(
     old: str, new: str, tmp_path: Path

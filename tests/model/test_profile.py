@@ -12,7 +12,7 @@ from powercut.profile import EVIDENCE, load_profile, parse_profile, profile_name
 from powercut.rules import RULES
 
 HEAD = 'schema = 1\nname = "mine"\ntitle = "a disk of mine"\n'
-UNITS = "[units]\nblock_bytes = 512\n"
+UNITS = "[units]\nblock_bytes = 512\nsector_bytes = 1\n"
 RULE = '[[rule]]\nid = "fsync-data"\nsource = "posix.fsync"\nevidence = "documented"\n'
 GOOD = HEAD + UNITS + RULE
 
@@ -29,7 +29,7 @@ def test_the_profile_that_is_made_worse_below_is_well_formed() -> None:
     ("old", "new", "message"),
     [
         ('"fsync-data"', '"fsync-dato"', "p.toml: [[rule]]: no rule has the id 'fsync-dato' (did"),
-        ('"fsync-data"', '"zzz"', "p.toml: [[rule]]: no rule has the id 'zzz'. Known: directory-"),
+        ('"fsync-data"', '"zzz"', "p.toml: [[rule]]: no rule has the id 'zzz'. Known: all-in-"),
         ('"fsync-data"', "5", "p.toml: [[rule]]: id is 5, expected str"),
         ('id = "fsync-data"\n', "", "p.toml: [[rule]]: the key 'id' is missing"),
         ("evidence =", "evidense =", "p.toml: [[rule]]: unknown key 'evidense' (did you mean 'evi"),
@@ -51,11 +51,16 @@ def test_the_profile_that_is_made_worse_below_is_well_formed() -> None:
         ("512", '"4k"', "p.toml: [units]: block_bytes is '4k', expected int"),
         ("512", "true", "p.toml: [units]: block_bytes is True, expected int"),
         ("512", "4096\nsector = 1", "p.toml: [units]: unknown key 'sector'"),
+        (
+            "sector_bytes = 1",
+            "sector_bytes = 3",
+            "p.toml: block_bytes is not a multiple of sector_",
+        ),
         (UNITS, "", "p.toml: the key 'units' is missing"),
         (UNITS, "units = 3\n", "p.toml: units is 3, expected dict"),
         ("schema = 1", "schema", "p.toml: not TOML: "),
     ],
-    ids=range(22),
+    ids=range(23),
 )
 def test_a_malformed_profile_gives_one_error_that_names_the_file(
     old: str, new: str, message: str
@@ -144,23 +149,61 @@ def test_a_built_in_profile_is_called_as_its_file_and_names_profiles_that_there_
 
     assert profile.name == name
     assert set(profile.weaker_than) <= set(profile_names()) - {name}
-    ids = [claim.rule.id for claim in (*profile.claims, *profile.unknown)]
+    ids = [claim.rule.id for claim in (*profile.claims, *profile.unknown, *profile.quiet)]
     assert len(set(ids)) == len(ids)
 
 
-def test_every_grade_of_evidence_but_measured_is_used() -> None:
-    claims = [c for n in profile_names() for c in load_profile(n).claims + load_profile(n).unknown]
+def test_every_grade_of_evidence_and_every_rule_is_used() -> None:
+    profiles = [load_profile(name) for name in profile_names()]
+    claims = [c for p in profiles for c in (*p.claims, *p.unknown, *p.quiet)]
 
-    assert {claim.evidence for claim in claims} >= set(EVIDENCE) - {"measured"}
+    assert {claim.evidence for claim in claims} == set(EVIDENCE)
     assert {claim.rule.id for claim in claims} == set(RULES)
 
 
 def test_without_and_with_unknown_change_one_thing_each() -> None:
     profile = parse_profile(
-        GOOD + RULE.replace('[[rule]]\nid = "fsync-data"', '[[unknown]]\nid = "sync-all"'), "p.toml"
+        GOOD
+        + RULE.replace('[[rule]]\nid = "fsync-data"', '[[unknown]]\nid = "sync-all"')
+        + 'doubt = "unknown"\nmeasure = "look"\n'
+        + RULE.replace('[[rule]]\nid = "fsync-data"', '[[quiet]]\nid = "fsync-directory"'),
+        "p.toml",
     )
 
     assert profile.without("fsync-data").claims == ()
     assert profile.with_unknown().has("sync-all")
     assert not profile.has("sync-all")
     assert profile.with_unknown().unknown == ()
+    assert profile.when_quiet().has("fsync-directory")
+    assert not profile.has("fsync-directory")
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ('carrier = "pigeon"', "carrier is 'pigeon', expected one of commit, log"),
+        ("carrier = 3", "carrier is 3"),
+    ],
+)
+def test_a_claim_names_a_carrier_that_its_kind_has(line: str, message: str) -> None:
+    with pytest.raises(ProfileError, match=r"^p\.toml: \[\[rule\]\] fsync-data: ") as caught:
+        parse_profile(f"{GOOD}{line}\n", "p.toml")
+
+    assert message in str(caught.value)
+
+
+def test_an_order_rule_has_no_carrier() -> None:
+    text = GOOD.replace("fsync-data", "directory-in-order") + 'carrier = "log"\n'
+
+    with pytest.raises(ProfileError, match="a rule of the kind order has no carrier"):
+        parse_profile(text, "p.toml")
+
+
+@pytest.mark.parametrize("missing", ["doubt", "measure"])
+def test_a_rule_in_doubt_says_why_and_what_would_settle_it(missing: str) -> None:
+    lines = {"doubt": 'doubt = "unknown"', "measure": 'measure = "look"'}
+    del lines[missing]
+    text = GOOD.replace("[[rule]]", "[[unknown]]") + "\n".join(lines.values()) + "\n"
+
+    with pytest.raises(ProfileError, match=f"the key '{missing}' is missing"):
+        parse_profile(text, "p.toml")

@@ -2,72 +2,141 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 
-from powercut.crash import cut_into_pieces, even_cuts
+from powercut.binding import bind
+from powercut.constraints import Catalog, immediate
+from powercut.coverage import covered
+from powercut.events import Piece
 from powercut.litmus import Litmus, read_litmus, run_litmus
 from powercut.order import closures
-from powercut.profile import load_profile, profile_names
-from powercut.rules import RULES, Rule
+from powercut.pieces import cut_into_pieces, even_cuts
+from powercut.profile import Claim, Profile, load_profile, profile_names
+from powercut.rulebook import Rule
+from powercut.rules import INODE_SYNCS, RULES
 from powercut.state import State
+from powercut.syncs import concurrent
 from tests.harness.programs import states
 
 ROOT = Path(__file__).parents[2]
 LITMUS = {path.stem: read_litmus(path) for path in sorted((ROOT / "traces/litmus").glob("*.toml"))}
-CONSTRAINTS = [rule for rule in RULES.values() if rule.kind in ("order", "atomic")]
-CLAIMS = [(name, claim.rule.id) for name in profile_names() for claim in load_profile(name).claims]
+PAIRED = [rule for rule in RULES.values() if rule.kind in ("order", "atomic")]
+SCOPES = [rule for rule in RULES.values() if rule.kind == "scope"]
 
 
-@pytest.mark.parametrize("rule", CONSTRAINTS, ids=lambda rule: rule.id)
-@given(state=states(), pieces=st.integers(1, 3))
-def test_both_forms_of_a_rule_have_one_closure(rule: Rule, state: State, pieces: int) -> None:
-    profile = load_profile("posix-minimal")
-    cut = cut_into_pieces(state, profile, even_cuts(profile, pieces))
-    by_pairs, by_generator = [0] * len(cut), [0] * len(cut)
-    for later, piece in enumerate(cut):
+def cut(state: State, profile: Profile, pieces: int) -> tuple[Piece, ...]:
+    """The pieces of a state; for a profile that asks what was sent, with the answer."""
+    made = cut_into_pieces(state, profile, even_cuts(profile, pieces))
+    return bind(made, state, profile, "power").pieces
+
+
+@pytest.mark.parametrize("rule", PAIRED, ids=lambda rule: rule.id)
+@given(state=states(), pieces=st.integers(1, 3), profile=st.sampled_from(["posix-minimal", "xfs"]))
+def test_both_forms_of_a_rule_have_one_closure(
+    rule: Rule, profile: str, state: State, pieces: int
+) -> None:
+    made = cut(state, load_profile(profile), pieces)
+    by_pairs, by_generator = [0] * len(made), [0] * len(made)
+    for later, piece in enumerate(made):
         for earlier in range(later):
-            if rule.holds(cut[earlier], piece):
+            if concurrent(state.lanes, made[earlier].event.op, piece.event.op):
+                continue
+            if rule.holds(made[earlier], piece):
                 by_pairs[later] |= 1 << earlier
                 if rule.kind == "atomic":
                     by_pairs[earlier] |= 1 << later
-    for earlier, later in rule.immediate(cut):
+    for earlier, later in immediate(rule, Catalog(made, state.lanes)):
         by_generator[later] |= 1 << earlier
 
     assert closures(by_generator)[0] == closures(by_pairs)[0]
 
 
-@pytest.mark.parametrize(("profile", "rule"), CLAIMS, ids=str)
-def test_leaving_a_rule_out_of_a_profile_changes_a_litmus_test_that_the_rule_names(
-    profile: str, rule: str
+@pytest.mark.parametrize("rule", SCOPES, ids=lambda rule: rule.id)
+@given(state=states(), pieces=st.integers(1, 2), profile=st.sampled_from(["apfs", "xfs"]))
+def test_both_forms_of_a_scope_rule_cover_the_same(
+    rule: Rule, profile: str, state: State, pieces: int
 ) -> None:
-    mutant = load_profile(profile).without(rule)
-    named = [LITMUS[name] for name in RULES[rule].litmus]
+    made = cut(state, load_profile(profile), pieces)
+    catalog = Catalog(made, state.lanes)
+    for sync in state.syncs:
+        expected = 0
+        for position, piece in enumerate(made):
+            asked = sync.kind in rule.on and piece.index < sync.position
+            asked = asked and not concurrent(state.lanes, sync.op, piece.event.op)
+            if asked and rule.holds(sync, piece):
+                expected |= 1 << position
 
-    changed = [
-        test.name
-        for test in named
-        if profile in test.answers and run_litmus(test, mutant).answer != test.answers[profile]
+        assert covered(rule, sync, catalog) == expected
+
+
+def claims() -> Iterator[tuple[str, str, str]]:
+    """Every claim of every profile: the profile, its standing, the rule."""
+    for name in profile_names():
+        profile = load_profile(name)
+        for standing in ("claims", "unknown", "quiet"):
+            for claim in getattr(profile, standing):
+                yield name, standing, claim.rule.id
+
+
+def with_and_without(profile: Profile, standing: str, rule_id: str) -> tuple[Profile, Profile]:
+    """The profile as its claim is used, and without the claim."""
+    if standing == "claims":
+        return profile, profile.without(rule_id)
+    if standing == "quiet":
+        return profile.when_quiet(), profile.when_quiet().without(rule_id)
+    (claim,) = (c for c in profile.unknown if c.rule.id == rule_id)
+    return evolve(profile, claims=(*profile.claims, claim)), profile
+
+
+@pytest.mark.parametrize(("name", "standing", "rule_id"), list(claims()), ids=str)
+def test_leaving_a_rule_out_changes_a_litmus_test_that_it_names(
+    name: str, standing: str, rule_id: str
+) -> None:
+    full, mutant = with_and_without(load_profile(name), standing, rule_id)
+
+    assert [
+        test
+        for test in RULES[rule_id].litmus
+        if run_litmus(LITMUS[test], full).answer != run_litmus(LITMUS[test], mutant).answer
     ]
 
-    assert changed
+
+CARRIED = [
+    (name, claim.rule.id)
+    for name in profile_names()
+    for claim in load_profile(name).claims
+    if (claim.rule.kind, claim.carrier) in (("scope", "log"), ("atomic", "commit"))
+]
 
 
-@pytest.mark.parametrize("profile", [n for n in profile_names() if load_profile(n).unknown])
-def test_a_rule_in_doubt_changes_a_litmus_test_and_names_a_measurement(profile: str) -> None:
-    for claim in load_profile(profile).unknown:
-        tests = [LITMUS[name] for name in claim.rule.litmus]
-        hopeful = load_profile(profile).with_unknown()
+@pytest.mark.parametrize(("name", "rule_id"), CARRIED, ids=str)
+def test_another_carrier_changes_a_litmus_test(name: str, rule_id: str) -> None:
+    profile = load_profile(name)
 
+    def swapped(claim: Claim) -> Claim:
+        other = {"log": "commit", "commit": "both"}
+        return evolve(claim, carrier=other[claim.carrier]) if claim.rule.id == rule_id else claim
+
+    mutant = evolve(profile, claims=tuple(swapped(claim) for claim in profile.claims))
+
+    assert [
+        test.name
+        for test in LITMUS.values()
+        if run_litmus(test, mutant).answer != test.answers[name]
+    ]
+
+
+@pytest.mark.parametrize("name", [n for n in profile_names() if load_profile(n).unknown])
+def test_a_rule_in_doubt_says_why_and_what_would_settle_it(name: str) -> None:
+    for claim in load_profile(name).unknown:
         assert claim.measure
-        assert any(
-            run_litmus(test, hopeful).answer != test.answers[profile]
-            for test in tests
-            if profile in test.answers
-        )
+        assert claim.doubt in ("unknown", "disputed")
 
 
 @pytest.mark.parametrize("rule", RULES.values(), ids=lambda rule: rule.id)
@@ -86,25 +155,33 @@ def test_every_source_of_a_profile_is_explained(profile: str) -> None:
     sources = (ROOT / "docs/sources.md").read_text(encoding="utf-8")
     loaded = load_profile(profile)
 
-    for claim in (*loaded.claims, *loaded.unknown):
+    for claim in (*loaded.claims, *loaded.unknown, *loaded.quiet):
         assert f"### {claim.source}\n" in sources
 
 
-@pytest.mark.parametrize(
-    ("test", "profile"),
-    [(test, profile) for test in LITMUS.values() for profile in test.answers],
-    ids=lambda value: value.name if isinstance(value, Litmus) else value,
-)
-def test_a_litmus_test_gives_its_answer_and_its_number_of_states(
-    test: Litmus, profile: str
-) -> None:
-    outcome = run_litmus(test, load_profile(profile))
+@pytest.mark.parametrize("test", LITMUS.values(), ids=lambda test: test.name)
+def test_a_litmus_test_gives_its_answers_and_its_numbers_of_states(test: Litmus) -> None:
+    assert set(test.answers) == set(profile_names())
+    for name, expected in test.answers.items():
+        outcome = run_litmus(test, load_profile(name))
 
-    assert outcome.answer == test.answers[profile]
-    assert len(outcome.looks) == test.states[profile]
+        assert (name, outcome.answer) == (name, expected)
+        assert (name, len(outcome.looks)) == (name, test.states[name])
+    for name, expected in test.quiet.items():
+        assert run_litmus(test, load_profile(name).when_quiet()).answer == expected
 
 
 def test_every_answer_that_a_litmus_test_can_give_is_given_by_one() -> None:
     given_answers = {answer for test in LITMUS.values() for answer in test.answers.values()}
 
     assert given_answers == {"never", "sometimes", "always"}
+
+
+def test_every_sync_that_a_rule_speaks_of_is_one_that_an_op_makes() -> None:
+    known = {"return", "sync", *INODE_SYNCS}
+
+    assert {kind for rule in SCOPES for kind in rule.on} == known
+
+
+def test_every_litmus_test_that_a_rule_names_is_there() -> None:
+    assert {test for rule in RULES.values() for test in rule.litmus} <= set(LITMUS)

@@ -1,0 +1,247 @@
+"""Published cases: reading the one JSON form in which they are collected.
+
+A case is a setup that is durable, ops under test, a moment for the crash, a question, and what the
+publishers say for each file system.  An op or a predicate that the model does not have makes the
+case one that is not run, with the reason; anything malformed is an error that names it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from attrs import frozen
+
+from powercut import ops
+from powercut.content import Data, Fill
+from powercut.errors import CaseError, NotModelledError
+from powercut.predicate import Predicate, absolute, read_predicate
+from powercut.reading import Reader
+from powercut.trace import unmapped
+
+READ: Final = Reader(CaseError)
+
+FILE_BYTES_MAX: Final = 1 << 26
+"""The longest file of cases that is read, in bytes."""
+
+OPS_MAX: Final = 20_000
+"""The most ops that one case may have once its repeats are spelt out."""
+
+CLASSES: Final = {"power": "power", "os": "kernel"}
+"""The names that the cases use for crash classes."""
+
+
+@frozen
+class Published:
+    """What somebody says of one file system: the result, the kind of evidence, and a count."""
+
+    name: str
+    result: str
+    evidence: str
+    states: int | None = None
+
+
+@frozen
+class Case:
+    """One case. Where `not_run` is not empty, the case cannot be run, and says why."""
+
+    id: str
+    family: str
+    title: str
+    setup: tuple[ops.Op, ...]
+    program: tuple[ops.Op, ...]
+    crash: str
+    crash_class: str
+    kind: str
+    predicate: Predicate | None
+    published: tuple[Published, ...]
+    not_run: str = ""
+
+
+def read_cases(path: Path) -> list[Case]:
+    """The cases in a file, in its order. CaseError names the case and what is wrong with it."""
+    where = str(path)
+    try:
+        raw = json.loads(READ.text(path, FILE_BYTES_MAX))
+    except (ValueError, RecursionError) as error:
+        raise READ.fail(where, f"not JSON: {error}") from error
+    if not isinstance(raw, dict) or "tests" not in raw:
+        raise READ.fail(where, 'expected an object with the key "tests"')
+    READ.schema(raw, where)
+    tables = READ.typed(raw, "tests", list, where)
+    cases = [_case(table, f"{where}: case {i}") for i, table in enumerate(tables, start=1)]
+    ids = [case.id for case in cases]
+    twice = next((case_id for case_id in ids if ids.count(case_id) > 1), None)
+    if twice is not None:
+        raise READ.fail(where, f"the id {twice!r} is there twice")
+    return cases
+
+
+def _case(raw: Any, where: str) -> Case:
+    if not isinstance(raw, dict):
+        raise READ.fail(where, f"expected an object, found {raw!r}")
+    case_id = READ.typed(raw, "id", str, where)
+    where = f"{where} ({case_id})"
+    question = READ.typed(raw, "question", dict, where)
+    predicate, reason = None, ""
+    setup: tuple[ops.Op, ...] = ()
+    program: tuple[ops.Op, ...] = ()
+    try:
+        setup = tuple(_ops(READ.typed(raw, "setup", list, where), where))
+        program = tuple(_ops(READ.typed(raw, "ops", list, where), where))
+        predicate = read_predicate(READ.typed(question, "predicate", list, where), where)
+        refused = unmapped((*setup, *program))
+        reason = "" if refused is None else refused[1]
+    except NotModelledError as error:
+        reason = str(error)
+    outcomes = READ.typed(raw, "outcome", dict, where)
+    return Case(
+        case_id,
+        READ.typed(raw, "family", str, where),
+        READ.optional(raw, "name", str, "", where),
+        setup,
+        program,
+        READ.one_of(question, "crash", ("end", "anywhere"), where),
+        CLASSES[READ.one_of(raw, "crash_class", tuple(CLASSES), where)],
+        READ.one_of(question, "kind", ("must", "reachable"), where),
+        predicate,
+        tuple(_published(outcomes, name, where) for name in outcomes),
+        reason,
+    )
+
+
+def _published(outcomes: Mapping[str, Any], name: str, where: str) -> Published:
+    table = READ.typed(outcomes, name, dict, f"{where}: outcome")
+    here = f"{where}: outcome {name}"
+    return Published(
+        name,
+        READ.typed(table, "result", str, here),
+        READ.typed(table, "evidence", str, here),
+        READ.optional(table, "states", int, None, here),
+    )
+
+
+def _ops(raw: Sequence[Any], where: str) -> Iterator[ops.Op]:
+    """The ops of a list. CaseError; NotModelledError names the op."""
+    directories: set[str] = set()
+    for count, table in enumerate(_repeated(raw, where)):
+        if count >= OPS_MAX:
+            raise READ.fail(where, f"more than {OPS_MAX} ops")
+        if not isinstance(table, dict):
+            raise READ.fail(where, f"an op is an object, found {table!r}")
+        name = READ.typed(table, "op", str, where)
+        if name in ops.NOT_MODELLED:
+            raise NotModelledError(ops.NOT_MODELLED[name])
+        if name == "mkdir":
+            directories.add(str(table.get("path")))
+        if name not in _OPS:
+            raise NotModelledError(f"the model has no op {name!r}")
+        arguments = _Arguments(table, where, table.get("path") in directories, {"op"})
+        yield from _OPS[name](arguments)
+        odd = sorted(set(table) - arguments.read)
+        if odd:
+            raise NotModelledError(f"the model knows no {odd[0]!r} of the op {name!r}")
+
+
+def _repeated(raw: Sequence[Any], where: str) -> Iterator[Any]:
+    """The op tables with every repeat spelt out; `{i}` becomes a number of four digits."""
+    for table in raw:
+        if not isinstance(table, dict) or table.get("op") != "repeat":
+            yield table
+            continue
+        first, last = (READ.count(table, key, where) for key in ("from", "to"))
+        for number in range(first, min(last, first + OPS_MAX) + 1):
+            for inner in READ.typed(table, "ops", list, where):
+                if not isinstance(inner, dict):
+                    raise READ.fail(where, f"an op is an object, found {inner!r}")
+                yield {
+                    key: value.replace("{i}", f"{number:04}") if isinstance(value, str) else value
+                    for key, value in inner.items()
+                }
+
+
+@frozen
+class _Arguments:
+    """The arguments of one op, and which of them have been read.
+
+    `of_directory` is true where an earlier op of the case made its path as a directory.
+    """
+
+    table: Mapping[str, Any]
+    where: str
+    of_directory: bool
+    read: set[str]
+
+    def path(self, key: str = "path") -> str:
+        """A path of the case as an absolute one; a handle where the op names one by `fd`."""
+        if key in ("path", "src") and "fd" in self.table:
+            return "@" + self.text("fd")
+        return absolute(self.text(key))
+
+    def text(self, key: str) -> str:
+        self.read.add(key)
+        return str(READ.typed(self.table, key, str, self.where))
+
+    def number(self, key: str) -> int:
+        self.read.add(key)
+        return READ.count(self.table, key, self.where)
+
+    def data(self) -> Data:
+        if "data" in self.table:
+            return self.text("data").encode("latin-1")
+        fill = self.text("fill").encode("latin-1")
+        if len(fill) != 1:
+            raise READ.fail(self.where, f"fill is {fill!r}, expected one character")
+        return Fill(fill[0], self.number("len"))
+
+
+def _write(flags: tuple[str, ...]) -> Callable[[_Arguments], Iterator[ops.Op]]:
+    def build(a: _Arguments) -> Iterator[ops.Op]:
+        yield ops.Write(a.path(), a.number("off"), a.data(), flags)
+
+    return build
+
+
+def _one(build: Callable[[_Arguments], ops.Op]) -> Callable[[_Arguments], Iterator[ops.Op]]:
+    return lambda arguments: iter([build(arguments)])
+
+
+def _open(a: _Arguments) -> ops.Op:
+    flags = ("O_RDONLY",) if a.of_directory else ()
+    return ops.Open(a.path(), a.text("as"), flags)
+
+
+def _nothing(a: _Arguments) -> Iterator[ops.Op]:
+    """Neither changes what a crash may leave: one is a hint, the other drops clean pages."""
+    a.read.update(("path", "off", "len"))
+    return iter(())
+
+
+_OPS: Final[Mapping[str, Callable[[_Arguments], Iterator[ops.Op]]]] = {
+    "creat": _one(lambda a: ops.Create(a.path())),
+    "write": _write(()),
+    "dwrite": _write(("O_DIRECT",)),
+    "osync_write": _write(("O_SYNC",)),
+    "append": _one(lambda a: ops.Append(a.path(), a.data())),
+    "truncate": _one(lambda a: ops.Truncate(a.path(), a.number("size"))),
+    "mmap_write": _one(lambda a: ops.Mapwrite(a.path(), a.number("off"), a.data())),
+    "msync": _one(lambda a: ops.Msync(a.path(), a.number("off"), a.number("len"))),
+    "mkdir": _one(lambda a: ops.Mkdir(a.path())),
+    "rmdir": _one(lambda a: ops.Rmdir(a.path())),
+    "symlink": _one(lambda a: ops.Symlink(a.text("target"), a.path())),
+    "link": _one(lambda a: ops.Link(a.path("src"), a.path("dst"))),
+    "rename": _one(lambda a: ops.Rename(a.path("src"), a.path("dst"))),
+    "unlink": _one(lambda a: ops.Unlink(a.path())),
+    "open": _one(_open),
+    "tmpfile": _one(lambda a: ops.Tmpfile(a.path(), a.text("as"))),
+    "fsync": _one(lambda a: ops.Fsync(a.path())),
+    "fdatasync": _one(lambda a: ops.Fdatasync(a.path())),
+    "full_fsync": _one(lambda a: ops.Fullsync(a.path())),
+    "barrier_fsync": _one(lambda a: ops.Barrier(a.path())),
+    "sync": _one(lambda _: ops.Sync()),
+    "mark": _one(lambda a: ops.Mark(a.text("label"))),
+    "sync_range": _nothing,
+    "drop_caches": _nothing,
+}

@@ -1,0 +1,38 @@
+"""What every command of `powercut` shares: how it fails, how it prints JSON, how it exits."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import click
+
+from powercut.errors import PowercutError
+
+EXIT_STATUS = """\b
+Exit status:
+  0  as expected: every property asked holds; every trace gave its recorded verdict
+  1  a property fails; a trace gave another verdict than it records; a gated case disagrees
+  2  bad input: nothing was changed
+  3  this machine cannot run it
+  4  unknown: the answer hangs on a rule that the profile has in doubt"""
+
+as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
+
+
+@contextmanager
+def bad_input() -> Iterator[None]:
+    """Turn an error of ours into one line and exit status 2."""
+    try:
+        yield
+    except PowercutError as error:
+        click.echo(f"powercut: {error}", err=True)
+        sys.exit(2)
+
+
+def emit(data: Any) -> None:
+    """Print JSON: keys in the order of the contract, the same bytes for the same data."""
+    click.echo(json.dumps(data, indent=2, ensure_ascii=False))

@@ -1,0 +1,76 @@
+"""What a rule is, and the book that rules.py writes its rules into. No rule stands here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final, Literal
+
+from attrs import frozen
+
+Kind = Literal["order", "atomic", "scope", "exposure", "ceiling"]
+Promise = Literal["durable", "ordered"]
+
+
+@frozen
+class Rule:
+    """One rule: its id, its kind, its readable form, and where the claim comes from.
+
+    `on` and `promise` speak of scope rules: the kinds of sync that they apply to, and whether what
+    is covered has landed when the sync returns, or lands before anything that is issued later.
+    `litmus` names the tests that need the rule; `errs` says how it departs from the file systems
+    it is used for.
+    """
+
+    id: str
+    kind: Kind
+    holds: Callable[..., bool]
+    source: tuple[str, ...]
+    litmus: tuple[str, ...]
+    errs: str
+    on: tuple[str, ...] = ()
+    promise: Promise = "durable"
+
+    @property
+    def claim(self) -> str:
+        """The first sentence of the rule's docstring."""
+        text = " ".join((self.holds.__doc__ or "").split("\n\n")[0].split())
+        return text if text.endswith(".") and ". " not in text else text.partition(". ")[0] + "."
+
+
+RULES: Final[dict[str, Rule]] = {}
+"""Every rule there is, by id, in the order of rules.py."""
+
+
+def rule(
+    rule_id: str, kind: Kind, **details: Any
+) -> Callable[[Callable[..., bool]], Callable[..., bool]]:
+    """Register a rule; `Source:`, `Litmus:` and `Errs:` are read from its docstring."""
+
+    def register(holds: Callable[..., bool]) -> Callable[..., bool]:
+        source, litmus = _after(holds, "Source:"), _after(holds, "Litmus:")
+        RULES[rule_id] = Rule(
+            rule_id,
+            kind,
+            holds,
+            tuple(label.strip() for label in source.split(",") if label.strip()),
+            tuple(label.strip() for label in litmus.split(",") if label.strip()),
+            _after(holds, "Errs:"),
+            **details,
+        )
+        return holds
+
+    return register
+
+
+def _after(holds: Callable[..., bool], heading: str) -> str:
+    """What stands behind a heading of a docstring, up to the next heading."""
+    found: list[str] = []
+    for line in (holds.__doc__ or "").splitlines():
+        text = line.strip()
+        if text.startswith(heading):
+            found = [text.removeprefix(heading).strip()]
+        elif found and not text.startswith(("Source:", "Litmus:", "Errs:")):
+            found.append(text)
+        elif found:
+            break
+    return " ".join(found).strip()

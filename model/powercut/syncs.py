@@ -1,0 +1,312 @@
+"""Syncs: what an op that waits for the disk has asked for, and what it knows of its inode.
+
+A rule of the kind scope is a sentence about one `Sync` and one piece.  What such sentences speak
+of beyond the op itself is in `Facts`: how far back the inode was last changed, renamed, linked.
+Each count is a number of events in program order, up to and including the last one meant; 0 where
+there is none.  They are worked out when a rule first asks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+
+from attrs import field, frozen
+
+from powercut.events import Entry, Event, Piece, Size, touches
+from powercut.tree import ROOT, Directory, Tree
+
+Lane = tuple[int, str]
+"""Where an op of a thread stands: the number of its stretch of concurrency, and the thread."""
+
+_RENAMES = ("add", "remove", "swap")
+
+
+@frozen(eq=False)
+class Facts:
+    """What a file system knows of an inode when it is synced.
+
+    `touched`: the last change of the inode.  `born`: it was made.  `sized`: that, or its last
+    change of size.  `moved`: it was renamed.  `dropped`: it lost a name.  `linked`: it got one
+    more.  `above`: a directory that names it was made.  `beside`: something was renamed into, out
+    of or inside such a directory, or the directory was.  `left`: something was renamed out of it.
+    `shifted`: something was renamed to another directory out of one of its directories, or a
+    directory into one, counting those that named it once (`former`).
+
+    `names` counts its links and `ancestors` are the directories above it.  `below` are the
+    directories beneath it that were made since, without an old one between, and `children` what
+    was named in it or in them since.  `kin` are the inodes that had one of its names, or whose
+    names it had, and theirs in turn.
+
+    Each is worked out from the events issued and the view when it is asked for, in O(events) at
+    worst; `since` is where the new directories begin that `below` speaks of.  An event that is None
+    was issued, and nothing is known of it: another thread did it at the same time.
+    """
+
+    _issued: Sequence[Event | None]
+    _view: Tree
+    _inode: int
+    _since: int
+
+    @cached_property
+    def touched(self) -> int:
+        """See `Facts`."""
+        return self._last(lambda event: touches(event, self._inode))
+
+    @cached_property
+    def born(self) -> int:
+        """See `Facts`."""
+        return self._own(lambda e: e.first and e.target == self._inode)
+
+    @cached_property
+    def sized(self) -> int:
+        """See `Facts`."""
+        return max(self.born, self._last(lambda e: isinstance(e, Size) and e.inode == self._inode))
+
+    @cached_property
+    def moved(self) -> int:
+        """See `Facts`."""
+        return self._own(lambda e: e.target == self._inode and e.role in _RENAMES)
+
+    @cached_property
+    def dropped(self) -> int:
+        """See `Facts`."""
+        return self._own(lambda e: e.replaced == self._inode)
+
+    @cached_property
+    def linked(self) -> int:
+        """See `Facts`."""
+        return self._own(lambda e: e.target == self._inode and e.op_kind == "link")
+
+    @cached_property
+    def above(self) -> int:
+        """See `Facts`."""
+        return self._entry(lambda e: e.first and e.target in self._naming)
+
+    @cached_property
+    def beside(self) -> int:
+        """See `Facts`."""
+        return self._entry(
+            lambda e: e.role in _RENAMES and not self._naming.isdisjoint((e.directory, e.target))
+        )
+
+    @cached_property
+    def left(self) -> int:
+        """See `Facts`."""
+        return self._own(lambda e: e.directory == self._inode and e.role in ("remove", "swap"))
+
+    @cached_property
+    def shifted(self) -> int:
+        """See `Facts`."""
+        crossing = _crossing(self._issued)
+        return self._entry(
+            lambda e: (
+                e.op in crossing
+                and e.directory in self.former
+                and (e.role != "add" or isinstance(self._view.get(e.target or 0), Directory))
+            )
+        )
+
+    @cached_property
+    def names(self) -> int:
+        """See `Facts`."""
+        return sum(
+            child == self._inode
+            for held in self._view.values()
+            if isinstance(held, Directory)
+            for child in held.entries.values()
+        )
+
+    @cached_property
+    def ancestors(self) -> frozenset[int]:
+        """See `Facts`."""
+        parents = self._parents
+        found = _closure({self._inode}, lambda number: parents.get(number, ()))
+        return frozenset(found - {self._inode})
+
+    @cached_property
+    def former(self) -> frozenset[int]:
+        """See `Facts`."""
+        return self._naming | {
+            e.directory
+            for e in self._issued
+            if isinstance(e, Entry) and self._inode in (e.target, e.replaced)
+        }
+
+    @cached_property
+    def below(self) -> frozenset[int]:
+        """See `Facts`."""
+        return self._new_below - {self._inode}
+
+    @cached_property
+    def children(self) -> frozenset[int]:
+        """See `Facts`."""
+        return frozenset(
+            e.target for e in self._recent if e.directory in self._new_below and e.target
+        )
+
+    @cached_property
+    def kin(self) -> frozenset[int]:
+        """See `Facts`."""
+        return kin_of(self._issued, self._inode)
+
+    @cached_property
+    def _parents(self) -> dict[int, tuple[int, ...]]:
+        return parents_in(self._view)
+
+    @cached_property
+    def _naming(self) -> frozenset[int]:
+        return frozenset(self._parents.get(self._inode, ()))
+
+    @cached_property
+    def _recent(self) -> list[Entry]:
+        return [event for event in self._issued[self._since :] if isinstance(event, Entry)]
+
+    @cached_property
+    def _new_below(self) -> frozenset[int]:
+        made = {e.target for e in self._recent if e.first}
+        below = _closure(
+            {self._inode}, lambda n: [d for d in _directories_in(self._view, n) if d in made]
+        )
+        return frozenset(below)
+
+    @cached_property
+    def _entries(self) -> list[tuple[int, Entry]]:
+        """What changed its names or its entries, each with the events up to it, latest first."""
+        number = self._inode
+        found = [
+            (count, event)
+            for count, event in enumerate(self._issued, start=1)
+            if isinstance(event, Entry)
+            and number in (event.target, event.replaced, event.directory)
+        ]
+        return found[::-1]
+
+    def _own(self, match: Callable[[Entry], bool]) -> int:
+        """As `_entry`, among the changes that speak of the inode."""
+        return next((count for count, event in self._entries if match(event)), 0)
+
+    def _last(self, match: Callable[[Event], bool]) -> int:
+        """How many events there are up to the last that matches; 0 where none does."""
+        latest_first = zip(range(len(self._issued), 0, -1), reversed(self._issued), strict=True)
+        return next((n for n, event in latest_first if event is not None and match(event)), 0)
+
+    def _entry(self, match: Callable[[Entry], bool]) -> int:
+        return self._last(lambda event: isinstance(event, Entry) and match(event))
+
+
+@frozen
+class Sync:
+    """A sync that has returned, or, where `done` is false, one that the crash cut short.
+
+    `kind` is the op's name; "o_sync" or "o_dsync" for a write that waits; "failed" for a sync that
+    gave its file's dirty pages up; "return" for the return of any other op.  `inode` is what was
+    synced and `span` the bytes that a ranged sync names.  `position` counts the events issued
+    before it, `since` those before the last sync before it, and `number` the ops that returned
+    before it.
+    """
+
+    op: str
+    kind: str
+    inode: int | None
+    is_directory: bool
+    position: int
+    number: int
+    since: int = 0
+    span: tuple[int, int] | None = None
+    done: bool = True
+    _issued: Sequence[Event | None] = field(default=(), eq=False, repr=False)
+    _view: Tree = field(factory=dict, eq=False, repr=False)
+    _lanes: Mapping[str, Lane] = field(factory=dict, eq=False, repr=False)
+
+    @cached_property
+    def about(self) -> Facts:
+        """What is known of the synced inode at this moment."""
+        return Facts(self._issued, self._view, self.inode or 0, self.since)
+
+    @property
+    def committed(self) -> int:
+        """The events up to the last change that this sync has to commit: fdatasync skips some."""
+        data_only = self.kind in ("fdatasync", "o_dsync", "msync")
+        return self.about.sized if data_only else self.about.touched
+
+    def had_issued(self, piece: Piece, count: int) -> bool:
+        """The piece was issued, for sure, when the first `count` events had been."""
+        if piece.index >= count:
+            return False
+        last = self._issued[count - 1]
+        return last is None or not concurrent(self._lanes, last.op, piece.event.op)
+
+    def had_sent(self, piece: Piece) -> bool:
+        """The piece had been handed to the drive, for sure, when this sync returned."""
+        if piece.sent is None or piece.sent > self.number:
+            return False
+        return not concurrent(self._lanes, self.op, piece.sender)
+
+
+def concurrent(lanes: Mapping[str, Lane], one: str, other: str) -> bool:
+    """Nothing orders the two ops: they are of different threads, in one stretch."""
+    if one not in lanes or other not in lanes:
+        return False
+    (stretch, thread), (other_stretch, other_thread) = lanes[one], lanes[other]
+    return stretch == other_stretch and thread != other_thread
+
+
+def _crossing(issued: Sequence[Event | None]) -> set[str]:
+    """The renames that led from one directory to another."""
+    directories: dict[str, set[int]] = {}
+    for event in issued:
+        if isinstance(event, Entry) and event.op_kind == "rename":
+            directories.setdefault(event.op, set()).add(event.directory)
+    return {op for op, held in directories.items() if len(held) > 1}
+
+
+def parents_in(view: Tree) -> dict[int, tuple[int, ...]]:
+    """For each inode the directories that name it and can be reached; the root has none."""
+    found: dict[int, tuple[int, ...]] = {}
+    todo, seen = [ROOT], {ROOT}
+    while todo:
+        number = todo.pop()
+        held = view.get(number)
+        if not isinstance(held, Directory):
+            continue
+        for child in held.entries.values():
+            found[child] = (*found.get(child, ()), number)
+            if child not in seen:
+                seen.add(child)
+                todo.append(child)
+    return found
+
+
+def kin_of(issued: Sequence[Event | None], inode: int) -> frozenset[int]:
+    """The inodes that share a name with this one over time, and with those in turn; itself too."""
+    entries = [event for event in issued if isinstance(event, Entry)]
+    kin, names = {inode}, set[tuple[int, str]]()
+    grown = True
+    while grown:
+        size = len(kin) + len(names)
+        for event in entries:
+            involved = {event.target, event.replaced} - {None}
+            if kin & involved:
+                names.add((event.directory, event.entry))
+            if (event.directory, event.entry) in names:
+                kin |= {number for number in involved if number is not None}
+        grown = len(kin) + len(names) > size
+    return frozenset(kin)
+
+
+def _directories_in(view: Tree, number: int) -> list[int]:
+    held = view.get(number)
+    entries = held.entries.values() if isinstance(held, Directory) else ()
+    return [child for child in entries if isinstance(view.get(child), Directory)]
+
+
+def _closure(start: set[int], step: Callable[[int], Sequence[int]]) -> set[int]:
+    """All that can be reached from `start`, itself included."""
+    found, todo = set(start), list(start)
+    while todo:
+        for number in step(todo.pop()):
+            if number not in found:
+                found.add(number)
+                todo.append(number)
+    return found

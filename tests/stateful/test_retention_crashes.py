@@ -1,0 +1,127 @@
+"""P6: a prune that is crashed anywhere costs nothing, and leaves nothing that looks damaged."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+import lastgood.pruning as pruning
+import lastgood.writer as writer
+from lastgood.layout import GroupName
+from lastgood.plan import plan_give_up
+from lastgood.recovery import Group, examine
+from lastgood.steps import Step, SyncDir
+from lastgood.subjects import RECORD, LastgoodSubject
+from powercut.crash import CrashSpace
+from powercut.disk import ModelDisk
+from powercut.enumerate import Bound, enumerate_verdicts
+from powercut.oracle import PROPERTIES
+from powercut.pieces import even_cuts
+from powercut.profile import load_profile
+from powercut.state import State
+from powercut.subject import load_subject
+
+ALL = tuple(PROPERTIES)
+STORE = "/ckpt/run"
+SMALL = Bound(saves=1, crashes=1, parts=1, pieces=1)
+TWICE = Bound(saves=1, crashes=2, parts=1, pieces=1, runs=400)
+PROFILES = ("posix-minimal", "posix-atomic-rename", "ext4-ordered")
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+@pytest.mark.parametrize("crash_class", ["process", "power"])
+def test_a_store_that_keeps_one_group_keeps_every_promise(profile: str, crash_class: str) -> None:
+    verdicts = enumerate_verdicts(
+        load_subject("lastgood+keep1:atomic_dirsync"),
+        load_profile(profile),
+        crash_class,
+        ALL,
+        SMALL,
+        TWICE,
+    )
+
+    assert {name: v.verdict for name, v in verdicts.items()} == dict.fromkeys(ALL, "holds")
+
+
+def test_a_prune_that_trusts_what_a_killed_process_left_is_refuted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Without the re-sync of the group that justifies it, a prune deletes the only durable one."""
+    monkeypatch.setattr(writer, "plan_resync", lambda *_arguments: iter(()))
+    verdict = enumerate_verdicts(
+        load_subject("lastgood+keep1:atomic_dirsync"),
+        load_profile("ext4-ordered"),
+        "power",
+        ("P4",),
+        TWICE,
+    )["P4"]
+
+    assert verdict.verdict == "fails"
+
+
+def three_groups(subject: LastgoodSubject) -> ModelDisk:
+    """A disk with three groups, saved at full strength; what comes next has not happened."""
+    disk = ModelDisk(State())
+    session = subject.open(disk, STORE, "atomic_dirsync", rename_is_atomic=subject is not RECORD)
+    for step in (1, 2, 3):
+        session.save(step, {"part1": b"one", "sub/part2": b"two"})
+    session.close()
+    return disk
+
+
+def looks_after_a_crash_in_a_prune(subject: LastgoodSubject, profile_name: str) -> Iterator[Any]:
+    """What each older group looks like after a power cut at any op of a prune to one group."""
+    profile = load_profile(profile_name)
+    before = three_groups(subject)
+    disk = ModelDisk(before.state)
+    session = subject.open(disk, STORE, "atomic_dirsync", rename_is_atomic=subject is not RECORD)
+    opened = len(disk.program)
+    session.prune(1)
+    for _, _, state in disk.program[opened:]:
+        space = CrashSpace.of(state, profile, "power", even_cuts(profile, 1))
+        for _, _, after in space.states():
+            reader = ModelDisk(after)
+            yield [examine(reader, STORE, GroupName(n, n)) for n in (1, 2, 3)]
+
+
+@pytest.mark.parametrize(
+    ("form", "profile"),
+    [
+        *(("record", profile) for profile in PROFILES),
+        # Elsewhere it is not chosen.
+        *(("rename", profile) for profile in PROFILES if profile != "posix-minimal"),
+    ],
+)
+def test_after_a_crash_in_a_prune_every_group_is_whole_or_gone(form: str, profile: str) -> None:
+    subject = RECORD if form == "record" else LastgoodSubject("rename")
+    seen: set[str] = set()
+    for looks in looks_after_a_crash_in_a_prune(subject, profile):
+        assert isinstance(looks[2], Group)
+        seen |= {"whole" if isinstance(look, Group) else look.reason for look in looks[:2]}
+
+    assert seen <= {"whole", "gone", "no_commit"}
+    assert {"whole", "gone"} <= seen
+
+
+def without_syncs(plan: Any) -> Any:
+    def mutant(*arguments: Any, **keywords: Any) -> Iterator[Step]:
+        return (s for s in plan(*arguments, **keywords) if not isinstance(s, SyncDir))
+
+    return mutant
+
+
+@pytest.mark.parametrize("form", ["record", "rename"])
+def test_without_its_sync_a_prune_leaves_what_looks_damaged(
+    form: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pruning, "plan_give_up", without_syncs(plan_give_up))
+    subject = RECORD if form == "record" else LastgoodSubject("rename")
+    reasons = {
+        getattr(look, "reason", "whole")
+        for looks in looks_after_a_crash_in_a_prune(subject, "posix-atomic-rename")
+        for look in looks
+    }
+
+    assert {reason for reason in reasons if reason.startswith("missing:")}

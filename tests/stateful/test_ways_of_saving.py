@@ -1,0 +1,128 @@
+"""Every way of saving and of looking after a store owes the same as the plain one.
+
+Parts by several threads, parts by foreign code, repairs in place of recoveries, and the mode that
+ends with a full sync: each is driven by the model through its own subject.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from hypothesis import settings
+
+import lastgood.saving as saving
+from lastgood.plan import plan_seal
+from lastgood.steps import Step, SyncFile, Together
+from powercut.check import Effort, Question, check
+from powercut.enumerate import Bound, enumerate_verdicts
+from powercut.oracle import PROPERTIES
+from powercut.profile import load_profile
+from powercut.subject import load_subject
+
+ALL = tuple(PROPERTIES)
+SOAK = settings.get_current_profile_name() == "soak"
+ONCE = Bound(saves=1, crashes=1, parts=2, pieces=1, runs=3_000 if SOAK else 150)
+TWICE = Bound(saves=1, crashes=2, parts=1, pieces=1, runs=3_000 if SOAK else 100)
+LEAST = Bound(saves=1, crashes=1, parts=1, pieces=1, runs=300)
+WAYS = ("lastgood+interleaved", "lastgood+attempt", "lastgood+repair")
+
+
+@pytest.mark.parametrize("profile", ["posix-minimal", "posix-atomic-rename", "ext4-ordered"])
+@pytest.mark.parametrize("way", WAYS)
+def test_every_way_keeps_every_promise_after_a_power_cut(way: str, profile: str) -> None:
+    verdicts = enumerate_verdicts(
+        load_subject(f"{way}:atomic_dirsync"), load_profile(profile), "power", ALL, ONCE, TWICE
+    )
+
+    assert {name: v.verdict for name, v in verdicts.items()} == dict.fromkeys(ALL, "holds")
+
+
+@pytest.mark.parametrize("way", ["lastgood+keep1", "lastgood+record", "lastgood+rename"])
+def test_the_strongest_mode_is_no_weaker_where_fsync_flushes(way: str) -> None:
+    verdicts = enumerate_verdicts(
+        load_subject(f"{way}:atomic_fullsync"),
+        load_profile("posix-minimal" if way != "lastgood+rename" else "posix-atomic-rename"),
+        "power",
+        ALL,
+        ONCE,
+    )
+
+    assert {name: v.verdict for name, v in verdicts.items()} == dict.fromkeys(ALL, "holds")
+
+
+@pytest.mark.parametrize(
+    ("way", "mode"),
+    [
+        ("lastgood+attempt", "unsafe"),
+        ("lastgood+keep1", "unsafe"),
+        ("lastgood+repair", "atomic_nodirsync"),
+        ("lastgood+keep1", "atomic_nodirsync"),
+    ],
+)
+def test_every_way_survives_a_killed_process_in_the_weak_modes(way: str, mode: str) -> None:
+    verdicts = enumerate_verdicts(
+        load_subject(f"{way}:{mode}"), load_profile("posix-minimal"), "process", ALL, ONCE, TWICE
+    )
+
+    assert {name: v.verdict for name, v in verdicts.items()} == dict.fromkeys(ALL, "holds")
+
+
+JOURNALS = ("xfs", "btrfs", "ext4-fast-commit")
+OTHERS = ("f2fs-posix", "f2fs-strict", "ext4-writeback", "ext4-journal", "ext4-ordered-nodelalloc")
+
+
+@pytest.mark.parametrize("profile", [*JOURNALS, *(OTHERS if SOAK else ())])
+def test_retention_holds_on_every_file_system_that_the_docs_name(profile: str) -> None:
+    verdicts = enumerate_verdicts(
+        load_subject("lastgood+keep1:atomic_dirsync"), load_profile(profile), "power", ALL, TWICE
+    )
+
+    assert {name: v.verdict for name, v in verdicts.items()} == dict.fromkeys(ALL, "holds")
+
+
+def on_a_mac(label: str, crash_class: str) -> dict[str, str]:
+    question = Question(load_subject(label), load_profile("apfs"), crash_class, ALL)
+    report = check(question, Effort(method="enumerated", bounds=(LEAST,)))
+    return {name: verdict.verdict for name, verdict in report.properties.items()}
+
+
+@pytest.mark.parametrize("way", ["lastgood", "lastgood+record", "lastgood+keep1"])
+def test_on_a_mac_a_full_sync_leaves_only_what_nobody_has_measured(way: str) -> None:
+    """One full sync, at the end, is as good as one of everything: nothing fails."""
+    found = on_a_mac(f"{way}:atomic_fullsync", "power")
+
+    assert found["P1"] == found["P5"] == "holds"
+    assert {found["P2"], found["P3"]} == {"unknown"}
+
+
+def test_on_a_mac_a_plain_fsync_loses_to_a_power_cut() -> None:
+    assert on_a_mac("lastgood:atomic_dirsync", "power")["P3"] == "fails"
+    assert on_a_mac("lastgood:atomic_dirsync", "kernel")["P3"] == "unknown"
+
+
+def test_an_attempt_whose_files_are_not_synced_is_refuted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def unsynced(*arguments: Any) -> Iterator[Step]:
+        for step in plan_seal(*arguments):
+            if isinstance(step, Together):
+                kept = (
+                    tuple(each for each in branch if not isinstance(each, SyncFile))
+                    for branch in step.branches
+                )
+                yield Together(tuple(kept))
+            else:
+                yield step
+
+    monkeypatch.setattr(saving, "plan_seal", unsynced)
+    verdict = enumerate_verdicts(
+        load_subject("lastgood+attempt:atomic_dirsync"),
+        load_profile("posix-minimal"),
+        "power",
+        ("P3",),
+        LEAST,
+    )["P3"]
+
+    assert verdict.verdict == "fails"
