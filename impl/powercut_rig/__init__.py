@@ -15,7 +15,7 @@ from powercut_rig.requirements import what_is_missing
 from powercut_rig.rig import Rig
 from powercut_rig.tree import Tag, Tree, TreeLimits, read_tree
 from powercut_rig.worker import run_in_worker, run_in_worker_within
-from powercut_rig.workload import WriteBack, default_plan
+from powercut_rig.writeback import WriteBack, default_plan, drawn_plan
 
 __all__ = [
     "PREFIXES_ONLY",
@@ -43,6 +43,7 @@ __all__ = [
     "WriteBack",
     "crash_images",
     "default_plan",
+    "drawn_plan",
     "read_tree",
     "run_in_worker",
     "run_in_worker_within",

@@ -1,113 +1,318 @@
-"""`powercut compare`: traces on a real disk, held against the model."""
+"""The rig's commands: `powercut compare`, `powercut soak` and `powercut doctor`."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import click
+from attrs import evolve
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
-from powercut.cli import EXIT_STATUS, bad_input, emit
+from powercut.console import EXIT_STATUS, bad_input, emit
+from powercut.errors import TraceError
 from powercut.profile import load_profile
 from powercut.trace import read_trace
-from powercut_rig.compare import PROFILE_OF, Comparison, compare_in_worker
+from powercut_rig import html
+from powercut_rig.campaign import Progress, cores, run_campaign
+from powercut_rig.cases import check_judgeable, prepare
+from powercut_rig.compare import Effort
+from powercut_rig.comparison import Comparison
+from powercut_rig.doctor import diagnose, kernel
 from powercut_rig.errors import RigError, RigUnavailable
+from powercut_rig.filesystems import FILE_SYSTEMS
+from powercut_rig.report import junit, show, to_json
 from powercut_rig.requirements import what_is_missing
-from powercut_rig.worker import run_in_worker
+from powercut_rig.soak import EFFORT, Soaked, soak, write_counterexamples
+
+__all__ = ["compare", "doctor", "show", "soak_command"]
+
+PROGRESS_IMAGES = 1000
+
+
+class FileSystems(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # newer click
+    """One file system or several, with commas between."""
+
+    name = "NAMES"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, ...]:
+        """The names, each once, in the order given."""
+        if not isinstance(value, str):
+            return tuple(value)
+        names = tuple(dict.fromkeys(name.strip() for name in value.split(",")))
+        for name in names:
+            if name not in FILE_SYSTEMS:
+                known = ", ".join(FILE_SYSTEMS)
+                self.fail(f"{name!r} is no file system of the rig; it knows {known}.", param, ctx)
+        return names
+
+
+FS_OPTION = click.option(
+    "--fs",
+    "file_systems",
+    type=FileSystems(),
+    default="ext4",
+    show_default=True,
+    help="Record on these, with commas between: " + ", ".join(FILE_SYSTEMS) + ".",
+)
+JOBS_OPTION = click.option(
+    "--jobs", type=click.IntRange(1), help="Workers at a time; as many as cores by default."
+)
 
 
 @click.command(epilog=EXIT_STATUS)
 @click.argument("traces", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option(
-    "--fs",
-    type=click.Choice(tuple(PROFILE_OF)),
-    default="ext4",
-    show_default=True,
-    help="The real file system to record on.",
-)
+@FS_OPTION
 @click.option("--profile", "-p", metavar="NAME", help="This profile instead of the disk's own.")
-@click.option("--limit", type=click.IntRange(1), help="At most this many crash images a trace.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
+@click.option(
+    "--recordings",
+    type=click.IntRange(1),
+    default=2,
+    show_default=True,
+    help="Recordings of each trace on each disk, each with another plan of early writes.",
+)
+@click.option("--limit", type=click.IntRange(1), help="At most this many images a recording.")
+@click.option(
+    "--again",
+    type=click.IntRange(0),
+    default=2,
+    show_default=True,
+    help="Images of a recording from which recovery is recorded and crashes again.",
+)
+@click.option(
+    "--fsck",
+    "fsck_every",
+    type=click.IntRange(0),
+    default=50,
+    show_default=True,
+    help="Ask fsck about every so-manyth image; 0: never.",
+)
+@JOBS_OPTION
+@click.option("--progress", "lines", is_flag=True, help="Say on standard error how far it is.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+@click.option("--junit", "junit_path", type=click.Path(dir_okay=False, path_type=Path))
+@click.option("--html", "html_path", type=click.Path(dir_okay=False, path_type=Path))
 def compare(
-    traces: tuple[Path, ...], fs: str, profile: str | None, limit: int | None, as_json: bool
+    traces: tuple[Path, ...],
+    file_systems: tuple[str, ...],
+    profile: str | None,
+    recordings: int,
+    limit: int | None,
+    again: int,
+    fsck_every: int,
+    jobs: int | None,
+    lines: bool,
+    as_json: bool,
+    junit_path: Path | None,
+    html_path: Path | None,
 ) -> None:
-    """Hold the crash images of TRACES on a real disk against the model.
+    """Hold the crash images of TRACES on real disks against the model.
 
     Each trace is run on a fresh file system behind a block recorder, up to its first crash.  Every
     crash image is mounted and read; the model is asked whether it has that tree; the subject's
-    own recovery runs on it and is judged; traces about P1, P2 and P3 can be judged so.  Needs root,
-    /dev/fuse and loop devices; everything it makes is its own and is gone afterwards.
+    own recovery runs on it and is judged; from some images it is recorded while it recovers and
+    saves, and crashes again.  Needs root, /dev/fuse and loop devices (`powercut doctor` says what
+    is missing); everything it makes is its own and is gone afterwards.
     """
     with bad_input():
-        parsed = [(path, read_trace(path)) for path in traces]
-        if profile:
-            load_profile(profile)
-    if missing := what_is_missing(fs):
-        _cannot_run(missing)
-    try:
-        with bad_input():
-            results = [
-                run_in_worker(
-                    compare_in_worker, trace, str(path), fs, profile_name=profile, limit=limit
-                )
-                for path, trace in parsed
-            ]
-    except RigUnavailable as error:
-        _cannot_run([str(error)])
-    except (RigError, ValueError) as error:
-        click.echo(f"powercut compare: {error}", err=True)
-        sys.exit(2)
-    if as_json:
-        emit({"comparisons": [result.to_json() for result in results]})
-    else:
-        show(results)
-    if not all(result.agrees for result in results):
-        sys.exit(1)
-    sys.exit(4 if any(result.undecided for result in results) else 0)
-
-
-def _cannot_run(missing: list[str]) -> None:
-    """Say what this machine lacks, and leave with exit status 3."""
-    click.echo("powercut compare: not run here. This machine lacks:", err=True)
-    for sentence in missing:
-        click.echo(f"  - {sentence}", err=True)
-    sys.exit(3)
-
-
-def show(results: list[Comparison]) -> None:
-    """Print the comparisons as a table, and what the model does not account for below it."""
-    console = Console()
-    table = Table(title="model against disk", title_justify="left")
-    for heading in ("trace", "disk", "images", "outside", "violations", "trees seen", "images/s"):
-        table.add_column(heading, overflow="fold")
-    for result in results:
-        broken = ", ".join(f"{name} {count}" for name, count in sorted(result.violations.items()))
-        allowed = "" if not broken else " (allowed)" if not result.not_allowed else " (NOT allowed)"
-        table.add_row(
-            escape(Path(result.trace).name),
-            result.fs,
-            f"{result.images}",
-            f"[{'red' if result.outside else 'green'}]{result.outside}[/]",
-            (broken or "none") + allowed,
-            f"{result.model_states_seen} of {result.model_states}",
-            f"{result.images_per_s:.0f}",
+        parsed = [(str(path), read_trace(path)) for path in traces]
+        for where, trace in parsed:
+            check_judgeable(trace, where)
+            for name in file_systems:
+                prepare(trace, where, load_profile(profile or FILE_SYSTEMS[name].profile))
+    refuse_unless_ready(file_systems)
+    effort = Effort(limit=limit, again=again, fsck_every=fsck_every)
+    with running("compare"), progress(lines=lines, quiet=as_json) as told:
+        results = run_campaign(
+            parsed,
+            file_systems,
+            recordings,
+            effort,
+            profile=profile,
+            parallel=jobs,
+            on_progress=told,
         )
-    console.print(table)
-    for result in results:
-        if not result.reproduced:
-            console.print(
-                f"{result.trace}: {result.judged} fails in the model and was not seen to fail on "
-                "this disk, in this recording.",
-                markup=False,
-                highlight=False,
+    write_reports(results, junit_path, html_path)
+    emit({"kernel": kernel(), **to_json(results)}) if as_json else show(results)
+    sys.exit(status_of(results))
+
+
+def write_reports(
+    results: Sequence[Comparison], junit_path: Path | None, html_path: Path | None
+) -> None:
+    """The two reports that go into files, where they are asked for."""
+    if junit_path is not None:
+        junit_path.write_bytes(junit(results))
+    if html_path is not None:
+        html_path.write_text(html.page(results, f"Model against disk, {kernel()}"))
+
+
+def status_of(results: Sequence[Comparison]) -> int:
+    """The exit status: 1 where something is wrong, 4 where something could not be decided."""
+    if not all(result.agrees for result in results):
+        return 1
+    return 4 if any(result.undecided for result in results) else 0
+
+
+def refuse_unless_ready(file_systems: Sequence[str]) -> None:
+    """Leave with exit status 3, saying what is missing, where one of them cannot be recorded."""
+    missing = dict.fromkeys(line for name in file_systems for line in what_is_missing(name))
+    if missing:
+        click.echo("powercut: not run here. This machine lacks:", err=True)
+        for sentence in missing:
+            click.echo(f"  - {sentence}", err=True)
+        sys.exit(3)
+
+
+@contextmanager
+def running(what: str) -> Iterator[None]:
+    """Turn the errors of a run into one line and an exit status."""
+    try:
+        yield
+    except RigUnavailable as error:
+        click.echo(f"powercut {what}: {error}", err=True)
+        sys.exit(3)
+    except (RigError, TraceError, ValueError) as error:
+        click.echo(f"powercut {what}: {error}", err=True)
+        sys.exit(2)
+
+
+@contextmanager
+def progress(
+    *, lines: bool, quiet: bool = False, every: int = 50
+) -> Iterator[Callable[[Progress], None]]:
+    """A line that is kept up to date on a terminal; or a new line every so many images."""
+    console = Console(stderr=True)
+    if lines:
+        last = -every
+
+        def say(at: Progress) -> None:
+            nonlocal last
+            if at.images - last >= every or at.jobs_done == at.jobs:
+                last = at.images
+                click.echo(str(at), err=True)
+
+        yield say
+    elif quiet or not console.is_terminal:
+        yield lambda _: None
+    else:
+        with console.status("starting") as status:
+            yield lambda at: status.update(str(at))
+
+
+@click.command("soak", epilog=EXIT_STATUS)
+@click.option(
+    "--fs",
+    "file_systems",
+    type=FileSystems(),
+    default="ext4,xfs,btrfs",
+    show_default=True,
+    help="Record on these, with commas between.",
+)
+@click.option(
+    "--images",
+    type=click.IntRange(1),
+    default=500_000,
+    show_default=True,
+    help="Stop when so many crash images have been judged.",
+)
+@click.option(
+    "--first", type=click.IntRange(0), default=0, show_default=True, help="The first workload."
+)
+@click.option("--workloads", type=click.IntRange(1), help="Stop after so many workloads, too.")
+@click.option("--coverage", is_flag=True, help="Say how many of the model's trees were seen.")
+@JOBS_OPTION
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+@click.option("--junit", "junit_path", type=click.Path(dir_okay=False, path_type=Path))
+@click.option("--html", "html_path", type=click.Path(dir_okay=False, path_type=Path))
+@click.option(
+    "--traces",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("powercut-traces"),
+    show_default=True,
+    help="Where a counterexample is written.",
+)
+def soak_command(
+    file_systems: tuple[str, ...],
+    images: int,
+    first: int,
+    workloads: int | None,
+    coverage: bool,
+    jobs: int | None,
+    as_json: bool,
+    junit_path: Path | None,
+    html_path: Path | None,
+    traces: Path,
+) -> None:
+    """Judge crash images of random programs and of saves until there are enough of them.
+
+    Workloads are numbered: the same number gives the same workload everywhere.  Says on standard
+    error how far it is.  What leaves the model is made smaller and written as a trace, with the
+    command that runs it again.
+    """
+    refuse_unless_ready(file_systems)
+    said = 0
+
+    def tell_progress(found: Soaked) -> None:
+        nonlocal said
+        if found.images - said >= PROGRESS_IMAGES or not found.agrees:
+            said = found.images
+            outside = sum(each.outside for each in found.sums.values())
+            click.echo(
+                f"{found.images} of {images} images, {found.workloads} workloads, "
+                f"{outside} images outside the model, {len(found.wrong)} workloads wrong",
+                err=True,
             )
-        for finding in result.findings:
-            console.print(
-                f"{result.trace}: {finding.kind} at {finding.moment}\n  {finding.recipe}\n"
-                f"  {finding.detail}",
-                markup=False,
-                highlight=False,
-            )
+
+    with running("soak"):
+        found = soak(
+            file_systems,
+            images,
+            first=first,
+            workloads=workloads,
+            parallel=jobs or cores(),
+            effort=evolve(EFFORT, coverage=coverage),
+            on_progress=tell_progress,
+        )
+        written = write_counterexamples(found, traces)
+    results = list(found.sums.values())
+    write_reports(results, junit_path, html_path)
+    emit({"kernel": kernel(), **to_json(results)}) if as_json else show(results)
+    for path in written:
+        click.echo(f"powercut compare {path} --fs {path.stem.rpartition('-')[2]}", err=True)
+    sys.exit(status_of(results))
+
+
+@click.command(epilog=EXIT_STATUS)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+def doctor(as_json: bool) -> None:
+    """Say what of the rig can run on this machine, and why the rest cannot.
+
+    Looks only: nothing is mounted, attached or installed.  Exit status 0 where something can run,
+    3 where nothing can.
+    """
+    found = diagnose()
+    if as_json:
+        emit(
+            {
+                "kernel": kernel(),
+                "can_run": [
+                    {"name": d.name, "ready": d.ready, "missing": list(d.missing)} for d in found
+                ],
+            }
+        )
+    else:
+        table = Table(title=kernel(), title_justify="left")
+        for heading in ("what", "is", "here", "missing"):
+            table.add_column(heading, overflow="fold")
+        for each in found:
+            here = "[green]yes[/]" if each.ready else "[yellow]no[/]"
+            table.add_row(each.name, each.title, here, "\n".join(each.missing))
+        Console().print(table)
+    sys.exit(0 if any(each.ready for each in found) else 3)

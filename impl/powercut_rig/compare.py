@@ -1,7 +1,8 @@
 """Model against disk: every crash image of a recorded trace is held against the model.
 
 For each image: mount it, read its tree, ask whether the model has that tree for that moment,
-run the subject's real recovery on it, and judge what it returned.  A tree outside the model
+run the subject's real recovery on it, and judge what it returned.  From some images the process
+lives on, is recorded while it recovers and saves, and crashes again.  A tree outside the model
 means that the profile is too strong.  A recovery that answers otherwise than it does on the
 model's disk means that the seam lies.  Both are findings; neither is ever tuned away.
 """
@@ -9,161 +10,81 @@ model's disk means that the seam lies.  Both are findings; neither is ever tuned
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Collection, Iterator, Sequence
+from typing import Final
 
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 
-from powercut.enumerate import pinned
-from powercut.errors import TraceError
-from powercut.oracle import Oracle
-from powercut.profile import Profile, load_profile
+from powercut.ops import Op
+from powercut.profile import load_profile
 from powercut.subject import Subject, load_subject
 from powercut.trace import Trace
-from powercut.world import Ack, Begin, CrashStep, Perform, Step
 from powercut_rig.answers import Answer, PlainTree, recover_for_real
-from powercut_rig.crashimages import Bounds, CrashImage, crash_images
+from powercut_rig.blocklog import BlockLog
+from powercut_rig.cases import Case, check_judgeable, prepare
+from powercut_rig.comparison import DISAGREES, HUNG, OUTSIDE, REFUSED, Comparison, Finding
+from powercut_rig.crashimages import Bounds, CrashImage, CrashImages, Moment, crash_images
+from powercut_rig.deadline import DeadlineError, deadline
+from powercut_rig.filesystems import FILE_SYSTEMS
 from powercut_rig.images import MountedImage
-from powercut_rig.membership import Member, Program
+from powercut_rig.life import Rehearsal, judge_life, live, next_number, rehearse
+from powercut_rig.membership import Member
 from powercut_rig.rig import Rig
-from powercut_rig.tree import read_tree
+from powercut_rig.timeline import Timeline
+from powercut_rig.tree import Sight, look
+from powercut_rig.worker import tell
+from powercut_rig.writeback import WriteBack, drawn_plan, parse_plan
 
-PROFILE_OF = {"ext4": "ext4-ordered"}
-"""The profile that stands for each file system with its default options."""
+EARLY_WRITES: Final = "early_writes"
+"""The key of a trace's origin that holds a write-back plan of its own."""
 
-EXAMPLES_MAX = 5
-
-
-@frozen
-class Finding:
-    """One image that the model does not account for, with the recipe to make it again."""
-
-    kind: str
-    recipe: str
-    moment: str
-    detail: str
-
-
-@define
-class Comparison:
-    """What came of one trace on one file system."""
-
-    trace: str
-    fs: str
-    profile: str
-    subject: str | None
-    judged: str
-    expected: str
-    images: int = 0
-    considered: int = 0
-    outside: int = 0
-    undecided: int = 0
-    refused: int = 0
-    disagreeing: int = 0
-    unclean: int = 0
-    fsck_run: int = 0
-    violations: dict[str, int] = field(factory=dict)
-    not_allowed: int = 0
-    model_states: int = 0
-    model_states_seen: int = 0
-    seconds: float = 0.0
-    findings: list[Finding] = field(factory=list)
-
-    @property
-    def images_per_s(self) -> float:
-        """Images mounted, read, recovered and judged in a second; fsck apart."""
-        return self.images / self.seconds if self.seconds else 0.0
-
-    @property
-    def reproduced(self) -> bool:
-        """A trace that fails was seen to fail on this disk; always so for one that holds."""
-        return self.expected == "holds" or self.violations.get(self.judged, 0) > 0
-
-    @property
-    def agrees(self) -> bool:
-        """No image is outside the model, and nothing broke that the model does not let break."""
-        return not (self.outside or self.refused or self.disagreeing or self.not_allowed)
-
-    def to_json(self) -> dict[str, Any]:
-        """The comparison as `powercut compare --json` prints it."""
-        return {
-            "trace": self.trace,
-            "fs": self.fs,
-            "profile": self.profile,
-            "subject": self.subject,
-            "property": self.judged,
-            "expected": self.expected,
-            "agrees": self.agrees,
-            "reproduced": self.reproduced,
-            "images": {"mounted": self.images, "recipes": self.considered, "refused": self.refused},
-            "outside_model": self.outside,
-            "undecided": self.undecided,
-            "recovery_disagrees": self.disagreeing,
-            "violations": dict(sorted(self.violations.items())),
-            "violations_not_allowed": self.not_allowed,
-            "model_states": {"all": self.model_states, "seen": self.model_states_seen},
-            "fsck": {"run": self.fsck_run, "unclean": self.unclean},
-            "images_per_s": round(self.images_per_s, 1),
-            "findings": [
-                {"kind": f.kind, "recipe": f.recipe, "moment": f.moment, "detail": f.detail}
-                for f in self.findings
-            ],
-        }
+OWN_PLAN: Final = -1
 
 
 @frozen
-class Recorded:
-    """A trace made ready for a real disk: ops, and what is owed at each op boundary."""
+class Effort:
+    """How much is done for each recording.
 
-    program: Program
-    oracles: tuple[Oracle, ...]
-    expected: str
+    At most `limit` images, spread over the log (None: all within `bounds`).  From `again` images
+    the process lives on and crashes a second time, with at most `again_limit` images each.
+    Every `fsck_every`-th image is checked by fsck (0: none), outside the timed part.  With
+    `coverage` the model's trees are listed, to say how many of them were seen.  No image may take
+    longer than `image_s` seconds.
+    """
 
-
-JUDGED = ("P1", "P2", "P3")
-"""What one recovery on one image can answer; the others need a second crash on the disk."""
-
-
-def check_judgeable(trace: Trace, where: str) -> None:
-    """Refuse a trace whose question no single crash image answers. TraceError."""
-    if trace.property not in JUDGED:
-        raise TraceError(
-            f"{where}: it is about {trace.property}; a disk is asked about {', '.join(JUDGED)} "
-            "only so far. Nothing was run."
-        )
-    first = next((s.crash.crash_class for s in trace.steps if isinstance(s, CrashStep)), "power")
-    if first == "process":
-        raise TraceError(
-            f"{where}: its first crash is of a process; crash images are what a kernel or a power "
-            "crash leaves. Nothing was run."
-        )
+    limit: int | None = None
+    again: int = 2
+    again_limit: int = 40
+    fsck_every: int = 50
+    coverage: bool = True
+    image_s: float = 20.0
+    bounds: Bounds = field(factory=Bounds)
 
 
-def prepare(trace: Trace, where: str, profile: Profile) -> Recorded:
-    """The ops of a trace up to its first crash, and the oracle after each. TraceError."""
-    steps: tuple[Step, ...] = trace.steps
-    if trace.subject is not None:
-        steps = pinned(steps, profile, load_subject(trace.subject))
-    performs: list[Perform] = []
-    oracle = Oracle()
-    oracles = [oracle]
-    for step in steps:
-        match step:
-            case Perform():
-                performs.append(step)
-                oracles.append(oracle)
-            case Begin(number=number, parts=parts):
-                oracle = oracle.begin(number, parts)
-            case Ack(number=number):
-                oracle = oracle.acknowledge(number)
-                oracles[-1] = oracle
-            case CrashStep():
-                break
-            case _:
-                raise TraceError(f"{where}: only saves can come before its first crash, on a disk")
-    if not performs:
-        raise TraceError(f"{where}: there is no op before its first crash")
-    return Recorded(Program(tuple(performs), profile), tuple(oracles), trace.verdict)
+@frozen
+class _Scene:
+    """A recording whose images are judged: the first crash, or (`crash` 2) one after a recovery."""
+
+    case: Case
+    member: Member
+    log: BlockLog
+    plan: int
+    crash: int
+
+    def progress(self, moment: Moment) -> tuple[int, int]:
+        """How many ops had returned, and had begun."""
+        return moment.progress.ops_completed, moment.progress.ops_begun
+
+
+@frozen
+class _SecondScene(_Scene):
+    """The same where the log counts calls of the subject's disk, and not ops."""
+
+    rehearsal: Rehearsal
+
+    def progress(self, moment: Moment) -> tuple[int, int]:
+        completed, begun = super().progress(moment)
+        return self.rehearsal.ops(completed), self.rehearsal.ops(begun)
 
 
 def compare_in_worker(
@@ -173,103 +94,202 @@ def compare_in_worker(
     *,
     profile_name: str | None = None,
     limit: int | None = None,
-    fsck_every: int = 50,
+    plans: Sequence[int] = (0,),
+    promised: Collection[str] = (),
+    effort: Effort | None = None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Comparison:
     """Record a trace on a real file system and hold its crash images against the model.
 
-    Call it inside a worker (`run_in_worker`).  `profile_name` stands in for the file system's own
-    profile; with one that is too strong, images must fall outside the model.  At most `limit`
-    images are mounted, spread over the log.  Every `fsck_every`-th image is also checked by fsck,
-    outside the timed part.
+    Call it inside a worker (`run_in_worker`).  The trace is recorded once for each of `plans`,
+    numbers of write-back plans.  `profile_name` stands in for the file system's own profile; with
+    one that is too strong, images must fall outside the model.  A trace that holds promises its
+    property, and those in `promised` as well.  `limit` is the effort's, here for convenience.
     """
-    profile = load_profile(profile_name or PROFILE_OF[fs])
+    effort = effort or Effort()
+    if limit is not None:
+        effort = evolve(effort, limit=limit)
+    entry = FILE_SYSTEMS[fs]
+    profile = load_profile(profile_name or entry.profile)
     check_judgeable(trace, where)
-    recorded = prepare(trace, where, profile)
+    case = prepare(trace, where, profile)
     subject = load_subject(trace.subject) if trace.subject else None
-    result = Comparison(where, fs, profile.name, trace.subject, trace.property, recorded.expected)
-    member = Member(recorded.program)
+    result = Comparison(where, fs, profile.name, trace.subject, trace.property, trace.verdict)
+    kept = {trace.property, *promised} if trace.verdict == "holds" else set[str]()
+    member = Member(case.program)
+    ops = [step.op for step in case.program.steps]
+    bounds = evolve(effort.bounds, atomic_unit_bytes=entry.atomic_unit_bytes)
     with Rig(fs=fs) as rig:
-        recording = rig.record([step.op for step in recorded.program.steps])
-        found = crash_images(recording, Bounds())
-        result.considered = found.considered
-        chosen = found.images if limit is None else found.sample(limit)
-        began = clock()
-        for number, (image, mounted) in enumerate(
-            zip(chosen, rig.images(recording, chosen), strict=True)
-        ):
-            _judge_image(result, recorded, member, subject, image, mounted)
-            if fsck_every and number % fsck_every == 0:
-                result.seconds += clock() - began
-                result.fsck_run += 1
-                result.unclean += not mounted.fsck().clean
-                began = clock()
-        result.seconds += clock() - began
-    result.model_states, result.model_states_seen = member.coverage()
+        judge = _Judge(result, rig, subject, kept, evolve(effort, bounds=bounds), clock)
+        for plan, early in _plans(trace, ops, plans):
+            log = rig.record(ops, writeback=early)
+            result.plans.add(plan)
+            result.timeline = result.timeline or Timeline.of(log, f"{where} on {fs}, plan {plan}")
+            judge.all_images(_Scene(case, member, log, plan, 1))
+    result.allowed = member.allowed() if effort.coverage else None
+    result.seen = member.seen
     return result
 
 
-def _judge_image(
-    result: Comparison,
-    recorded: Recorded,
-    member: Member,
-    subject: Subject | None,
-    image: CrashImage,
-    mounted: MountedImage,
-) -> None:
-    """Everything that one image has to say."""
-    result.images += 1
-    if mounted.refusal is not None:
-        result.refused += 1
-        _keep(result, "refused", image, str(mounted.refusal))
-        return
-    tree: PlainTree = {
-        path: content if content is None or isinstance(content, bytes) else repr(content).encode()
-        for path, content in read_tree(mounted.mountpoint).items()
-    }
-    for moment in image.moments:
-        progress = moment.progress
-        answer = member.ask(tree, progress.ops_completed, progress.ops_begun, moment.crash_class)
-        if answer is None:
-            result.undecided += 1
-        elif not answer:
-            result.outside += 1
-            _keep(result, "outside the model", image, _brief(tree))
-            break
-    if subject is None:
-        return
-    real = recover_for_real(subject, recorded.program.profile, mounted.mountpoint)
-    expected: Answer = member.recovered(tree, subject)
-    if real != expected:
-        result.disagreeing += 1
-        detail = f"real: {real!r}; model: {expected!r}"
-        _keep(result, "recovery disagrees with the model's disk", image, detail)
-    oracle = recorded.oracles[min(image.ops_completed, len(recorded.oracles) - 1)]
-    oracle = _with_begun(oracle, recorded, image.ops_begun)
-    for name in sorted({v.property for v in oracle.crashed().judge(real.parts)}):
-        result.violations[name] = result.violations.get(name, 0) + 1
-        if recorded.expected == "holds" and name == result.judged:
-            result.not_allowed += 1
-            _keep(result, f"{name} broken where the trace says that it holds", image, repr(real))
+def _plans(
+    trace: Trace, ops: Sequence[Op], numbers: Sequence[int]
+) -> Iterator[tuple[int, Sequence[WriteBack]]]:
+    """The plans to record with: the trace's own where its origin holds one, and those numbered."""
+    own = trace.origin.get(EARLY_WRITES)
+    if own is not None and {0, OWN_PLAN} & set(numbers):
+        yield OWN_PLAN, parse_plan(own)
+    for number in numbers:
+        if number != OWN_PLAN:
+            yield number, drawn_plan(ops, number)
 
 
-def _with_begun(oracle: Oracle, recorded: Recorded, begun: int) -> Oracle:
-    """The same duties, with every save counted whose first op had begun."""
-    later = recorded.oracles[min(begun, len(recorded.oracles) - 1)]
-    for number, parts in later.saves.items():
-        oracle = oracle.begin(number, parts)
-    return oracle
+@define
+class _Judge:
+    """Judges the images of scenes and counts into one result."""
 
+    result: Comparison
+    rig: Rig
+    subject: Subject | None
+    promised: set[str]
+    effort: Effort
+    clock: Callable[[], float]
 
-def _keep(result: Comparison, kind: str, image: CrashImage, detail: str) -> None:
-    if len(result.findings) < EXAMPLES_MAX:
-        moments = ", ".join(
-            f"{m.progress.ops_completed}/{m.progress.ops_begun} ({m.crash_class})"
-            for m in image.moments
+    def all_images(self, scene: _Scene) -> None:
+        """Every image of a first crash; from some of them, a second one."""
+        effort, result = self.effort, self.result
+        found = crash_images(scene.log, evolve(effort.bounds, seed=scene.plan))
+        self._count(found)
+        chosen = found.images if effort.limit is None else found.sample(effort.limit)
+        again = set(_places(len(chosen), effort.again if self.subject else 0))
+        began = self.clock()
+        for number, (image, mounted) in enumerate(
+            zip(chosen, self.rig.images(scene.log, chosen), strict=True)
+        ):
+            tree = self._judge(scene, image, mounted)
+            if tree is not None and number in again:
+                self._second_crash(scene, image, tree)
+            if effort.fsck_every and number % effort.fsck_every == 0:
+                result.seconds += self.clock() - began
+                result.fsck_run += 1
+                result.unclean += mounted.refusal is None and not mounted.fsck().clean
+                began = self.clock()
+        result.seconds += self.clock() - began
+
+    def _count(self, found: CrashImages) -> None:
+        self.result.tried.update(found.tried)
+        self.result.possible.update(found.possible)
+
+    def _second_crash(self, scene: _Scene, image: CrashImage, tree: PlainTree) -> None:
+        """Let a process live on this image, record it, and crash it again."""
+        subject, result = self.subject, self.result
+        if subject is None:
+            return
+        profile = scene.case.program.profile
+        oracle = scene.case.oracle(*scene.progress(image.strongest))
+        rehearsal = rehearse(subject, profile, tree, oracle)
+        real_disk, number = subject.protocol.real_disk(), next_number(oracle)
+        log, life = self.rig.record_on(
+            scene.log,
+            image.recipe,
+            lambda root, mark: live(subject, profile, real_disk, root, number, mark),
         )
-        result.findings.append(Finding(kind, str(image.recipe), moments, detail[:2000]))
+        result.second_recordings += 1
+        if life != rehearsal.life:
+            result.disagreeing += 1
+            self._keep(DISAGREES, scene, image, f"real: {life!r}; model: {rehearsal.life!r}")
+            return
+        self._note(scene, image, {v.property for v in judge_life(life, oracle)}, repr(life))
+        member = Member(rehearsal.case.program)
+        second = _SecondScene(rehearsal.case, member, log, scene.plan, 2, rehearsal)
+        found = crash_images(log, evolve(self.effort.bounds, seed=scene.plan))
+        self._count(found)
+        chosen = found.sample(self.effort.again_limit)
+        for after, mounted in zip(chosen, self.rig.images_after(log, chosen), strict=True):
+            self._judge(second, after, mounted)
+
+    def _look(
+        self, scene: _Scene, image: CrashImage, mounted: MountedImage
+    ) -> tuple[Sight, Answer] | None:
+        """An image's tree and what recovery answers on it; None where it cannot be had in time."""
+        profile, subject = scene.case.program.profile, self.subject
+        if mounted.refusal is not None:
+            self.result.refused += 1
+            self._keep(REFUSED, scene, image, f"{mounted.refusal}\n{mounted.kernel_said}")
+            return None
+        try:
+            with deadline(self.effort.image_s):
+                sight, answer = look(mounted.mountpoint), Answer(None)
+                if subject is not None:
+                    answer = recover_for_real(subject, profile, mounted.mountpoint)
+        except DeadlineError as error:
+            self.result.hung += 1
+            self._keep(HUNG, scene, image, str(error))
+            return None
+        return sight, answer
+
+    def _judge(self, scene: _Scene, image: CrashImage, mounted: MountedImage) -> PlainTree | None:
+        """Everything that one image has to say; its tree where it has one."""
+        result, subject = self.result, self.subject
+        if scene.crash == 1:
+            result.images += 1
+        else:
+            result.second_images += 1
+        looked = self._look(scene, image, mounted)
+        tell(result.images + result.second_images)
+        if looked is None:
+            return None
+        sight, real = looked
+        result.trees.add(sight.digest)
+        for moment in image.moments:
+            answer = scene.member.ask(sight, *scene.progress(moment), moment.crash_class)
+            if answer is None:
+                result.undecided += 1
+            elif not answer:
+                result.outside += 1
+                why = scene.member.why(sight, *scene.progress(moment), moment.crash_class)
+                self._keep(OUTSIDE, scene, image, f"{brief(sight.plain)}\n  {why}")
+                break
+        if subject is None:
+            return sight.plain
+        expected = scene.member.recovered(sight, subject)
+        if real != expected:
+            result.disagreeing += 1
+            self._keep(DISAGREES, scene, image, f"real: {real!r}; model: {expected!r}")
+        broken = set()
+        for moments in {scene.progress(moment) for moment in image.moments}:
+            oracle = scene.case.oracle(*moments).crashed()
+            broken |= {violation.property for violation in oracle.judge(real.parts)}
+        self._note(scene, image, broken, repr(real))
+        return sight.plain
+
+    def _note(self, scene: _Scene, image: CrashImage, broken: set[str], detail: str) -> None:
+        """Count broken properties; where one is promised, that is a finding."""
+        result = self.result
+        result.violations.update(broken)
+        if wrong := sorted(broken & self.promised):
+            result.not_allowed += 1
+            self._keep(f"{' and '.join(wrong)} broken, and promised", scene, image, detail)
+
+    def _keep(self, kind: str, scene: _Scene, image: CrashImage, detail: str) -> None:
+        moments = ", ".join(
+            "{}/{} ({})".format(*scene.progress(moment), moment.crash_class)
+            for moment in image.moments
+        )
+        title = f"{kind}: {self.result.trace} on {self.result.fs}, plan {scene.plan}"
+        timeline = Timeline.of(scene.log, title)
+        found = Finding(
+            kind, scene.plan, scene.crash, image.recipe, moments, detail[:2000], timeline
+        )
+        self.result.keep(found)
 
 
-def _brief(tree: PlainTree) -> str:
+def brief(tree: PlainTree) -> str:
+    """A tree in one line, long contents cut."""
     shown = (f"{p}: {'dir' if c is None else c[:40]!r}" for p, c in sorted(tree.items()))
     return "; ".join(shown)
+
+
+def _places(count: int, wanted: int) -> list[int]:
+    """`wanted` places among `count`, evenly spread and not at the ends."""
+    wanted = min(wanted, count)
+    return [(2 * i + 1) * count // (2 * wanted) for i in range(wanted)]

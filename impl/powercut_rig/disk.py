@@ -11,17 +11,21 @@ import mmap
 import os
 import signal
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from powercut_rig import fuse, linux
+from powercut_rig.blocklog import CHUNK_BYTES
 from powercut_rig.errors import RigError
 from powercut_rig.loop import LoopDevice
+from powercut_rig.scratch import data_extents
 from powercut_rig.tools import wait_for_exit
 from powercut_rig.worker import outer_namespace_fd
 
 _STOP_S = 2.0
+_ZEROS = bytes(CHUNK_BYTES)
 
 
 class Disk:
@@ -39,6 +43,7 @@ class Disk:
         self._cleanup = contextlib.ExitStack()
         self._control_fd = -1
         self._log_fd = -1
+        self._content_fd = -1
         self.flat: mmap.mmap
         self.loop: LoopDevice
 
@@ -62,12 +67,10 @@ class Disk:
         self._cleanup.close()
 
     def _start(self, undo: contextlib.ExitStack) -> None:
-        content_fd = os.memfd_create("powercut-rig-disk", os.MFD_CLOEXEC)
-        try:
-            os.ftruncate(content_fd, self.size_bytes)
-            self.flat = mmap.mmap(content_fd, self.size_bytes)
-        finally:
-            os.close(content_fd)
+        self._content_fd = os.memfd_create("powercut-rig-disk", os.MFD_CLOEXEC)
+        undo.callback(os.close, self._content_fd)
+        os.ftruncate(self._content_fd, self.size_bytes)
+        self.flat = mmap.mmap(self._content_fd, self.size_bytes)
         undo.callback(self.flat.close)
         self._log_fd = os.memfd_create("powercut-rig-log", os.MFD_CLOEXEC)
         undo.callback(os.close, self._log_fd)
@@ -136,6 +139,23 @@ class Disk:
         """Empty the log."""
         os.ftruncate(self._log_fd, 0)
         os.lseek(self._log_fd, 0, os.SEEK_SET)  # the offset is shared with the server
+
+    def hold(self, content: Mapping[int, bytes]) -> None:
+        """Set the content to these chunks and zeros elsewhere; the device must not be in use."""
+        self.flat.madvise(mmap.MADV_REMOVE, 0, self.size_bytes)
+        for chunk, data in content.items():
+            self.flat[chunk * CHUNK_BYTES : (chunk + 1) * CHUNK_BYTES] = data
+        self.loop.forget_cached_pages()
+
+    def chunks(self) -> dict[int, bytes]:
+        """The chunks of the content that are not all zeros, by number."""
+        found: dict[int, bytes] = {}
+        for start, stop in data_extents(self._content_fd):
+            for place in range(start, stop, CHUNK_BYTES):
+                piece = self.flat[place : place + CHUNK_BYTES]
+                if piece != _ZEROS:
+                    found[place // CHUNK_BYTES] = piece
+        return found
 
     def log_bytes(self) -> bytes:
         """All of the log as the server wrote it."""

@@ -1,54 +1,217 @@
-"""How each file system is made and mounted on the recorded disk."""
+"""The file systems that the rig knows, as a table: how each is made, mounted, checked and held.
+
+A variant differs from its family in options only.  What a file system is held against is the
+profile that its entry names; nothing else in the rig asks which file system it has before it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Final
+import contextlib
+import fcntl
+import os
+import stat
+import struct
+import uuid
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Final, Literal
 
-from attrs import frozen
+from attrs import evolve, field, frozen
 
 from powercut_rig.tools import run_tool
 
-_UUID: Final = "6c617374-676f-4f64-8000-000000000001"
+_FIXED_ID: Final = "6c617374-676f-4f64-8000-000000000001"
+
+_BTRFS_CONTROL: Final = (10, 234)
+_BTRFS_FORGET_DEVICE: Final = 0x50009405
+_BTRFS_START_SYNC: Final = 0x80089418
+_BTRFS_WAIT_SYNC: Final = 0x40089416
+_BTRFS_ARGS: Final = struct.Struct("=q4088s")
+
+
+def fresh_id() -> str:
+    """An id that no other file system of this machine has."""
+    return str(uuid.uuid4())
 
 
 @frozen
 class FileSystem:
-    """One kind of file system: its programs, and the options of a mount.
+    """One file system with its options.
 
-    `image_block_bytes` is the logical block size of the device that carries crash images.
-    Where it equals the file system's block the kernel need not drop its cache at each mount.
+    `kind` is the kernel's name for it, `profile` the model's.  `size_bytes` is the disk that it
+    gets by default, `smallest_bytes` the smallest that its mkfs takes.  `atomic_unit_bytes` is
+    what it asks of a drive: a write tears only between such units.  `image_block_bytes` is the
+    logical block of the device that carries crash images: where it equals the file system's
+    own, the kernel need not drop its cache at each mount.  `commit` says how its journal or
+    transaction is made to commit without the data of files: by a sync of the root directory,
+    or by the file system's own call.  An `own_id` is drawn for each recording where the kernel
+    keeps track of ids: two disks with one id are never mounted side by side.
     """
 
     name: str
+    kind: str
+    profile: str
+    title: str
     mkfs: tuple[str, ...]
-    mkfs_environment: Mapping[str, str]
     mount_options: str
     fsck: tuple[str, ...]
-    fsck_clean: tuple[int, ...]
-    image_block_bytes: int
+    packages: tuple[str, ...]
+    size_bytes: int
     smallest_bytes: int
+    atomic_unit_bytes: int
+    image_block_bytes: int
+    commit: Literal["sync-root", "btrfs-call"] = "sync-root"
+    own_id: bool = False
+    mkfs_environment: Mapping[str, str] = field(factory=dict)
 
-    def make(self, device: str) -> None:
+    @property
+    def programs(self) -> tuple[str, ...]:
+        """The programs that it needs."""
+        return (self.mkfs[0], self.fsck[0])
+
+    def make(self, device: str, new_id: Callable[[], str] = fresh_id) -> None:
         """Make the file system; raise `RigError` when mkfs fails."""
-        run_tool((*self.mkfs, device), environment=self.mkfs_environment)
+        chosen = new_id() if self.own_id else _FIXED_ID
+        arguments = [part.replace("{id}", chosen) for part in self.mkfs]
+        run_tool((*arguments, device), environment=self.mkfs_environment)
+
+    def commit_on_demand(self, root: str) -> None:
+        """Commit what the running transaction holds, as the kernel's timer would. OSError."""
+        if self.commit == "sync-root":
+            # A root whose times changed is in the running transaction: syncing it commits that
+            # transaction and no other file's data.
+            os.utime(root)
+        folder = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            if self.commit == "sync-root":
+                os.fsync(folder)
+            else:
+                transaction = fcntl.ioctl(folder, _BTRFS_START_SYNC, bytes(8))
+                fcntl.ioctl(folder, _BTRFS_WAIT_SYNC, transaction)
+        finally:
+            os.close(folder)
+
+    def forget(self, device: str, folder: str) -> None:
+        """Let the kernel forget an unmounted device, where it keeps a list of them by id.
+
+        Else another disk with the same content, a little older, would be refused.  `folder` is
+        a private folder that takes a node of the control device.
+        """
+        if self.kind != "btrfs":
+            return
+        control = str(Path(folder) / "btrfs-control")
+        with contextlib.suppress(FileExistsError):
+            os.mknod(control, stat.S_IFCHR | 0o600, os.makedev(*_BTRFS_CONTROL))
+        fd = os.open(control, os.O_RDWR | os.O_CLOEXEC)
+        try:
+            with contextlib.suppress(FileNotFoundError):  # it was never scanned
+                arguments = bytearray(_BTRFS_ARGS.pack(0, os.fsencode(device)))
+                fcntl.ioctl(fd, _BTRFS_FORGET_DEVICE, arguments)
+        finally:
+            os.close(fd)
 
 
 EXT4: Final = FileSystem(
     name="ext4",
+    kind="ext4",
+    profile="ext4-ordered",
+    title="ext4 with its default options: data=ordered, delayed allocation",
     # `-T default`: the features and ratios of a usual disk, not those of a floppy.  No lazy
     # initialisation: its thread would write to the recording at moments of its own.
     mkfs=(
-        "mkfs.ext4", "-q", "-F", "-T", "default", "-b", "4096", "-J", "size=4", "-U", _UUID,
-        "-E", f"lazy_itable_init=0,lazy_journal_init=0,nodiscard,hash_seed={_UUID}",
+        "mkfs.ext4", "-q", "-F", "-T", "default", "-b", "4096", "-J", "size=4", "-U", "{id}",
+        "-E", "lazy_itable_init=0,lazy_journal_init=0,nodiscard,hash_seed={id}",
     ),
     mkfs_environment={"E2FSPROGS_FAKE_TIME": "1700000000"},  # the same bytes each time
     mount_options="noinit_itable,nodiscard",
     fsck=("e2fsck", "-f", "-n"),
-    fsck_clean=(0,),
-    image_block_bytes=4096,
+    packages=("e2fsprogs",),
+    size_bytes=32 << 20,
     smallest_bytes=16 << 20,
+    atomic_unit_bytes=512,
+    image_block_bytes=4096,
 )  # fmt: skip
 
-FILE_SYSTEMS: Final[Mapping[str, FileSystem]] = {"ext4": EXT4}
-"""The file systems that the rig records."""
+
+def _ext4(name: str, profile: str, title: str, options: str, *features: str) -> FileSystem:
+    """A variant of ext4: other mount options, other features."""
+    return evolve(
+        EXT4,
+        name=name,
+        profile=profile,
+        title=title,
+        mkfs=(*EXT4.mkfs, *(part for feature in features for part in ("-O", feature))),
+        mount_options=",".join(filter(None, (EXT4.mount_options, options))),
+    )
+
+
+XFS: Final = FileSystem(
+    name="xfs",
+    kind="xfs",
+    profile="xfs",
+    title="xfs with its default options",
+    mkfs=("mkfs.xfs", "-q", "-f", "-K", "-m", "uuid={id}"),
+    # `nouuid`: each rig has a device of its own, so the check for a second mount of one disk,
+    # which goes by the id, would only refuse what another rig holds at the same time.
+    mount_options="nouuid,nodiscard",
+    fsck=("xfs_repair", "-n"),
+    packages=("xfsprogs",),
+    size_bytes=300 << 20,
+    smallest_bytes=300 << 20,
+    atomic_unit_bytes=512,
+    image_block_bytes=512,
+)
+
+BTRFS: Final = FileSystem(
+    name="btrfs",
+    kind="btrfs",
+    profile="btrfs",
+    title="btrfs with its default options: data single, metadata dup",
+    mkfs=("mkfs.btrfs", "-q", "-f", "-K", "-U", "{id}"),
+    mount_options="nodiscard",
+    fsck=("btrfs", "check", "--readonly"),
+    packages=("btrfs-progs",),
+    size_bytes=128 << 20,
+    smallest_bytes=128 << 20,
+    # Its superblock is one write of 4096 bytes with one checksum: torn, it is not found, and
+    # that is the drive's fault.
+    atomic_unit_bytes=4096,
+    image_block_bytes=4096,
+    commit="btrfs-call",
+    own_id=True,
+)
+
+FILE_SYSTEMS: Final[Mapping[str, FileSystem]] = {
+    fs.name: fs
+    for fs in (
+        EXT4,
+        _ext4(
+            "ext4-nodelalloc",
+            "ext4-ordered-nodelalloc",
+            "ext4 without delayed allocation",
+            "nodelalloc",
+        ),
+        _ext4("ext4-journal", "ext4-journal", "ext4, data in the journal", "data=journal"),
+        _ext4(
+            "ext4-writeback",
+            "ext4-writeback",
+            "ext4, data in no order with the journal",
+            "data=writeback",
+        ),
+        evolve(
+            _ext4(
+                "ext4-fast-commit",
+                "ext4-fast-commit",
+                "ext4 with fast commits",
+                "",
+                "fast_commit",
+            ),
+            # With the first block of a fast commit torn, Linux 6.18 refuses to mount
+            # (ECANCELED); so it asks for whole blocks.
+            atomic_unit_bytes=4096,
+        ),
+        XFS,
+        BTRFS,
+    )
+}
+"""The file systems that the rig records, by name."""

@@ -2,11 +2,10 @@
 
 There is no libfuse between: a request is one read, its answer one write, so the order in which
 the disk saw things is the order of this loop.  The server shares two memory files with the
-rig's worker: the disk's flat content, and the log.  It knows three modes:
+rig's worker: the disk's flat content, and the log.  It knows two modes:
 
 * `load`   writes change the flat content (mkfs, set-up);
-* `record` they change it and are appended to the log, each before it is acknowledged;
-* `image`  they go to an overlay that is thrown away, and the flat content stays as it is.
+* `record` they change it and are appended to the log, each before it is acknowledged.
 
 A second file, `control`, takes commands.  A command is a write like any other and waits its
 turn in the same queue, so a mark stands in the log after each write that was issued before it.
@@ -14,6 +13,7 @@ turn in the same queue, so a mark stands in the log after each write that was is
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import mmap
 import os
@@ -28,7 +28,6 @@ CONTROL_NAME: Final = "control"
 # Commands: one letter, then a payload.
 COMMAND_LOAD: Final = b"L"
 COMMAND_RECORD: Final = b"R"
-COMMAND_IMAGE: Final = b"I"
 COMMAND_MARK: Final = b"M"
 
 # Log entries: kind, offset in bytes, length in bytes; then the bytes of a write or the mark.
@@ -75,7 +74,6 @@ class DiskServer:
         self._size_bytes = len(flat)
         self._log_fd = log_fd
         self._mode = COMMAND_LOAD
-        self._overlay: dict[int, bytes] = {}
 
     def serve(self) -> None:
         """Answer requests until the file system is unmounted or its connection is gone."""
@@ -102,27 +100,17 @@ class DiskServer:
                 self._other(opcode, unique, node, view[40:length])
 
     def _answer(self, unique: int, payload: bytes = b"", error: int = 0) -> None:
-        os.write(self._fd, _OUT.pack(16 + len(payload), -error, unique) + payload)
+        self._send((_OUT.pack(16 + len(payload), -error, unique) + payload,))
+
+    def _send(self, answer: tuple[bytes | memoryview, ...]) -> None:
+        with contextlib.suppress(FileNotFoundError):  # the request was withdrawn meanwhile
+            os.writev(self._fd, answer)
 
     def _read(self, unique: int, buffer: bytearray) -> None:
         _, offset, size, _ = _IO_IN.unpack_from(buffer, 40)
         size = max(0, min(size, self._size_bytes - offset))
         head = _OUT.pack(16 + size, 0, unique)
-        overlay = self._overlay
-        if overlay:
-            first, end = offset // CHUNK_BYTES, -(-(offset + size) // CHUNK_BYTES)
-            if not overlay.keys().isdisjoint(range(first, end)):
-                joined = b"".join(map(self._chunk, range(first, end)))
-                skip = offset - first * CHUNK_BYTES
-                os.writev(self._fd, (head, memoryview(joined)[skip : skip + size]))
-                return
-        os.writev(self._fd, (head, self._view[offset : offset + size]))
-
-    def _chunk(self, index: int) -> bytes | memoryview:
-        changed = self._overlay.get(index)
-        if changed is not None:
-            return changed
-        return self._view[index * CHUNK_BYTES : (index + 1) * CHUNK_BYTES]
+        self._send((head, self._view[offset : offset + size]))
 
     def _write(self, unique: int, node: int, buffer: bytearray, data: memoryview) -> None:
         _, offset, size, _ = _IO_IN.unpack_from(buffer, 40)
@@ -131,25 +119,11 @@ class DiskServer:
         elif node != _DISK or offset + size > self._size_bytes:
             self._answer(unique, error=errno.ENOSPC)
             return
-        elif self._mode == COMMAND_IMAGE:
-            self._overlay_write(offset, data[:size])
         else:
             self._flat[offset : offset + size] = data[:size]
             if self._mode == COMMAND_RECORD:
                 self._log(LOG_WRITE, offset, data[:size])
         self._answer(unique, _WRITE_OUT.pack(size, 0))
-
-    def _overlay_write(self, offset: int, data: memoryview) -> None:
-        done = 0
-        while done < len(data):
-            index, skip = divmod(offset + done, CHUNK_BYTES)
-            count = min(CHUNK_BYTES - skip, len(data) - done)
-            piece = bytes(data[done : done + count])
-            if count < CHUNK_BYTES:
-                old = bytes(self._chunk(index))
-                piece = old[:skip] + piece + old[skip + count :]
-            self._overlay[index] = piece
-            done += count
 
     def _command(self, command: bytes) -> None:
         letter, payload = command[:1], command[1:]
@@ -157,7 +131,6 @@ class DiskServer:
             self._log(LOG_MARK, 0, payload)
         else:
             self._mode = letter
-            self._overlay = {}
 
     def _log(self, kind: int, offset: int, data: memoryview | bytes) -> None:
         parts = (LOG_ENTRY.pack(kind, offset, len(data)), data)

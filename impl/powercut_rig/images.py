@@ -1,34 +1,31 @@
 """Crash images on a real disk: set the content, mount, let somebody look and recover, unmount.
 
-One disk and one loop device serve all images of a recording.  Going from one image to the
-next changes only the chunks that differ; what an image's own mount writes goes to an overlay
-in the disk's server and is thrown away.  So an image never costs a copy of the disk.
+One disk in memory and one loop device serve all images of a recording.  Going from one image
+to the next changes only the chunks that differ, and undoes what the image's own mount wrote.
+So an image never costs a copy of the disk, and two images are never mounted side by side.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
-import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final, Self
 
 from attrs import define, field, frozen
 
-from powercut_rig import fuse, linux
-from powercut_rig.blocklog import CHUNK_BYTES, BlockLog, Recipe, Replay
-from powercut_rig.disk import Disk
+from powercut_rig import linux
+from powercut_rig.blocklog import BlockLog, Recipe, Replay
 from powercut_rig.errors import ImageRefused, RigError
 from powercut_rig.filesystems import FileSystem
+from powercut_rig.scratch import Cells, ScratchDisk
 from powercut_rig.tools import run_tool
 
-_ZEROS: Final = bytes(CHUNK_BYTES)
-_GAP_CHUNKS: Final = 32
-_TAIL_CHUNKS: Final = 32  # recovery looks this far past the end of a journal
 _FSCK_STATUSES: Final = tuple(range(256))
 _SHOWN_CHARACTERS: Final = 4000
+_KERNEL_LINES: Final = 8
 
 
 @frozen
@@ -54,12 +51,13 @@ class Phases:
 class MountedImage:
     """One crash image while it is mounted, read-write, its journal replayed by the kernel.
 
-    `refusal` holds the error when the file system would not mount it: a finding, for the
-    caller to judge.
+    `refusal` holds the error when the file system would not mount it, and `kernel_said` the last
+    of the kernel's log then: a finding, for the caller to judge.
     """
 
     recipe: Recipe
     refusal: OSError | None
+    kernel_said: str
     _mount_point: str
     _fsck: Callable[[], FsckReport] = field(repr=False)
 
@@ -69,7 +67,7 @@ class MountedImage:
         if self.refusal is not None:
             raise ImageRefused(
                 f"The crash image {self.recipe} does not mount: {self.refusal}. A crash may not "
-                "leave such a disk; keep the recording."
+                f"leave such a disk; keep the recording. The kernel said:\n{self.kernel_said}"
             )
         return self._mount_point
 
@@ -90,8 +88,8 @@ class ImageMounter:
         self._replay = Replay(log)
         self._options = ",".join(filter(None, (fs.mount_options, mount_options)))
         self._mount_point = Path(folder) / "image"
-        self._disk = Disk(folder, log.size_bytes, block_bytes=fs.image_block_bytes)
-        self._cells: dict[int, tuple[bytes, int]] = {}
+        self._folder = folder
+        self._disk = ScratchDisk(folder, log.size_bytes, log.base, block_bytes=fs.image_block_bytes)
         self._mounted = False
         self._used_since = 0.0
         self._cleanup = contextlib.ExitStack()
@@ -99,12 +97,9 @@ class ImageMounter:
 
     def __enter__(self) -> Self:
         with contextlib.ExitStack() as undo:
-            disk = undo.enter_context(self._disk)
+            undo.enter_context(self._disk)
             self._mount_point.mkdir(mode=0o700)
             undo.callback(self._mount_point.rmdir)
-            for chunk, content in self._log.base.items():
-                disk.flat[chunk * CHUNK_BYTES : (chunk + 1) * CHUNK_BYTES] = content
-            self._cells = {}
             undo.callback(self._detach)
             self._cleanup = undo.pop_all()
         return self
@@ -115,27 +110,32 @@ class ImageMounter:
     def mount(self, recipe: Recipe) -> MountedImage:
         """Unmount the image before, if it still is, and mount this one."""
         self.unmount()
+        return self.mount_cells(recipe, self._replay.content(recipe).cells)
+
+    def mount_cells(self, recipe: Recipe, cells: Cells) -> MountedImage:
+        """Mount the base with `cells`, which some `recipe` gave."""
+        self.unmount()
         started = time.perf_counter()
-        self._set_content(recipe)
+        self._disk.hold(cells)
         ready = time.perf_counter()
-        refusal = None
+        refusal, kernel_said = None, ""
         try:
             linux.mount(
                 self._disk.device,
                 str(self._mount_point),
-                self._fs.name,
+                self._fs.kind,
                 linux.MS_NOATIME,
                 self._options,
             )
             self._mounted = True
         except OSError as error:
-            refusal = error
+            refusal, kernel_said = error, linux.kernel_words(_KERNEL_LINES)
         mounted = time.perf_counter()
         self.phases.images += 1
         self.phases.content_s += ready - started
         self.phases.mount_s += mounted - ready
         self._used_since = mounted
-        return MountedImage(recipe, refusal, str(self._mount_point), self._check)
+        return MountedImage(recipe, refusal, kernel_said, str(self._mount_point), self._check)
 
     def unmount(self) -> None:
         """Unmount the image, if one is mounted.
@@ -155,6 +155,7 @@ class ImageMounter:
                 "Close what the image's reader opened before going to the next image."
             ) from error
         self._mounted = False
+        self._fs.forget(self._disk.device, self._folder)
         self.phases.use_s += started - self._used_since
         self.phases.unmount_s += time.perf_counter() - started
 
@@ -162,48 +163,11 @@ class ImageMounter:
         if self._mounted:
             linux.umount(str(self._mount_point), linux.MNT_DETACH)
             self._mounted = False
-
-    def _set_content(self, recipe: Recipe) -> None:
-        """Bring the disk to the recipe's content; no page of the image before survives."""
-        wanted = self._replay.content(recipe).cells
-        flat, base, cells = self._disk.flat, self._log.base, self._cells
-        for chunk in cells.keys() - wanted.keys():
-            start = chunk * CHUNK_BYTES
-            flat[start : start + CHUNK_BYTES] = base.get(chunk, _ZEROS)
-        for chunk, cell in wanted.items():
-            if cells.get(chunk) is not cell:
-                start = chunk * CHUNK_BYTES
-                flat[start : start + CHUNK_BYTES] = cell[0]
-        self._cells = wanted
-        self._disk.loop.forget_cached_pages()
-        self._disk.command(fuse.COMMAND_IMAGE)
-        self._read_ahead(wanted.keys())
-
-    def _read_ahead(self, touched: Iterable[int]) -> None:
-        """Ask the kernel for all that is not zero, in large pieces.
-
-        A mount reads its journal block by block; from a warm cache that costs no messages.
-        """
-        for first, end in _ranges(sorted(self._log.base.keys() | set(touched))):
-            start, length = first * CHUNK_BYTES, (end + _TAIL_CHUNKS - first) * CHUNK_BYTES
-            os.posix_fadvise(self._disk.loop.fd, start, length, os.POSIX_FADV_WILLNEED)
+        with contextlib.suppress(OSError):  # a list of the kernel's, not worth an error here
+            self._fs.forget(self._disk.device, self._folder)
 
     def _check(self) -> FsckReport:
         self.unmount()
         done = run_tool((*self._fs.fsck, self._disk.device), ok=_FSCK_STATUSES)
         said = (done.stdout + done.stderr)[-_SHOWN_CHARACTERS:]
-        return FsckReport(done.returncode in self._fs.fsck_clean, said)
-
-
-def _ranges(chunks: Sequence[int]) -> Iterator[tuple[int, int]]:
-    """Half-open ranges that cover the sorted chunks, across gaps of a few."""
-    first = end = -1
-    for chunk in chunks:
-        if first >= 0 and chunk > end + _GAP_CHUNKS:
-            yield first, end
-            first = chunk
-        elif first < 0:
-            first = chunk
-        end = chunk + 1
-    if first >= 0:
-        yield first, end
+        return FsckReport(done.returncode == 0, said)

@@ -25,6 +25,10 @@ SYNC_FILE_RANGE_WRITE: Final = 2
 SYNC_FILE_RANGE_WAIT_AFTER: Final = 4
 
 _PR_SET_PDEATHSIG: Final = 1
+_AT_FDCWD: Final = -100
+_RENAME_FLAGS: Final = {"NOREPLACE": 1, "EXCHANGE": 2}
+_SYSLOG_READ_ALL: Final = 3
+_KERNEL_LOG_BYTES: Final = 1 << 16
 
 
 def _libc() -> ctypes.CDLL:
@@ -35,6 +39,8 @@ def _libc() -> ctypes.CDLL:
     libc.unshare.argtypes = (ctypes.c_int,)
     libc.setns.argtypes = (ctypes.c_int, ctypes.c_int)
     libc.prctl.argtypes = (ctypes.c_int, ulong, ulong, ulong, ulong)
+    libc.renameat2.argtypes = (ctypes.c_int, chars, ctypes.c_int, chars, ctypes.c_uint)
+    libc.klogctl.argtypes = (ctypes.c_int, chars, ctypes.c_int)
     libc.syncfs.argtypes = (ctypes.c_int,)
     libc.sync_file_range.argtypes = (ctypes.c_int, off64, off64, ctypes.c_uint)
     return libc
@@ -92,6 +98,13 @@ def die_with_parent(parent_pid: int) -> None:
         os._exit(1)
 
 
+def rename(src: str, dst: str, *flags: str) -> None:
+    """Renames; `flags` are NOREPLACE and EXCHANGE, as renameat2 knows them."""
+    value = sum(_RENAME_FLAGS[flag] for flag in flags)
+    paths = os.fsencode(src), os.fsencode(dst)
+    _call("renameat2", _AT_FDCWD, paths[0], _AT_FDCWD, paths[1], value, path=src)
+
+
 def syncfs(fd: int) -> None:
     """Writes all that is dirty in the file system of `fd`, and waits."""
     _call("syncfs", fd)
@@ -101,3 +114,13 @@ def sync_file_range(fd: int, offset_bytes: int, length_bytes: int) -> None:
     """Writes a file's dirty pages in the range and waits, without a flush and without metadata."""
     every = SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER
     _call("sync_file_range", fd, offset_bytes, length_bytes, every)
+
+
+def kernel_words(lines: int) -> str:
+    """The last lines of the kernel's log; empty where it may not be read."""
+    if _LIBC is None:
+        return ""
+    buffer = ctypes.create_string_buffer(_KERNEL_LOG_BYTES)
+    length = _LIBC.klogctl(_SYSLOG_READ_ALL, buffer, _KERNEL_LOG_BYTES)
+    said = buffer.raw[: max(0, length)].decode(errors="replace").splitlines()
+    return "\n".join(said[-lines:])

@@ -1,7 +1,8 @@
-"""A loop device over one file, with direct I/O, that the kernel clears when its last user goes.
+"""A loop device over one file, that the kernel clears when its last user goes.
 
-Direct I/O matters: without it the loop driver would keep a page cache of its own between the
-file system and the recorder, and the order and the moment of writes would be lost.
+On the recorder's file direct I/O matters: without it the loop driver would keep a page cache
+of its own between the file system and the recorder, and the order of writes would be lost.  A
+file in memory is itself the page cache, so there it is left out.
 """
 
 from __future__ import annotations
@@ -44,7 +45,9 @@ class LoopDevice:
     the kernel clears it after the last close, also when the process was killed.
     """
 
-    def __init__(self, backing: str, node_folder: str, *, block_bytes: int) -> None:
+    def __init__(
+        self, backing: str, node_folder: str, *, block_bytes: int, direct: bool = True
+    ) -> None:
         """Attach the file `backing`; `block_bytes` is the logical block size, 512 or 4096.
 
         Raises `RigError` when no loop device is free or the driver refuses direct I/O.
@@ -53,12 +56,12 @@ class LoopDevice:
         self._fd = -1
         backing_fd = os.open(backing, os.O_RDWR | os.O_CLOEXEC)
         try:
-            self._attach(backing_fd, node_folder, block_bytes)
+            self._attach(backing_fd, node_folder, block_bytes, direct)
         finally:
             os.close(backing_fd)
 
-    def _attach(self, backing_fd: int, node_folder: str, block_bytes: int) -> None:
-        flags = _LO_FLAGS_AUTOCLEAR | _LO_FLAGS_DIRECT_IO
+    def _attach(self, backing_fd: int, node_folder: str, block_bytes: int, direct: bool) -> None:
+        flags = _LO_FLAGS_AUTOCLEAR | (_LO_FLAGS_DIRECT_IO if direct else 0)
         info = _INFO.pack(0, 0, 0, 0, 0, 0, 0, 0, flags, b"powercut-rig", b"", b"", 0, 0)
         config = _CONFIG.pack(backing_fd, block_bytes, info)
         for _ in range(_ATTEMPTS):
@@ -77,7 +80,7 @@ class LoopDevice:
             break
         else:
             raise RigError(f"No free loop device after {_ATTEMPTS} attempts; nothing is attached.")
-        if not self._flags() & _LO_FLAGS_DIRECT_IO:
+        if direct and not self._flags() & _LO_FLAGS_DIRECT_IO:
             self.close()
             raise RigError(
                 "The loop driver does not use direct I/O here, so the order of writes would "

@@ -1,7 +1,8 @@
-"""Member by search: can this tree come from this program, crashed at this moment?
+"""Member: can this tree come from this program, crashed at this moment?
 
-Every crash state of a moment is enumerated once and kept by its look.  That is for small traces;
-beyond `STATES_MAX` sets the answer is None: undecided.
+The one place where the rig asks the model.  `powercut.member` answers; what it said of a tree at
+a moment is kept.  Coverage, how many trees the model has for the moments asked about, needs a
+list of them, which is made on demand and within a bound.
 """
 
 from __future__ import annotations
@@ -10,30 +11,41 @@ from typing import Final
 
 from attrs import define, field, frozen
 
-from powercut.crash import CrashSpace, even_cuts
+import powercut.member as model
+from powercut.crash import CrashSpace
+from powercut.observed import Observed
+from powercut.pieces import even_cuts
 from powercut.profile import Profile
 from powercut.state import State
 from powercut.subject import Subject
-from powercut.tree import plain
+from powercut.tree import File, Symlink, Tree, walk
 from powercut.world import Perform
-from powercut_rig.answers import Answer, PlainTree, recover_on_model
+from powercut_rig import tree as rig_tree
+from powercut_rig.answers import Answer, recover_on_model
+from powercut_rig.tree import Sight, Tag
 
-STATES_MAX: Final = 200_000
-PIECES_MAX: Final = 3
+LISTED_MAX: Final = 20_000
+"""Of how many crash states at one moment a list is made, for coverage."""
 
-_Key = frozenset[tuple[str, bytes | None]]
+BUDGET: Final = 300_000
+"""How many steps of deduction one answer may cost."""
+
+_PIECES_MAX: Final = 2
+
+Digest = int
 
 
 @frozen
 class Program:
-    """The ops that were run for real, and the profile that they are held against."""
+    """The ops that were run for real, the profile they are held against, and where they began."""
 
     steps: tuple[Perform, ...]
     profile: Profile
+    start: State = field(factory=State)
 
     def state(self, completed: int, begun: int) -> State:
         """The state when `completed` ops had returned and `begun` had begun."""
-        state = State()
+        state = self.start
         for step in self.steps[:completed]:
             state = state.perform(step.op, step.id)
         for step in self.steps[completed:begun]:
@@ -41,49 +53,103 @@ class Program:
         return state
 
 
+def sight_of(tree: Tree) -> Sight:
+    """What a reader would see of a tree of the model."""
+    found: rig_tree.Tree = {}
+    names: dict[int, list[str]] = {}
+    for path, number in walk(tree):
+        inode = tree[number]
+        match inode:
+            case File(content=content):
+                found[path[1:]] = content.read()
+                names.setdefault(number, []).append(path[1:])
+            case Symlink(target=target):
+                found[path[1:]] = Tag("symlink", target)
+                names.setdefault(number, []).append(path[1:])
+            case _:
+                found[path[1:]] = None
+    groups = sorted(tuple(sorted(paths)) for paths in names.values() if len(paths) > 1)
+    return Sight(dict(sorted(found.items())), tuple(groups))
+
+
+def observed(sight: Sight) -> Observed | None:
+    """What was seen, as the model takes it; None where the model has no such thing."""
+    entries: dict[str, bytes | Symlink | None] = {}
+    for path, content in sight.tree.items():
+        if isinstance(content, Tag):
+            if content.kind != "symlink":
+                return None
+            entries[path] = Symlink(content.detail)
+        else:
+            entries[path] = content
+    return Observed.of(entries, sight.links)
+
+
 @define
 class Member:
-    """All that the model allows for one program, found moment by moment and kept."""
+    """What the model says of one program's trees, moment by moment, and what of it was seen."""
 
     program: Program
-    _allowed: dict[tuple[int, int, str], frozenset[_Key] | None] = field(factory=dict)
-    _seen: set[_Key] = field(factory=set)
-    _recovered: dict[_Key, Answer] = field(factory=dict)
+    seen: set[Digest] = field(factory=set)
+    _moments: dict[tuple[int, int, str], model.Member] = field(factory=dict)
+    _answers: dict[tuple[Digest, int, int, str], bool | None] = field(factory=dict)
+    _recovered: dict[Digest, Answer] = field(factory=dict)
+    _why: dict[tuple[Digest, int, int, str], str] = field(factory=dict)
 
-    def ask(self, tree: PlainTree, completed: int, begun: int, crash_class: str) -> bool | None:
+    def ask(self, sight: Sight, completed: int, begun: int, crash_class: str) -> bool | None:
         """Whether the model has that tree when `completed` ops had returned; None: undecided."""
+        key = (sight.digest, completed, begun, crash_class)
+        if key not in self._answers:
+            self._answers[key] = self._asked(sight, *key)
+        if self._answers[key]:
+            self.seen.add(sight.digest)
+        return self._answers[key]
+
+    def why(self, sight: Sight, completed: int, begun: int, crash_class: str) -> str:
+        """Why the model does not have it; empty where it does."""
+        return self._why.get((sight.digest, completed, begun, crash_class), "")
+
+    def _asked(
+        self, sight: Sight, digest: Digest, completed: int, begun: int, crash_class: str
+    ) -> bool | None:
+        tree = observed(sight)
+        if tree is None:
+            return False
         moment = (completed, begun, crash_class)
-        if moment not in self._allowed:
-            self._allowed[moment] = self._enumerate(*moment)
-        allowed = self._allowed[moment]
-        if allowed is None:
-            return None
-        key = frozenset(tree.items())
-        if key in allowed:
-            self._seen.add(key)
-        return key in allowed
+        if moment not in self._moments:
+            state = self.program.state(completed, begun)
+            self._moments[moment] = model.Member(state, self.program.profile, crash_class)
+        answer = self._moments[moment].ask(tree, BUDGET)
+        self._why[digest, completed, begun, crash_class] = answer.because
+        return {"yes": True, "no": False}.get(answer.verdict)
 
-    def coverage(self) -> tuple[int, int]:
-        """How many distinct trees the model has for the moments asked about; how many were seen."""
-        every: set[_Key] = set()
-        for allowed in self._allowed.values():
-            every |= allowed or frozenset()
-        return len(every), len(self._seen)
+    def allowed(self) -> set[Digest] | None:
+        """The trees that the model has for the moments asked about; None: too many to list.
 
-    def recovered(self, tree: PlainTree, subject: Subject) -> Answer:
+        Data are cut into two pieces at most, so that a torn write counts once.
+        """
+        every: set[Digest] = set()
+        for moment in self._moments:
+            found = self._listed(*moment)
+            if found is None:
+                return None
+            every |= found
+        return every
+
+    def recovered(self, sight: Sight, subject: Subject) -> Answer:
         """What the subject's recovery answers on the model's disk with that tree."""
-        key = frozenset(tree.items())
-        if key not in self._recovered:
-            self._recovered[key] = recover_on_model(subject, self.program.profile, tree)
-        return self._recovered[key]
+        if sight.digest not in self._recovered:
+            answer = recover_on_model(subject, self.program.profile, sight.plain)
+            self._recovered[sight.digest] = answer
+        return self._recovered[sight.digest]
 
-    def _enumerate(self, completed: int, begun: int, crash_class: str) -> frozenset[_Key] | None:
+    def _listed(self, completed: int, begun: int, crash_class: str) -> set[Digest] | None:
         profile = self.program.profile
         state = self.program.state(completed, begun)
-        space = CrashSpace.of(state, profile, crash_class, even_cuts(profile, PIECES_MAX))
-        found: set[_Key] = set()
+        space = CrashSpace.of(state, profile, crash_class, even_cuts(profile, _PIECES_MAX))
+        found: set[Digest] = set()
         for count, (_, _, after) in enumerate(space.states()):
-            if count >= STATES_MAX:
+            if count >= LISTED_MAX:
                 return None
-            found.add(frozenset(plain(after.base).items()))
-        return frozenset(found)
+            found.add(sight_of(after.base).digest)
+        return found

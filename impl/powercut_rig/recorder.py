@@ -5,20 +5,22 @@ from __future__ import annotations
 import contextlib
 import json
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from powercut.ops import Op
 from powercut_rig import fuse, linux
-from powercut_rig.blocklog import CHUNK_BYTES, BlockLog, Flush, Mark, Phase, Record, Write
+from powercut_rig.blocklog import BlockLog, Flush, Mark, Phase, Record, Write
 from powercut_rig.disk import Disk
 from powercut_rig.errors import RigError
 from powercut_rig.filesystems import FileSystem
-from powercut_rig.workload import Workload, WriteBack
+from powercut_rig.workload import MarkWriter, Workload
+from powercut_rig.writeback import WriteBack
+
+_T = TypeVar("_T")
 
 _QUIET_ATTEMPTS: Final = 20
-_ZEROS: Final = bytes(CHUNK_BYTES)
 
 
 def record(
@@ -39,9 +41,15 @@ def record(
     """
     with Disk(folder, size_bytes) as disk:
         fs.make(disk.device)
-        options = ",".join(filter(None, (fs.mount_options, mount_options)))
-        with mounted(disk.device, str(Path(folder) / "record"), fs.name, options) as root:
-            workload = Workload(root, lambda *mark: _mark(disk, *mark))
+        with (
+            mounted(fs, disk.device, folder, mount_options) as root,
+            contextlib.ExitStack() as stack,
+        ):
+            workload = stack.enter_context(
+                contextlib.closing(
+                    Workload(root, lambda *mark: _mark(disk, *mark), fs.commit_on_demand)
+                )
+            )
             workload.perform(setup)
             base = _start_recording(disk, workload)
             workload.run(ops, plan)
@@ -52,22 +60,50 @@ def record(
     return BlockLog(size_bytes, base, records)
 
 
+def record_on(
+    disk: Disk,
+    folder: str,
+    fs: FileSystem,
+    content: Mapping[int, bytes],
+    act: Callable[[str, MarkWriter], _T],
+    *,
+    mount_options: str = "",
+) -> tuple[BlockLog, _T]:
+    """Mounts a disk with this content, lets `act` work on it, and returns all that was written.
+
+    The mount's own writes, such as a journal's replay, come first.  `act` gets the mount point and
+    puts marks into the log; its answer is handed back.
+    """
+    disk.command(fuse.COMMAND_LOAD)
+    disk.hold(content)
+    disk.clear_log()
+    disk.command(fuse.COMMAND_RECORD)
+    with mounted(fs, disk.device, folder, mount_options) as root:
+        answer = act(root, lambda *mark: _mark(disk, *mark))
+        disk.command(fuse.COMMAND_LOAD)
+        records = tuple(parse_log(disk.log_bytes()))
+    return BlockLog(disk.size_bytes, content, records), answer
+
+
 @contextlib.contextmanager
-def mounted(device: str, folder: str, kind: str, options: str) -> Iterator[str]:
-    """A mount of `device` at the new directory `folder`; both are gone afterwards."""
-    Path(folder).mkdir(mode=0o700)
+def mounted(fs: FileSystem, device: str, folder: str, options: str = "") -> Iterator[str]:
+    """A mount of `device` at a new directory in `folder`; both are gone afterwards."""
+    target = Path(folder) / "record"
+    target.mkdir(mode=0o700)
+    every_option = ",".join(filter(None, (fs.mount_options, options)))
     try:
-        linux.mount(device, folder, kind, 0, options)
+        linux.mount(device, str(target), fs.kind, 0, every_option)
         try:
-            yield folder
+            yield str(target)
         except BaseException:
             with contextlib.suppress(OSError):  # the first error is the one to tell
-                linux.umount(folder, linux.MNT_DETACH)
+                linux.umount(str(target), linux.MNT_DETACH)
             raise
         else:
-            linux.umount(folder)
+            linux.umount(str(target))
+        fs.forget(device, folder)
     finally:
-        Path(folder).rmdir()
+        target.rmdir()
 
 
 def _start_recording(disk: Disk, workload: Workload) -> dict[int, bytes]:
@@ -77,7 +113,7 @@ def _start_recording(disk: Disk, workload: Workload) -> dict[int, bytes]:
         disk.command(fuse.COMMAND_LOAD)
         disk.clear_log()
         disk.command(fuse.COMMAND_RECORD)
-        base = sparse_chunks(disk.flat)
+        base = disk.chunks()
         disk.command(fuse.COMMAND_RECORD)  # a fence: what was under way has arrived
         if not disk.log_bytes():
             return base
@@ -89,17 +125,6 @@ def _start_recording(disk: Disk, workload: Workload) -> dict[int, bytes]:
 
 def _mark(disk: Disk, label: str, op_index: int, phase: Phase) -> None:
     disk.command(fuse.COMMAND_MARK, json.dumps([label, op_index, phase]).encode())
-
-
-def sparse_chunks(flat: memoryview | bytes | bytearray | object) -> dict[int, bytes]:
-    """The chunks of a disk's flat content that are not all zeros."""
-    chunks: dict[int, bytes] = {}
-    with memoryview(flat) as view:  # type: ignore[arg-type]  # mmap has a buffer; typeshed is late
-        for start in range(0, len(view), CHUNK_BYTES):
-            piece = view[start : start + CHUNK_BYTES]
-            if piece != _ZEROS:
-                chunks[start // CHUNK_BYTES] = bytes(piece)
-    return chunks
 
 
 def parse_log(data: bytes) -> Iterator[Record]:

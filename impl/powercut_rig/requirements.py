@@ -13,13 +13,11 @@ from pathlib import Path
 from typing import Final
 
 from powercut_rig import linux
+from powercut_rig.filesystems import FILE_SYSTEMS, FileSystem
 
 _SEARCH_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _LOOP_CTL_GET_FREE: Final = 0x4C82
 _FILE_SYSTEMS: Final = Path("/proc/filesystems")
-
-PROGRAMS: Final[dict[str, tuple[str, ...]]] = {"ext4": ("mkfs.ext4", "e2fsck")}
-"""The programs that each file system needs."""
 
 
 def what_is_missing(fs: str = "ext4") -> list[str]:
@@ -28,18 +26,31 @@ def what_is_missing(fs: str = "ext4") -> list[str]:
     Looks only: makes no mount and attaches no device (one child process tries a private mount
     namespace and ends).  Raises ValueError for a file system that the rig does not know.
     """
-    if fs not in PROGRAMS:
-        raise ValueError(f"The rig does not know {fs!r}; it knows {', '.join(sorted(PROGRAMS))}.")
+    if fs not in FILE_SYSTEMS:
+        known = ", ".join(sorted(FILE_SYSTEMS))
+        raise ValueError(f"The rig does not know {fs!r}; it knows {known}.")
+    missing = missing_everywhere()
+    if sys.platform != "linux":
+        return missing
+    return missing + missing_for(FILE_SYSTEMS[fs])
+
+
+def missing_everywhere() -> list[str]:
+    """What the rig lacks here, whatever the file system."""
     if sys.platform != "linux":
         return [f"The block recorder needs Linux and this is {sys.platform}."]
     checks: tuple[Callable[[], str | None], ...] = (_root, _fuse, _loop, _namespace)
-    missing = [sentence for check in checks if (sentence := check()) is not None]
-    missing += [
-        f"The program {program} is not installed."
-        for program in PROGRAMS[fs]
+    return [sentence for check in checks if (sentence := check()) is not None]
+
+
+def missing_for(fs: FileSystem) -> list[str]:
+    """What this machine lacks for one file system, beside what the rig itself needs."""
+    missing = [
+        f"The program {program} is not installed (package {' or '.join(fs.packages)})."
+        for program in fs.programs
         if shutil.which(program, path=_SEARCH_PATH) is None
     ]
-    if sentence := _kernel_support(fs):
+    if sentence := _kernel_support(fs.kind):
         missing.append(sentence)
     return missing
 

@@ -12,41 +12,47 @@ trees = run_in_worker(look)
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import Final, Self, TypeVar
 
 from powercut.ops import Op
-from powercut_rig.blocklog import BlockLog, Recipe
+from powercut_rig.blocklog import BlockLog, Recipe, Replay
 from powercut_rig.crashimages import CrashImage
+from powercut_rig.disk import Disk
 from powercut_rig.errors import RigError, RigUnavailable
 from powercut_rig.filesystems import FILE_SYSTEMS
 from powercut_rig.images import ImageMounter, MountedImage, Phases
-from powercut_rig.recorder import record
+from powercut_rig.recorder import record, record_on
 from powercut_rig.requirements import what_is_missing
 from powercut_rig.worker import private_folder
-from powercut_rig.workload import WriteBack, default_plan
+from powercut_rig.workload import MarkWriter
+from powercut_rig.writeback import WriteBack, default_plan
 
-DEFAULT_SIZE_BYTES: Final = 32 << 20
+_T = TypeVar("_T")
+
 _LARGEST_BYTES: Final = 1 << 30
 
 
 class Rig:
     """Records and mounts inside a worker; see `run_in_worker`.
 
+    `fs` names an entry of `FILE_SYSTEMS`, `size_bytes` is the disk's size (None: the entry's own);
     `mount_options` are given to each mount, of the recording and of images ("data=journal").
     Entering raises `RigUnavailable` with all that is missing, and `RigError` outside of a
     worker.  Leaving unmounts and detaches everything, also after an error or Ctrl-C.
     """
 
     def __init__(
-        self, fs: str = "ext4", size_bytes: int = DEFAULT_SIZE_BYTES, mount_options: str = ""
+        self, fs: str = "ext4", size_bytes: int | None = None, mount_options: str = ""
     ) -> None:
         if fs not in FILE_SYSTEMS:
             known = ", ".join(sorted(FILE_SYSTEMS))
             raise ValueError(f"The file system {fs!r} was found; the rig records {known}.")
         self._fs = FILE_SYSTEMS[fs]
         smallest = self._fs.smallest_bytes
+        size_bytes = self._fs.size_bytes if size_bytes is None else size_bytes
         if not smallest <= size_bytes <= _LARGEST_BYTES or size_bytes % 4096:
             raise ValueError(
                 f"A disk of {size_bytes} B was found; expected a multiple of 4096 from {smallest} "
@@ -57,6 +63,9 @@ class Rig:
         self._folder = ""
         self._cleanup = contextlib.ExitStack()
         self._images = contextlib.ExitStack()
+        self._mounter: ImageMounter | None = None
+        self._again_cleanup = contextlib.ExitStack()
+        self._again: Disk | None = None
         self.phases = Phases()
 
     def __enter__(self) -> Self:
@@ -64,6 +73,7 @@ class Rig:
             raise RigUnavailable(missing)
         with contextlib.ExitStack() as undo:
             self._folder = undo.enter_context(private_folder())
+            undo.callback(self._close_again)
             undo.callback(self._close_images)
             self._cleanup = undo.pop_all()
         return self
@@ -113,8 +123,43 @@ class Rig:
         self._close_images()
         mounter = ImageMounter(self._folder, self._fs, recording, self._mount_options)
         self.phases = mounter.phases
+        self._mounter = mounter
         self._images.enter_context(mounter)
         return self._mount_each(mounter, recipes)
+
+    def record_on(
+        self, recording: BlockLog, recipe: Recipe, act: Callable[[str, MarkWriter], _T]
+    ) -> tuple[BlockLog, _T]:
+        """Mounts a crash image once more, lets `act` work on it, and returns all that was written.
+
+        So a recovery becomes a recording of its own, from which crash images follow again
+        (`images_after`).  The image that is mounted now is unmounted.
+        """
+        self._check_open()
+        if self._mounter is not None:
+            self._mounter.unmount()
+        if self._again is None:
+            folder = Path(self._folder) / "again"
+            folder.mkdir(mode=0o700)
+            disk = Disk(str(folder), recording.size_bytes)
+            self._again = self._again_cleanup.enter_context(disk)
+        content = {**recording.base, **dict(Replay(recording).content(recipe).chunks())}
+        return record_on(
+            self._again,
+            str(Path(self._folder) / "again"),
+            self._fs,
+            content,
+            act,
+            mount_options=self._mount_options,
+        )
+
+    def images_after(
+        self, recording: BlockLog, recipes: Iterable[CrashImage | Recipe]
+    ) -> Iterator[MountedImage]:
+        """Mounts images of a recording that `record_on` made; the images before can go on then."""
+        folder = str(Path(self._folder) / "again")
+        with ImageMounter(folder, self._fs, recording, self._mount_options) as mounter:
+            yield from self._mount_each(mounter, recipes)
 
     def _mount_each(
         self, mounter: ImageMounter, recipes: Iterable[CrashImage | Recipe]
@@ -124,7 +169,12 @@ class Rig:
         mounter.unmount()
 
     def _close_images(self) -> None:
+        self._mounter = None
         self._images.close()
+
+    def _close_again(self) -> None:
+        self._again = None
+        self._again_cleanup.close()
 
     def _check_open(self) -> None:
         if not self._folder:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Callable, Iterator
+
 from powercut.disk import Disk
+from powercut_rig.blocklog import Phase
 
 
 class RootedDisk:
@@ -12,7 +16,7 @@ class RootedDisk:
         self._disk, self._root = disk, root
 
     def _at(self, path: str) -> str:
-        return self._root + path if path != "/" else self._root
+        return (self._root + path if path != "/" else self._root) or "/"
 
     def kind(self, path: str) -> str:
         """See `powercut.disk.Disk`, here and below."""
@@ -73,3 +77,68 @@ class RootedDisk:
     def unlock(self, path: str) -> None:
         """See `Disk.unlock`."""
         self._disk.unlock(self._at(path))
+
+
+Watcher = Callable[[str, int, Phase], None]
+"""Told of each call that changes the disk: its name, its number, and begin or end."""
+
+
+class WatchedDisk(RootedDisk):
+    """The same, with each call that may change the disk counted and told to a watcher."""
+
+    def __init__(self, disk: Disk, root: str, watcher: Watcher) -> None:
+        super().__init__(disk, root)
+        self._watcher = watcher
+        self.calls = 0
+
+    @contextlib.contextmanager
+    def _watched(self, name: str) -> Iterator[None]:
+        self._watcher(name, self.calls, "begin")
+        yield
+        self.calls += 1
+        self._watcher(name, self.calls - 1, "end")
+
+    def mkdir(self, path: str) -> None:
+        """See `Disk.mkdir`; here and below, with the watcher told before and after."""
+        with self._watched("mkdir"):
+            super().mkdir(path)
+
+    def create(self, path: str) -> None:
+        """See `Disk.create`."""
+        with self._watched("create"):
+            super().create(path)
+
+    def write(self, path: str, data: bytes | memoryview) -> None:
+        """See `Disk.write`."""
+        with self._watched("write"):
+            super().write(path, data)
+
+    def fsync(self, path: str) -> None:
+        """See `Disk.fsync`."""
+        with self._watched("fsync"):
+            super().fsync(path)
+
+    def fsync_dir(self, path: str) -> None:
+        """See `Disk.fsync_dir`."""
+        with self._watched("fsync of a directory"):
+            super().fsync_dir(path)
+
+    def rename(self, src: str, dst: str) -> None:
+        """See `Disk.rename`."""
+        with self._watched("rename"):
+            super().rename(src, dst)
+
+    def unlink(self, path: str) -> None:
+        """See `Disk.unlink`."""
+        with self._watched("unlink"):
+            super().unlink(path)
+
+    def rmdir(self, path: str) -> None:
+        """See `Disk.rmdir`."""
+        with self._watched("rmdir"):
+            super().rmdir(path)
+
+    def lock(self, path: str) -> None:
+        """See `Disk.lock`; it may create the file."""
+        with self._watched("lock"):
+            super().lock(path)

@@ -10,6 +10,8 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from functools import cached_property
+from hashlib import blake2b
 from typing import Final
 
 from attrs import frozen
@@ -47,6 +49,31 @@ Tree = dict[str, bytes | Tag | None]
 
 
 @frozen
+class Sight:
+    """A tree as it was read, and which of its paths are one file: hard links, in groups."""
+
+    tree: Tree
+    links: tuple[tuple[str, ...], ...] = ()
+
+    @cached_property
+    def plain(self) -> dict[str, bytes | None]:
+        """The tree with contents only; what is no file and no directory by a description."""
+        return {
+            path: f"<{value.kind} {value.detail}>".encode() if isinstance(value, Tag) else value
+            for path, value in self.tree.items()
+        }
+
+    @cached_property
+    def digest(self) -> int:
+        """A number for what it looks like; equal for equal sights, in every process."""
+        digest = blake2b(repr(self.links).encode(), digest_size=8)
+        for path, content in sorted(self.plain.items()):
+            kind = b"d" if content is None else b"f%d:" % len(content)
+            digest.update(path.encode(errors="surrogateescape") + b"\0" + kind + (content or b""))
+        return int.from_bytes(digest.digest(), "little")
+
+
+@frozen
 class TreeLimits:
     """How much of a tree is read before it is refused."""
 
@@ -62,13 +89,19 @@ def read_tree(root: str, limits: TreeLimits | None = None) -> Tree:
     by an `unreadable` tag.  Raises `RigError` when the tree is beyond `limits`, and OSError
     when `root` itself cannot be opened.
     """
+    return look(root, limits).tree
+
+
+def look(root: str, limits: TreeLimits | None = None) -> Sight:
+    """The same, with the groups of paths that are one file."""
     reader = _Reader(limits or TreeLimits())
     fd = os.open(root, _FOLDER_FLAGS)
     try:
         reader.read_folder(fd, "", 0)
     finally:
         os.close(fd)
-    return dict(sorted(reader.tree.items()))
+    groups = sorted(tuple(sorted(paths)) for paths in reader.names.values() if len(paths) > 1)
+    return Sight(dict(sorted(reader.tree.items())), tuple(groups))
 
 
 class _Reader:
@@ -76,6 +109,7 @@ class _Reader:
 
     def __init__(self, limits: TreeLimits) -> None:
         self.tree: Tree = {}
+        self.names: dict[int, list[str]] = {}  # of files with more than one name, by inode
         self._limits = limits
         self._left_bytes = limits.total_bytes
 
@@ -89,7 +123,10 @@ class _Reader:
 
     def _read_entry(self, fd: int, name: str, path: str, depth: int) -> None:
         try:
-            mode = os.stat(name, dir_fd=fd, follow_symlinks=False).st_mode
+            status = os.stat(name, dir_fd=fd, follow_symlinks=False)
+            mode = status.st_mode
+            if status.st_nlink > 1 and not stat.S_ISDIR(mode):
+                self.names.setdefault(status.st_ino, []).append(path)
             if stat.S_ISDIR(mode):
                 self.tree[path] = None
                 child = os.open(name, _FOLDER_FLAGS, dir_fd=fd)

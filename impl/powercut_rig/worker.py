@@ -21,11 +21,13 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Final, ParamSpec, TypeVar
+from typing import Any, Final, Literal, ParamSpec, TypeVar
+
+from attrs import frozen
 
 from powercut_rig import linux
 from powercut_rig.errors import RigError, RigUnavailable
-from powercut_rig.requirements import what_is_missing
+from powercut_rig.requirements import missing_everywhere
 from powercut_rig.tools import wait_for_exit
 
 _P = ParamSpec("_P")
@@ -34,6 +36,7 @@ _T = TypeVar("_T")
 FOLDER_PREFIX: Final = "powercut-rig-"
 WORKER_TIMEOUT_S: Final = 600.0
 _UNWIND_S: Final = 10.0
+_KILL_S: Final = 10.0
 _LENGTH: Final = struct.Struct("<Q")
 _PIPE_READ_BYTES: Final = 1 << 20
 _OUTSIDE: Final = (
@@ -43,6 +46,24 @@ _OUTSIDE: Final = (
 
 _worker_pid = 0
 _outer_namespace_fd = -1
+_send_fd = -1
+
+
+@frozen
+class Message:
+    """What a worker says: `progress` any number of times, then one `result` or `error`."""
+
+    kind: Literal["progress", "result", "error"]
+    value: Any
+    text: str = ""
+
+    def unpack(self) -> Any:
+        """The result; an error is raised, with the worker's traceback as a note."""
+        if self.kind != "error":
+            return self.value
+        if self.text:
+            self.value.add_note("In the rig's worker:\n" + self.text)
+        raise self.value
 
 
 def inside_worker() -> bool:
@@ -55,6 +76,67 @@ def outer_namespace_fd() -> int:
     if not inside_worker():
         raise RigError(_OUTSIDE)
     return _outer_namespace_fd
+
+
+def tell(value: object) -> None:
+    """Tell the parent how far the work is; it counts as a sign of life.  Only in a worker."""
+    if inside_worker():
+        _send(_send_fd, Message("progress", value))
+
+
+class Worker:
+    """A child that runs one function; `fd` becomes readable when it has something to say.
+
+    Raises `RigUnavailable` when this machine lacks something.  The worker is a fork, so make it
+    in a process with one thread, and end it with `end`.
+    """
+
+    def __init__(self, function: Callable[[], object]) -> None:
+        if missing := missing_everywhere():
+            raise RigUnavailable(missing)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        self.fd, send = os.pipe()
+        self._data = bytearray()
+        parent = os.getpid()
+        self.pid = os.fork()
+        if self.pid == 0:
+            os.close(self.fd)
+            _be_worker(parent, send, function)
+        os.close(send)
+
+    def read(self) -> list[Message]:
+        """What has arrived; waits for at least a part of it.  RigError when the worker is dead."""
+        piece = os.read(self.fd, _PIPE_READ_BYTES)
+        if not piece:
+            raise RigError(
+                "The rig's worker died before it answered; its mounts and devices are gone with "
+                "it. If the machine killed it for memory, use a smaller disk."
+            )
+        self._data += piece
+        messages = []
+        while len(self._data) >= _LENGTH.size:
+            end = _LENGTH.size + _LENGTH.unpack_from(self._data)[0]
+            if len(self._data) < end:
+                break
+            # From our own fork, over our own pipe.
+            messages.append(pickle.loads(bytes(self._data[_LENGTH.size : end])))  # noqa: S301
+            del self._data[:end]
+        return messages
+
+    def end(self, *, interrupt: bool = False, patience_s: float = 0.0) -> None:
+        """Reap the worker; let it unwind after Ctrl-C; kill it when its patience is over.
+
+        A worker that hangs in the kernel cannot be killed; it is left to the kernel then.
+        """
+        os.close(self.fd)
+        if interrupt:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGINT)
+            patience_s = _UNWIND_S
+        if not wait_for_exit(self.pid, patience_s):
+            os.kill(self.pid, signal.SIGKILL)
+            wait_for_exit(self.pid, _KILL_S)
 
 
 def run_in_worker(function: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
@@ -72,50 +154,49 @@ def run_in_worker_within(
     timeout_s: float, function: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs
 ) -> _T:
     """Calls `function` as `run_in_worker` does, with another deadline."""
-    if missing := what_is_missing():
-        raise RigUnavailable(missing)
-    sys.stdout.flush()
-    sys.stderr.flush()
-    receive, send = os.pipe()
-    parent = os.getpid()
-    child = os.fork()
-    if child == 0:
-        os.close(receive)
-        _be_worker(parent, send, lambda: function(*args, **kwargs))
-    os.close(send)
+    worker = Worker(lambda: function(*args, **kwargs))
     try:
-        frame = _receive(receive, timeout_s)
+        answer = _answer_of(worker, timeout_s)
     except BaseException as error:
-        _end_worker(child, interrupt=isinstance(error, KeyboardInterrupt))
+        worker.end(interrupt=isinstance(error, KeyboardInterrupt))
         raise
-    finally:
-        os.close(receive)
     # The answer is sent when all is cleaned up, so the worker is about to end.
-    _end_worker(child, interrupt=False, patience_s=_UNWIND_S)
-    if frame is None:
-        raise RigError(
-            "The rig's worker died before it answered; its mounts and devices are gone with it. "
-            "If the machine killed it for memory, use a smaller disk."
-        )
-    return _unpack(frame)
+    worker.end(patience_s=_UNWIND_S)
+    result: _T = answer.unpack()
+    return result
+
+
+def _answer_of(worker: Worker, timeout_s: float) -> Message:
+    """The worker's last message."""
+    deadline = time.monotonic() + timeout_s
+    while True:
+        left_s = deadline - time.monotonic()
+        if left_s <= 0 or not select.select([worker.fd], [], [], left_s)[0]:
+            raise RigError(
+                f"The rig's worker did not answer within {timeout_s:.0f} s and was killed; its "
+                "mounts and devices are gone with it. Try fewer images."
+            )
+        for message in worker.read():
+            if message.kind != "progress":
+                return message
 
 
 def _be_worker(parent: int, send: int, work: Callable[[], object]) -> None:
     """The child's life; never returns."""
-    global _worker_pid, _outer_namespace_fd  # noqa: PLW0603 - they say what this process is
+    global _worker_pid, _outer_namespace_fd, _send_fd  # noqa: PLW0603 - they say what this process is
     code = 1
     try:
         linux.die_with_parent(parent)
-        _worker_pid = os.getpid()
+        _worker_pid, _send_fd = os.getpid(), send
         signal.signal(signal.SIGINT, _interrupt_once)
         try:
             _outer_namespace_fd = linux.enter_private_mount_namespace()
-            answer = _packed_result(True, work(), "")
+            answer = Message("result", work())
         except BaseException as error:  # sent to the parent, whatever it is
-            answer = _packed_result(False, error, traceback.format_exc())
+            answer = Message("error", error, traceback.format_exc())
         sys.stdout.flush()
         sys.stderr.flush()
-        _send_all(send, _LENGTH.pack(len(answer)) + answer)
+        _send(send, answer)
         code = 0
     finally:
         os._exit(code)
@@ -127,58 +208,16 @@ def _interrupt_once(_signal: int, _frame: object) -> None:
     raise KeyboardInterrupt
 
 
-def _packed_result(ok: bool, value: object, text: str) -> bytes:
+def _send(fd: int, message: Message) -> None:
     try:
-        packed = pickle.dumps((ok, value, text))
+        packed = pickle.dumps(message)
         pickle.loads(packed)  # noqa: S301 - our own bytes; some exceptions pack but do not unpack
     except Exception as error:  # the answer must arrive in some form
-        why = f"The worker's answer does not pickle ({error!r}): {value!r}"[:2000]
-        return pickle.dumps((False, RigError(why), text))
-    return packed
-
-
-def _send_all(fd: int, data: bytes) -> None:
-    view = memoryview(data)
+        why = f"The worker's answer does not pickle ({error!r}): {message.value!r}"[:2000]
+        packed = pickle.dumps(Message("error", RigError(why), message.text))
+    view = memoryview(_LENGTH.pack(len(packed)) + packed)
     while view:
         view = view[os.write(fd, view) :]
-
-
-def _receive(fd: int, timeout_s: float) -> bytes | None:
-    """The worker's answer, or None when it died first."""
-    deadline = time.monotonic() + timeout_s
-    data = bytearray()
-    while len(data) < _LENGTH.size or len(data) < _LENGTH.size + _LENGTH.unpack_from(data)[0]:
-        left_s = deadline - time.monotonic()
-        if left_s <= 0 or not select.select([fd], [], [], left_s)[0]:
-            raise RigError(
-                f"The rig's worker did not answer within {timeout_s:.0f} s and was killed; its "
-                "mounts and devices are gone with it. Try fewer images."
-            )
-        piece = os.read(fd, _PIPE_READ_BYTES)
-        if not piece:
-            return None
-        data += piece
-    return bytes(data[_LENGTH.size :])
-
-
-def _end_worker(child: int, *, interrupt: bool, patience_s: float = 0.0) -> None:
-    """Reap the worker; let it unwind after Ctrl-C; kill it when its patience is over."""
-    if interrupt:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(child, signal.SIGINT)
-        patience_s = _UNWIND_S
-    if not wait_for_exit(child, patience_s):
-        os.kill(child, signal.SIGKILL)
-        os.waitpid(child, 0)
-
-
-def _unpack(frame: bytes) -> _T:  # type: ignore[type-var]  # the caller's function decides
-    ok, value, text = pickle.loads(frame)  # noqa: S301 - from our own fork, over our own pipe
-    if ok:
-        return value  # type: ignore[no-any-return]
-    if text:
-        value.add_note("In the rig's worker:\n" + text)
-    raise value
 
 
 @contextlib.contextmanager

@@ -8,25 +8,36 @@ some of the unsynced data is there and some is not.
 
 from __future__ import annotations
 
+import errno
+import functools
+import mmap
+import operator
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Final, Literal, assert_never
-
-from attrs import field, frozen
+from typing import Final, assert_never
 
 from powercut.content import Data
 from powercut.ops import (
+    Append,
+    Barrier,
+    Close,
     Create,
     Fdatasync,
     Fsync,
+    Fullsync,
     Link,
+    Mapwrite,
     Mark,
     Mkdir,
+    Msync,
     Op,
+    Open,
     Rename,
     Rmdir,
+    Symlink,
     Sync,
+    Tmpfile,
     Truncate,
     Unlink,
     Write,
@@ -35,6 +46,7 @@ from powercut.ops import (
 from powercut_rig import linux
 from powercut_rig.blocklog import Phase
 from powercut_rig.errors import RigError
+from powercut_rig.writeback import WriteBack
 
 _PIECE_BYTES: Final = 1 << 20
 _EXISTING: Final = os.O_NOFOLLOW | os.O_CLOEXEC
@@ -43,86 +55,17 @@ MarkWriter = Callable[[str, int, Phase], None]
 """Puts a mark into the log: label, op index, phase."""
 
 
-@frozen
-class WriteBack:
-    """After op `after_op` (-1: before the first) the kernel writes something early.
-
-    `data`: the dirty pages of `path` from `offset_bytes` on, for `length_bytes` (0: to the
-    end), without its metadata and without a flush.  `commit`: the journal commits, as its
-    timer does every few seconds; data that has no block yet stays in memory.  `syncfs`:
-    everything, with a flush.
-    """
-
-    after_op: int
-    kind: Literal["data", "commit", "syncfs"]
-    path: str = ""
-    offset_bytes: int = field(default=0)
-    length_bytes: int = field(default=0)
-
-    @offset_bytes.validator
-    @length_bytes.validator
-    def _not_negative(self, _attribute: object, value: int) -> None:
-        if value < 0:
-            raise ValueError(f"A write-back range of {value} B was found; expected 0 or more.")
-
-    def __attrs_post_init__(self) -> None:
-        if (self.kind == "data") != bool(self.path):
-            raise ValueError(
-                f"A write-back of kind {self.kind!r} with path {self.path!r} was found; "
-                "`data` needs a path and the other kinds take none."
-            )
-
-
-def default_plan(ops: Sequence[Op]) -> tuple[WriteBack, ...]:
-    """A plan that writes back about every second op, in turn: half a file, a commit, a file.
-
-    Only files that this program wrote and did not sync since are chosen, the oldest first, so
-    that younger data lands before older names and the other way round.
-    """
-    plan: list[WriteBack] = []
-    dirty: dict[str, int] = {}
-    turn = 0
-    for index, op in enumerate(ops):
-        _follow(op, dirty)
-        if index % 2 == 0 or isinstance(op, Mark):
-            continue
-        if turn % 3 == 1:
-            plan.append(WriteBack(index, "commit"))
-        elif dirty:
-            path, size = next(iter(dirty.items()))
-            if turn % 3 == 0 and size > 1:
-                plan.append(WriteBack(index, "data", path, 0, size // 2))
-            else:
-                plan.append(WriteBack(index, "data", path))
-                del dirty[path]
-        turn += 1
-    return tuple(plan)
-
-
-def _follow(op: Op, dirty: dict[str, int]) -> None:
-    """Keep `dirty`, unsynced files with their sizes in bytes, true across `op`."""
-    match op:
-        case Write(path=path, offset=offset, data=data):
-            dirty[path] = max(dirty.get(path, 0), offset + len(data))
-        case Fsync(path=path) | Fdatasync(path=path) | Unlink(path=path):
-            dirty.pop(path, None)
-        case Rename(src=src, dst=dst):
-            dirty.pop(dst, None)
-            moved = [path for path in dirty if path == src or path.startswith(src + "/")]
-            for path in moved:
-                dirty[dst + path[len(src) :]] = dirty.pop(path)
-        case Sync():
-            dirty.clear()
-        case _:
-            pass
-
-
 class Workload:
-    """Performs ops below `root`, where the file system is mounted; `mark` writes to the log."""
+    """Performs ops below `root`, where the file system is mounted; `mark` writes to the log.
 
-    def __init__(self, root: str, mark: MarkWriter) -> None:
+    `commit` makes the file system mounted at a path commit its running transaction.
+    """
+
+    def __init__(self, root: str, mark: MarkWriter, commit: Callable[[str], None]) -> None:
         self._root = root
         self._mark = mark
+        self._commit = commit
+        self._handles: dict[str, int] = {}
 
     def run(self, ops: Sequence[Op], plan: Sequence[WriteBack] = ()) -> None:
         """Run all ops with their marks, and what the plan asks between them.
@@ -141,6 +84,11 @@ class Workload:
             self._mark(label, index, "end")
             self._write_back(after.get(index, ()))
 
+    def close(self) -> None:
+        """Close what the ops left open, as the end of a process does."""
+        while self._handles:
+            os.close(self._handles.popitem()[1])
+
     def perform(self, ops: Sequence[Op]) -> None:
         """Run ops without marks, for set-up."""
         for index, op in enumerate(ops):
@@ -158,15 +106,23 @@ class Workload:
                 raise ValueError(
                     f"A write-back after op {item.after_op} was found; there are {len(ops)} ops."
                 )
-            if item.path:
+            if item.path and not item.path.startswith("@"):
                 self._real(item.path)
             after.setdefault(item.after_op, []).append(item)
         return after
 
     def _check_paths(self, op: Op) -> None:
         for name in ("path", "src", "dst"):
-            if (path := getattr(op, name, None)) is not None:
+            path = getattr(op, name, None)
+            if path is not None and not path.startswith("@"):
                 self._real(path)
+        if isinstance(op, Symlink):
+            target = PurePosixPath(op.target)
+            if target.is_absolute() or ".." in target.parts:  # it would lead out of the disk
+                raise ValueError(
+                    f"A symbolic link to {op.target!r} was found; on a disk it has to be relative "
+                    "and without '..'."
+                )
 
     def _real(self, path: str) -> str:
         parts = PurePosixPath(path).parts
@@ -189,21 +145,42 @@ class Workload:
             case Create(path=path):
                 flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | _EXISTING
                 os.close(os.open(real(path), flags, 0o644))
-            case Write(path=path, offset=offset, data=data):
-                self._with_file(path, os.O_WRONLY, lambda fd: _write_all(fd, offset, data))
+            case Open(path=path, handle=handle, flags=words):
+                access = os.O_RDONLY if "O_RDONLY" in words else os.O_RDWR
+                flags = access | os.O_CLOEXEC | open_flags(words)
+                self._handles[handle] = os.open(real(path), flags, 0o644)
+            case Tmpfile(path=path, handle=handle):
+                flags = os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC
+                self._handles[handle] = os.open(real(path), flags, 0o644)
+            case Close(handle=handle):
+                os.close(self._handles.pop(handle))
+            case Write(path=path, offset=offset, data=data, flags=words):
+                self._with_file(path, os.O_WRONLY, lambda fd: _write_all(fd, offset, data), words)
+            case Append(path=path, data=data, flags=words):
+                self._with_file(
+                    path, os.O_WRONLY, lambda fd: _write_all(fd, os.fstat(fd).st_size, data), words
+                )
+            case Mapwrite(path=path, offset=offset, data=data):
+                self._with_file(path, os.O_RDWR, lambda fd: _write_mapped(fd, offset, data))
+            case Msync(path=path, offset=offset, size=size):
+                self._with_file(path, os.O_RDWR, lambda fd: _sync_mapped(fd, offset, size))
             case Truncate(path=path, size=size):
                 self._with_file(path, os.O_WRONLY, lambda fd: os.ftruncate(fd, size))
             case Mkdir(path=path):
                 Path(real(path)).mkdir(mode=0o755)
             case Rmdir(path=path):
                 Path(real(path)).rmdir()
-            case Rename(src=src, dst=dst):
-                Path(real(src)).rename(real(dst))
+            case Symlink(target=target, path=path):
+                Path(real(path)).symlink_to(target)
+            case Rename(src=src, dst=dst, flags=words):
+                linux.rename(real(src), real(dst), *words)
             case Link(src=src, dst=dst):
-                Path(real(dst)).hardlink_to(real(src))
+                self._link(src, real(dst))
             case Unlink(path=path):
                 Path(real(path)).unlink()
-            case Fsync(path=path):
+            case Fsync(fails=True) | Fdatasync(fails=True):
+                raise OSError(errno.ENOTSUP, "a sync cannot be made to fail here")
+            case Fsync(path=path) | Barrier(path=path) | Fullsync(path=path):
                 self._with_file(path, os.O_RDONLY, os.fsync)
             case Fdatasync(path=path):
                 self._with_file(path, os.O_RDONLY, os.fdatasync)
@@ -214,8 +191,22 @@ class Workload:
             case _:
                 assert_never(op)
 
-    def _with_file(self, path: str, flags: int, action: Callable[[int], None]) -> None:
-        fd = os.open(self._real(path), flags | _EXISTING)
+    def _link(self, src: str, dst: str) -> None:
+        if src.startswith("@"):
+            fd = self._handles[src[1:]]
+            # With a directory's descriptor given Python calls linkat, which can follow /proc.
+            os.link(f"/proc/self/fd/{fd}", dst, src_dir_fd=fd, follow_symlinks=True)
+        else:
+            os.link(self._real(src), dst, follow_symlinks=False)
+
+    def _with_file(
+        self, path: str, flags: int, action: Callable[[int], None], words: Sequence[str] = ()
+    ) -> None:
+        """Act on an open file: the one that a handle names, or one opened for the purpose."""
+        if path.startswith("@"):
+            action(self._handles[path[1:]])
+            return
+        fd = os.open(self._real(path), flags | os.O_CLOEXEC | open_flags(words))
         try:
             action(fd)
         finally:
@@ -239,12 +230,30 @@ class Workload:
                 item.path, os.O_RDWR, lambda fd: linux.sync_file_range(fd, start, length)
             )
         elif item.kind == "commit":
-            # A root whose times changed is in the running transaction: syncing it commits that
-            # transaction and no other file's data.
-            os.utime(self._root)
-            self._with_file("/", os.O_RDONLY, os.fsync)
+            self._commit(self._root)
         else:
             self.sync()
+
+
+def open_flags(words: Sequence[str]) -> int:
+    """The flags of open(2) with those names."""
+    return functools.reduce(operator.or_, (getattr(os, word) for word in words), 0)
+
+
+def _write_mapped(fd: int, offset: int, data: Data) -> None:
+    size = os.fstat(fd).st_size
+    with mmap.mmap(fd, size) as mapped:
+        mapped[offset : offset + len(data)] = _bytes_of(data)
+
+
+def _sync_mapped(fd: int, offset: int, size: int) -> None:
+    start = offset - offset % mmap.PAGESIZE
+    with mmap.mmap(fd, os.fstat(fd).st_size) as mapped:
+        mapped.flush(start, offset + size - start)
+
+
+def _bytes_of(data: Data) -> bytes:
+    return data if isinstance(data, bytes) else bytes([data.byte]) * len(data)
 
 
 def _write_all(fd: int, offset: int, data: Data) -> None:

@@ -22,24 +22,39 @@ pytestmark = pytest.mark.rig
 DEADLINE_S = 30.0
 HERE = Path(__file__).resolve().parents[2]
 
-# Mounts one crash image, says who and where it is, and then waits to be ended.
+# Mounts a disk that is being recorded, or a crash image, says who and where it is, and then
+# waits to be ended.
 SCRIPT = """
-import os, time
+import os, sys, time
 from pathlib import Path
 from powercut.ops import Mkdir
 from powercut_rig import Recipe, Rig, run_in_worker
+from powercut_rig.disk import Disk
+from powercut_rig.filesystems import FILE_SYSTEMS
+from powercut_rig.recorder import mounted
+from powercut_rig.worker import private_folder
 
-def hold():
-    with Rig(size_bytes=16 << 20) as rig:
+def wait_in(root):
+    (Path(root) / "dirty").write_bytes(b"x" * 100_000)
+    children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+    backing = next(l for l in Path("/proc/self/mounts").read_text().splitlines() if root in l)
+    print(os.getpid(), backing.split()[0].rpartition("loop")[2], *children or [0], flush=True)
+    time.sleep(600)
+
+def record():
+    fs = FILE_SYSTEMS[sys.argv[2]]
+    with private_folder() as folder, Disk(folder, fs.size_bytes) as disk:
+        fs.make(disk.device)
+        with mounted(fs, disk.device, folder) as root:
+            wait_in(root)
+
+def image():
+    with Rig(sys.argv[2]) as rig:
         recording = rig.record([Mkdir("/d")])
         for image in rig.images(recording, [Recipe(len(recording.records))]):
-            (Path(image.mountpoint) / "dirty").write_bytes(b"x" * 100_000)
-            children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
-            device = os.stat(image.mountpoint).st_dev
-            print(os.getpid(), os.minor(device), *children, flush=True)
-            time.sleep(600)
+            wait_in(image.mountpoint)
 
-run_in_worker(hold)
+run_in_worker({"record": record, "image": image}[sys.argv[1]])
 """
 
 
@@ -48,14 +63,18 @@ class Held:
     process: subprocess.Popen[str]
     worker: int
     loop: int
-    server: int
+    server: int  # 0: an image has none
+    mounts: int
 
 
-@pytest.fixture
-def held(tmp_path: Path) -> Iterator[Held]:
-    """A rig in another process, with a crash image mounted and dirty."""
+HELD = [("record", "ext4"), ("image", "ext4"), ("image", "xfs"), ("record", "btrfs")]
+
+
+@pytest.fixture(params=HELD, ids="-".join)
+def held(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Held]:
+    """A rig in another process that records, or with a crash image mounted; it is dirty."""
     process = subprocess.Popen(
-        [sys.executable, "-c", SCRIPT],
+        [sys.executable, "-c", SCRIPT, *request.param],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -66,7 +85,7 @@ def held(tmp_path: Path) -> Iterator[Held]:
         assert process.stdout is not None
         assert select.select([process.stdout], [], [], DEADLINE_S)[0]
         worker, loop, server = map(int, process.stdout.readline().split())
-        yield Held(process, worker, loop, server)
+        yield Held(process, worker, loop, server, 3 if server else 2)
     finally:
         with contextlib.suppress(ProcessLookupError):
             process.kill()
@@ -100,12 +119,13 @@ def eventually(claim: Callable[[], bool]) -> bool:
 
 
 def all_gone(held: Held) -> bool:
-    processes = (held.process.pid, held.worker, held.server)
+    processes = filter(None, (held.process.pid, held.worker, held.server))
     return not any(map(alive, processes)) and not attached(held.loop) and not rig_mounts()
 
 
 def test_while_a_rig_runs_its_mounts_are_seen_by_its_worker_only(held: Held) -> None:
-    assert len(rig_mounts(str(held.worker))) == 3  # the folder, the disk's file, the image
+    # The folder, where it records the disk's file, and the file system.
+    assert len(rig_mounts(str(held.worker))) == held.mounts
     assert rig_mounts() == []
     assert attached(held.loop)
 
@@ -123,6 +143,7 @@ def test_a_killed_worker_leaves_no_device_and_no_server_and_is_reported(held: He
     assert eventually(lambda: all_gone(held))
 
 
+@pytest.mark.parametrize("held", [("record", "ext4"), ("record", "xfs")], indirect=True)
 def test_a_killed_server_does_not_hang_the_rig(held: Held) -> None:
     os.kill(held.server, signal.SIGKILL)
     assert eventually(lambda: not alive(held.server))
@@ -131,6 +152,7 @@ def test_a_killed_server_does_not_hang_the_rig(held: Held) -> None:
     assert eventually(lambda: all_gone(held))
 
 
+@pytest.mark.parametrize("held", HELD[1:], ids="-".join, indirect=True)
 @pytest.mark.parametrize("whole_group", [True, False])
 def test_ctrl_c_leaves_nothing_at_all(held: Held, tmp_path: Path, whole_group: bool) -> None:
     if whole_group:  # a terminal sends it to every process of the group
@@ -143,6 +165,7 @@ def test_ctrl_c_leaves_nothing_at_all(held: Held, tmp_path: Path, whole_group: b
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("held", HELD[:1], ids="-".join, indirect=True)
 def test_the_next_run_removes_the_empty_folder_of_a_killed_one(
     held: Held, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,4 +1,4 @@
-"""Model against a real ext4: a holding trace, a failing one, and a profile that is too strong."""
+"""Model against real disks: a holding trace, a failing one, and a profile that is too strong."""
 
 from __future__ import annotations
 
@@ -13,35 +13,50 @@ from powercut.tree import plain
 from powercut.world import Perform
 from powercut_rig import run_in_worker
 from powercut_rig.answers import state_of
-from powercut_rig.compare import Comparison, compare_in_worker
+from powercut_rig.compare import Effort, compare_in_worker
+from powercut_rig.comparison import OUTSIDE, Comparison
 from powercut_rig.membership import Member, Program
+from powercut_rig.tree import Sight, Tag, Tree
 
 TRACES = Path(__file__).parents[2] / "traces"
 HOLDING = TRACES / "regressions/lastgood-atomic-dirsync-two-saves.toml"
 FAILING = TRACES / "counterexamples/lastgood-unsafe-ext4-ordered-power-P3.toml"
 
 
-def compare(path: Path, profile: str | None = None) -> Comparison:
+FAMILIES = ("ext4", "xfs", "btrfs")
+SMALL = Effort(limit=60, again=1, again_limit=12, fsck_every=30)
+
+
+def compare(path: Path, fs: str, profile: str | None = None) -> Comparison:
     return run_in_worker(
-        compare_in_worker, read_trace(path), path.name, "ext4", profile_name=profile
+        compare_in_worker,
+        read_trace(path),
+        path.name,
+        fs,
+        profile_name=profile,
+        plans=(0, 2),
+        effort=SMALL,
     )
 
 
 @pytest.mark.rig
-def test_a_holding_trace_holds_on_every_crash_image_of_a_real_ext4() -> None:
-    result = compare(HOLDING)
+@pytest.mark.parametrize("fs", FAMILIES)
+def test_a_holding_trace_holds_on_every_crash_image_of_a_real_disk(fs: str) -> None:
+    result = compare(HOLDING, fs)
 
     assert result.findings == []
     assert result.agrees
     assert result.images > 50
+    assert result.second_images > 10
     assert result.violations == {}
     assert result.unclean == 0
-    assert result.undecided == 0
+    assert result.fsck_run > 0
 
 
 @pytest.mark.rig
-def test_a_failing_trace_fails_on_a_real_ext4_and_only_as_the_model_allows() -> None:
-    result = compare(FAILING)
+@pytest.mark.parametrize("fs", FAMILIES)
+def test_a_failing_trace_fails_on_a_real_disk_and_only_as_the_model_allows(fs: str) -> None:
+    result = compare(FAILING, fs)
 
     assert result.findings == []
     assert result.agrees
@@ -49,12 +64,14 @@ def test_a_failing_trace_fails_on_a_real_ext4_and_only_as_the_model_allows() -> 
 
 
 @pytest.mark.rig
-def test_a_profile_that_is_too_strong_is_caught_by_images_outside_of_it() -> None:
-    result = compare(FAILING, profile="sequential")
+@pytest.mark.parametrize("fs", FAMILIES)
+def test_a_profile_that_is_too_strong_is_caught_by_images_outside_of_it(fs: str) -> None:
+    result = compare(FAILING, fs, profile="sequential")
 
     assert result.outside > 0
     assert not result.agrees
-    assert result.findings[0].kind == "outside the model"
+    assert {each.kind for each in result.findings} == {OUTSIDE}
+    assert all(each.timeline is not None for each in result.findings)
 
 
 def test_membership_knows_what_a_moment_allows() -> None:
@@ -64,11 +81,29 @@ def test_membership_knows_what_a_moment_allows() -> None:
     )
     member = Member(program)
 
-    assert member.ask({}, 1, 2, "power")
-    assert member.ask({"a": b""}, 1, 2, "power")
-    assert not member.ask({}, 2, 2, "power")
-    assert not member.ask({"a": b"x"}, 2, 2, "power")
-    assert member.coverage() == (2, 2)
+    assert member.ask(Sight({}), 1, 2, "power")
+    assert member.ask(Sight({"a": b""}), 1, 2, "power")
+    assert not member.ask(Sight({}), 2, 2, "power")
+    assert not member.ask(Sight({"a": b"x"}), 2, 2, "power")
+    assert "a" in member.why(Sight({"a": b"x"}), 2, 2, "power")
+    assert member.allowed() == member.seen
+    assert len(member.seen) == 2
+
+
+def test_hard_links_and_symbolic_links_are_part_of_what_is_seen() -> None:
+    steps = (
+        Perform("c", ops.Create("/a")),
+        Perform("l", ops.Link("/a", "/b")),
+        Perform("s", ops.Symlink("a", "/s")),
+        Perform("y", ops.Sync()),
+    )
+    member = Member(Program(steps, load_profile("posix-minimal")))
+    tree: Tree = {"a": b"", "b": b"", "s": Tag("symlink", "a")}
+
+    assert member.ask(Sight(tree, (("a", "b"),)), 4, 4, "power")
+    assert not member.ask(Sight(tree), 4, 4, "power")
+    assert not member.ask(Sight({**tree, "s": Tag("symlink", "b")}, (("a", "b"),)), 4, 4, "power")
+    assert not member.ask(Sight({**tree, "s": Tag("fifo")}, (("a", "b"),)), 4, 4, "power")
 
 
 def test_a_tree_becomes_a_state_with_that_tree() -> None:

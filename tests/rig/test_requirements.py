@@ -18,9 +18,14 @@ def test_without_root_the_lack_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_missing_program_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "which", lambda name, path: None)
-    missing = what_is_missing()
-    assert "The program mkfs.ext4 is not installed." in missing
-    assert "The program e2fsck is not installed." in missing
+    for fs, program, package in (
+        ("ext4", "mkfs.ext4", "e2fsprogs"),
+        ("ext4", "e2fsck", "e2fsprogs"),
+        ("xfs", "mkfs.xfs", "xfsprogs"),
+        ("btrfs", "btrfs", "btrfs-progs"),
+    ):
+        sentence = f"The program {program} is not installed (package {package})."
+        assert sentence in what_is_missing(fs)
 
 
 def test_elsewhere_than_on_linux_nothing_else_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -42,7 +47,7 @@ def test_an_unknown_file_system_is_refused_with_the_known_ones() -> None:
         Rig(fs="fat")
 
 
-@pytest.mark.parametrize("size_bytes", [0, 1 << 20, (32 << 20) + 1, 1 << 40])
+@pytest.mark.parametrize("size_bytes", [0, 1 << 20, (32 << 20) + 1, 1 << 41])
 def test_a_disk_of_an_unusable_size_is_refused(size_bytes: int) -> None:
     with pytest.raises(ValueError, match="expected a multiple of 4096"):
         Rig(size_bytes=size_bytes)

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from powercut_rig import RigError, Tag, TreeLimits, read_tree
+from powercut_rig.tree import Sight, look
 
 
 def test_files_directories_and_specials_are_told_apart(tmp_path: Path) -> None:
@@ -55,3 +56,14 @@ def test_a_tree_deeper_than_its_limit_is_refused(tmp_path: Path) -> None:
     assert read_tree(str(tmp_path), TreeLimits(depth=3)) == {"a": None, "a/b": None, "a/b/c": None}
     with pytest.raises(RigError, match="deeper than 2"):
         read_tree(str(tmp_path), TreeLimits(depth=2))
+
+
+def test_names_of_one_file_are_told_as_one_group(tmp_path: Path) -> None:
+    (tmp_path / "d").mkdir()
+    (tmp_path / "a").write_bytes(b"x")
+    (tmp_path / "d" / "b").hardlink_to(tmp_path / "a")
+    (tmp_path / "alone").write_bytes(b"x")
+    seen = look(str(tmp_path))
+    assert seen.links == (("a", "d/b"),)
+    assert seen.plain == {"a": b"x", "alone": b"x", "d": None, "d/b": b"x"}
+    assert seen.digest != Sight(seen.tree).digest

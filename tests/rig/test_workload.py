@@ -1,32 +1,45 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
 from powercut.content import Fill
 from powercut.ops import (
+    Append,
+    Barrier,
+    Close,
     Create,
     Fdatasync,
     Fsync,
+    Fullsync,
     Link,
+    Mapwrite,
     Mark,
     Mkdir,
+    Msync,
     Op,
+    Open,
     Rename,
     Rmdir,
+    Symlink,
+    Tmpfile,
     Truncate,
     Unlink,
     Write,
 )
-from powercut_rig import RigError, WriteBack, default_plan, read_tree
+from powercut_rig import RigError, Tag, WriteBack, default_plan, read_tree
 from powercut_rig.workload import Workload
 
 
 def run(root: Path, ops: list[Op], plan: list[WriteBack] | None = None) -> list[object]:
     marks: list[object] = []
-    workload = Workload(str(root), lambda *mark: marks.append(mark))
-    workload.run(ops, plan or [])
+    workload = Workload(str(root), lambda *mark: marks.append(mark), os.utime)
+    try:
+        workload.run(ops, plan or [])
+    finally:
+        workload.close()
     return marks
 
 
@@ -82,6 +95,13 @@ def test_a_path_that_leads_out_is_refused_before_the_first_op(tmp_path: Path, pa
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("target", ["/etc", "../up", "d/../../up"])
+def test_a_link_that_leads_out_is_refused_before_the_first_op(tmp_path: Path, target: str) -> None:
+    with pytest.raises(ValueError, match="has to be relative"):
+        run(tmp_path, [Mkdir("/made"), Symlink(target, "/s")])
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_an_op_that_the_file_system_refuses_is_named(tmp_path: Path) -> None:
     with pytest.raises(RigError, match=r"Op 1, Rmdir\(path='/no'\), failed"):
         run(tmp_path, [Mkdir("/d"), Rmdir("/no")])
@@ -91,13 +111,6 @@ def test_a_write_back_after_an_op_that_is_not_there_is_refused(tmp_path: Path) -
     with pytest.raises(ValueError, match="after op 5 was found; there are 1 ops"):
         run(tmp_path, [Mkdir("/d")], [WriteBack(5, "commit")])
     assert list(tmp_path.iterdir()) == []
-
-
-def test_a_write_back_of_data_needs_a_path_and_the_others_take_none() -> None:
-    with pytest.raises(ValueError, match="`data` needs a path"):
-        WriteBack(0, "data")
-    with pytest.raises(ValueError, match="the other kinds take none"):
-        WriteBack(0, "commit", "/f")
 
 
 def test_the_default_plan_follows_a_file_through_renames(tmp_path: Path) -> None:
@@ -114,3 +127,49 @@ def test_the_default_plan_follows_a_file_through_renames(tmp_path: Path) -> None
     plan = default_plan(ops)
     assert any(item.path == "/e/f" for item in plan)
     run(tmp_path, ops, list(plan))  # each file it names is there
+
+
+def test_handles_links_mappings_and_flags_do_what_they_say(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    root.mkdir()
+    run(
+        root,
+        [
+            Open("/f", "h", ("O_CREAT", "O_EXCL")),
+            Write("@h", 0, b"abcdef"),
+            Append("@h", b"gh"),
+            Unlink("/f"),
+            Truncate("@h", 4),
+            Fsync("@h"),
+            Close("h"),
+            Tmpfile("/", "n"),
+            Write("@n", 0, b"abcd"),
+            Link("@n", "/again"),
+            Close("n"),
+            Mapwrite("/again", 1, b"XY"),
+            Msync("/again", 0, 4),
+            Symlink("again", "/s"),
+            Create("/other"),
+            Rename("/again", "/other", ("EXCHANGE",)),
+            Write("/other", 3, b"z", ("O_SYNC",)),
+            Tmpfile("/", "t"),
+            Write("@t", 0, b"never seen"),
+            Barrier("/other"),
+            Fullsync("/other"),
+        ],
+        [WriteBack(1, "data", "@h")],
+    )
+    assert read_tree(str(root)) == {
+        "again": b"",
+        "other": b"aXYz",
+        "s": Tag("symlink", "again"),
+    }
+
+
+def test_a_rename_that_may_not_replace_and_a_sync_that_should_fail_are_refused(
+    tmp_path: Path,
+) -> None:
+    with pytest.raises(RigError, match="File exists"):
+        run(tmp_path, [Create("/a"), Create("/b"), Rename("/a", "/b", ("NOREPLACE",))])
+    with pytest.raises(RigError, match="cannot be made to fail"):
+        run(tmp_path, [Fsync("/a", fails=True)])

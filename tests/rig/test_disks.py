@@ -1,4 +1,4 @@
-"""The rig on a real ext4: what it records, and what the kernel makes of crash images."""
+"""The rig on real disks: what it records, and what the kernel makes of crash images."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from powercut.ops import Create, Fsync, Mark, Mkdir, Op, Rename, Write
 from powercut_rig import (
     PREFIXES_ONLY,
     BlockLog,
+    Bounds,
     Flush,
     FsckReport,
     ImageRefused,
@@ -29,14 +30,14 @@ from powercut_rig import (
 from powercut_rig import Mark as LogMark
 from powercut_rig import Write as LogWrite
 from powercut_rig.blocklog import CHUNK_BYTES, Replay
-from powercut_rig.filesystems import EXT4
+from powercut_rig.filesystems import FILE_SYSTEMS
 from powercut_rig.images import ImageMounter
 from powercut_rig.recorder import parse_log
 from powercut_rig.worker import private_folder
 
 pytestmark = pytest.mark.rig
 
-SIZE_BYTES = 16 << 20
+FAMILIES = ("ext4", "xfs", "btrfs")
 SYNCED = b"synced content " * 800
 LOOSE = b"loose content  " * 800
 
@@ -55,29 +56,41 @@ FSYNC_INDEX = 3
 
 
 def record_program(
-    ops: list[Op], writeback: list[WriteBack] | None = None, setup: tuple[Op, ...] = ()
+    fs: str,
+    ops: list[Op],
+    writeback: list[WriteBack] | None = None,
+    setup: tuple[Op, ...] = (),
 ) -> BlockLog:
-    with Rig(size_bytes=SIZE_BYTES) as rig:
+    with Rig(fs) as rig:
         return rig.record(ops, setup=setup, writeback=writeback)
 
 
-def trees_of(recording: BlockLog, limit: int) -> list[tuple[int, Tree]]:
-    found = crash_images(recording).sample(limit)
-    with Rig(size_bytes=SIZE_BYTES) as rig:
+def bounds(fs: str) -> Bounds:
+    return Bounds(atomic_unit_bytes=FILE_SYSTEMS[fs].atomic_unit_bytes)
+
+
+def trees_of(fs: str, recording: BlockLog, limit: int) -> list[tuple[int, Tree]]:
+    found = crash_images(recording, bounds(fs)).sample(limit)
+    with Rig(fs) as rig:
         return [
             (item.ops_completed, read_tree(image.mountpoint))
             for item, image in zip(found, rig.images(recording, found), strict=True)
         ]
 
 
-@pytest.fixture(scope="module")
-def recording() -> BlockLog:
-    return run_in_worker(record_program, PROGRAM)
+@pytest.fixture(scope="module", params=FAMILIES)
+def fs(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
 
 
 @pytest.fixture(scope="module")
-def trees(recording: BlockLog) -> list[tuple[int, Tree]]:
-    return run_in_worker(trees_of, recording, 400)
+def recording(fs: str) -> BlockLog:
+    return run_in_worker(record_program, fs, PROGRAM)
+
+
+@pytest.fixture(scope="module")
+def trees(fs: str, recording: BlockLog) -> list[tuple[int, Tree]]:
+    return run_in_worker(trees_of, fs, recording, 200)
 
 
 def test_a_synced_file_is_whole_in_each_image_after_its_fsync(
@@ -118,40 +131,45 @@ def test_every_op_has_its_two_marks_in_order(recording: BlockLog) -> None:
     ]
 
 
-def test_setup_is_in_the_base_and_no_crash_loses_it() -> None:
+def test_setup_is_in_the_base_and_no_crash_loses_it(fs: str) -> None:
     setup = (Mkdir("/old"), Create("/old/f"), Write("/old/f", 0, b"old"))
-    recording = run_in_worker(record_program, [Mkdir("/new")], [], setup)
-    trees = run_in_worker(trees_of, recording, 50)
+    recording = run_in_worker(record_program, fs, [Mkdir("/new")], [], setup)
+    trees = run_in_worker(trees_of, fs, recording, 50)
     assert all(tree.get("old/f") == b"old" for _, tree in trees)
     assert any("new" not in tree for _, tree in trees)
 
 
-def test_a_commit_on_demand_brings_an_unsynced_directory_to_the_disk_early() -> None:
+def test_a_commit_on_demand_brings_an_unsynced_directory_to_the_disk_early(
+    fs: str,
+) -> None:
     ops: list[Op] = [Mkdir("/d"), Mark("later")]
     plans: dict[str, list[WriteBack]] = {"with": [WriteBack(0, "commit")], "without": []}
     lost = {}
     for name, plan in plans.items():
-        trees = run_in_worker(trees_of, run_in_worker(record_program, ops, plan), 200)
+        trees = run_in_worker(trees_of, fs, run_in_worker(record_program, fs, ops, plan), 200)
         lost[name] = any("d" not in tree for completed, tree in trees if completed == 2)
     assert lost == {"with": False, "without": True}
 
 
-def test_data_written_back_early_reaches_the_disk_before_any_sync() -> None:
+def test_data_written_back_early_reaches_the_disk_before_any_sync(fs: str) -> None:
     ops: list[Op] = [Create("/f"), Write("/f", 0, LOOSE), Mark("later")]
-    log = run_in_worker(record_program, ops, [WriteBack(1, "data", "/f", 0, 4096)])
+    log = run_in_worker(record_program, fs, ops, [WriteBack(1, "data", "/f", 0, 4096)])
     later = log.records.index(LogMark("later", 2, "begin"))
     early = [r for r in log.records[:later] if isinstance(r, LogWrite)]
     assert any(LOOSE[:4096] in r.data for r in early)
 
 
-def read_back(recording: BlockLog) -> list[tuple[bytes, bytes]]:
+def read_back(fs: str, recording: BlockLog) -> list[tuple[bytes, bytes]]:
     replay, pairs = Replay(recording), []
-    images = crash_images(recording).sample(5)
-    with private_folder() as folder, ImageMounter(folder, EXT4, recording) as mounter:
+    images = crash_images(recording, bounds(fs)).sample(2)
+    with (
+        private_folder() as folder,
+        ImageMounter(folder, FILE_SYSTEMS[fs], recording) as mounter,
+    ):
         for image in (*images, *reversed(images)):
             mounter.mount(image.recipe)  # dirties the image, so that leftovers would show
             mounter.unmount()
-            mounter._set_content(image.recipe)
+            mounter._disk.hold(replay.content(image.recipe).cells)
             expected = bytearray(recording.size_bytes)
             for chunk, data in (*recording.base.items(), *replay.content(image.recipe).chunks()):
                 expected[chunk * CHUNK_BYTES : (chunk + 1) * CHUNK_BYTES] = data
@@ -159,13 +177,13 @@ def read_back(recording: BlockLog) -> list[tuple[bytes, bytes]]:
     return [pair for pair in pairs if pair[0] != pair[1]]
 
 
-def test_the_device_reads_back_just_what_the_recipe_says(recording: BlockLog) -> None:
-    assert run_in_worker(read_back, recording) == []
+def test_the_device_reads_back_just_what_the_recipe_says(fs: str, recording: BlockLog) -> None:
+    assert run_in_worker(read_back, fs, recording) == []
 
 
-def scribble_twice(recording: BlockLog) -> list[list[str]]:
+def scribble_twice(fs: str, recording: BlockLog) -> list[list[str]]:
     end = Recipe(len(recording.records))
-    with Rig(size_bytes=SIZE_BYTES) as rig:
+    with Rig(fs) as rig:
         seen = []
         for image in rig.images(recording, [end, end]):
             seen.append(sorted(read_tree(image.mountpoint)))
@@ -173,27 +191,27 @@ def scribble_twice(recording: BlockLog) -> list[list[str]]:
         return seen
 
 
-def test_changes_to_an_image_are_thrown_away_with_it(recording: BlockLog) -> None:
-    first, second = run_in_worker(scribble_twice, recording)
+def test_changes_to_an_image_are_thrown_away_with_it(fs: str, recording: BlockLog) -> None:
+    first, second = run_in_worker(scribble_twice, fs, recording)
     assert first == second
     assert "scribble" not in second
 
 
-def fsck_some(recording: BlockLog) -> list[FsckReport]:
+def fsck_some(fs: str, recording: BlockLog) -> list[FsckReport]:
     found = crash_images(recording, PREFIXES_ONLY).sample(6)
-    with Rig(size_bytes=SIZE_BYTES) as rig:
+    with Rig(fs) as rig:
         return [image.fsck() for image in rig.images(recording, found)]
 
 
-def test_fsck_finds_the_recovered_prefixes_clean(recording: BlockLog) -> None:
-    reports = run_in_worker(fsck_some, recording)
+def test_fsck_finds_the_recovered_prefixes_clean(fs: str, recording: BlockLog) -> None:
+    reports = run_in_worker(fsck_some, fs, recording)
     assert [report.output for report in reports if not report.clean] == []
 
 
-def mount_ruined(recording: BlockLog) -> tuple[bool, str, Tree]:
-    ruined = evolve(recording, base={k: v for k, v in recording.base.items() if k}, records=())
+def mount_ruined(fs: str, recording: BlockLog) -> tuple[bool, str, Tree]:
+    ruined = evolve(recording, base={}, records=())
     end = Recipe(len(recording.records))
-    with Rig(size_bytes=SIZE_BYTES) as rig:
+    with Rig(fs) as rig:
         (image,) = rig.images(ruined, [Recipe(0)])
         try:
             said = image.mountpoint
@@ -204,16 +222,16 @@ def mount_ruined(recording: BlockLog) -> tuple[bool, str, Tree]:
 
 
 def test_an_image_that_does_not_mount_is_told_and_does_not_stop_the_next(
-    recording: BlockLog,
+    fs: str, recording: BlockLog
 ) -> None:
-    refused, said, whole = run_in_worker(mount_ruined, recording)
+    refused, said, whole = run_in_worker(mount_ruined, fs, recording)
     assert refused
     assert "does not mount" in said
     assert whole["ckpt/synced"] == SYNCED
 
 
-def leave_open(recording: BlockLog) -> list[int]:
-    with Rig(size_bytes=SIZE_BYTES) as rig:
+def leave_open(fs: str, recording: BlockLog) -> list[int]:
+    with Rig(fs) as rig:
         end = Recipe(len(recording.records))
         return [
             os.open(Path(image.mountpoint, "ckpt", "synced"), os.O_RDONLY)
@@ -221,15 +239,15 @@ def leave_open(recording: BlockLog) -> list[int]:
         ]
 
 
-def test_a_reader_that_leaves_a_file_open_is_told(recording: BlockLog) -> None:
+def test_a_reader_that_leaves_a_file_open_is_told(fs: str, recording: BlockLog) -> None:
     with pytest.raises(RigError, match="still in use") as caught:
-        run_in_worker(leave_open, recording)
+        run_in_worker(leave_open, fs, recording)
     assert "leave_open" in caught.value.__notes__[0]
 
 
 def test_an_op_that_fails_is_named_across_the_process_boundary() -> None:
-    with pytest.raises(RigError, match=r"Op 0, Fsync\(path='/none'\), failed"):
-        run_in_worker(record_program, [Fsync("/none")])
+    with pytest.raises(RigError, match=r"Op 0, Fsync\(path='/none'.*\), failed"):
+        run_in_worker(record_program, "ext4", [Fsync("/none")])
 
 
 def test_a_worker_that_hangs_is_killed_at_its_deadline() -> None:
