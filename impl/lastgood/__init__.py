@@ -1,10 +1,11 @@
 """Crash-consistent checkpoints: groups of files that are all there, verified, or not at all.
 
-with Store("checkpoints/run-7") as store:
+with Store("checkpoints/run-7", keep=LatestN(3)) as store:
     loaded = store.load_latest()
     store.save(step, {"model.safetensors": weights, "rng.json": state})
 """
 
+from lastgood.cadence import AtSteps, Cadence, EveryInterval, EverySteps
 from lastgood.errors import (
     IntegrityError,
     LastgoodError,
@@ -13,17 +14,50 @@ from lastgood.errors import (
     StorageError,
     UsageError,
 )
+from lastgood.events import Event
+from lastgood.hashing import DigestUnavailableError
+from lastgood.loaded import Loaded
+from lastgood.preemption import Preemption
+from lastgood.pruning import Pruning
 from lastgood.receipt import Receipt
-from lastgood.recovery import Group
+from lastgood.recovery import Group, Rejection
+from lastgood.retention import (
+    AnyOf,
+    BestN,
+    Candidate,
+    EveryKSteps,
+    EverySeconds,
+    KeepAll,
+    LatestN,
+    Policy,
+)
 from lastgood.store import Store, open_read_only
 
 __all__ = (
+    "AnyOf",
+    "AtSteps",
+    "BestN",
+    "Cadence",
+    "Candidate",
+    "DigestUnavailableError",
+    "Event",
+    "EveryInterval",
+    "EveryKSteps",
+    "EverySeconds",
+    "EverySteps",
     "Group",
     "IntegrityError",
+    "KeepAll",
     "LastgoodError",
     "LastgoodWarning",
+    "LatestN",
     "LeaseError",
+    "Loaded",
+    "Policy",
+    "Preemption",
+    "Pruning",
     "Receipt",
+    "Rejection",
     "StorageError",
     "Store",
     "UsageError",

@@ -86,8 +86,11 @@ class Disk(Reader, Protocol):
 class FileSystem:
     """What a store stands on.
 
-    `mount_point` is the top of it; `sync_serves` is the strongest crash class that its fsync
-    survives; `note` says in words what that rests on.
+    `mount_point` is the top of it; `sync_serves` is the strongest crash class that what its fsync
+    has reached survives; `note` says in words what that rests on. `full_sync_serves` is the same
+    of the strongest sync there is, where that is another one, and `full_sync_note` what that rests
+    on. `weakness` says, loudly, why less
+    is promised than people expect of a disk; empty where nothing is amiss.
     """
 
     name: str
@@ -95,6 +98,9 @@ class FileSystem:
     rename_is_atomic: bool
     sync_serves: CrashClass
     note: str
+    full_sync_serves: CrashClass | None = None
+    full_sync_note: str = ""
+    weakness: str = ""
 
 
 UNKNOWN: Final = FileSystem("unknown", "/", False, "power", "if its fsync reaches the medium")
@@ -120,6 +126,62 @@ class KnowsItsLocks(Protocol):
 
     def holds(self, path: str) -> bool:
         """Say whether the file locked here is the one that has this path now. OSError."""
+        ...
+
+
+@runtime_checkable
+class SyncsFully(Protocol):
+    """What a disk offers whose fsync does not make the drive flush its cache (macOS)."""
+
+    def full_sync_dir(self, path: str) -> None:
+        """Sync a directory, and make the drive keep all that it was given before. OSError."""
+        ...
+
+
+@runtime_checkable
+class Preallocates(Protocol):
+    """What a disk may offer beside the seam: space that is kept for a file before it is written."""
+
+    def preallocate(self, path: str, size_bytes: int) -> None:
+        """Keep space for an open file; its size stays 0. ENOSPC; nothing where it cannot be."""
+        ...
+
+
+@runtime_checkable
+class KnowsItsSpace(Protocol):
+    """What a disk may offer beside the seam: how much room is left."""
+
+    def free_bytes(self, path: str) -> int:
+        """Give what this user may still write to the file system of a directory. OSError."""
+        ...
+
+
+@runtime_checkable
+class DigestsOtherwise(Protocol):
+    """What a reader may offer beside the seam: other digests than SHA-256."""
+
+    def digest_with(self, path: str, limit_bytes: int, algorithm: str) -> tuple[int, str]:
+        """Give a regular file's size in bytes and digest in hex: errors as `Reader.read`."""
+        ...
+
+
+@runtime_checkable
+class Maps(Protocol):
+    """What a reader may offer beside the seam: a file's content without a copy of it."""
+
+    def map(self, path: str, limit_bytes: int) -> memoryview:
+        """Map a regular file, read-only; it stays readable after its name is gone: as `read`."""
+        ...
+
+
+@runtime_checkable
+class ReadsAndDigests(Protocol):
+    """What a reader may offer beside the seam: a file's content and its digest in one pass."""
+
+    def read_and_digest(
+        self, path: str, limit_bytes: int, algorithm: str
+    ) -> tuple[memoryview, str]:
+        """Read a whole regular file, digesting each piece while it is in the cache: as `read`."""
         ...
 
 

@@ -5,6 +5,7 @@ Each class carries the exit status that a command line gives it (see `lastgood -
 
 from __future__ import annotations
 
+import errno
 from typing import ClassVar
 
 
@@ -41,3 +42,8 @@ class StorageError(LastgoodError):
 
 class LastgoodWarning(UserWarning):
     """The store works, but promises less than its mode is named for."""
+
+
+def code_of(error: OSError) -> str:
+    """An errno by its name, for a message."""
+    return errno.errorcode.get(error.errno or 0, "an unknown error")

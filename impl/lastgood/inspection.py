@@ -7,13 +7,16 @@ from typing import Any, Final
 
 from attrs import frozen
 
-from lastgood.disk import Reader
+from lastgood.disk import Reader, join
 from lastgood.errors import UsageError
-from lastgood.layout import GroupName, newest_first
+from lastgood.layout import QUARANTINE, GroupName, newest_first
 from lastgood.recovery import (
+    GONE,
+    Each,
     Group,
     Rejection,
     examine,
+    examine_aside,
     list_store,
     look_at_shape,
     read_group,
@@ -23,7 +26,7 @@ OK: Final = 0
 DAMAGED: Final = 1
 MALFORMED: Final = 2
 
-NO_DAMAGE: Final = ("valid", "listed", "attempt")
+NO_DAMAGE: Final = ("valid", "listed", "attempt", GONE)
 _MALFORMED: Final = ("manifest_error:", "unsafe_path:", "not_regular:")
 
 
@@ -76,16 +79,16 @@ def listed(reader: Reader, store: str) -> Report:
     return Report(store, tuple(rows), status_of([row.verdict for row in rows]))
 
 
-def verified(reader: Reader, store: str, generation: int | None) -> Report:
+def verified(reader: Reader, store: str, generation: int | None, *, each: Each = map) -> Report:
     """Every group, or those of one generation, verified in full."""
     rows = [
-        _row(store, name, examine(reader, store, name), "valid")
+        _row(store, name, examine(reader, store, name, each=each), "valid")
         for name in _chosen(reader, store, generation)
     ]
     return Report(store, tuple(rows), status_of([row.verdict for row in rows]))
 
 
-def latest(reader: Reader, store: str, generation: int | None) -> Report:
+def latest(reader: Reader, store: str, generation: int | None, *, each: Each = map) -> Report:
     """The newest valid group (or the one asked for) as the last row, rejected ones before it.
 
     The status is 0 where there is one, whatever was rejected on the way.
@@ -94,11 +97,33 @@ def latest(reader: Reader, store: str, generation: int | None) -> Report:
     for name in _chosen(reader, store, generation):
         if name.attempt:
             continue
-        rows.append(_row(store, name, examine(reader, store, name), "valid"))
+        rows.append(_row(store, name, examine(reader, store, name, each=each), "valid"))
         if rows[-1].verdict == "valid":
             return Report(store, tuple(rows), OK)
     status = status_of([row.verdict for row in rows]) if rows else DAMAGED
     return Report(store, tuple(rows), status)
+
+
+def quarantined(reader: Reader, store: str, *, each: Each = map) -> Report:
+    """Everything in quarantine, verified anew: why each of it was rejected. The status is 0.
+
+    What is valid there was moved by somebody else, or was never acknowledged.
+    """
+    _names(reader, store)
+    folder = join(store, QUARANTINE)
+    rows = [
+        _row(folder, name, answer, "valid", entry)
+        for entry, name, answer in examine_aside(reader, store, each=each)
+    ]
+    return Report(store, tuple(rows), OK)
+
+
+def one_group(reader: Reader, store: str, generation: int) -> Group | Rejection:
+    """The group of a generation, its manifest read and no part. UsageError where none is there."""
+    names = [name for name in _chosen(reader, store, generation) if not name.attempt]
+    if not names:
+        raise UsageError(f"{store!r} has no group of generation {generation}.")
+    return read_group(reader, store, names[0])
 
 
 def status_of(verdicts: list[str]) -> int:
@@ -139,9 +164,10 @@ def _chosen(reader: Reader, store: str, generation: int | None) -> list[GroupNam
     return chosen
 
 
-def _row(store: str, name: GroupName, answer: Group | Rejection, word: str) -> Row:
-    path = str(Path(store) / str(name))
+def _row(store: str, name: GroupName, answer: Group | Rejection, word: str, entry: str = "") -> Row:
+    entry = entry or str(name)
+    path = str(Path(store) / entry)
     if isinstance(answer, Rejection):
-        return Row(str(name), path, name.generation, name.step, answer.reason, answer.detail, 0, 0)
+        return Row(entry, path, name.generation, name.step, answer.reason, answer.detail, 0, 0)
     parts = len(answer.manifest.parts)
-    return Row(str(name), path, name.generation, name.step, word, "", answer.size_bytes, parts)
+    return Row(entry, path, name.generation, name.step, word, "", answer.size_bytes, parts)

@@ -3,6 +3,7 @@
 STORE/lock                                      the lease
 STORE/gen-00000007-step-00000042/               a group: parts and MANIFEST
 STORE/attempt-gen-00000007-step-00000042/       a group in the making (rename form)
+STORE/pruned-gen-00000007-step-00000042/        a group that retention has given up, half deleted
 STORE/quarantine/                               what a recovery rejected, under its old name
 """
 
@@ -21,7 +22,7 @@ MAX_NUMBER: Final = 10**18 - 1
 """The largest generation or step that a name may carry."""
 
 _NAME: Final = re.compile(
-    r"(?P<attempt>attempt-)?gen-(?P<generation>[0-9]{8,18})-step-(?P<step>[0-9]{8,18})"
+    r"(?P<prefix>attempt-|pruned-)?gen-(?P<generation>[0-9]{8,18})-step-(?P<step>[0-9]{8,18})"
     r"(?P<suffix>\.[1-9][0-9]{0,8})?"
 )
 
@@ -33,9 +34,10 @@ class GroupName:
     generation: int
     step: int
     attempt: bool = False
+    pruned: bool = False
 
     def __str__(self) -> str:
-        prefix = "attempt-" if self.attempt else ""
+        prefix = "attempt-" if self.attempt else "pruned-" if self.pruned else ""
         return f"{prefix}gen-{self.generation:08d}-step-{self.step:08d}"
 
 
@@ -44,14 +46,22 @@ def parse_name(text: str, *, in_quarantine: bool = False) -> GroupName | None:
     match = _NAME.fullmatch(text)
     if match is None or (match["suffix"] and not in_quarantine):
         return None
-    name = GroupName(int(match["generation"]), int(match["step"]), bool(match["attempt"]))
+    prefix = match["prefix"]
+    numbers = int(match["generation"]), int(match["step"])
+    name = GroupName(*numbers, attempt=prefix == "attempt-", pruned=prefix == "pruned-")
     return name if text == f"{name}{match['suffix'] or ''}" else None
 
 
 def newest_first(names: Iterable[str]) -> list[GroupName]:
     """The groups and attempts among a store's entry names, the newest generation first."""
-    found = [name for name in map(parse_name, names) if name is not None]
+    found = [name for name in map(parse_name, names) if name is not None and not name.pruned]
     return sorted(found, key=lambda name: (-name.generation, name.attempt, name.step))
+
+
+def given_up(names: Iterable[str]) -> list[GroupName]:
+    """What a prune has un-committed and not yet deleted, the oldest generation first."""
+    found = [name for name in map(parse_name, names) if name is not None and name.pruned]
+    return sorted(found, key=lambda name: (name.generation, name.step))
 
 
 def next_generation(in_store: Iterable[str], in_quarantine: Iterable[str]) -> int:

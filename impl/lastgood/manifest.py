@@ -7,6 +7,7 @@ It is text that `sha256sum -c MANIFEST` can check inside the group's directory:
     <sha256>  <path>                 one line for each part
     # sha256 <digest of every byte above this line>
 
+Another algorithm is named by the key "digest"; `b3sum` and `xxhsum` read the same lines.
 A manifest is valid in exactly one spelling: decoding encodes again and compares.
 """
 
@@ -19,14 +20,17 @@ from typing import Any, Final
 from attrs import field, frozen
 
 from lastgood.errors import LastgoodError
+from lastgood.hashing import HEX_DIGITS, is_digest
 from lastgood.metadata import MAX_INTEGER, from_text, to_text
 
 VERSION_LINE: Final = "# lastgood manifest 1"
 SIZE_LIMIT_BYTES: Final = 16 << 20
 NAME_LIMIT_BYTES: Final = 255
 PATH_LIMIT_BYTES: Final = 1024
-_HEX: Final = frozenset("0123456789abcdef")
+MAX_SIZE_BYTES: Final = MAX_INTEGER
 _KEYS: Final = {"attempt", "generation", "metadata", "parts", "step", "world_size"}
+_MORE_KEYS: Final = {"digest", "saved_at_s"}
+"""Keys that are there only where they say something: a manifest of version 1 has one spelling."""
 _PART_KEYS: Final = {"digest_from", "path", "size_bytes"}
 
 
@@ -46,13 +50,17 @@ class Part:
 
     path: str
     size_bytes: int
-    sha256: str
+    digest: str
     digest_from: str = "memory"
 
 
 @frozen
 class Manifest:
-    """What a group holds; parts in the order in which they were written."""
+    """What a group holds; parts in the order in which the caller gave them.
+
+    `algorithm` is that of the parts' digests. `saved_at_s` is the Unix time by the writer's clock,
+    or None: a hint for retention, never for choosing a group.
+    """
 
     generation: int
     step: int
@@ -60,6 +68,8 @@ class Manifest:
     parts: tuple[Part, ...]
     world_size: int = 1
     metadata: Mapping[str, Any] = field(factory=dict)
+    algorithm: str = "sha256"
+    saved_at_s: int | None = None
 
 
 def is_safe_part_path(path: str) -> bool:
@@ -77,11 +87,6 @@ def is_safe_part_path(path: str) -> bool:
 def is_safe_name(name: str) -> bool:
     """One name of a path: not empty, not "." or "..", no longer than file systems take."""
     return name not in ("", ".", "..") and len(name.encode()) <= NAME_LIMIT_BYTES
-
-
-def is_sha256(text: str) -> bool:
-    """The text is a SHA-256 in lower-case hex."""
-    return len(text) == 64 and all(c in _HEX for c in text)
 
 
 def is_count(value: object) -> bool:
@@ -106,7 +111,7 @@ def clash(paths: Sequence[str]) -> str | None:
 
 def encode(manifest: Manifest) -> bytes:
     """The manifest's only spelling. ValueError or TypeError where its metadata is not JSON."""
-    head = {
+    head: dict[str, Any] = {
         "attempt": manifest.attempt,
         "generation": manifest.generation,
         "metadata": dict(manifest.metadata),
@@ -117,7 +122,11 @@ def encode(manifest: Manifest) -> bytes:
         "step": manifest.step,
         "world_size": manifest.world_size,
     }
-    lines = [VERSION_LINE, f"# {to_text(head)}", *(f"{p.sha256}  {p.path}" for p in manifest.parts)]
+    if manifest.algorithm != "sha256":
+        head["digest"] = manifest.algorithm
+    if manifest.saved_at_s is not None:
+        head["saved_at_s"] = manifest.saved_at_s
+    lines = [VERSION_LINE, f"# {to_text(head)}", *(f"{p.digest}  {p.path}" for p in manifest.parts)]
     body = "".join(f"{line}\n" for line in lines).encode()
     return body + f"# sha256 {hashlib.sha256(body).hexdigest()}\n".encode()
 
@@ -134,7 +143,7 @@ def decode(data: bytes) -> Manifest:
             f"it begins with {_shown(first)}, expected {VERSION_LINE!r}",
         )
     body, seal, last = data.rpartition(b"# sha256 ")
-    if not seal or not last.endswith(b"\n") or not is_sha256(last[:-1].decode("latin-1")):
+    if not seal or not last.endswith(b"\n") or not is_digest(last[:-1].decode("latin-1"), "sha256"):
         raise ManifestError(
             "manifest_error:truncated",
             f"it ends after {len(data)} bytes, expected '# sha256 ' and 64 hex digits at its end",
@@ -181,21 +190,28 @@ def _from_json(text: str, sums: list[str]) -> Manifest:
         raise ManifestError(
             "manifest_error:json", f"its second line is not the JSON that is expected: {error}"
         ) from error
-    if not isinstance(head, dict) or set(head) != _KEYS or not isinstance(head["parts"], list):
+    keys = set(head) if isinstance(head, dict) else set()
+    if not _KEYS <= keys <= _KEYS | _MORE_KEYS or not isinstance(head["parts"], list):
         raise ManifestError("manifest_error:keys", f"expected the keys {sorted(_KEYS)}")
-    for key in ("generation", "step", "world_size"):
-        if not is_count(head[key]):
+    for key in ("generation", "step", "world_size", "saved_at_s"):
+        if not is_count(head.get(key, 0)):
             raise ManifestError("manifest_error:value", f"{key} is wrong, expected a count")
     if not isinstance(head["attempt"], str) or not isinstance(head["metadata"], dict):
         raise ManifestError(
             "manifest_error:value", "attempt or metadata is wrong, expected text and an object"
+        )
+    algorithm = head.get("digest", "sha256")
+    if not isinstance(algorithm, str) or algorithm not in HEX_DIGITS:
+        raise ManifestError(
+            "manifest_error:value", f"digest is wrong, expected one of {', '.join(HEX_DIGITS)}"
         )
     if len(sums) != len(head["parts"]):
         raise ManifestError(
             "manifest_error:parts",
             f"{len(head['parts'])} parts and {len(sums)} digests, expected as many",
         )
-    parts = tuple(_part(raw, line) for raw, line in zip(head["parts"], sums, strict=True))
+    pairs = zip(head["parts"], sums, strict=True)
+    parts = tuple(_part(raw, line, algorithm) for raw, line in pairs)
     if not parts:
         raise ManifestError("manifest_error:parts", "it lists no part, expected one at least")
     if (path := clash([part.path for part in parts])) is not None:
@@ -209,10 +225,12 @@ def _from_json(text: str, sums: list[str]) -> Manifest:
         parts,
         head["world_size"],
         head["metadata"],
+        algorithm,
+        head.get("saved_at_s"),
     )
 
 
-def _part(raw: Any, line: str) -> Part:
+def _part(raw: Any, line: str, algorithm: str) -> Part:
     """One part of its JSON object and its checksum line."""
     if not isinstance(raw, dict) or set(raw) != _PART_KEYS:
         raise ManifestError(
@@ -225,8 +243,8 @@ def _part(raw: Any, line: str) -> Part:
             f"unsafe_path:{shown}",
             f"the path {shown} was found, expected a plain relative path inside the group",
         )
-    sha256, gap, named = line.partition("  ")
-    if not gap or named != path or not is_sha256(sha256):
+    digest, gap, named = line.partition("  ")
+    if not gap or named != path or not is_digest(digest, algorithm):
         raise ManifestError(
             "manifest_error:parts", f"a digest line is wrong, expected that of {path!r}"
         )
@@ -235,4 +253,4 @@ def _part(raw: Any, line: str) -> Part:
             "manifest_error:value",
             f"size or origin of {path!r} is wrong, expected a count and a known word",
         )
-    return Part(path, raw["size_bytes"], sha256, raw["digest_from"])
+    return Part(path, raw["size_bytes"], digest, raw["digest_from"])

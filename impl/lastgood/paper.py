@@ -94,7 +94,7 @@ def record(name: str, parts: Sequence[Part], *, epoch: int, time_s: float) -> by
         {
             "epoch": epoch,
             "seed": SEED,
-            "parts": [{"path": p.path, "bytes": p.size_bytes, "sha256": p.sha256} for p in parts],
+            "parts": [{"path": p.path, "bytes": p.size_bytes, "sha256": p.digest} for p in parts],
         }
     )
     if name == MANIFEST:

@@ -3,78 +3,97 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import errno
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import zip_longest
 from typing import Final
 
-from attrs import frozen
-
 from lastgood import steps
-from lastgood.disk import Disk
-from lastgood.errors import UsageError
-from lastgood.manifest import Part
-
-CHUNK_BYTES: Final = 4 << 20
-"""Large enough to be cheap, small enough to be hashed and written while still in the cache."""
+from lastgood.disk import Disk, Preallocates, SyncsFully
+from lastgood.hashing import new_hasher
+from lastgood.manifest import MAX_SIZE_BYTES, Part
+from lastgood.pour import Content, pour, pour_in_two
+from lastgood.verifying import digest_file
 
 Record = Callable[[str, tuple[Part, ...]], bytes]
 """Gives the bytes of a record of that name, from the parts written so far."""
 
+Observe = Callable[[steps.SimpleStep, float], None]
+"""Told of each step that was carried out, and how many seconds it took. Any thread may call it."""
 
-@frozen
-class Content:
-    """The bytes of one part, in chunks that may be taken once. `digest_from` as in `Part`."""
+BIG_BYTES: Final = 8 << 20
+"""A part of that size is worth a thread, and its space is asked for before its first byte."""
 
-    chunks: Iterable[bytes | memoryview]
-    digest_from: str = "memory"
+
+class StoppedError(Exception):
+    """Another branch failed: this one did not go on."""
 
 
 class Performer:
-    """Carries out one plan and remembers what it made. `parts` holds what was written so far."""
+    """Carries out one plan and remembers what it made.
+
+    With more than one of `workers`, branches that owe each other no order are carried out in as
+    many threads. What a caller's own iterator gives is always taken in the caller's thread. With
+    `interleaves` one thread takes a step of each branch in turn: a schedule that threads can have.
+    `failures` are the steps that the disk refused, in the order in which they were seen.
+    """
 
     def __init__(
-        self, disk: Disk, content: Mapping[str, Content] | None = None, record: Record | None = None
+        self,
+        disk: Disk,
+        content: Mapping[str, Content] | None = None,
+        record: Record | None = None,
+        *,
+        algorithm: str = "sha256",
+        workers: int = 1,
+        interleaves: bool = False,
+        clock: Callable[[], float] = lambda: 0.0,
+        observe: Observe = lambda _step, _seconds: None,
     ) -> None:
-        self.parts: list[Part] = []
-        self._disk = disk
-        self._content = content or {}
-        self._record = record
-        self._open: str | None = None
+        self.failures: list[tuple[steps.SimpleStep, OSError]] = []
+        self._disk, self._content, self._record = disk, content or {}, record
+        self._algorithm, self._workers, self._interleaves = algorithm, workers, interleaves
+        self._clock, self._observe = clock, observe
+        self._parts: dict[str, Part] = {}
+        self._stop = threading.Event()
+        self._open: list[str] = []
         self._files: list[str] = []
         self._dirs: list[str] = []
+        big = [c for c in self._content.values() if (c.size_bytes or 0) >= BIG_BYTES]
+        # With few big parts a thread for each would leave the other processors idle.
+        self._pour = pour_in_two if workers >= 2 * max(1, len(big)) else pour
+        self._is_big = len(big) > 0
 
     def perform(self, step: steps.Step) -> None:
         """Carry out one step. OSError from the disk; UsageError where a part's source fails."""
-        match step:
-            case steps.MakeDir(path=path):
-                _made(self._dirs, path, self._disk.mkdir)
-            case steps.CreateFile(path=path):
-                self._open = path
-                _made(self._files, path, self._disk.create)
-            case steps.WritePart(path=path, part=part):
-                self._write_part(path, part)
-            case steps.WriteRecord(path=path, record=record):
-                if self._record is None:
-                    raise TypeError("this plan has records, and nothing to make them of")
-                self._disk.write(path, self._record(record, tuple(self.parts)))
-            case steps.SyncFile(path=path):
-                self._disk.fsync(path)
-            case steps.CloseFile(path=path):
-                self._open = None
-                self._disk.close(path)
-            case steps.SyncDir(path=path):
-                self._disk.fsync_dir(path)
-            case steps.Rename(src=src, dst=dst):
-                self._disk.rename(src, dst)
-            case steps.Remove(path=path):
-                self._disk.unlink(path)
+        if not isinstance(step, steps.Together):
+            self._simple(step)
+        elif self._workers > 1 and len(step.branches) > 1 and self._is_big:
+            self._in_threads(step.branches)
+        elif self._interleaves:
+            for turn in zip_longest(*step.branches):
+                self._branch(tuple(each for each in turn if each is not None))
+        else:
+            for branch in step.branches:
+                self._branch(branch)
+
+    @property
+    def is_poisoned(self) -> bool:
+        """A sync failed, or the disk is broken: nobody knows what is on the medium."""
+        return any(map(_is_poison, self.failures))
+
+    @property
+    def worst(self) -> tuple[steps.SimpleStep, OSError] | None:
+        """The failure to speak of: of several, the first that poisons."""
+        return next(filter(_is_poison, self.failures), next(iter(self.failures), None))
 
     def release(self) -> None:
-        """Close the file that a failed step left open, if any."""
-        if self._open is not None:
-            path, self._open = self._open, None
+        """Close the files that a failed step left open, if any."""
+        while self._open:
             with contextlib.suppress(OSError):
-                self._disk.close(path)
+                self._disk.close(self._open.pop())
 
     def undo(self) -> bool:
         """Remove what the plan made, newest first, so the manifest before the parts.
@@ -93,79 +112,130 @@ class Performer:
                     clean = False
         return clean
 
+    def _in_threads(self, branches: Sequence[tuple[steps.SimpleStep, ...]]) -> None:
+        """Every branch, each in one thread. All threads have ended when this returns or raises."""
+        ours = [branch for branch in branches if self._is_ours(branch)]
+        theirs = [branch for branch in branches if not self._is_ours(branch)]
+        with ThreadPoolExecutor(self._workers, "lastgood-part") as pool:
+            running = [pool.submit(self._branch_or_stop, branch) for branch in ours]
+            try:
+                for branch in theirs:
+                    self._branch_or_stop(branch)
+                for each in running:
+                    each.result()
+            except BaseException as first:
+                self._stop.set()
+                pool.shutdown(wait=True, cancel_futures=True)
+                if isinstance(first, StoppedError):
+                    raise _reason(running) from None
+                raise
+
+    def _is_ours(self, branch: tuple[steps.SimpleStep, ...]) -> bool:
+        names = [s.part for s in branch if isinstance(s, steps.WritePart)]
+        return all(self._content[name].is_ours for name in names)
+
+    def _branch_or_stop(self, branch: tuple[steps.SimpleStep, ...]) -> None:
+        try:
+            self._branch(branch)
+        except BaseException:
+            self._stop.set()
+            raise
+
+    def _branch(self, branch: tuple[steps.SimpleStep, ...]) -> None:
+        for step in branch:
+            self._simple(step)
+
+    def _simple(self, step: steps.SimpleStep) -> None:
+        if self._stop.is_set():
+            raise StoppedError
+        begun_s = self._clock()
+        try:
+            self._do(step)
+        except OSError as error:
+            self.failures.append((step, error))
+            raise
+        self._observe(step, self._clock() - begun_s)
+
+    def _do(self, step: steps.SimpleStep) -> None:
+        disk = self._disk
+        match step:
+            case steps.MakeDir(path=path):
+                with _made(self._dirs, path):
+                    disk.mkdir(path)
+            case steps.CreateFile(path=path):
+                with _made(self._open, path), _made(self._files, path):
+                    disk.create(path)
+            case steps.WritePart(path=path, part=part):
+                self._write_part(path, part)
+            case steps.ReadPart(path=path, part=part):
+                size_bytes, digest = digest_file(disk, path, MAX_SIZE_BYTES, self._algorithm)
+                self._parts[part] = Part(part, size_bytes, digest, "file")
+            case steps.WriteRecord(path=path, record=record):
+                if self._record is None:
+                    raise TypeError("this plan has records, and nothing to make them of")
+                disk.write(path, self._record(record, self._written()))
+            case steps.SyncFile(path=path):
+                disk.fsync(path)
+            case steps.CloseFile(path=path):
+                self._open.remove(path)
+                disk.close(path)
+            case steps.SyncDir(path=path):
+                disk.fsync_dir(path)
+            case steps.FullSyncDir(path=path):
+                # A disk that knows no stronger sync than fsync has none: it flushes the drive.
+                disk.full_sync_dir(path) if isinstance(disk, SyncsFully) else disk.fsync_dir(path)
+            case steps.Rename(src=src, dst=dst):
+                disk.rename(src, dst)
+            case steps.Remove(path=path):
+                disk.unlink(path)
+            case steps.RemoveDir(path=path):
+                disk.rmdir(path)
+
+    def _written(self) -> tuple[Part, ...]:
+        """The parts in the order in which the caller gave them, whichever was finished first."""
+        order = [name for name in self._content if name in self._parts]
+        order += [name for name in sorted(self._parts) if name not in self._content]
+        return tuple(self._parts[name] for name in order)
+
     def _write_part(self, path: str, name: str) -> None:
-        source = self._content[name]
-        digest, size_bytes = hashlib.sha256(), 0
-        for chunk in _small(_guarded(name, source.chunks)):
-            digest.update(chunk)
-            self._disk.write(path, chunk)
-            size_bytes += len(chunk)
-        self.parts.append(Part(name, size_bytes, digest.hexdigest(), source.digest_from))
+        content = self._content[name]
+        size_bytes = content.size_bytes
+        is_big = size_bytes is None or size_bytes >= BIG_BYTES
+        if size_bytes and is_big and isinstance(self._disk, Preallocates):
+            self._disk.preallocate(path, size_bytes)
+        digest = new_hasher(self._algorithm)
+
+        def write(piece: bytes | memoryview) -> None:
+            if self._stop.is_set():
+                raise StoppedError
+            self._disk.write(path, piece)
+
+        size_bytes = (self._pour if is_big else pour)(name, content, digest, write)
+        self._parts[name] = Part(name, size_bytes, digest.hexdigest(), content.digest_from)
 
 
-def plain_bytes(data: object) -> memoryview | None:
-    """The memory of a buffer, as bytes; None for what is no buffer.
-
-    ValueError, in words, for a buffer whose memory is not its content in one piece.
-    """
-    try:
-        view = memoryview(data)  # type: ignore[arg-type]
-    except TypeError:
-        return None
-    except (ValueError, BufferError) as error:
-        raise ValueError(f"a {type(data).__name__} whose memory cannot be read: {error}") from error
-    if "O" in view.format:
-        raise ValueError(
-            f"a {type(data).__name__} of Python objects, expected bytes or numbers: its memory "
-            "holds addresses, which mean nothing in another process"
-        )
-    if not view.c_contiguous:
-        raise ValueError(
-            f"a {type(data).__name__} that is not contiguous (in C order): pass bytes, or "
-            "np.ascontiguousarray(...) of an array"
-        )
-    # A view with a zero in its shape cannot be cast.
-    return view.cast("B") if view.nbytes else memoryview(b"")
+def _is_poison(failure: tuple[steps.SimpleStep, OSError]) -> bool:
+    step, error = failure
+    syncing = steps.SyncFile | steps.CloseFile | steps.SyncDir | steps.FullSyncDir | steps.Rename
+    return isinstance(step, syncing) or error.errno == errno.EIO
 
 
-def _made(names: list[str], path: str, make: Callable[[str], None]) -> None:
-    """Make something and note its name. Noted first: Ctrl-C may come right after the making."""
+def _reason(running: Sequence[Future[None]]) -> BaseException:
+    """Why branches were told to stop: the error of the one that was not."""
+    for each in running:
+        error = None if each.cancelled() else each.exception()
+        if error is not None and not isinstance(error, StoppedError):
+            return error
+    return StoppedError()
+
+
+@contextlib.contextmanager
+def _made(names: list[str], path: str) -> Iterator[None]:
+    """Note what is made. Noted first: Ctrl-C may come right after the making."""
     names.append(path)
     try:
-        make(path)
+        yield
     except OSError:
         # It is not ours: somebody else's may be there.
         names.remove(path)
         raise
-
-
-def _guarded(name: str, chunks: Iterable[bytes | memoryview]) -> Iterator[bytes | memoryview]:
-    """The chunks; an OSError of their source is the caller's fault, not the store's disk."""
-    try:
-        yield from chunks
-    except OSError as error:
-        raise UsageError(
-            f"part {name!r} could not be read from its source: {error}. This save was abandoned; "
-            "earlier groups are intact."
-        ) from error
-
-
-def _small(chunks: Iterable[bytes | memoryview]) -> Iterator[bytes | memoryview]:
-    """The same bytes in pieces of CHUNK_BYTES at most, none empty, that nobody can change.
-
-    Other threads may go on writing to a buffer while it is saved. Each piece is copied once, and
-    the copy is both hashed and written, so that a group always verifies.
-    """
-    for chunk in chunks:
-        try:
-            view = plain_bytes(chunk)
-        except ValueError as error:
-            raise UsageError(f"a chunk is {error}. This save was abandoned.") from error
-        if view is None:
-            raise UsageError(
-                f"a chunk is {type(chunk).__name__}, expected bytes. This save was abandoned."
-            )
-        is_fixed = type(view.obj) is bytes
-        for start in range(0, len(view), CHUNK_BYTES):
-            piece = view[start : start + CHUNK_BYTES]
-            yield piece if is_fixed else bytes(piece)

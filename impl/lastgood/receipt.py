@@ -8,8 +8,8 @@ from typing import Final
 from attrs import frozen
 
 from lastgood.disk import CrashClass, FileSystem
-from lastgood.plan import Form, Mode
-from lastgood.steps import Rename, Step, SyncDir, SyncFile
+from lastgood.plan import Form, Mode, syncs_dirs
+from lastgood.steps import FullSyncDir, ReadPart, Rename, SimpleStep, SyncDir, SyncFile
 
 _STRENGTH: Final[tuple[CrashClass, ...]] = ("none", "process", "kernel", "power")
 _WHY_NOT: Final[Mapping[Mode, str]] = {
@@ -36,7 +36,8 @@ class Guarantee:
 class Receipt:
     """An acknowledged save.
 
-    `phases` are seconds by the store's clock; `notes` say in words what limits the promise.
+    `phases` are seconds of work by the store's clock, of all threads together; `notes` say in
+    words what limits the promise. `pruned` are the names of the groups that retention gave up.
     """
 
     generation: int
@@ -49,29 +50,35 @@ class Receipt:
     guarantee: Guarantee
     phases: Mapping[str, float]
     notes: tuple[str, ...]
+    pruned: tuple[str, ...] = ()
 
 
 def guarantee(mode: Mode, file_system: FileSystem) -> Guarantee:
     """What a save in that mode promises on that file system."""
-    wanted: CrashClass = "power" if mode == "atomic_dirsync" else "process"
-    survives = min(wanted, file_system.sync_serves, key=_STRENGTH.index)
+    serves, note = file_system.sync_serves, file_system.note
+    if mode == "atomic_fullsync" and file_system.full_sync_serves is not None:
+        serves, note = file_system.full_sync_serves, file_system.full_sync_note
+    wanted: CrashClass = "power" if syncs_dirs(mode) else "process"
+    survives = min(wanted, serves, key=_STRENGTH.index)
 
     def words(crash_class: CrashClass) -> str:
         if _STRENGTH.index(crash_class) > _STRENGTH.index(survives):
-            return f"not promised: {_WHY_NOT.get(mode, file_system.note)}"
+            return f"not promised: {_WHY_NOT.get(mode, note)}"
         if crash_class == "process":
             return "kept: the kernel has all of it"
-        return f"kept, {file_system.note}" if crash_class == "power" else "kept"
+        return f"kept, {note}" if crash_class == "power" else "kept"
 
     return Guarantee(survives, words("process"), words("kernel"), words("power"))
 
 
-def phase_of(step: Step) -> str:
+def phase_of(step: SimpleStep) -> str:
     """The phase that a step's time is counted under."""
     match step:
         case SyncFile():
             return "sync_files_s"
-        case SyncDir():
+        case ReadPart():
+            return "digest_files_s"
+        case SyncDir() | FullSyncDir():
             return "sync_dirs_s"
         case Rename():
             return "rename_s"

@@ -8,20 +8,39 @@ hostile.  An error of the disk (EIO, EACCES, EMFILE, …) is never taken for dam
 from __future__ import annotations
 
 import errno
-import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 from attrs import frozen
 
 from lastgood.disk import Reader, join
 from lastgood.errors import IntegrityError, StorageError, UsageError
-from lastgood.layout import MANIFEST, QUARANTINE, GroupName, newest_first
+from lastgood.hashing import digest_of
+from lastgood.layout import MANIFEST, QUARANTINE, GroupName, newest_first, parse_name
 from lastgood.manifest import SIZE_LIMIT_BYTES, Manifest, ManifestError, Part, decode
 from lastgood.plan import subdirs
+from lastgood.verifying import (
+    MISSING,
+    NOT_REGULAR,
+    RejectedError,
+    check_part,
+    compared,
+    damage_of,
+)
 
-_MISSING: Final = frozenset({errno.ENOENT, errno.ENOTDIR})
-_NOT_REGULAR: Final = frozenset({errno.ELOOP, errno.EINVAL, errno.EISDIR, errno.ENXIO})
+GONE: Final = "gone"
+"""The reason of what is not in the store any more. It is no damage."""
+
+_LOOKS: Final = 16
+"""How often a reader lists a store again that changes under its eyes."""
+
+Each = Callable[
+    [Callable[[Part], RejectedError | None], Iterable[Part]], Iterable[RejectedError | None]
+]
+"""How a check is applied to every part: `map`, or something that does it in several threads.
+
+The answers come in the order of the parts, so that the reason does not depend on who was faster.
+"""
 
 
 @frozen
@@ -55,10 +74,15 @@ class Rejection:
 
 @frozen
 class Scan:
-    """The newest valid group, or None, and whatever was rejected, newest first."""
+    """The newest valid group, or None, and whatever was rejected, newest first.
+
+    `is_stale`: a group that was listed is not in the store any more. Somebody who holds the lease
+    has pruned it or moved it aside, so something newer may be there: list again.
+    """
 
     group: Group | None
     rejected: tuple[Rejection, ...]
+    is_stale: bool = False
 
 
 @frozen
@@ -67,14 +91,6 @@ class Listing:
 
     in_store: tuple[str, ...]
     in_quarantine: tuple[str, ...]
-
-
-class _RejectedError(Exception):
-    """A check failed; `examine` turns it into a `Rejection`."""
-
-    def __init__(self, reason: str, detail: str) -> None:
-        super().__init__(detail)
-        self.reason = reason
 
 
 def list_store(reader: Reader, store: str) -> Listing:
@@ -89,66 +105,112 @@ def list_store(reader: Reader, store: str) -> Listing:
     return Listing(names, aside)
 
 
-def newest_valid(reader: Reader, store: str, names: Iterable[str]) -> Scan:
+def newest_valid(reader: Reader, store: str, names: Iterable[str], *, each: Each = map) -> Scan:
     """The newest valid group among `names`; nothing older is looked at. StorageError.
 
     Dead attempts are rejected whatever their age: nothing but a live save can own one.
     """
     found: Group | None = None
     rejected = []
+    is_stale = False
     for name in newest_first(names):
         if found is not None and not name.attempt:
             continue
-        answer = examine(reader, store, name)
+        answer = examine(reader, store, name, each=each)
         if isinstance(answer, Group):
             found = answer
+        elif answer.reason == GONE:
+            is_stale = True
         else:
             rejected.append(answer)
-    return Scan(found, tuple(rejected))
+    return Scan(found, tuple(rejected), is_stale)
 
 
-def examine_all(reader: Reader, store: str) -> Iterator[Group | Rejection]:
+def newest_valid_now(
+    reader: Reader, store: str, hidden: GroupName | None = None, *, each: Each = map
+) -> Scan:
+    """The newest valid group of a store that its writer may be changing meanwhile. StorageError.
+
+    Where a group was taken away while it was looked at, all is listed again: its writer gives a
+    group up only when a newer one is there. `hidden` is passed over.
+    """
+    for _ in range(_LOOKS):
+        names = [name for name in list_store(reader, store).in_store if name != str(hidden)]
+        scan = newest_valid(reader, store, names, each=each)
+        if not scan.is_stale:
+            return scan
+    raise StorageError(
+        f"store {store!r}: in each of {_LOOKS} looks a group was taken away while it was read. "
+        "That is no sign of damage, and nothing was changed. Its writer prunes faster than this "
+        "process reads: keep more groups."
+    )
+
+
+def examine_aside(
+    reader: Reader, store: str, *, each: Each = map
+) -> Iterator[tuple[str, GroupName, Group | Rejection]]:
+    """Every entry of the quarantine that has a group's name, verified in full. StorageError."""
+    folder = join(store, QUARANTINE)
+    for entry in list_store(reader, store).in_quarantine:
+        name = parse_name(entry, in_quarantine=True)
+        if name is not None:
+            yield entry, name, examine(reader, folder, name, each=each, entry=entry)
+
+
+def examine_all(reader: Reader, store: str, *, each: Each = map) -> Iterator[Group | Rejection]:
     """Every group and dead attempt of a store, newest first, verified in full. StorageError."""
     for name in newest_first(list_store(reader, store).in_store):
-        yield examine(reader, store, name)
+        yield examine(reader, store, name, each=each)
 
 
-def examine(reader: Reader, store: str, name: GroupName) -> Group | Rejection:
-    """Verify one group in full. StorageError where the disk would not let us."""
+def examine(
+    reader: Reader, store: str, name: GroupName, *, each: Each = map, entry: str = ""
+) -> Group | Rejection:
+    """Verify one group in full. StorageError where the disk would not let us.
+
+    `entry` is its directory's name, where that is not the one that the group was given.
+    """
     if name.attempt:
         return _rejection(name, "attempt", "a save that ended before its rename")
     try:
-        group = read_group(reader, store, name)
+        group = read_group(reader, store, name, entry)
         if isinstance(group, Rejection):
             return group
         for subdir in subdirs(group.part_paths):
             _require_dir(reader, join(group.path, subdir), subdir)
-        for part in group.manifest.parts:
-            _check_part(reader, group.path, part)
-    except _RejectedError as rejected:
-        return _rejection(name, rejected.reason, str(rejected))
+        algorithm = group.manifest.algorithm
+        checks = each(
+            lambda part: check_part(reader, group.path, part, algorithm), group.manifest.parts
+        )
+        for damage in checks:
+            if damage is not None:
+                raise damage
+    except RejectedError as rejected:
+        return _rejected_if_there(reader, join(store, entry or str(name)), name, rejected)
     except OSError as error:
-        raise storage_error(f"reading {join(store, str(name))!r}", error) from error
+        raise storage_error(f"reading {join(store, entry or str(name))!r}", error) from error
     return group
 
 
-def read_group(reader: Reader, store: str, name: GroupName) -> Group | Rejection:
+def read_group(reader: Reader, store: str, name: GroupName, entry: str = "") -> Group | Rejection:
     """One group's manifest, checked against the directory's name; its parts are not looked at."""
-    path = join(store, str(name))
+    path = join(store, entry or str(name))
     try:
         kind = reader.kind(path)
+        if kind == "missing":
+            raise RejectedError(GONE, "it is not in the store any more")
         if kind != "dir":
-            raise _RejectedError(
-                f"not_regular:{name}", f"found a {_said(kind)}, expected a directory"
+            raise RejectedError(
+                f"not_regular:{entry or name}", f"found a {_said(kind)}, expected a directory"
             )
         manifest = _read_manifest(reader, join(path, MANIFEST))
         if (manifest.generation, manifest.step) != (name.generation, name.step):
-            raise _RejectedError(
+            raise RejectedError(
                 "name_mismatch",
                 f"{MANIFEST} is of generation {manifest.generation}, step {manifest.step}",
             )
-    except _RejectedError as rejected:
-        return _rejection(name, rejected.reason, str(rejected))
+    except RejectedError as rejected:
+        return _rejected_if_there(reader, path, name, rejected)
     except OSError as error:
         raise storage_error(f"reading {path!r}", error) from error
     return Group(name, path, manifest)
@@ -161,16 +223,16 @@ def read_part(reader: Reader, group: Group, part_path: str) -> bytes:
     the manifest (any more); StorageError.
     """
     part = find_part(group, part_path)
+    algorithm = group.manifest.algorithm
     try:
         data = reader.read(join(group.path, part_path), part.size_bytes)
-        _compare(part, len(data), hashlib.sha256(data).hexdigest())
-    except _RejectedError as rejected:
-        raise integrity_error(_rejection(group.name, rejected.reason, str(rejected))) from rejected
+        damage = compared(part, len(data), digest_of(data, algorithm), algorithm)
     except OSError as error:
-        damage = _damage(error, part_path)
+        damage = damage_of(error, part_path)
         if damage is None:
             raise storage_error(f"reading {part_path!r} of {group.path!r}", error) from error
-        raise integrity_error(_rejection(group.name, damage.reason, str(damage))) from error
+    if damage is not None:
+        raise integrity_error(_rejected_if_there(reader, group.path, group.name, damage))
     return data
 
 
@@ -185,6 +247,13 @@ def find_part(group: Group, part_path: str) -> Part:
 
 def integrity_error(rejection: Rejection) -> IntegrityError:
     """The error for a group that was asked for by name and is damaged."""
+    if rejection.reason == GONE:
+        return IntegrityError(
+            f"group {rejection.name} is not in the store any more: its writer has pruned it or "
+            "moved it aside since it was looked at. Nothing was changed. Load again.",
+            rejection.reason,
+            rejection.name,
+        )
     return IntegrityError(
         f"group {rejection.name}: {rejection.detail} ({rejection.reason}). Nothing was changed. "
         "load_latest() falls back to the newest intact group; this one will keep failing.",
@@ -206,21 +275,21 @@ def _read_manifest(reader: Reader, path: str) -> Manifest:
     try:
         data = reader.read(path, SIZE_LIMIT_BYTES)
     except OSError as error:
-        if error.errno in _MISSING:
-            raise _RejectedError(
+        if error.errno in MISSING:
+            raise RejectedError(
                 "no_commit", f"{MANIFEST} is missing: the save did not end"
             ) from error
-        if error.errno in _NOT_REGULAR:
+        if error.errno in NOT_REGULAR:
             detail = f"{MANIFEST} is a symlink or special file, expected a regular file"
-            raise _RejectedError(f"not_regular:{MANIFEST}", detail) from error
+            raise RejectedError(f"not_regular:{MANIFEST}", detail) from error
         if error.errno == errno.EFBIG:
             detail = f"{MANIFEST} is too long, expected {SIZE_LIMIT_BYTES} bytes at most"
-            raise _RejectedError("manifest_error:too_large", detail) from error
+            raise RejectedError("manifest_error:too_large", detail) from error
         raise
     try:
         return decode(data)
     except ManifestError as error:
-        raise _RejectedError(error.reason, f"{MANIFEST}: {error}") from error
+        raise RejectedError(error.reason, f"{MANIFEST}: {error}") from error
     except (RecursionError, MemoryError) as error:
         raise StorageError(
             f"reading {path!r}: this process has not enough stack or memory left to decode it "
@@ -229,14 +298,27 @@ def _read_manifest(reader: Reader, path: str) -> Manifest:
         ) from error
 
 
+def _rejected_if_there(
+    reader: Reader, path: str, name: GroupName, rejected: RejectedError
+) -> Rejection:
+    """Why it was rejected: a group that was taken away while it was read is not damaged."""
+    try:
+        is_there = reader.kind(path) != "missing"
+    except OSError as error:
+        raise storage_error(f"looking at {path!r}", error) from error
+    if not is_there:
+        return _rejection(name, GONE, "it is not in the store any more")
+    return _rejection(name, rejected.reason, str(rejected))
+
+
 def _require_dir(reader: Reader, path: str, subdir: str) -> None:
     kind = reader.kind(path)
     if kind == "missing":
-        raise _RejectedError(f"missing:{subdir}", f"the directory {subdir!r} is missing")
+        raise RejectedError(f"missing:{subdir}", f"the directory {subdir!r} is missing")
     if kind != "dir":
         # A symlink here would lead every path below it out of the group.
         detail = f"{subdir!r} is a {_said(kind)}, expected a directory"
-        raise _RejectedError(f"not_regular:{subdir}", detail)
+        raise RejectedError(f"not_regular:{subdir}", detail)
 
 
 def look_at_shape(reader: Reader, group: Group) -> Rejection | None:
@@ -262,42 +344,6 @@ def _said(kind: str) -> str:
     """A kind of entry, for people."""
     words = {"dir": "directory", "file": "regular file", "other": "symlink or special file"}
     return words.get(kind, f"{kind} entry")
-
-
-def _check_part(reader: Reader, group: str, part: Part) -> None:
-    try:
-        size_bytes, sha256 = reader.digest(join(group, part.path), part.size_bytes)
-    except OSError as error:
-        damage = _damage(error, part.path)
-        if damage is None:
-            raise
-        raise damage from error
-    _compare(part, size_bytes, sha256)
-
-
-def _damage(error: OSError, part: str) -> _RejectedError | None:
-    """What an errno says about the part itself; None where it speaks of the disk."""
-    if error.errno in _MISSING:
-        return _RejectedError(f"missing:{part}", f"{part!r} is missing")
-    if error.errno in _NOT_REGULAR:
-        detail = f"{part!r} is a symlink or special file, expected a regular file"
-        return _RejectedError(f"not_regular:{part}", detail)
-    if error.errno == errno.EFBIG:
-        return _RejectedError(f"size_mismatch:{part}", f"{part!r} is longer than {MANIFEST} says")
-    return None
-
-
-def _compare(part: Part, size_bytes: int, sha256: str) -> None:
-    if size_bytes != part.size_bytes:
-        raise _RejectedError(
-            f"size_mismatch:{part.path}",
-            f"{part.path!r} has {size_bytes} bytes, {MANIFEST} says {part.size_bytes}",
-        )
-    if sha256 != part.sha256:
-        raise _RejectedError(
-            f"sha_mismatch:{part.path}",
-            f"{part.path!r} has the SHA-256 {sha256}, {MANIFEST} says {part.sha256}",
-        )
 
 
 def _rejection(name: GroupName, reason: str, detail: str) -> Rejection:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Final, SupportsIndex, TypeAlias, cast
+from typing import Any, Final, Protocol, SupportsIndex, TypeAlias, cast
 
 from attrs import frozen
 
@@ -19,11 +19,21 @@ from lastgood.manifest import (
     is_count,
     is_safe_part_path,
 )
+from lastgood.memory import plain_bytes
 from lastgood.metadata import snapshot
-from lastgood.perform import Content, plain_bytes
+from lastgood.plan import subdirs
+from lastgood.pour import Content
 
-PartData: TypeAlias = bytes | bytearray | memoryview | Path | Iterable[bytes]
-"""A part to save: bytes, their chunks, or a file to copy."""
+
+class SupportsTensor(Protocol):
+    """Whatever exports its memory by DLPack: tensors of PyTorch, JAX, TensorFlow, CuPy, …"""
+
+    def __dlpack__(self) -> object:
+        """Give a capsule."""
+
+
+PartData: TypeAlias = bytes | bytearray | memoryview | Path | SupportsTensor | Iterable[bytes]
+"""A part to save: bytes, an array or a CPU tensor, chunks of bytes, or a file to copy."""
 
 _READ_BYTES: Final = 4 << 20
 _LINE_BYTES: Final = 256
@@ -38,9 +48,17 @@ class Request:
     metadata: Mapping[str, Any]
 
 
-def checked(step: SupportsIndex, parts: list[str], metadata: object) -> Request:
-    """Refuse what no manifest can describe. UsageError; nothing was changed."""
-    number = _number(step)
+def checked(step: SupportsIndex, parts: list[str] | None, metadata: object) -> Request:
+    """Refuse what no manifest can describe. UsageError; nothing was changed.
+
+    `parts` is None where they are not known yet: see `checked_parts`.
+    """
+    request = Request(_number(step), _checked_metadata(metadata))
+    return request if parts is None else checked_parts(request, parts)
+
+
+def checked_parts(request: Request, parts: list[str]) -> Request:
+    """The request, if its parts can be in a manifest beside its metadata. UsageError."""
     if not parts:
         raise UsageError("a group needs one part at least. Nothing was changed.")
     for path in parts:
@@ -51,9 +69,28 @@ def checked(step: SupportsIndex, parts: list[str], metadata: object) -> Request:
             )
     if (both := clash(parts)) is not None:
         raise UsageError(f"{both!r} is both a part and a directory. Nothing was changed.")
+    names = [*parts, *subdirs(parts)]
+    folded = {name.casefold(): name for name in names}
+    for name in names:
+        if folded[name.casefold()] != name:
+            raise UsageError(
+                f"{name!r} and {folded[name.casefold()]!r} differ only by case, which is one name "
+                "on many file systems. Nothing was changed."
+            )
+    size_bytes = len(encode(Manifest(0, request.step, "", (), 1, request.metadata)))
+    size_bytes += sum(7 * len(path) + _LINE_BYTES for path in parts)
+    if size_bytes > SIZE_LIMIT_BYTES:
+        raise UsageError(
+            f"the manifest may need {size_bytes} bytes, more than {SIZE_LIMIT_BYTES}. Nothing was "
+            "changed. Use fewer parts, or put the metadata into a part."
+        )
+    return request
+
+
+def _checked_metadata(metadata: object) -> Mapping[str, Any]:
     try:
         plain = snapshot(metadata)
-        size_bytes = len(encode(Manifest(0, number, "", (), 1, plain)))
+        encode(Manifest(0, 0, "", (), 1, plain))
     except (TypeError, ValueError) as error:
         raise UsageError(
             f"metadata is not JSON that can be kept: {error}. Nothing was changed."
@@ -63,23 +100,20 @@ def checked(step: SupportsIndex, parts: list[str], metadata: object) -> Request:
             "there is not enough stack left to write the metadata. Nothing was changed. "
             "Save from a shallower call."
         ) from error
-    size_bytes += sum(7 * len(path) + _LINE_BYTES for path in parts)
-    if size_bytes > SIZE_LIMIT_BYTES:
-        raise UsageError(
-            f"the manifest may need {size_bytes} bytes, more than {SIZE_LIMIT_BYTES}. Nothing was "
-            "changed. Use fewer parts, or put the metadata into a part."
-        )
-    return Request(number, plain)
+    return plain
 
 
-def contents(parts: Mapping[str, PartData]) -> dict[str, Content]:
-    """Every part as chunks. UsageError where one is nothing that can be saved."""
+def contents(parts: Mapping[str, PartData], *, stable: bool = False) -> dict[str, Content]:
+    """Every part as chunks. UsageError where one is nothing that can be saved.
+
+    `stable`: nobody changes the memory of a part before the save returns.
+    """
     if not isinstance(parts, Mapping):
         raise UsageError(
             f"parts is {type(parts).__name__}, expected a mapping from paths to contents. "
             "Nothing was changed."
         )
-    return {name: _content(name, data) for name, data in parts.items()}
+    return {name: _content(name, data, stable) for name, data in parts.items()}
 
 
 def _number(step: SupportsIndex) -> int:
@@ -92,10 +126,12 @@ def _number(step: SupportsIndex) -> int:
     return number
 
 
-def _content(name: str, data: PartData) -> Content:
+def _content(name: str, data: PartData, stable: bool) -> Content:
     if isinstance(data, Path):
         try:
-            is_file = data.is_file()
+            is_file, size_bytes = data.is_file(), data.stat().st_size
+        except FileNotFoundError:
+            is_file, size_bytes = False, 0
         except OSError as error:
             raise UsageError(
                 f"part {name!r}: {str(data)!r} cannot be looked at: {error}. Nothing was changed."
@@ -104,17 +140,17 @@ def _content(name: str, data: PartData) -> Content:
             raise UsageError(
                 f"part {name!r}: {str(data)!r} is no regular file. Nothing was changed."
             )
-        return Content(_file_chunks(data), digest_from="file")
+        return Content(_file_chunks(data), "file", size_bytes, is_stable=True, is_ours=True)
     try:
         view = plain_bytes(data)
     except ValueError as error:
         raise UsageError(f"part {name!r} is {error}. Nothing was changed.") from error
     if view is not None:
-        return Content([view])
+        return Content([view], "memory", len(view), stable, is_ours=True)
     if isinstance(data, str | Mapping) or not isinstance(data, Iterable):
         raise UsageError(
-            f"part {name!r} is {type(data).__name__}, expected bytes in one piece, chunks of "
-            "bytes, or a pathlib.Path. Nothing was changed."
+            f"part {name!r} is {type(data).__name__}, expected bytes, an array or a CPU "
+            "tensor, chunks of bytes, or a pathlib.Path. Nothing was changed."
         )
     return Content(cast("Iterable[bytes]", data))
 

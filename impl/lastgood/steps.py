@@ -31,6 +31,14 @@ class WritePart:
 
 
 @frozen
+class ReadPart:
+    """A part that other code wrote; it is digested from its file."""
+
+    path: str
+    part: str
+
+
+@frozen
 class WriteRecord:
     """A record about the parts written so far (a manifest, a commit), in one write."""
 
@@ -60,6 +68,13 @@ class SyncDir:
 
 
 @frozen
+class FullSyncDir:
+    """A sync of a directory that also makes the drive keep all that it was given before."""
+
+    path: str
+
+
+@frozen
 class Rename:
     """`src` becomes `dst`, in one directory or between two of one store."""
 
@@ -74,14 +89,40 @@ class Remove:
     path: str
 
 
-Step = (
+@frozen
+class RemoveDir:
+    """An empty directory goes."""
+
+    path: str
+
+
+SimpleStep = (
     MakeDir
     | CreateFile
     | WritePart
+    | ReadPart
     | WriteRecord
     | SyncFile
     | CloseFile
     | SyncDir
+    | FullSyncDir
     | Rename
     | Remove
+    | RemoveDir
 )
+
+
+@frozen
+class Together:
+    """Branches of steps that owe each other no order. Each branch keeps its own."""
+
+    branches: tuple[tuple[SimpleStep, ...], ...]
+
+
+Step = SimpleStep | Together
+
+
+def said(step: Step | None) -> str:
+    """A step for people: what was asked, and of which entry."""
+    where = step.src if isinstance(step, Rename) else getattr(step, "path", "")
+    return f"{type(step).__name__} {where!r}"

@@ -2,92 +2,56 @@
 
 from __future__ import annotations
 
-import logging
+import contextlib
 import time
 import uuid
-import warnings
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path, PurePath
 from types import TracebackType
-from typing import Any, Final, Literal, Self, SupportsIndex
+from typing import Any, Literal, Self, SupportsIndex
 
-from attrs import frozen
-
-from lastgood.backends.process import Turns
-from lastgood.disk import UNKNOWN, Disk, KnowsItself, Reader, join
-from lastgood.errors import LastgoodWarning, LeaseError, UsageError
-from lastgood.layout import GroupName, newest_first
+from lastgood.cadence import Cadence, LastSave
+from lastgood.disk import Disk
+from lastgood.errors import LastgoodError, LeaseError, UsageError
+from lastgood.events import Announcer, Hook
+from lastgood.hashing import Algorithm
+from lastgood.layout import GroupName
+from lastgood.loaded import Holding
+from lastgood.opening import Strength, choose_strength, require_choice, require_store, store_path
 from lastgood.plan import FORMS, MODES, Form, Mode
+from lastgood.pruning import Pruning, choose
+from lastgood.reading import StoreReader
 from lastgood.receipt import Receipt, guarantee, phase_of
-from lastgood.recovery import (
-    Group,
-    Rejection,
-    Scan,
-    examine,
-    examine_all,
-    find_part,
-    integrity_error,
-    list_store,
-    newest_valid,
-    read_group,
-    read_part,
-    storage_error,
-)
+from lastgood.recovery import Scan, list_store, newest_valid_now
 from lastgood.request import PartData, contents
-from lastgood.steps import Step
-from lastgood.writer import Writer
-
-_LOG: Final = logging.getLogger("lastgood")
-
-
-@frozen
-class Loaded:
-    """A group that was verified in full, and every newer one that was rejected on the way."""
-
-    group: Group
-    rejected: tuple[Rejection, ...]
-    _reader: Reader
-
-    @property
-    def generation(self) -> int:
-        """The number that only grows from save to save."""
-        return self.group.name.generation
-
-    @property
-    def step(self) -> int:
-        """The training step that the group was saved at."""
-        return self.group.name.step
-
-    @property
-    def metadata(self) -> Mapping[str, Any]:
-        """What the caller of `save` wrote beside the parts."""
-        return self.group.manifest.metadata
-
-    @property
-    def parts(self) -> tuple[str, ...]:
-        """The parts' paths, in the order in which they were saved."""
-        return self.group.part_paths
-
-    def read(self, part: str) -> bytes:
-        """The bytes of one part, verified as they are handed out.
-
-        UsageError where there is no such part; IntegrityError where it has changed since the
-        load; StorageError.
-        """
-        return read_part(self._reader, self.group, part)
-
-    def path(self, part: str) -> Path:
-        """Where a part lies, for a loader that wants a file: it was verified by the load."""
-        return Path(join(self.group.path, find_part(self.group, part).path))
+from lastgood.retention import Policy
+from lastgood.steps import SimpleStep
+from lastgood.threads import default_workers, each_in_threads
+from lastgood.writer import Attempt, Repair, Saved, Writer
 
 
-class Store:
+class OpenAttempt:
+    """A directory for foreign code to fill: see `Store.attempt`. `receipt` is there at the end."""
+
+    def __init__(self, path: str) -> None:
+        self.path = Path(path)
+        self.receipt: Receipt | None = None
+
+    def __fspath__(self) -> str:
+        return str(self.path)
+
+
+class Store(StoreReader):
     """A directory of groups. A writable store holds the lease: one live process at a time.
 
-    `mode` and `form` are those of docs/protocol.md; "auto" takes the rename form where rename is
-    atomic. `clock` gives seconds and times the phases of a save; `new_id` names attempts. The
-    store is open at once; close it, or use it as a context manager.
+    `mode`, `form` and `digest` are those of docs/protocol.md; "auto" takes the strongest mode that
+    the platform honours, and the rename form where rename is atomic. `keep` is applied after each
+    save (see `lastgood.retention`); `when` answers `is_due` (see `lastgood.cadence`). `workers`
+    threads share the work on big parts. `on_event` is told of saves, fallbacks and the like.
+
+    `clock` gives seconds and times the phases of a save, `now` gives Unix time, and `new_id` names
+    attempts. The store is open at once; close it, or use it as a context manager.
 
     Raises UsageError (also LeaseError) before anything was changed, and StorageError.
     """
@@ -96,142 +60,144 @@ class Store:
         self,
         path: str | PurePath,
         *,
-        mode: Mode = "atomic_dirsync",
+        mode: Mode | Literal["auto"] = "auto",
         form: Form | Literal["auto"] = "auto",
+        digest: Algorithm = "sha256",
+        keep: Policy | None = None,
+        when: Cadence | None = None,
         writable: bool = True,
+        workers: int | None = None,
+        on_event: Hook | None = None,
         disk: Disk | None = None,
         clock: Callable[[], float] = time.perf_counter,
+        now: Callable[[], float] = time.time,
         new_id: Callable[[], str] = lambda: uuid.uuid4().hex,
     ) -> None:
-        _require_choice("mode", mode, MODES)
-        _require_choice("form", form, ("auto", *FORMS))
-        self._disk: Disk = _disk_here() if disk is None else disk
-        self._path = _store_path(self._disk, path)
-        self._file_system = (
-            self._disk.file_system(self._path) if isinstance(self._disk, KnowsItself) else UNKNOWN
-        )
-        self._clock = clock
-        self._turns = Turns(f"store {self._path!r}")
+        require_choice("mode", mode, ("auto", *MODES))
+        require_choice("form", form, ("auto", *FORMS))
+        workers = default_workers() if workers is None else workers
+        if workers < 1:
+            raise UsageError(f"workers is {workers}, expected 1 at least. Nothing was changed.")
+        disk = _disk_here() if disk is None else disk
+        where = store_path(disk, path)
+        super().__init__(disk, where, each_in_threads(workers), Announcer(where, on_event))
+        self._now = now
+        self._keep, self._when = keep, when
+        self._last = LastSave(None, now())
         self._phases: dict[str, float] = {}
-        self._last_s = 0.0
         self._writer: Writer | None = None
+        self._strength = choose_strength(self._disk, self._path, mode, form, digest, writable)
         if not writable:
-            _require_store(self._disk, self._path)
+            require_store(self._disk, self._path)
             return
-        if form == "auto":
-            form = "rename" if self._file_system.rename_is_atomic else "record"
-        # The baseline has one form only: plain writes under the final names.
-        chosen: Form = "record" if mode == "unsafe" else form
         self._writer = Writer(
             self._disk,
             self._path,
-            mode,
-            chosen,
+            self._strength.mode,
+            self._strength.form,
             new_id,
-            top=self._file_system.mount_point,
+            top=self._strength.file_system.mount_point,
+            algorithm=digest,
+            workers=workers,
+            each=self._each,
+            now_s=now,
+            clock=clock,
             observe=_weak(self),
         )
         self._writer.open()
         # A store that is dropped without `close` gives its lease back as well.
         weakref.finalize(self, self._writer.close)
-        if mode == "atomic_dirsync" and self._file_system.sync_serves in ("none", "process"):
-            warnings.warn(
-                f"store {self._path!r} is on {self._file_system.name}: "
-                f"{self._file_system.note}. Its groups survive a crash of the program only.",
-                LastgoodWarning,
-                stacklevel=2,
-            )
+        self._strength.warn(self._path, self._events)
 
     @property
-    def path(self) -> Path:
-        """The store's directory, absolute and without symlinks."""
-        return Path(self._path)
+    def strength(self) -> Strength:
+        """The mode and the form of this store's saves, and what they stand on."""
+        return self._strength
 
     def save(
         self,
         step: SupportsIndex,
         parts: Mapping[str, PartData],
         metadata: Mapping[str, Any] | None = None,
+        *,
+        stable: bool = False,
     ) -> Receipt:
         """Save one group; returning acknowledges it.
 
-        `parts` maps a path inside the group to its bytes, chunks of them, or a file to copy;
-        `metadata` is anything that JSON can say, nested 64 deep at most and with integers of 64
-        bits. A buffer that changes while it is saved is kept as some mixture of its states, which
-        verifies: each piece of it is copied once. UsageError before anything was changed (also
-        inside another call of this thread), or where a part's own source fails (the attempt is
-        removed). StorageError where the disk failed: earlier groups are intact, and after a
-        failed sync this store takes no more saves.
+        `parts` maps a path inside the group to its content: bytes, an array or a CPU tensor
+        (through its memory), chunks of bytes, or a file to copy. `metadata` is anything that JSON
+        can say, nested 64 deep at most and with integers of 64 bits. A buffer that changes while
+        it is saved is kept as some mixture of its states, which verifies: each piece of it is
+        copied once. With `stable` the caller promises that none changes, and nothing is copied.
+
+        UsageError before anything was changed (also inside another call of this thread), or where
+        a part's own source fails (the attempt is removed). StorageError where the disk failed:
+        earlier groups are intact, and after a failed sync this store takes no more saves.
         """
         with self._turns.take("save"):
             writer = self._require_writer()
-            content = contents(parts)
+            content = contents(parts, stable=stable)
             self._phases = {}
-            self._last_s = self._clock()
-            saved = writer.save(step, content, {} if metadata is None else metadata)
-            return Receipt(
-                generation=saved.name.generation,
-                step=saved.name.step,
-                path=saved.path,
-                size_bytes=sum(part.size_bytes for part in saved.manifest.parts),
-                mode=writer.mode,
-                form=writer.form,
-                file_system=self._file_system.name,
-                guarantee=guarantee(writer.mode, self._file_system),
-                phases=dict(self._phases),
-                notes=tuple(writer.notes),
-            )
+            with self._telling_failures(step):
+                saved = writer.save(step, content, {} if metadata is None else metadata)
+            return self._acknowledged(writer, saved)
 
-    def load_latest(self) -> Loaded | None:
-        """The newest valid group, verified in full now; None where there is none.
+    @contextlib.contextmanager
+    def attempt(
+        self, step: SupportsIndex, metadata: Mapping[str, Any] | None = None
+    ) -> Iterator[OpenAttempt]:
+        """A fresh directory that other code fills; at the end of the block it becomes a group.
 
-        Falls back past whatever is damaged, in this call, and says why in `Loaded.rejected` and
-        in the log "lastgood". As the lease holder it first makes the group durable again, then
-        moves what it rejected to quarantine. Read-only, closed, in a forked child or after a
-        failed sync it changes nothing. StorageError.
+        Every regular file below it is a part. Each is synced and digested from its file. If the
+        block raises, the directory is removed and no group appears. Other calls wait, or, from
+        inside the block, are refused. Errors as `save`, and UsageError for a symlink or special
+        file in there.
         """
-        with self._turns.take("load_latest"):
-            writer = None if self._turns.is_forked else self._writer
-            if writer is not None and writer.is_open and writer.failed is None:
-                scan = writer.recover()
-            else:
-                scan = newest_valid(self._disk, self._path, map(str, self._names()))
-        return self._loaded(scan)
+        with self._turns.take("attempt"):
+            writer = self._require_writer()
+            self._phases = {}
+            attempt: Attempt = writer.begin(step, {} if metadata is None else metadata)
+            handed_out = OpenAttempt(attempt.path)
+            try:
+                yield handed_out
+            except BaseException:
+                writer.abandon(attempt)
+                raise
+            with self._telling_failures(step):
+                saved = writer.seal(attempt)
+            handed_out.receipt = self._acknowledged(writer, saved)
 
-    def load(self, *, step: int | None = None, generation: int | None = None) -> Loaded:
-        """Exactly the group asked for, verified in full; never another one in its place.
+    def is_due(self, step: int) -> bool:
+        """Whether the store's `when` asks for a save at this step; True where there is none."""
+        return self._when is None or self._when.is_due(step, self._now(), self._last)
 
-        Of several groups of one step it is the newest that was saved to its end. UsageError where
-        there is none; IntegrityError where it is damaged; StorageError. Nothing is changed on
-        disk.
+    def prune(self, keep: Policy | None = None, *, dry_run: bool = False) -> Pruning | None:
+        """Give up the groups that `keep` (or the store's own policy) does not keep.
+
+        The newest valid group and the one that was loaded stay, whatever the policy says. With
+        `dry_run` nothing is changed, and a read-only store will do. None where there is no group.
+        UsageError, StorageError.
         """
-        if (step is None) == (generation is None):
-            raise UsageError("load() takes either step= or generation=.")
-        what = f"step {step}" if generation is None else f"generation {generation}"
-        unfinished: Rejection | None = None
-        for name in self._names():
-            if name.attempt or (name.step != step and name.generation != generation):
-                continue
-            answer = examine(self._disk, self._path, name)
-            if isinstance(answer, Group):
-                return Loaded(answer, (), self._disk)
-            if answer.reason != "no_commit":
-                raise integrity_error(answer)
-            # A save that did not end was never acknowledged: it stands for no group.
-            unfinished = unfinished or answer
-        if unfinished is not None:
-            raise integrity_error(unfinished)
-        raise UsageError(f"store {self._path!r} has no group of {what}. Nothing was changed.")
+        policy = self._keep if keep is None else keep
+        if policy is None:
+            raise UsageError("prune() needs a policy, such as LatestN(3). Nothing was changed.")
+        with self._turns.take("prune"):
+            if dry_run:
+                return self._would_prune(policy)
+            return self._prune(self._require_writer(), policy)
 
-    def groups(self) -> tuple[Group, ...]:
-        """Every group with an intact manifest, newest first; the parts are not looked at."""
-        names = [name for name in self._names() if not name.attempt]
-        read = (read_group(self._disk, self._path, name) for name in names)
-        return tuple(group for group in read if isinstance(group, Group))
+    def repair(self) -> Repair:
+        """Recover, verify every group, and move each damaged one to quarantine.
 
-    def verify(self) -> tuple[Group | Rejection, ...]:
-        """Every group and dead attempt, newest first, each verified in full. Changes nothing."""
-        return tuple(examine_all(self._disk, self._path))
+        Deletions that a prune began are finished; nothing else is deleted. UsageError;
+        StorageError.
+        """
+        with self._turns.take("repair"):
+            repaired = self._require_writer().repair()
+        for each in repaired.moved:
+            message = f"{each.name} was rejected ({each.reason}): {each.detail}"
+            self._events.tell("rejected", message, name=each.name, reason=each.reason)
+        return repaired
 
     def close(self) -> None:
         """Give the lease back. Safe to call twice; loading still works afterwards."""
@@ -250,17 +216,89 @@ class Store:
     ) -> None:
         self.close()
 
-    def _observe(self, step: Step) -> None:
-        now_s = self._clock()
-        phase = phase_of(step)
-        self._phases[phase] = self._phases.get(phase, 0.0) + now_s - self._last_s
-        self._last_s = now_s
+    def _acknowledged(self, writer: Writer, saved: Saved) -> Receipt:
+        """Prune, if that was asked for, and say what was promised."""
+        phases = dict(self._phases)
+        notes = list(writer.notes)
+        pruned: tuple[str, ...] = ()
+        if self._keep is not None:
+            try:
+                pruning = self._prune(writer, self._keep)
+                pruned = tuple(str(group.name) for group in pruning.given_up) if pruning else ()
+            except LastgoodError as error:
+                # The save stands. What it did not delete is deleted by a later prune.
+                notes.append(f"not pruned: {error}")
+                self._events.tell("prune_failed", str(error))
+        self._last = LastSave(saved.name.step, self._now())
+        receipt = Receipt(
+            generation=saved.name.generation,
+            step=saved.name.step,
+            path=saved.path,
+            size_bytes=sum(part.size_bytes for part in saved.manifest.parts),
+            mode=writer.mode,
+            form=writer.form,
+            file_system=self._strength.file_system.name,
+            guarantee=guarantee(writer.mode, self._strength.file_system),
+            phases=phases,
+            notes=tuple(notes),
+            pruned=pruned,
+        )
+        self._events.tell(
+            "saved",
+            f"{saved.name} was saved, {receipt.size_bytes} bytes",
+            name=str(saved.name),
+            size_bytes=receipt.size_bytes,
+            survives=receipt.guarantee.survives,
+            **phases,
+        )
+        return receipt
 
-    def _names(self) -> list[GroupName]:
-        """What is in the store, newest first, without a group that a failed sync has left."""
-        names = newest_first(list_store(self._disk, self._path).in_store)
-        unsure = None if self._writer is None else self._writer.unsure
-        return [name for name in names if name != unsure]
+    def _prune(self, writer: Writer, policy: Policy) -> Pruning | None:
+        protect = () if self._restored is None else (self._restored,)
+        pruning = writer.prune(policy, now_s=self._now(), protect=protect)
+        if pruning is not None and (pruning.given_up or pruning.leftovers):
+            names = [str(group.name) for group in pruning.given_up]
+            message = f"{len(names)} groups were given up: {', '.join(names)}"
+            self._events.tell("pruned", message, names=names, freed_bytes=pruning.freed_bytes)
+        return pruning
+
+    def _would_prune(self, policy: Policy) -> Pruning | None:
+        scan = newest_valid_now(self._disk, self._path, self._hidden(), each=self._each)
+        if scan.group is None:
+            return None
+        return choose(
+            self._disk,
+            self._path,
+            list_store(self._disk, self._path).in_store,
+            scan.group,
+            policy,
+            now_s=self._now(),
+            protect=() if self._restored is None else (self._restored,),
+            each=self._each,
+        )
+
+    def _scan(self, holding: Holding | None) -> tuple[Scan, list[str]]:
+        """As the lease holder: the group made durable, and what was rejected moved aside."""
+        writer = None if self._turns.is_forked else self._writer
+        if writer is None or not writer.is_open or writer.failed is not None:
+            return super()._scan(holding)
+        scan = writer.recover(holding)
+        return scan, [each.name for each in scan.rejected]
+
+    def _hidden(self) -> GroupName | None:
+        return None if self._writer is None else self._writer.unsure
+
+    @contextlib.contextmanager
+    def _telling_failures(self, step: object) -> Iterator[None]:
+        try:
+            yield
+        except LastgoodError as error:
+            self._events.tell("save_failed", str(error), step=repr(step))
+            raise
+
+    def _observe(self, step: SimpleStep, seconds: float) -> None:
+        phase = phase_of(step)
+        self._phases[phase] = self._phases.get(phase, 0.0) + seconds
 
     def _require_writer(self) -> Writer:
         if self._writer is None:
@@ -275,11 +313,6 @@ class Store:
             )
         return self._writer
 
-    def _loaded(self, scan: Scan) -> Loaded | None:
-        for each in scan.rejected:
-            _LOG.warning("%s was rejected (%s): %s", each.name, each.reason, each.detail)
-        return None if scan.group is None else Loaded(scan.group, scan.rejected, self._disk)
-
 
 def open_read_only(path: str | PurePath, *, disk: Disk | None = None) -> Store:
     """Open a store to look at it: no lease, and nothing is ever changed. UsageError."""
@@ -293,45 +326,13 @@ def _disk_here() -> Disk:
     return disk_here()
 
 
-def _weak(store: Store) -> Callable[[Step], None]:
-    """The store's clock for its writer, without a cycle that would keep the lease alive."""
+def _weak(store: Store) -> Callable[[SimpleStep, float], None]:
+    """The store's phases for its writer, without a cycle that would keep the lease alive."""
     reference = weakref.ref(store)
 
-    def observe(step: Step) -> None:
+    def observe(step: SimpleStep, seconds: float) -> None:
         alive = reference()
         if alive is not None:
-            alive._observe(step)  # noqa: SLF001
+            alive._observe(step, seconds)  # noqa: SLF001
 
     return observe
-
-
-def _store_path(disk: Disk, path: str | PurePath) -> str:
-    text = str(path)
-    if not isinstance(path, str | PurePath) or not text or "\0" in text:
-        raise UsageError(f"store path is {path!r}, expected the path of a directory.")
-    try:
-        text.encode("utf-8", "surrogateescape")
-    except UnicodeEncodeError as error:
-        raise UsageError(f"store path is {path!a}, which no file system can have.") from error
-    if isinstance(disk, KnowsItself):
-        return disk.canonical(text)
-    if not text.startswith("/"):
-        raise UsageError(f"store path is {text!r}, expected an absolute path on this disk.")
-    return text.rstrip("/") or "/"
-
-
-def _require_choice(what: str, value: str, known: tuple[str, ...]) -> None:
-    if value not in known:
-        raise UsageError(
-            f"{what} is {value!r}, expected one of {', '.join(known)}. Nothing was changed."
-        )
-
-
-def _require_store(disk: Reader, path: str) -> None:
-    try:
-        kind = disk.kind(path)
-    except OSError as error:
-        raise storage_error(f"looking at {path!r}", error) from error
-    if kind != "dir":
-        found = "nothing" if kind == "missing" else f"a {kind} entry"
-        raise UsageError(f"{path!r}: found {found}, expected a store (a directory).")

@@ -1,7 +1,7 @@
 """What a crash model drives: lastgood and the paper's protocol, in the shape of a subject.
 
 Everything that varies from run to run is fixed here: attempt ids are counted and the clock stands
-still. The entry points `powercut.subjects` name the four objects at the end.
+still. The entry points `powercut.subjects` name the objects at the end.
 """
 
 from __future__ import annotations
@@ -14,12 +14,16 @@ from attrs import frozen
 
 from lastgood import paper
 from lastgood.backends.here import disk_here
-from lastgood.disk import Disk, parents
+from lastgood.disk import Disk, join, parents
 from lastgood.errors import UsageError
-from lastgood.perform import Content, Performer
+from lastgood.perform import Performer
 from lastgood.plan import MODES, Form, Mode
+from lastgood.pour import Content
 from lastgood.recovery import Scan, list_store, newest_valid, read_part
+from lastgood.retention import LatestN
 from lastgood.writer import Writer
+
+PAPER_MODES: Final[tuple[Mode, ...]] = ("unsafe", "atomic_nodirsync", "atomic_dirsync")
 
 
 @frozen
@@ -49,9 +53,63 @@ class LastgoodSession:
         scan = self._writer.recover()
         return _handed_out(self._writer.disk, scan)
 
+    def prune(self, keep: int) -> None:
+        """Give up all but the `keep` newest groups."""
+        self._writer.prune(LatestN(keep), now_s=0.0)
+
     def close(self) -> None:
         """Give the lease back."""
         self._writer.close()
+
+
+class PruningSession(LastgoodSession):
+    """A process that gives up all but the newest group, after every save and every recovery.
+
+    A crash can come inside a prune: what the other properties say then is what retention owes.
+    """
+
+    def save(self, step: int, parts: Mapping[str, bytes]) -> int:
+        """Save a group, prune, and acknowledge."""
+        generation = super().save(step, parts)
+        self.prune(1)
+        return generation
+
+    def recover(self) -> Recovered | None:
+        """Recover, and prune what the group that was found makes superfluous."""
+        found = super().recover()
+        self.prune(1)
+        return found
+
+
+class RepairingSession(LastgoodSession):
+    """A process that repairs its store whenever it recovers."""
+
+    def recover(self) -> Recovered | None:
+        """Repair, and hand out what is left as the newest valid group."""
+        repaired = self._writer.repair()
+        return _handed_out(self._writer.disk, Scan(repaired.group, ()))
+
+
+class AttemptSession(LastgoodSession):
+    """A process whose parts are written by foreign code, which syncs nothing, into an attempt."""
+
+    def save(self, step: int, parts: Mapping[str, bytes]) -> int:
+        """Let the parts be written, and seal them."""
+        attempt = self._writer.begin(step, {})
+        for name, data in parts.items():
+            path = join(attempt.path, name)
+            self._writer.disk.create(path)
+            self._writer.disk.write(path, data)
+            self._writer.disk.close(path)
+        return self._writer.seal(attempt).name.generation
+
+
+class InterleavedSession(LastgoodSession):
+    """A process whose parts are written by several threads, in the order that mixes them most."""
+
+    def __init__(self, disk: Disk, store: str, mode: Mode, form: Form) -> None:
+        super().__init__(disk, store, mode, form)
+        self._writer.interleaves = True
 
 
 @frozen
@@ -59,12 +117,13 @@ class LastgoodSubject:
     """lastgood in one form of commit, or (None) in the one that it would choose."""
 
     form: Form | None
+    session: type[LastgoodSession] = LastgoodSession
     modes: tuple[str, ...] = MODES
 
     def open(self, disk: Disk, store: str, mode: str, rename_is_atomic: bool) -> LastgoodSession:
         """Start a writing process."""
         chosen: Form = self.form or ("rename" if rename_is_atomic else "record")
-        return LastgoodSession(disk, store, _mode(mode), chosen)
+        return self.session(disk, store, _mode(mode, MODES), chosen)
 
     def read(self, disk: Disk, store: str) -> Recovered | None:
         """Load the newest valid group and change nothing."""
@@ -110,11 +169,11 @@ class PaperSession:
 class PaperSubject:
     """The source paper's protocol, in its three modes."""
 
-    modes: tuple[str, ...] = MODES
+    modes: tuple[str, ...] = PAPER_MODES
 
     def open(self, disk: Disk, store: str, mode: str, rename_is_atomic: bool) -> PaperSession:  # noqa: ARG002
         """Start a writing process. The paper renames whatever the file system is."""
-        return PaperSession(disk, store, _mode(mode))
+        return PaperSession(disk, store, _mode(mode, PAPER_MODES))
 
     def read(self, disk: Disk, store: str) -> Recovered | None:
         """Load the newest valid epoch and change nothing."""
@@ -126,11 +185,11 @@ class PaperSubject:
         return disk_here()
 
 
-def _mode(text: str) -> Mode:
-    for mode in MODES:
+def _mode(text: str, known: tuple[Mode, ...]) -> Mode:
+    for mode in known:
         if mode == text:
             return mode
-    raise UsageError(f"mode is {text!r}, expected one of {', '.join(MODES)}. Nothing was changed.")
+    raise UsageError(f"mode is {text!r}, expected one of {', '.join(known)}. Nothing was changed.")
 
 
 def _handed_out(disk: Disk, scan: Scan) -> Recovered | None:
@@ -144,4 +203,8 @@ def _handed_out(disk: Disk, scan: Scan) -> Recovered | None:
 AUTO: Final = LastgoodSubject(None)
 RECORD: Final = LastgoodSubject("record")
 RENAME: Final = LastgoodSubject("rename")
+ATTEMPT: Final = LastgoodSubject(None, AttemptSession)
+INTERLEAVED: Final = LastgoodSubject(None, InterleavedSession)
+REPAIRED: Final = LastgoodSubject(None, RepairingSession)
+KEEP_ONE: Final = LastgoodSubject(None, PruningSession)
 PAPER: Final = PaperSubject()

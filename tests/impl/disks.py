@@ -68,6 +68,13 @@ class WatchedDisk(PosixDisk):
         return [call for call in self.calls if call.split(" ")[0] in CHANGES]
 
 
+class Unsynced(WatchedDisk):
+    """Every fsync is asked for and none carried out: enough where only processes die."""
+
+    def _sync(self, fd: int) -> None:
+        """Nothing: what the kernel has, a killed process does not take away."""
+
+
 def failing(call: str, ending: str, number: int = errno.EIO) -> Fault:
     """A fault in every `call` on a path that ends so."""
     return lambda name, path: number if name == call and path.endswith(ending) else None
@@ -79,6 +86,7 @@ def open_store(
     form: Form = "rename",
     mode: Mode = "atomic_dirsync",
     disk: PosixDisk | None = None,
+    **more: Any,
 ) -> Store:
     """A store at `root`/store whose clock ticks whole seconds and whose ids are counted."""
     seconds, ids = count(), count(1)
@@ -89,6 +97,7 @@ def open_store(
         disk=PosixDisk(EXT4) if disk is None else disk,
         clock=lambda: float(next(seconds)),
         new_id=lambda: f"id{next(ids)}",
+        **{"now": lambda: 1_700_000_000.0, "workers": 1, **more},
     )
 
 

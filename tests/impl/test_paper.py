@@ -11,7 +11,7 @@ import pytest
 from lastgood import UsageError, paper
 from lastgood.backends.posix import PosixDisk
 from lastgood.manifest import Part
-from lastgood.plan import MODES, Mode
+from lastgood.plan import Mode
 from lastgood.steps import Step
 from lastgood.subjects import PAPER
 
@@ -72,7 +72,7 @@ def test_a_directory_that_a_dead_attempt_left_is_used_again() -> None:
     assert plan("atomic_dirsync", left)[0] == "CreateFile /r/epoch_0003/.tmp_gc_0_1"
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", PAPER.modes)
 def test_what_is_saved_is_recovered_and_damage_falls_back(tmp_path: Path, mode: Mode) -> None:
     disk, root = PosixDisk(), f"{tmp_path}/deep/run"
     session = PAPER.open(disk, root, mode, rename_is_atomic=True)

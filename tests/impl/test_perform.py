@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from lastgood.backends.posix import PosixDisk
-from lastgood.perform import CHUNK_BYTES, Content, Performer
+from lastgood.perform import Performer
+from lastgood.pour import PIECE_BYTES, Content
 from lastgood.steps import CreateFile, MakeDir
 from tests.impl.disks import EXT4, open_store, tree
 
@@ -24,7 +25,7 @@ class Meddler(PosixDisk):
     def write(self, path: str, data: bytes | memoryview) -> None:
         if not path.endswith("MANIFEST"):
             self.longest = max(self.longest, len(data))
-            for place in range(0, len(self.buffer), CHUNK_BYTES // 2):
+            for place in range(0, len(self.buffer), PIECE_BYTES // 2):
                 self.buffer[place] += 1
         super().write(path, data)
 
@@ -33,7 +34,7 @@ class Meddler(PosixDisk):
 def test_a_buffer_that_changes_while_it_is_saved_makes_a_group_that_verifies(
     tmp_path: Path, in_chunks: bool
 ) -> None:
-    buffer = bytearray(2 * CHUNK_BYTES + 5)
+    buffer = bytearray(2 * PIECE_BYTES + 5)
     disk = Meddler(buffer)
     part: Any = iter([buffer, memoryview(buffer)]) if in_chunks else buffer
     with open_store(tmp_path, disk=disk) as store:
@@ -44,7 +45,7 @@ def test_a_buffer_that_changes_while_it_is_saved_makes_a_group_that_verifies(
     assert loaded.rejected == ()
     assert len(loaded.read("model")) == len(buffer) * (2 if in_chunks else 1)
     assert any(buffer)  # it was changed indeed
-    assert disk.longest == CHUNK_BYTES
+    assert disk.longest == PIECE_BYTES
 
 
 class Interrupted(PosixDisk):

@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 
-from lastgood.plan import Form, Mode, plan_ancestors, plan_resync, plan_save, subdirs
-from lastgood.steps import Step
+from lastgood.layout import GroupName
+from lastgood.plan import (
+    Form,
+    Mode,
+    plan_ancestors,
+    plan_delete,
+    plan_give_up,
+    plan_resync,
+    plan_save,
+    plan_seal,
+    subdirs,
+)
+from lastgood.steps import Step, Together
 from tests.impl.disks import PARTS, WatchedDisk, open_store
 
 GROUP = "gen-00000007-step-00000042"
@@ -21,18 +33,30 @@ def spelled(step: Step) -> str:
 
 
 def plan(form: Form, mode: Mode) -> list[str]:
-    steps = plan_save(form, mode, "/s", 7, 42, ["model", "sub/a", "sub/b"])
-    return [spelled(step) for step in steps]
+    return spelled_out(plan_save(form, mode, "/s", 7, 42, ["model", "sub/a", "sub/b"]))
+
+
+def spelled_out(steps: Iterable[Step]) -> list[str]:
+    """The steps in the order in which one thread takes them."""
+    return [
+        spelled(each)
+        for step in steps
+        for each in (
+            [one for branch in step.branches for one in branch]
+            if isinstance(step, Together)
+            else [step]
+        )
+    ]
 
 
 def test_the_record_form_writes_under_the_final_name_and_the_manifest_last() -> None:
     assert plan("record", "atomic_dirsync") == [
         f"MakeDir /s/{GROUP}",
+        f"MakeDir /s/{GROUP}/sub",
         f"CreateFile /s/{GROUP}/model",
         f"WritePart /s/{GROUP}/model",
         f"SyncFile /s/{GROUP}/model",
         f"CloseFile /s/{GROUP}/model",
-        f"MakeDir /s/{GROUP}/sub",
         f"CreateFile /s/{GROUP}/sub/a",
         f"WritePart /s/{GROUP}/sub/a",
         f"SyncFile /s/{GROUP}/sub/a",
@@ -73,6 +97,52 @@ def test_unsafe_is_the_record_form_without_any_sync(form: Form) -> None:
     full = plan("record", "atomic_dirsync")
 
     assert plan(form, "unsafe") == [s for s in full if not s.startswith("Sync")]
+
+
+@pytest.mark.parametrize("form", ["record", "rename"])
+def test_a_full_sync_takes_the_place_of_the_last_one_only(form: Form) -> None:
+    assert plan(form, "atomic_fullsync") == [
+        *plan(form, "atomic_dirsync")[:-1],
+        "FullSyncDir /s",
+    ]
+
+
+def test_an_attempt_is_synced_before_it_is_digested() -> None:
+    steps = plan_seal("rename", "atomic_dirsync", "/s", 7, 42, ["model", "sub/a"])
+    home = f"/s/attempt-{GROUP}"
+
+    assert spelled_out(steps)[:5] == [
+        f"SyncFile {home}/model",
+        f"ReadPart {home}/model",
+        f"SyncFile {home}/sub/a",
+        f"ReadPart {home}/sub/a",
+        f"CreateFile {home}/MANIFEST",
+    ]
+
+
+def test_what_is_given_up_loses_its_name_durably_before_anything_is_deleted() -> None:
+    names = [GroupName(1, 10), GroupName(2, 20)]
+
+    assert spelled_out(plan_give_up("unsafe", "/s", names)) == [
+        "Rename /s/gen-00000001-step-00000010 -> /s/pruned-gen-00000001-step-00000010",
+        "Rename /s/gen-00000002-step-00000020 -> /s/pruned-gen-00000002-step-00000020",
+        "SyncDir /s",
+    ]
+    assert spelled_out(plan_give_up("atomic_fullsync", "/s", names[:1]))[-1] == "FullSyncDir /s"
+    assert spelled_out(plan_give_up("atomic_dirsync", "/s", [])) == []
+
+
+def test_a_deletion_takes_the_manifest_first_and_folders_from_the_inside() -> None:
+    files, dirs = ["model", "MANIFEST", "a/b/x"], ["a", "a/b"]
+
+    assert spelled_out(plan_delete("/s/p", files, dirs)) == [
+        "Remove /s/p/MANIFEST",
+        "Remove /s/p/model",
+        "Remove /s/p/a/b/x",
+        "RemoveDir /s/p/a/b",
+        "RemoveDir /s/p/a",
+        "RemoveDir /s/p",
+    ]
 
 
 def test_a_resync_covers_all_that_a_save_syncs() -> None:
@@ -117,11 +187,11 @@ def test_a_store_asks_its_disk_for_exactly_the_plan(tmp_path: Path) -> None:
     ]
     assert disk.changes() == [
         f"mkdir {home}",
+        f"mkdir {home}/optim",
         f"create {home}/model",
         f"write {home}/model",
         f"fsync {home}/model",
         f"close {home}/model",
-        f"mkdir {home}/optim",
         f"create {home}/optim/adam",
         f"write {home}/optim/adam",
         f"fsync {home}/optim/adam",

@@ -169,7 +169,7 @@ MOUNTINFO = r"""
         ("/data", "ext4", "/", True, "power"),
         ("/var/run", "btrfs", "/var", True, "power"),
         ("/variety", "ext4", "/", True, "power"),
-        ("/mnt/nfs/run", "nfs4", "/mnt/nfs", False, "power"),
+        ("/mnt/nfs/run", "nfs4", "/mnt/nfs", False, "process"),
         ("/run/x", "tmpfs", "/run", True, "process"),
     ],
 )

@@ -62,7 +62,7 @@ def hostile_path(group: Path) -> None:
     data = (group / "MANIFEST").read_bytes()
     manifest = decode(data)
     (first, *rest) = manifest.parts
-    outside = type(first)("../../secret", first.size_bytes, first.sha256)
+    outside = type(first)("../../secret", first.size_bytes, first.digest)
     forged = type(manifest)(
         manifest.generation, manifest.step, manifest.attempt, (outside, *rest), 1, {}
     )

@@ -8,14 +8,26 @@ from pathlib import Path
 import pytest
 
 from lastgood import subjects
-from lastgood.subjects import AUTO, PAPER, RECORD, RENAME, LastgoodSubject, PaperSubject
-from tests.impl.disks import WatchedDisk, tree
+from lastgood.subjects import (
+    ATTEMPT,
+    AUTO,
+    INTERLEAVED,
+    KEEP_ONE,
+    PAPER,
+    RECORD,
+    RENAME,
+    REPAIRED,
+    LastgoodSubject,
+    PaperSubject,
+)
+from tests.impl.disks import WatchedDisk, names_in, tree
 
 Subject = LastgoodSubject | PaperSubject
 PARTS = {"a": b"1", "b": b"2"}
+SUBJECTS = [AUTO, RECORD, RENAME, ATTEMPT, INTERLEAVED, KEEP_ONE, REPAIRED, PAPER]
 
 
-@pytest.mark.parametrize("subject", [AUTO, RECORD, RENAME, PAPER])
+@pytest.mark.parametrize("subject", SUBJECTS)
 @pytest.mark.parametrize("mode", ["unsafe", "atomic_nodirsync", "atomic_dirsync"])
 def test_every_subject_saves_recovers_and_reads(
     tmp_path: Path, subject: Subject, mode: str
@@ -37,7 +49,7 @@ def test_every_subject_saves_recovers_and_reads(
     assert tree(tmp_path) == before
 
 
-@pytest.mark.parametrize("subject", [AUTO, RECORD, RENAME, PAPER])
+@pytest.mark.parametrize("subject", SUBJECTS)
 def test_two_runs_are_the_same_call_for_call_and_byte_for_byte(
     tmp_path: Path, subject: Subject
 ) -> None:
@@ -73,4 +85,35 @@ def test_the_entry_points_name_these_objects() -> None:
     assert found["lastgood"] is subjects.AUTO
     assert found["lastgood+record"] is subjects.RECORD
     assert found["lastgood+rename"] is subjects.RENAME
+    assert found["lastgood+attempt"] is subjects.ATTEMPT
+    assert found["lastgood+keep1"] is subjects.KEEP_ONE
+    assert found["lastgood+keep1"] is subjects.KEEP_ONE
+    assert found["lastgood+repair"] is subjects.REPAIRED
     assert found["paper"] is subjects.PAPER
+
+
+def test_a_session_that_keeps_one_group_prunes_after_saves_and_recoveries(tmp_path: Path) -> None:
+    disk, store = WatchedDisk(tmp_path), f"{tmp_path.resolve()}/run"
+    plain = RENAME.open(disk, store, "atomic_dirsync", rename_is_atomic=True)
+    for step in (1, 2):
+        plain.save(step, PARTS)
+    plain.close()
+    session = KEEP_ONE.open(disk, store, "atomic_dirsync", rename_is_atomic=True)
+    session.recover()
+    assert names_in(tmp_path / "run") == ["gen-00000002-step-00000002", "lock"]
+    session.save(3, PARTS)
+    session.close()
+
+    assert names_in(tmp_path / "run") == ["gen-00000003-step-00000003", "lock"]
+
+
+def test_parts_of_an_interleaved_save_are_open_at_the_same_time(tmp_path: Path) -> None:
+    disk = WatchedDisk(tmp_path)
+    session = INTERLEAVED.open(disk, f"{tmp_path.resolve()}/run", "atomic_dirsync", True)
+    session.save(1, PARTS)
+    session.close()
+    calls = [c.split()[0] + c[-2:] for c in disk.calls if c.endswith(("/a", "/b"))]
+
+    assert calls == [
+        f"{call}/{part}" for call in ("create", "write", "fsync", "close") for part in "ab"
+    ]

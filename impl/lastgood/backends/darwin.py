@@ -1,21 +1,55 @@
-"""macOS: fsync hands the data to the drive and does not ask it to flush its cache."""
+"""macOS: fsync hands the data to the drive; F_FULLFSYNC makes the drive keep them.
+
+Written from Apple's manual pages; it has not been run on a Mac yet.
+"""
 
 from __future__ import annotations
 
+import errno
+import fcntl
+import os
 import re
+import struct
 import subprocess
 from typing import Final
 
-from lastgood.backends.posix import PosixDisk
+from lastgood.backends.posix import LOOK, PosixDisk, opened
 from lastgood.disk import FileSystem
 
 _TIMEOUT_S: Final = 10
 _LINE: Final = re.compile(r"^.* on (?P<point>/.*?) \((?P<name>[^,)]+)(?P<rest>[^)]*)\)$")
 _NOTE: Final = "fsync on macOS does not flush the drive's cache: a power cut is not covered"
+_FULL_NOTE: Final = (
+    "if the drive honours a full sync and a directory's sync keeps its names, which Apple does not "
+    "document and nobody has measured yet"
+)
+_FULL: Final = frozenset({"apfs", "hfs"})
+"""File systems that are known to pass F_FULLFSYNC on to their drive."""
+_CANNOT: Final = frozenset({errno.ENOTSUP, errno.ENOTTY, errno.EINVAL})
+_F_PREALLOCATE: Final = 42
+_F_ALLOCATEALL: Final = 4
+_F_PEOFPOSMODE: Final = 3
 
 
 class DarwinDisk(PosixDisk):
     """A POSIX disk that asks the `mount` command what is under a path."""
+
+    def full_sync_dir(self, path: str) -> None:
+        """See `SyncsFully.full_sync_dir`. OSError also where the drive cannot be made to flush."""
+        self._own(path)
+        # A plain fsync first: it is what the file system itself owes a directory.
+        with opened(path, LOOK | os.O_DIRECTORY) as fd:
+            os.fsync(fd)
+            fcntl.fcntl(fd, fcntl.F_FULLFSYNC)  # type: ignore[attr-defined,unused-ignore]
+
+    def _keep_space(self, fd: int, size_bytes: int) -> None:
+        # struct fstore: flags, position mode, offset, length, and what was allocated.
+        store = struct.pack("Iiqqq", _F_ALLOCATEALL, _F_PEOFPOSMODE, 0, size_bytes, 0)
+        try:
+            fcntl.fcntl(fd, _F_PREALLOCATE, store)
+        except OSError as error:
+            if error.errno not in _CANNOT:
+                raise
 
     def _probe(self, path: str) -> FileSystem:
         try:
@@ -39,4 +73,7 @@ def file_system_of(path: str, mounts: str) -> FileSystem:
         inside = path == point or path.startswith(point.rstrip("/") + "/")
         if inside and len(point) >= len(best):
             best, name = point, match["name"]
-    return FileSystem(name, best, name == "apfs", "kernel", _NOTE)
+    if name not in _FULL:
+        weakness = f"whether {name} passes a full sync on to its disk is not known"
+        return FileSystem(name, best, False, "process", weakness, weakness=weakness)
+    return FileSystem(name, best, name == "apfs", "kernel", _NOTE, "power", _FULL_NOTE)

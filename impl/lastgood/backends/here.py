@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import sys
+from typing import TYPE_CHECKING
 
-from lastgood.backends.posix import PosixDisk
+from lastgood.errors import UsageError
+
+if TYPE_CHECKING:
+    from lastgood.backends.posix import PosixDisk
 
 
 def disk_here() -> PosixDisk:
-    """Give a new disk for this platform; a plain POSIX one where it is not known."""
+    """Give a new disk for this platform; a plain POSIX one where it is not known. UsageError."""
+    if sys.platform == "win32":
+        raise UsageError(
+            "lastgood does not run on Windows: directories cannot be synced there, so no group "
+            "could be promised to survive a power cut. Nothing was changed. Use WSL 2."
+        )
     if sys.platform == "linux":
         from lastgood.backends.linux import LinuxDisk
 
@@ -17,4 +26,6 @@ def disk_here() -> PosixDisk:
         from lastgood.backends.darwin import DarwinDisk
 
         return DarwinDisk()
+    from lastgood.backends.posix import PosixDisk
+
     return PosixDisk()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
-import hashlib
+import mmap
 import os
 import stat
 import weakref
@@ -13,11 +13,14 @@ from collections.abc import Iterator
 from typing import Final
 
 from lastgood.disk import FileSystem
+from lastgood.hashing import new_hasher
 
-_LOOK: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+LOOK: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _MAKE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _LOCK: Final = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _READ_BYTES: Final = 1 << 20
+WRITE_BACK_BYTES: Final = 8 << 20
+"""So much of a file is dirty when its write-back is begun: the sync at the end has less to do."""
 
 _living: weakref.WeakSet[PosixDisk] = weakref.WeakSet()
 
@@ -33,6 +36,7 @@ class PosixDisk:
         """Look the file system up where it is asked for, or answer with the one given."""
         self._given = file_system
         self._files: dict[str, int] = {}
+        self._unflushed: dict[str, int] = {}
         self._locks: dict[str, int] = {}
         self._is_forked = False
         _living.add(self)
@@ -57,20 +61,63 @@ class PosixDisk:
 
     def names(self, path: str) -> list[str]:
         """See `Disk.names`."""
-        with _opened(path, _LOOK | os.O_DIRECTORY) as fd:
+        with opened(path, LOOK | os.O_DIRECTORY) as fd:
             return sorted(os.listdir(fd))
 
     def read(self, path: str, limit_bytes: int) -> bytes:
         """See `Disk.read`."""
-        return b"".join(_chunks(path, limit_bytes))
+        pieces: list[bytes] = []
+        left = limit_bytes
+        with _opened_file(path, limit_bytes) as (fd, _):
+            # One byte more than allowed is asked for: the file may be growing.
+            while piece := os.read(fd, min(_READ_BYTES, left + 1)):
+                left -= len(piece)
+                if left < 0:
+                    raise _error(errno.EFBIG, path)
+                pieces.append(piece)
+        return b"".join(pieces)
 
     def digest(self, path: str, limit_bytes: int) -> tuple[int, str]:
         """See `Disk.digest`."""
-        size_bytes, digest = 0, hashlib.sha256()
-        for chunk in _chunks(path, limit_bytes):
-            size_bytes += len(chunk)
-            digest.update(chunk)
+        return self.digest_with(path, limit_bytes, "sha256")
+
+    def digest_with(self, path: str, limit_bytes: int, algorithm: str) -> tuple[int, str]:
+        """See `DigestsOtherwise.digest_with`."""
+        size_bytes, digest = 0, new_hasher(algorithm)
+        piece = memoryview(bytearray(_READ_BYTES))
+        with _opened_file(path, limit_bytes) as (fd, _):
+            while count := os.readv(fd, [piece]):
+                size_bytes += count
+                if size_bytes > limit_bytes:
+                    raise _error(errno.EFBIG, path)
+                digest.update(piece[:count])
         return size_bytes, digest.hexdigest()
+
+    def read_and_digest(
+        self, path: str, limit_bytes: int, algorithm: str
+    ) -> tuple[memoryview, str]:
+        """See `ReadsAndDigests.read_and_digest`."""
+        digest = new_hasher(algorithm)
+        with _opened_file(path, limit_bytes) as (fd, size_bytes):
+            # Anonymous memory comes zeroed page by page as it is touched, not beforehand.
+            whole = memoryview(_fresh_memory(size_bytes) if size_bytes else b"")
+            done = 0
+            while done < size_bytes:
+                count = os.readv(fd, [whole[done : done + _READ_BYTES]])
+                if not count:
+                    break
+                digest.update(whole[done : done + count])
+                done += count
+            if done == size_bytes and os.read(fd, 1):
+                raise _error(errno.EFBIG, path)
+        return whole[:done].toreadonly(), digest.hexdigest()
+
+    def map(self, path: str, limit_bytes: int) -> memoryview:
+        """See `Maps.map`."""
+        with _opened_file(path, limit_bytes) as (fd, size_bytes):
+            if not size_bytes:
+                return memoryview(b"")
+            return memoryview(mmap.mmap(fd, size_bytes, access=mmap.ACCESS_READ))
 
     def mkdir(self, path: str) -> None:
         """See `Disk.mkdir`."""
@@ -88,7 +135,22 @@ class PosixDisk:
         fd = self._handle(path)
         left = memoryview(data).cast("B")
         while left:
-            left = left[os.write(fd, left) :]
+            written = os.write(fd, left)
+            left = left[written:]
+            self._unflushed[path] = self._unflushed.get(path, 0) + written
+        if self._unflushed.get(path, 0) >= WRITE_BACK_BYTES:
+            self._write_back(fd)
+            self._unflushed[path] = 0
+
+    def preallocate(self, path: str, size_bytes: int) -> None:
+        """See `Preallocates.preallocate`."""
+        self._own(path)
+        self._keep_space(self._handle(path), size_bytes)
+
+    def free_bytes(self, path: str) -> int:
+        """See `KnowsItsSpace.free_bytes`."""
+        status = os.statvfs(path)
+        return status.f_bavail * status.f_frsize
 
     def fsync(self, path: str) -> None:
         """See `Disk.fsync`."""
@@ -96,13 +158,14 @@ class PosixDisk:
         if path in self._files:
             self._sync(self._files[path])
             return
-        with _opened(path, _LOOK) as fd:
+        with opened(path, LOOK) as fd:
             _require_regular(fd, path)
             self._sync(fd)
 
     def close(self, path: str) -> None:
         """See `Disk.close`."""
         fd = self._handle(path)
+        self._unflushed.pop(path, None)
         # Gone from here even if close fails: the descriptor is then released all the same.
         del self._files[path]
         os.close(fd)
@@ -110,7 +173,7 @@ class PosixDisk:
     def fsync_dir(self, path: str) -> None:
         """See `Disk.fsync_dir`."""
         self._own(path)
-        with _opened(path, _LOOK | os.O_DIRECTORY) as fd:
+        with opened(path, LOOK | os.O_DIRECTORY) as fd:
             self._sync(fd)
 
     def rename(self, src: str, dst: str) -> None:
@@ -172,6 +235,12 @@ class PosixDisk:
     def _sync(self, fd: int) -> None:
         os.fsync(fd)
 
+    def _write_back(self, fd: int) -> None:
+        """Let the kernel begin to write what is dirty, where it can be told to. No promise."""
+
+    def _keep_space(self, fd: int, size_bytes: int) -> None:
+        """Keep space for a file whose size stays 0, where that can be asked for."""
+
     def _probe(self, path: str) -> FileSystem:
         """What is under a path on a machine that nobody has described."""
         del path
@@ -190,7 +259,8 @@ class PosixDisk:
 
 
 @contextlib.contextmanager
-def _opened(path: str, flags: int) -> Iterator[int]:
+def opened(path: str, flags: int) -> Iterator[int]:
+    """A descriptor for the length of a block."""
     fd = os.open(path, flags)
     try:
         yield fd
@@ -198,19 +268,23 @@ def _opened(path: str, flags: int) -> Iterator[int]:
         os.close(fd)
 
 
-def _chunks(path: str, limit_bytes: int) -> Iterator[bytes]:
-    """The content of a regular file; EFBIG before anything is read where it is too long."""
-    with _opened(path, _LOOK) as fd:
-        status = _require_regular(fd, path)
-        if status.st_size > limit_bytes:
+def _fresh_memory(size_bytes: int) -> mmap.mmap:
+    memory = mmap.mmap(-1, size_bytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    if hasattr(mmap, "MADV_HUGEPAGE"):
+        # Fewer faults for the same bytes; where the kernel will not, nothing is lost.
+        with contextlib.suppress(OSError):
+            memory.madvise(mmap.MADV_HUGEPAGE)
+    return memory
+
+
+@contextlib.contextmanager
+def _opened_file(path: str, limit_bytes: int) -> Iterator[tuple[int, int]]:
+    """A regular file and its size; EFBIG before anything is read where it is too long."""
+    with opened(path, LOOK) as fd:
+        size_bytes = _require_regular(fd, path).st_size
+        if size_bytes > limit_bytes:
             raise _error(errno.EFBIG, path)
-        left = limit_bytes
-        # One byte more than allowed is asked for: the file may be growing.
-        while chunk := os.read(fd, min(_READ_BYTES, left + 1)):
-            left -= len(chunk)
-            if left < 0:
-                raise _error(errno.EFBIG, path)
-            yield chunk
+        yield fd, size_bytes
 
 
 def _require_regular(fd: int, path: str) -> os.stat_result:

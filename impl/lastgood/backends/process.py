@@ -62,4 +62,5 @@ def _forget_in_child() -> None:
         turns.after_fork_in_child()
 
 
-os.register_at_fork(after_in_child=_forget_in_child)
+if hasattr(os, "register_at_fork"):  # Windows has no fork
+    os.register_at_fork(after_in_child=_forget_in_child)

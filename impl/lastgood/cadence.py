@@ -1,0 +1,81 @@
+"""When to save, as objects that can be combined. Pure: steps and times are given.
+
+EverySteps(500) | EveryInterval(600)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from attrs import field, frozen, validators
+
+
+@frozen
+class LastSave:
+    """The newest save of a run: its step, and when it ended by the caller's clock, in seconds."""
+
+    step: int | None
+    at_s: float
+
+
+class Cadence:
+    """Says whether a save is due. Subclass it, or combine those below with `|`."""
+
+    def is_due(self, step: int, now_s: float, last: LastSave) -> bool:
+        """Whether to save at this step. `last.step` is None where nothing was saved yet."""
+        raise NotImplementedError
+
+    def __or__(self, other: Cadence) -> AnyCadence:
+        return AnyCadence((self, other))
+
+
+@frozen
+class EverySteps(Cadence):
+    """Steps that `steps` divides, 0 not among them."""
+
+    steps: int = field(validator=[validators.instance_of(int), validators.ge(1)])
+
+    def is_due(self, step: int, now_s: float, last: LastSave) -> bool:  # noqa: ARG002
+        """See `Cadence.is_due`."""
+        return step > 0 and step % self.steps == 0 and step != last.step
+
+
+@frozen
+class EveryInterval(Cadence):
+    """So many seconds after the end of the newest save, or after the store was opened."""
+
+    seconds: float = field(validator=validators.gt(0))
+
+    def is_due(self, step: int, now_s: float, last: LastSave) -> bool:
+        """See `Cadence.is_due`."""
+        return step != last.step and now_s - last.at_s >= self.seconds
+
+
+def _steps(given: Iterable[int]) -> frozenset[int]:
+    return frozenset(given)
+
+
+@frozen
+class AtSteps(Cadence):
+    """Exactly these steps."""
+
+    steps: frozenset[int] = field(converter=_steps)
+
+    def is_due(self, step: int, now_s: float, last: LastSave) -> bool:  # noqa: ARG002
+        """See `Cadence.is_due`."""
+        return step in self.steps and step != last.step
+
+
+def _cadences(given: Iterable[Cadence]) -> tuple[Cadence, ...]:
+    return tuple(given)
+
+
+@frozen
+class AnyCadence(Cadence):
+    """Whenever one of several is due."""
+
+    cadences: tuple[Cadence, ...] = field(converter=_cadences)
+
+    def is_due(self, step: int, now_s: float, last: LastSave) -> bool:
+        """See `Cadence.is_due`."""
+        return any(cadence.is_due(step, now_s, last) for cadence in self.cadences)

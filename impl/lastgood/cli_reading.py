@@ -1,0 +1,327 @@
+"""The command line, its readers: `ls show verify latest why quarantine diff` change nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import json
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Final, ParamSpec
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+from rich.table import Table
+from rich.text import Text
+
+from lastgood.backends.here import disk_here
+from lastgood.backends.posix import PosixDisk
+from lastgood.comparing import compare
+from lastgood.disk import Reader
+from lastgood.errors import LastgoodError
+from lastgood.inspection import (
+    NO_DAMAGE,
+    Report,
+    latest,
+    listed,
+    one_group,
+    quarantined,
+    verified,
+)
+from lastgood.manifest import Manifest, Part
+from lastgood.recovery import Each, Group, Rejection, integrity_error
+from lastgood.threads import default_workers, each_in_threads
+from lastgood.verifying import RejectedError
+
+EXIT_STATUS: Final = """
+\b
+Exit status:
+  0  as expected (`latest`: a good group was found; what it fell back from is on stderr)
+  1  damage was found, or nothing is loadable: content that does not match its manifest,
+     a part or a manifest that is missing; `diff` found a difference; `doctor` a weakness
+  2  bad input: DIR is no store; or a group is malformed (a truncated or foreign manifest, a
+     path that leaves the group, a symlink): any group for `ls` and `verify`, and for `latest`
+     one of those that it rejected where nothing is loadable
+  3  this machine cannot do it: an I/O error, a permission, a missing library
+"""
+
+P = ParamSpec("P")
+
+
+def honest(command: Callable[P, None]) -> Callable[P, None]:
+    """Turn what lastgood raises into one line and its exit status."""
+
+    @functools.wraps(command)
+    def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            command(*args, **kwargs)
+        except LastgoodError as error:
+            click.echo(f"lastgood: {error}", err=True)
+            sys.exit(error.exit_status)
+        except OSError as error:
+            click.echo(f"lastgood: {error}. Nothing was changed.", err=True)
+            sys.exit(3)
+
+    return run
+
+
+@click.group(
+    epilog=EXIT_STATUS,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.version_option(package_name="lastgood")
+def cli() -> None:
+    """Look at a store of checkpoints, and look after it.
+
+    `prune` and `repair` change one, as the holder of its lease, and say beforehand with --dry-run
+    what they would do; `doctor --probe` and `bench` make a folder of their own in it, and remove
+    it. Nothing else changes anything.
+    """
+
+
+DIRECTORY: Final = click.argument("directory", metavar="DIR")
+AS_JSON: Final = click.option("--json", "as_json", is_flag=True, help="Print JSON, not a table.")
+_GENERATION: Final = click.option(
+    "--generation", type=click.IntRange(min=0), metavar="N", help="Only the group of generation N."
+)
+
+
+@cli.command("ls", epilog=EXIT_STATUS)
+@DIRECTORY
+@AS_JSON
+@honest
+def ls(directory: str, as_json: bool) -> None:
+    """List the groups of the store DIR by their manifests, without reading their parts."""
+    disk = disk_here()
+    _tell(listed(disk, disk.canonical(directory)), as_json)
+
+
+@cli.command(epilog=EXIT_STATUS)
+@DIRECTORY
+@_GENERATION
+@AS_JSON
+@honest
+def verify(directory: str, generation: int | None, as_json: bool) -> None:
+    """Read every byte of every group of the store DIR, and say which are intact."""
+    disk = disk_here()
+    path = disk.canonical(directory)
+    with progress(disk, path) as each:
+        report = verified(disk, path, generation, each=each)
+    _tell(report, as_json)
+
+
+@cli.command("latest", epilog=EXIT_STATUS)
+@DIRECTORY
+@_GENERATION
+@AS_JSON
+@honest
+def latest_command(directory: str, generation: int | None, as_json: bool) -> None:
+    """Print the path of the newest group of DIR that is intact, verified in full now."""
+    disk = disk_here()
+    path = disk.canonical(directory)
+    with progress(disk, path) as each:
+        report = latest(disk, path, generation, each=each)
+    good = [row for row in report.rows if row.verdict == "valid"]
+    bad = [row for row in report.rows if row.verdict != "valid"]
+    if as_json:
+        print_json(
+            {
+                "store": report.store,
+                "latest": good[0].as_json() if good else None,
+                "rejected": [row.as_json() for row in bad],
+            }
+        )
+    elif good:
+        click.echo(good[0].path)
+    elif not bad:
+        click.echo(f"lastgood: {report.store!r} holds no group.", err=True)
+    _complain(report)
+    sys.exit(report.exit_status)
+
+
+@cli.command(epilog=EXIT_STATUS)
+@DIRECTORY
+@click.argument("generation", type=click.IntRange(min=0), metavar="N")
+@AS_JSON
+@honest
+def show(directory: str, generation: int, as_json: bool) -> None:
+    """Show the manifest of generation N of the store DIR: parts, digests and metadata."""
+    disk = disk_here()
+    group = _group(disk, directory, generation)
+    manifest = group.manifest
+    if as_json:
+        print_json({"path": group.path, **manifest_json(manifest)})
+        return
+    table = Table(caption=Text(f"digests are {manifest.algorithm}, of {manifest.attempt}"))
+    table.add_column("bytes", justify="right")
+    for heading in ("part", "digest", "taken from"):
+        table.add_column(heading, overflow="fold")
+    for part in manifest.parts:
+        shown = Text(part.path), Text(part.digest), Text(part.digest_from)
+        table.add_row(f"{part.size_bytes:,}", *shown)
+    Console().print(table)
+    click.echo(json.dumps(dict(manifest.metadata), indent=2, sort_keys=True))
+
+
+@cli.command(epilog=EXIT_STATUS)
+@DIRECTORY
+@AS_JSON
+@honest
+def why(directory: str, as_json: bool) -> None:
+    """Say which group of DIR a load would take, and why not each newer one. Verifies in full."""
+    disk = disk_here()
+    path = disk.canonical(directory)
+    with progress(disk, path) as each:
+        report = latest(disk, path, None, each=each)
+    good = next((row for row in report.rows if row.verdict == "valid"), None)
+    if as_json:
+        taken = good.as_json() if good else None
+        passed = [row.as_json() for row in report.rows if row is not good]
+        print_json({"store": path, "taken": taken, "passed_over": passed})
+        sys.exit(report.exit_status)
+    for row in report.rows:
+        if row is not good:
+            click.echo(f"not {row.name}: {row.detail} ({row.verdict})")
+    if good is None:
+        click.echo("nothing: no group is valid" if report.rows else "nothing: there is no group")
+    else:
+        step = f"step {good.step}, {good.parts} parts, {good.size_bytes:,} bytes"
+        click.echo(f"{good.name}: every part has the size and the digest of its MANIFEST ({step})")
+    sys.exit(report.exit_status)
+
+
+@cli.command(epilog=EXIT_STATUS)
+@DIRECTORY
+@AS_JSON
+@honest
+def quarantine(directory: str, as_json: bool) -> None:
+    """List what recoveries of DIR have set aside, and why. Nothing in there is ever deleted."""
+    disk = disk_here()
+    path = disk.canonical(directory)
+    with progress(disk, path) as each:
+        report = quarantined(disk, path, each=each)
+    _show(report, as_json)
+
+
+@cli.command(epilog=EXIT_STATUS)
+@DIRECTORY
+@click.argument("first", type=click.IntRange(min=0), metavar="N")
+@click.argument("second", type=click.IntRange(min=0), metavar="M")
+@AS_JSON
+@honest
+def diff(directory: str, first: int, second: int, as_json: bool) -> None:
+    """Compare the manifests of generations N and M of DIR. The status is 1 where they differ."""
+    disk = disk_here()
+    one, other = (_group(disk, directory, number) for number in (first, second))
+    difference = compare(one.manifest, other.manifest)
+    if as_json:
+        print_json(difference.as_json())
+        sys.exit(0 if difference.is_empty else 1)
+    for mark, paths in (
+        ("-", difference.only_first),
+        ("+", difference.only_second),
+        ("~", difference.changed),
+        ("?", difference.unsure),
+    ):
+        for path in paths:
+            click.echo(f"{mark} {path}")
+    for key, (before, after) in difference.metadata.items():
+        click.echo(f"metadata {key}: {json.dumps(before)} -> {json.dumps(after)}")
+    sys.exit(0 if difference.is_empty else 1)
+
+
+@contextlib.contextmanager
+def progress(disk: Reader, path: str) -> Iterator[Each]:
+    """Threads for a verification, and on a terminal how far it is, by bytes."""
+    each = each_in_threads(default_workers())
+    if not sys.stderr.isatty():
+        yield each
+        return
+    rows = listed(disk, path).rows
+    columns = TextColumn("verifying"), BarColumn(), DownloadColumn(), TransferSpeedColumn()
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("", total=sum(row.size_bytes for row in rows))
+
+        def telling(
+            check: Callable[[Part], RejectedError | None], parts: Iterable[Part]
+        ) -> Iterable[RejectedError | None]:
+            def checked(part: Part) -> RejectedError | None:
+                answer = check(part)
+                bar.advance(task, part.size_bytes)
+                return answer
+
+            return each(checked, parts)
+
+        yield telling
+
+
+def manifest_json(manifest: Manifest) -> dict[str, Any]:
+    """A manifest as JSON can say it."""
+    return {
+        "generation": manifest.generation,
+        "step": manifest.step,
+        "attempt": manifest.attempt,
+        "world_size": manifest.world_size,
+        "digest": manifest.algorithm,
+        "saved_at_s": manifest.saved_at_s,
+        "metadata": dict(manifest.metadata),
+        "parts": [
+            {
+                "path": part.path,
+                "size_bytes": part.size_bytes,
+                "digest": part.digest,
+                "digest_from": part.digest_from,
+            }
+            for part in manifest.parts
+        ],
+    }
+
+
+def _group(disk: PosixDisk, directory: str, generation: int) -> Group:
+    answer = one_group(disk, disk.canonical(directory), generation)
+    if isinstance(answer, Rejection):
+        raise integrity_error(answer)
+    return answer
+
+
+def _tell(report: Report, as_json: bool) -> None:
+    """Print a report, one line on stderr for each bad group, and exit with its status."""
+    _show(report, as_json)
+    _complain(report)
+    sys.exit(report.exit_status)
+
+
+def _complain(report: Report) -> None:
+    for row in report.rows:
+        if row.verdict not in NO_DAMAGE:
+            line = f"lastgood: {row.path}: {row.detail} ({row.verdict}). Nothing was changed."
+            click.echo(line, err=True)
+
+
+def _show(report: Report, as_json: bool) -> None:
+    if as_json:
+        print_json(report.as_json())
+        return
+    table = Table(caption=Text(f"{len(report.rows)} in {report.store}"))
+    for heading in ("generation", "step", "bytes", "parts"):
+        table.add_column(heading, justify="right")
+    table.add_column("verdict", overflow="fold")
+    table.add_column("group", overflow="fold")
+    for row in report.rows:
+        style = {"valid": "green", "listed": ""}.get(row.verdict, "red")
+        table.add_row(
+            str(row.generation),
+            str(row.step),
+            f"{row.size_bytes:,}",
+            str(row.parts),
+            # Text, not markup: a verdict may quote a path that a stranger has chosen.
+            Text(row.verdict, style),
+            Text(row.name),
+        )
+    Console().print(table)
+
+
+def print_json(value: dict[str, Any]) -> None:
+    """Print a value for programs."""
+    click.echo(json.dumps(value, indent=2, sort_keys=True))

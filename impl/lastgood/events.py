@@ -1,0 +1,62 @@
+"""What happens in a store, for people (logging) and for programs (a hook)."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any, Final, Literal
+
+from attrs import frozen
+
+_LOG: Final = logging.getLogger("lastgood")
+
+Kind = Literal[
+    "saved",
+    "save_failed",
+    "loaded",
+    "rejected",
+    "quarantined",
+    "pruned",
+    "prune_failed",
+    "weakened",
+]
+_LEVELS: Final[Mapping[str, int]] = {
+    "saved": logging.INFO,
+    "loaded": logging.INFO,
+    "pruned": logging.INFO,
+    "quarantined": logging.INFO,
+}
+
+
+@frozen
+class Event:
+    """Something that happened. `fields` are plain values: text, numbers, lists of them."""
+
+    kind: Kind
+    store: str
+    message: str
+    fields: Mapping[str, Any]
+
+
+Hook = Callable[[Event], None]
+
+
+class Announcer:
+    """Tells of events: to the log "lastgood", with the fields as `record.lastgood`, and to a hook.
+
+    A hook that raises is logged and otherwise ignored: a watcher must not break a save.
+    """
+
+    def __init__(self, store: str, hook: Hook | None) -> None:
+        self._store, self._hook = store, hook
+
+    def tell(self, kind: Kind, message: str, **fields: Any) -> None:
+        """Tell of one event."""
+        event = Event(kind, self._store, message, fields)
+        extra = {"lastgood": {"event": kind, "store": self._store, **fields}}
+        _LOG.log(_LEVELS.get(kind, logging.WARNING), message, extra=extra)
+        if self._hook is not None:
+            try:
+                self._hook(event)
+            except Exception:
+                _LOG.exception("the event hook of store %r failed", self._store)

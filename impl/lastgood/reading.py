@@ -1,0 +1,158 @@
+"""The half of a store that only looks: load, list, verify."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from lastgood.backends.process import Turns
+from lastgood.disk import Disk
+from lastgood.errors import UsageError
+from lastgood.events import Announcer
+from lastgood.layout import QUARANTINE, GroupName, newest_first
+from lastgood.loaded import Hold, Holding, Loaded
+from lastgood.recovery import (
+    Each,
+    Group,
+    Rejection,
+    Scan,
+    examine,
+    examine_all,
+    examine_aside,
+    integrity_error,
+    list_store,
+    newest_valid_now,
+    read_group,
+)
+
+
+class StoreReader:
+    """A directory of groups, to look at. `Store` adds what changes it."""
+
+    def __init__(self, disk: Disk, path: str, each: Each, events: Announcer) -> None:
+        self._disk, self._path, self._each, self._events = disk, path, each, events
+        self._turns = Turns(f"store {path!r}")
+        self._restored: int | None = None
+
+    @property
+    def path(self) -> Path:
+        """The store's directory, absolute and without symlinks."""
+        return Path(self._path)
+
+    def load_latest(self, *, hold: Hold = "nothing") -> Loaded | None:
+        """The newest valid group, verified in full now; None where there is none.
+
+        Falls back past whatever is damaged, in this call, and says why in `Loaded.rejected` and
+        in the log "lastgood". As the lease holder it first makes the group durable again, then
+        moves what it rejected to quarantine; retention keeps the group from then on. Read-only,
+        closed, in a forked child or after a failed sync it changes nothing.
+
+        `hold` says what becomes of the bytes that were verified: with "memory" or "map" the parts
+        are read or mapped once, and exactly what was verified is handed out. (A map is for stores
+        that nobody truncates meanwhile.) StorageError.
+        """
+        with self._turns.take("load_latest"):
+            holding = Holding(self._disk, hold) if hold != "nothing" else None
+            scan, moved = self._scan(holding)
+        for each in scan.rejected:
+            message = f"{each.name} was rejected ({each.reason}): {each.detail}"
+            self._events.tell("rejected", message, name=each.name, reason=each.reason)
+        if moved:
+            message = f"{len(moved)} moved to {QUARANTINE}: {', '.join(moved)}"
+            self._events.tell("quarantined", message, names=moved)
+        return None if scan.group is None else self._handed_out(scan.group, scan, holding)
+
+    def load(
+        self,
+        step: int | None = None,
+        *,
+        generation: int | None = None,
+        hold: Hold = "nothing",
+    ) -> Loaded:
+        """Exactly the group asked for, verified in full; never another one in its place.
+
+        Without step and generation, the newest valid group, as `load_latest`. Of several groups of
+        one step it is the newest that was saved to its end. UsageError where there is none;
+        IntegrityError where it is damaged; StorageError. Nothing is changed on disk where a group
+        is asked for.
+        """
+        if step is not None and generation is not None:
+            raise UsageError("load() takes either step= or generation=. Nothing was changed.")
+        if step is None and generation is None:
+            newest = self.load_latest(hold=hold)
+            if newest is None:
+                raise UsageError(f"store {self._path!r} has no valid group to load.")
+            return newest
+        what = f"step {step}" if generation is None else f"generation {generation}"
+        unfinished: Rejection | None = None
+        for name in self._names():
+            if name.attempt or (name.step != step and name.generation != generation):
+                continue
+            holding = Holding(self._disk, hold) if hold != "nothing" else None
+            answer = examine(holding or self._disk, self._path, name, each=self._each)
+            if isinstance(answer, Group):
+                return self._handed_out(answer, Scan(answer, ()), holding)
+            if answer.reason != "no_commit":
+                raise integrity_error(answer)
+            # A save that did not end was never acknowledged: it stands for no group.
+            unfinished = unfinished or answer
+        if unfinished is not None:
+            raise integrity_error(unfinished)
+        raise UsageError(f"store {self._path!r} has no group of {what}. Nothing was changed.")
+
+    def restore(self, step: int | None = None) -> Loaded:
+        """The newest valid group, or exactly that of a step, with all its parts in memory.
+
+        As `load`, with what was verified held: `restored["model.safetensors"]` reads nothing more.
+        """
+        return self.load(step, hold="memory")
+
+    def latest_step(self) -> int | None:
+        """The step of the newest group with an intact manifest; None for none. No part is read.
+
+        A load may still fall back past it: only a load verifies.
+        """
+        groups = self.groups()
+        return groups[0].name.step if groups else None
+
+    def all_steps(self) -> list[int]:
+        """The steps of all groups with an intact manifest, ascending, each once."""
+        return sorted({group.name.step for group in self.groups()})
+
+    def groups(self) -> tuple[Group, ...]:
+        """Every group with an intact manifest, newest first; the parts are not looked at."""
+        names = [name for name in self._names() if not name.attempt]
+        read = (read_group(self._disk, self._path, name) for name in names)
+        return tuple(group for group in read if isinstance(group, Group))
+
+    def verify(self) -> tuple[Group | Rejection, ...]:
+        """Every group and dead attempt, newest first, each verified in full. Changes nothing."""
+        return tuple(examine_all(self._disk, self._path, each=self._each))
+
+    def quarantined(self) -> dict[str, Group | Rejection]:
+        """What lies in quarantine, by its name there, verified anew: why each was rejected.
+
+        Changes nothing. Nothing in there is ever deleted: that is for people to do. StorageError.
+        """
+        aside = examine_aside(self._disk, self._path, each=self._each)
+        return {entry: answer for entry, _, answer in aside}
+
+    def _scan(self, holding: Holding | None) -> tuple[Scan, list[str]]:
+        """The newest valid group, by looking only, and the names of what was moved aside: none."""
+        reader = holding or self._disk
+        return newest_valid_now(reader, self._path, self._hidden(), each=self._each), []
+
+    def _handed_out(self, group: Group, scan: Scan, holding: Holding | None) -> Loaded:
+        self._restored = group.name.generation
+        message = f"{group.name} was loaded, {len(scan.rejected)} newer were passed over"
+        self._events.tell("loaded", message, name=str(group.name), step=group.name.step)
+        held = {} if holding is None else holding.of(group.path)
+        return Loaded(group, scan.rejected, self._disk, held)
+
+    def _hidden(self) -> GroupName | None:
+        """A group that a failed sync has left, whole as it may look."""
+        return None
+
+    def _names(self) -> list[GroupName]:
+        """What is in the store, newest first, without a group that a failed sync has left."""
+        names = newest_first(list_store(self._disk, self._path).in_store)
+        return [name for name in names if name != self._hidden()]

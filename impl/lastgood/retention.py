@@ -1,0 +1,147 @@
+"""Retention: which groups are worth keeping, as objects that can be combined. Pure.
+
+    LatestN(3) | EveryKSteps(1000) | BestN("accuracy", mode="max")
+
+A policy only ever adds to what is kept. Whatever it says, the newest valid group stays, and so
+does the one that a run was restored from.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal
+
+from attrs import field, frozen, validators
+
+_AT_LEAST_ONE = [validators.instance_of(int), validators.ge(1)]
+
+
+@frozen
+class Candidate:
+    """What a policy knows of a group. `saved_at_s` is Unix time by the clock of its writer."""
+
+    generation: int
+    step: int
+    saved_at_s: int | None = None
+    metadata: Mapping[str, Any] = field(factory=dict)
+
+
+class Policy:
+    """Says which groups to keep. Subclass it, or combine those below with `|`."""
+
+    def keeps(self, candidates: Sequence[Candidate], now_s: float) -> set[int]:
+        """The generations to keep, of groups that are given newest first."""
+        raise NotImplementedError
+
+    def __or__(self, other: Policy) -> AnyOf:
+        return AnyOf((self, other))
+
+
+@frozen
+class KeepAll(Policy):
+    """Nothing is ever given up."""
+
+    def keeps(self, candidates: Sequence[Candidate], now_s: float) -> set[int]:  # noqa: ARG002
+        """See `Policy.keeps`."""
+        return {each.generation for each in candidates}
+
+
+@frozen
+class LatestN(Policy):
+    """The `count` newest generations."""
+
+    count: int = field(validator=_AT_LEAST_ONE)
+
+    def keeps(self, candidates: Sequence[Candidate], now_s: float) -> set[int]:  # noqa: ARG002
+        """See `Policy.keeps`."""
+        return {each.generation for each in candidates[: self.count]}
+
+
+@frozen
+class EveryKSteps(Policy):
+    """Groups of a step that `steps` divides; of several of one step, the newest."""
+
+    steps: int = field(validator=_AT_LEAST_ONE)
+
+    def keeps(self, candidates: Sequence[Candidate], now_s: float) -> set[int]:  # noqa: ARG002
+        """See `Policy.keeps`."""
+        newest: dict[int, int] = {}
+        for each in candidates:
+            if each.step % self.steps == 0:
+                newest.setdefault(each.step, each.generation)
+        return set(newest.values())
+
+
+@frozen
+class EverySeconds(Policy):
+    """The oldest group, and from there one at least every `seconds` apart.
+
+    A time stamp that is missing, from the future, or earlier than that of an older group says
+    nothing: its group is kept, because what is deleted by mistake does not come back.
+    """
+
+    seconds: float = field(validator=validators.gt(0))
+
+    def keeps(self, candidates: Sequence[Candidate], now_s: float) -> set[int]:
+        """See `Policy.keeps`."""
+        kept: set[int] = set()
+        last_s: int | None = None
+        for each in reversed(candidates):
+            at_s = each.saved_at_s
+            if at_s is None or at_s > now_s:
+                kept.add(each.generation)
+            elif last_s is None or at_s < last_s or at_s - last_s >= self.seconds:
+                kept.add(each.generation)
+                last_s = at_s
+        return kept
+
+
+@frozen
+class BestN(Policy):
+    """The `count` best by a number in the metadata; what has no such number is not among them.
+
+    Of equals the newer one is better. NaN and infinity are no numbers here.
+    """
+
+    metric: str
+    count: int = field(default=1, validator=_AT_LEAST_ONE)
+    mode: Literal["min", "max"] = field(default="min", validator=validators.in_(("min", "max")))
+
+    def keeps(self, candidates: Sequence[Candidate], now_s: float) -> set[int]:  # noqa: ARG002
+        """See `Policy.keeps`."""
+        sign = 1 if self.mode == "min" else -1
+        found = []
+        for each in candidates:
+            value = each.metadata.get(self.metric)
+            if isinstance(value, bool) or not isinstance(value, int | float):
+                continue
+            if math.isfinite(value):
+                found.append((sign * value, -each.generation))
+        return {-generation for _, generation in sorted(found)[: self.count]}
+
+
+def _policies(given: Iterable[Policy]) -> tuple[Policy, ...]:
+    return tuple(given)
+
+
+@frozen
+class AnyOf(Policy):
+    """Whatever one of several policies keeps."""
+
+    policies: tuple[Policy, ...] = field(converter=_policies)
+
+    def keeps(self, candidates: Sequence[Candidate], now_s: float) -> set[int]:
+        """See `Policy.keeps`."""
+        return {
+            generation for policy in self.policies for generation in policy.keeps(candidates, now_s)
+        }
+
+
+def doomed(
+    policy: Policy, candidates: Iterable[Candidate], protected: Iterable[int], now_s: float
+) -> list[int]:
+    """The generations to give up, the oldest first; never the newest nor a protected one."""
+    newest_first = sorted(candidates, key=lambda each: -each.generation)
+    kept = set(policy.keeps(newest_first, now_s)) | set(protected)
+    return sorted(each.generation for each in newest_first[1:] if each.generation not in kept)

@@ -1,0 +1,283 @@
+"""Saving: from a request to an acknowledged group, or to an error that says what is intact."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Final, SupportsIndex
+
+from attrs import frozen
+
+from lastgood.aside import withdraw
+from lastgood.disk import Disk, KnowsItsSpace, join
+from lastgood.errors import StorageError, UsageError, code_of
+from lastgood.layout import GroupName
+from lastgood.lease import LeaseHolder
+from lastgood.manifest import Manifest, Part, encode
+from lastgood.perform import Observe, Performer
+from lastgood.plan import (
+    Form,
+    Mode,
+    plan_attempt,
+    plan_delete,
+    plan_save,
+    plan_seal,
+    syncs_dirs,
+)
+from lastgood.pour import Content
+from lastgood.pruning import tree_of
+from lastgood.recovery import Each, storage_error
+from lastgood.request import Request, checked, checked_parts
+from lastgood.steps import Step, said
+
+_STILL_SEEN: Final = (
+    " The group could not be moved out of sight either: the next process may find {0} whole in "
+    "memory, and a power cut may still take it. Move {0} out of the store before that."
+)
+
+
+@frozen
+class Saved:
+    """A group that a save has acknowledged."""
+
+    name: GroupName
+    path: str
+    manifest: Manifest
+
+
+@frozen
+class Attempt:
+    """A directory that foreign code fills, until it is sealed or abandoned."""
+
+    name: GroupName
+    path: str
+    request: Request
+
+
+class Saver(LeaseHolder):
+    """A holder of the lease that saves.
+
+    `new_id` gives a fresh word for each attempt, `now_s` the Unix time that a manifest notes, or
+    None. `observe` is told of each step of a save and, by `clock`, of its seconds. `each` and
+    `workers` say how many threads share the checks and the parts.
+
+    `unsure` names a group that was never acknowledged and whose bytes may not be on the medium,
+    whole as it may look. `interleaves` is that of the performer.
+    """
+
+    def __init__(
+        self,
+        disk: Disk,
+        store: str,
+        mode: Mode,
+        form: Form,
+        new_id: Callable[[], str],
+        *,
+        top: str = "/",
+        algorithm: str = "sha256",
+        workers: int = 1,
+        each: Each = map,
+        now_s: Callable[[], float | None] = lambda: None,
+        clock: Callable[[], float] = lambda: 0.0,
+        observe: Observe = lambda _step, _seconds: None,
+    ) -> None:
+        super().__init__(disk, store, mode, top)
+        self.form = form
+        self.interleaves = False
+        self.unsure: GroupName | None = None
+        self._new_id, self._now_s, self._each = new_id, now_s, each
+        self._algorithm, self._workers = algorithm, workers
+        self._clock, self._observe = clock, observe
+        self._durable: GroupName | None = None
+        """The newest group that this writer has made durable at full strength."""
+        self._verified: set[GroupName] = set()
+
+    def save(
+        self, step: SupportsIndex, content: Mapping[str, Content], metadata: Mapping[str, Any]
+    ) -> Saved:
+        """Save one group; returning acknowledges it.
+
+        UsageError before anything was changed. StorageError where the disk failed: earlier groups
+        are intact, and after a failed sync the writer refuses every later save.
+        """
+        self._require_usable()
+        request = checked(step, list(content), metadata)
+        self._require_space(content)
+        name = GroupName(self._take_generation(), request.step)
+        plan = plan_save(
+            self.form, self.mode, self.store, name.generation, name.step, list(content)
+        )
+        return self._commit(name, request, plan, content)
+
+    def begin(self, step: SupportsIndex, metadata: Mapping[str, Any]) -> Attempt:
+        """Make a fresh directory for foreign code to fill. Errors as `save`."""
+        self._require_usable()
+        request = checked(step, None, metadata)
+        name = GroupName(self._take_generation(), request.step)
+        path, make = plan_attempt(self.form, self.mode, self.store, name.generation, name.step)
+        performer = self._performer()
+        try:
+            performer.perform(make)
+        except OSError as error:
+            raise self._failed_save(name, error, performer) from error
+        return Attempt(name, path, request)
+
+    def seal(self, attempt: Attempt) -> Saved:
+        """Make a group of all regular files in the attempt's directory; returning acknowledges it.
+
+        Each is synced, then digested from its file. UsageError where something in there is no part
+        (a symlink, a name that no manifest can hold, nothing at all): the attempt is removed, as
+        after every other failure but that of a sync; errors as `save`.
+        """
+        name = attempt.name
+        try:
+            self._require_usable()
+            parts = self._parts_in(attempt.path)
+            request = checked_parts(attempt.request, parts)
+        except BaseException:
+            self.abandon(attempt)
+            raise
+        plan = plan_seal(self.form, self.mode, self.store, name.generation, name.step, parts)
+        return self._commit(name, request, plan, {}, attempt)
+
+    def abandon(self, attempt: Attempt) -> bool:
+        """Delete an attempt that was not sealed; False if some of it is left for the next recovery.
+
+        It was never a group, so nothing needs a sync.
+        """
+        try:
+            for step in plan_delete(attempt.path, *tree_of(self.disk, attempt.path)):
+                Performer(self.disk).perform(step)
+        except (OSError, UsageError):
+            return False
+        return True
+
+    def _parts_in(self, path: str) -> list[str]:
+        """All regular files of an attempt, sorted. UsageError for whatever else is in there."""
+        try:
+            files, _ = tree_of(self.disk, path)
+            for file in files:
+                if self.disk.kind(join(path, file)) != "file":
+                    raise UsageError(
+                        f"{join(path, file)!r} is a symlink or special file, expected regular "
+                        "files only. This save was abandoned; earlier groups are intact."
+                    )
+        except OSError as error:
+            raise storage_error(f"reading the attempt {path!r}", error) from error
+        return sorted(files)
+
+    def _commit(
+        self,
+        name: GroupName,
+        request: Request,
+        plan: Iterator[Step],
+        content: Mapping[str, Content],
+        attempt: Attempt | None = None,
+    ) -> Saved:
+        """Carry out a plan that ends in an acknowledgement."""
+        manifests: list[Manifest] = []
+
+        def record(_name: str, parts: tuple[Part, ...]) -> bytes:
+            now_s = self._now_s()
+            manifests.append(
+                Manifest(
+                    name.generation,
+                    name.step,
+                    self._new_id(),
+                    parts,
+                    1,
+                    request.metadata,
+                    self._algorithm,
+                    None if now_s is None else max(0, int(now_s)),
+                )
+            )
+            return encode(manifests[0])
+
+        performer = self._performer(content, record)
+        try:
+            for step in plan:
+                performer.perform(step)
+        except OSError as error:
+            raise self._failed_save(
+                name, error, performer, attempt.path if attempt else ""
+            ) from error
+        except BaseException:
+            # The caller's own data failed, or Ctrl-C: nothing is wrong with the disk. (After the
+            # rename nothing is found under the attempt's names: the group is whole and stays.)
+            if performer.is_poisoned:
+                self._close_for(name, performer.failures[0][1])
+            elif attempt is not None:
+                self.abandon(attempt)
+            else:
+                performer.undo()
+            raise
+        self._note_good(name, self.mode)
+        return Saved(name, join(self.store, str(name)), manifests[0])
+
+    def _performer(
+        self,
+        content: Mapping[str, Content] | None = None,
+        record: Callable[[str, tuple[Part, ...]], bytes] | None = None,
+    ) -> Performer:
+        return Performer(
+            self.disk,
+            content,
+            record,
+            algorithm=self._algorithm,
+            workers=self._workers,
+            interleaves=self.interleaves,
+            clock=self._clock,
+            observe=self._observe,
+        )
+
+    def _require_space(self, content: Mapping[str, Content]) -> None:
+        """A save that cannot fit fails before its first byte."""
+        needed = sum(each.size_bytes or 0 for each in content.values())
+        if not needed or not isinstance(self.disk, KnowsItsSpace):
+            return
+        try:
+            free = self.disk.free_bytes(self.store)
+        except OSError:
+            return  # the save itself will tell
+        if needed > free:
+            raise StorageError(
+                f"store {self.store!r}: a save of {needed} bytes was asked for and {free} are "
+                "free (ENOSPC). Nothing was changed; earlier groups are intact and the store is "
+                "usable. Make room, or prune."
+            )
+
+    def _failed_save(
+        self, name: GroupName, error: OSError, performer: Performer, attempt: str = ""
+    ) -> StorageError:
+        """Clean up after a step that failed; the error to raise."""
+        step: Step | None
+        step, error = performer.worst or (None, error)
+        why = f"{code_of(error)} ({error.strerror or error})"
+        begin = f"save of {name} failed: {said(step)}: {why}. "
+        performer.release()
+        if performer.is_poisoned:
+            hidden = self._close_for(name, error)
+            return StorageError(
+                f"{begin}It was not acknowledged; earlier groups are intact. What reached the "
+                "disk is unknown, so this store is closed to writing: open it again, which "
+                f"recovers.{'' if hidden else _STILL_SEEN.format(name)}"
+            )
+        clean = performer.undo()
+        if attempt:
+            clean = self.abandon(Attempt(name, attempt, Request(name.step, {})))
+        left = "What it wrote was removed." if clean else "The next recovery sets its rest aside."
+        return StorageError(f"{begin}{left} Earlier groups are intact and the store is usable.")
+
+    def _close_for(self, name: GroupName, error: OSError) -> bool:
+        """Take no more saves, and hide what may look whole; False if it can still be seen.
+
+        The kernel may have marked the lost pages clean: the group could look whole to the next
+        process and not be on the medium. So it must not be found there.
+        """
+        self.failed = f"a save failed with {code_of(error)}, so what reached the disk is unknown"
+        self.unsure = name
+        return withdraw(self.disk, self.store, str(name))
+
+    def _note_good(self, name: GroupName, mode: Mode) -> None:
+        self._verified.add(name)
+        if syncs_dirs(mode):
+            self._durable = name

@@ -1,0 +1,79 @@
+"""Is this file the part that the manifest speaks of? And what does an errno say about it?
+
+An error of the disk (EIO, EACCES, EMFILE, …) is never taken for damage.
+"""
+
+from __future__ import annotations
+
+import errno
+from typing import Final
+
+from lastgood.disk import DigestsOtherwise, Reader, join
+from lastgood.hashing import digest_of
+from lastgood.layout import MANIFEST
+from lastgood.manifest import Part
+
+MISSING: Final = frozenset({errno.ENOENT, errno.ENOTDIR})
+NOT_REGULAR: Final = frozenset({errno.ELOOP, errno.EINVAL, errno.EISDIR, errno.ENXIO})
+_WORDS: Final = {"sha256": "SHA-256", "blake3": "BLAKE3", "xxh3": "XXH3 (128 bits)"}
+
+
+class RejectedError(Exception):
+    """A check failed: `reason` is a word for machines, the message is for people."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(detail)
+        self.reason = reason
+
+
+def digest_file(
+    reader: Reader, path: str, limit_bytes: int, algorithm: str = "sha256"
+) -> tuple[int, str]:
+    """A regular file's size and digest. OSError as `Reader.read`; DigestUnavailableError."""
+    if algorithm == "sha256":
+        return reader.digest(path, limit_bytes)
+    if isinstance(reader, DigestsOtherwise):
+        return reader.digest_with(path, limit_bytes, algorithm)
+    data = reader.read(path, limit_bytes)
+    return len(data), digest_of(data, algorithm)
+
+
+def check_part(reader: Reader, group: str, part: Part, algorithm: str) -> RejectedError | None:
+    """What is wrong with a part of the group in that directory; None for nothing. OSError."""
+    path = join(group, part.path)
+    try:
+        size_bytes, digest = digest_file(reader, path, part.size_bytes, algorithm)
+    except OSError as error:
+        damage = damage_of(error, part.path)
+        if damage is None:
+            raise
+        return damage
+    return compared(part, size_bytes, digest, algorithm)
+
+
+def compared(part: Part, size_bytes: int, digest: str, algorithm: str) -> RejectedError | None:
+    """How what was found differs from what the manifest says; None for not at all."""
+    if size_bytes != part.size_bytes:
+        return RejectedError(
+            f"size_mismatch:{part.path}",
+            f"{part.path!r} has {size_bytes} bytes, {MANIFEST} says {part.size_bytes}",
+        )
+    if digest != part.digest:
+        word = "sha_mismatch" if algorithm == "sha256" else "digest_mismatch"
+        return RejectedError(
+            f"{word}:{part.path}",
+            f"{part.path!r} has the {_WORDS[algorithm]} {digest}, {MANIFEST} says {part.digest}",
+        )
+    return None
+
+
+def damage_of(error: OSError, part: str) -> RejectedError | None:
+    """What an errno says about the part itself; None where it speaks of the disk."""
+    if error.errno in MISSING:
+        return RejectedError(f"missing:{part}", f"{part!r} is missing")
+    if error.errno in NOT_REGULAR:
+        detail = f"{part!r} is a symlink or special file, expected a regular file"
+        return RejectedError(f"not_regular:{part}", detail)
+    if error.errno == errno.EFBIG:
+        return RejectedError(f"size_mismatch:{part}", f"{part!r} is longer than {MANIFEST} says")
+    return None

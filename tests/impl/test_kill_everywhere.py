@@ -1,0 +1,126 @@
+"""SIGKILL before every single call of a save, a recovery, a prune and a repair.
+
+The process that dies is a fork of this one, which is quick: hundreds of deaths, each a real one.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import lastgood
+from lastgood import LatestN, Store
+from lastgood.plan import Form
+from tests.impl.disks import Unsynced, open_store
+from tests.impl.killed_writer import content, save
+
+Work = Callable[[Store], None]
+
+
+def a_save(store: Store) -> None:
+    save(store, 4, "saves")
+
+
+def an_attempt(store: Store) -> None:
+    save(store, 4, "attempts")
+
+
+def a_prune(store: Store) -> None:
+    save(store, 4, "saves")
+    store.prune(LatestN(1))
+
+
+def a_recovery(store: Store) -> None:
+    (store.path / "gen-00000003-step-00000003" / "MANIFEST").unlink(missing_ok=True)
+    store.load_latest()
+
+
+def a_repair(store: Store) -> None:
+    for number in (1, 3):
+        name = f"gen-{number:08d}-step-{number:08d}"
+        (store.path / name / "model").unlink(missing_ok=True)
+    store.repair()
+
+
+def dies_before(call: int, root: Path, form: Form, work: Work) -> bool:
+    """Do the work in a fork that dies before its call of that number; False if it ended first."""
+    child = os.fork()
+    if child == 0:
+        calls = 0
+
+        def count(_call: str, _path: str) -> None:
+            nonlocal calls
+            calls += 1
+            if calls == call:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        status = 1
+        try:
+            with open_store(root, form=form, disk=Unsynced(root, count)) as store:
+                work(store)
+            status = 0
+        finally:
+            os._exit(status)
+    _, status = os.waitpid(child, 0)
+    if os.WIFSIGNALED(status):
+        assert os.WTERMSIG(status) == signal.SIGKILL
+        return True
+    assert os.WEXITSTATUS(status) == 0
+    return False
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="forks of a process with threads")
+@pytest.mark.parametrize(
+    ("work", "form", "survivor", "calls"),
+    [
+        (a_save, "record", 3, 25),
+        (a_save, "rename", 3, 25),
+        (an_attempt, "record", 3, 25),
+        (a_prune, "rename", 3, 60),
+        (a_recovery, "rename", 2, 15),
+        (a_repair, "record", 2, 25),
+    ],
+)
+def test_killed_before_any_call_the_next_process_goes_on(
+    tmp_path: Path, work: Work, form: Form, survivor: int, calls: int
+) -> None:
+    base = tmp_path / "base"
+    with open_store(base, form=form, disk=Unsynced(base)) as store:
+        for step in (1, 2, 3):
+            store.save(step, content(step))
+    call, found = 0, set()
+    while True:
+        call += 1
+        root = tmp_path / str(call)
+        shutil.copytree(base, root)
+        died = dies_before(call, root, form, work)
+        read = lastgood.open_read_only(root / "store").load_latest()
+        assert read is not None
+        assert read.step >= survivor
+        with open_store(root, form=form, disk=Unsynced(root)) as store:
+            loaded = store.restore()
+            assert loaded.step >= read.step
+            assert {name: bytes(loaded[name]) for name in loaded} == content(loaded.step)
+            found.add(loaded.step)
+            receipt = store.save(9, content(9))
+            assert receipt.generation > loaded.generation
+            store.prune(LatestN(1))
+            assert store.load().step == 9
+            damaged = [r for r in store.verify() if isinstance(r, lastgood.Rejection)]
+            # A prune that was cut off leaves nothing that looks damaged.
+            assert work is a_repair or all(r.reason == "no_commit" for r in damaged)
+            store.repair()
+            # The newest, and the one that this process was restored from.
+            assert [group.name.step for group in store.groups()] == [9, loaded.step]
+        shutil.rmtree(root)
+        if not died:
+            break
+
+    assert call > calls
+    assert survivor in found

@@ -1,0 +1,181 @@
+"""What happens in a store can be watched; when to save can be asked; a signal can be noted."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import threading
+from pathlib import Path
+
+import pytest
+
+from lastgood import (
+    AtSteps,
+    Event,
+    EveryInterval,
+    EverySteps,
+    LatestN,
+    Preemption,
+    StorageError,
+    UsageError,
+)
+from lastgood.cadence import Cadence, LastSave
+from tests.impl.disks import PARTS, WatchedDisk, failing, open_store
+
+
+def test_a_hook_is_told_of_saves_prunes_loads_and_fallbacks(tmp_path: Path) -> None:
+    events: list[Event] = []
+    disk = WatchedDisk(tmp_path)
+    with open_store(tmp_path, disk=disk, keep=LatestN(2), on_event=events.append) as store:
+        for step in (1, 2, 3):
+            store.save(step, PARTS)
+        (store.path / "gen-00000003-step-00000003" / "model").unlink()
+        store.load_latest()
+        disk.fault = failing("fsync", "model")
+        with pytest.raises(StorageError):
+            store.save(4, PARTS)
+
+    assert [event.kind for event in events] == [
+        "saved",
+        "saved",
+        "pruned",
+        "saved",
+        "rejected",
+        "quarantined",
+        "loaded",
+        "save_failed",
+    ]
+    saved, pruned, rejected = events[0], events[2], events[4]
+    assert saved.fields["name"] == "gen-00000001-step-00000001"
+    assert saved.fields["survives"] == "power"
+    assert {"write_s", "sync_files_s", "sync_dirs_s"} <= set(saved.fields)
+    assert pruned.fields["names"] == ["gen-00000001-step-00000001"]
+    assert rejected.fields["reason"] == "missing:model"
+    assert {event.store for event in events} == {str(store.path)}
+
+
+def test_the_log_has_the_fields_as_well(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, "lastgood"), open_store(tmp_path) as store:
+        store.save(1, PARTS)
+
+    (record,) = caplog.records
+    assert record.levelno == logging.INFO
+    assert record.__dict__["lastgood"]["event"] == "saved"
+    assert record.__dict__["lastgood"]["size_bytes"] == sum(map(len, PARTS.values()))
+
+
+def test_a_hook_that_raises_breaks_no_save(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(event: Event) -> None:
+        raise RuntimeError("the dashboard is down")
+
+    with open_store(tmp_path, on_event=broken) as store:
+        assert store.save(1, PARTS).generation == 1
+
+    assert "the event hook" in caplog.text
+    assert "the dashboard is down" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("cadence", "due"),
+    [
+        (EverySteps(10), {20, 30}),
+        (AtSteps([7, 20]), {7, 20}),
+        (EveryInterval(25), {25, 26, 27, 28, 29, 30}),
+        (EverySteps(20) | AtSteps([5]), {5, 20}),
+    ],
+)
+def test_when_a_save_is_due(cadence: Cadence, due: set[int]) -> None:
+    """A step takes a second; step 10 was saved as the clock began."""
+    last = LastSave(10, 0.0)
+
+    assert {step for step in range(31) if cadence.is_due(step, float(step), last)} == due
+
+
+@pytest.mark.parametrize("make", [lambda: EverySteps(0), lambda: EveryInterval(0)])
+def test_a_cadence_that_makes_no_sense_is_refused(make: object) -> None:
+    with pytest.raises(ValueError, match="must be"):
+        make()  # type: ignore[operator]
+
+
+def test_a_store_says_when_a_save_is_due(tmp_path: Path) -> None:
+    now_s = 100.0
+    with open_store(tmp_path, when=EveryInterval(60), now=lambda: now_s) as store:
+        assert not store.is_due(1)
+        now_s = 160.0
+        assert store.is_due(2)
+        store.save(2, PARTS)
+        assert not store.is_due(3)
+        now_s = 220.0
+        assert (store.is_due(2), store.is_due(4)) == (False, True)
+    with open_store(tmp_path) as store:
+        assert store.is_due(0)
+
+
+def test_the_time_of_a_save_is_in_its_manifest_and_harmless(tmp_path: Path) -> None:
+    for number, now_s in enumerate((1e9, -5.0, 2e17), 1):
+        with open_store(tmp_path, now=lambda now_s=now_s: now_s) as store:
+            store.save(number, PARTS)
+            assert store.groups()[0].manifest.saved_at_s == max(0, int(now_s))
+
+
+def test_a_signal_is_noted_and_the_run_saves_and_leaves(tmp_path: Path) -> None:
+    def run() -> None:
+        with open_store(tmp_path) as store, Preemption() as stop:
+            for step in range(100):
+                if step == 3:
+                    os.kill(os.getpid(), signal.SIGTERM)
+                if stop.requested:
+                    store.save(step, PARTS)
+                stop.leave_if_requested()
+
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(SystemExit) as left:
+        run()
+
+    assert left.value.code == 128 + signal.SIGTERM
+    assert signal.getsignal(signal.SIGTERM) is before
+    with open_store(tmp_path) as store:
+        assert store.latest_step() == 3
+
+
+def test_a_signal_during_a_save_lets_it_end(tmp_path: Path) -> None:
+    def chunks() -> object:
+        yield b"first"
+        os.kill(os.getpid(), signal.SIGTERM)
+        yield b"second"
+
+    with open_store(tmp_path) as store, Preemption() as stop:
+        store.save(1, {"model": chunks()})  # type: ignore[dict-item]
+        assert stop.requested
+        assert store.restore()["model"] == b"firstsecond"
+
+
+def test_an_earlier_handler_is_called_too() -> None:
+    heard: list[int] = []
+    before = signal.signal(signal.SIGUSR1, lambda number, _frame: heard.append(number))
+    try:
+        with Preemption([signal.SIGUSR1]) as stop:
+            os.kill(os.getpid(), signal.SIGUSR1)
+            assert stop.signum == signal.SIGUSR1
+        assert heard == [signal.SIGUSR1]
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+
+
+def test_only_the_main_thread_can_catch_signals() -> None:
+    errors: list[Exception] = []
+
+    def enter() -> None:
+        try:
+            with Preemption():
+                pass
+        except UsageError as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=enter)
+    thread.start()
+    thread.join(timeout=60)
+    assert "main thread" in str(errors[0])

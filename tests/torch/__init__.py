@@ -1,0 +1,1 @@
+"""What needs PyTorch. Not part of the default suite: `make test-torch` runs it."""
