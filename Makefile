@@ -64,7 +64,7 @@ contracts: all-env
 	$(BIN)/python -m tests.contracts
 
 soak: all-env rig-env
-	HYPOTHESIS_PROFILE=soak $(BIN)/python -m pytest tests/stateful $(PYTEST_ARGS)
+	HYPOTHESIS_PROFILE=soak $(BIN)/python -m pytest tests/model tests/stateful $(PYTEST_ARGS)
 
 images: all-env rig-env
 	$(BIN)/powercut soak --images $(IMAGES) --traces build/powercut-traces --junit build/images.xml

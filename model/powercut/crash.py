@@ -25,6 +25,7 @@ from powercut.order import (
     downsets,
     is_downset,
     largest_downset_in,
+    subsets,
 )
 from powercut.pieces import Cuts, cut_into_pieces
 from powercut.profile import Profile
@@ -179,7 +180,7 @@ class CrashSpace:
     def states(self) -> Iterator[tuple[int, int, State]]:
         """Every legal (landed, stale, state after); states may look alike."""
         for landed in self.landed_sets():
-            for stale in _subsets(self.exposed(landed)):
+            for stale in subsets(self.exposed(landed)):
                 yield landed, stale, self.materialise(landed, stale)
 
     def names(self, pieces: int) -> tuple[str, ...]:
@@ -266,13 +267,3 @@ def _blank(inode: Inode) -> Inode:
             return Directory({})
         case symlink:
             return symlink
-
-
-def _subsets(mask: int) -> Iterator[int]:
-    """Every subset of a set, the empty one first."""
-    subset = 0
-    while True:
-        yield subset
-        if subset == mask:
-            return
-        subset = (subset - mask) & mask

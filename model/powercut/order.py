@@ -19,6 +19,16 @@ def bits(mask: int) -> Iterator[int]:
         mask ^= low
 
 
+def subsets(mask: int) -> Iterator[int]:
+    """Every subset of a set, the empty one first."""
+    subset = 0
+    while True:
+        yield subset
+        if subset == mask:
+            return
+        subset = (subset - mask) & mask
+
+
 def downset_of(wanted: int, requires: Sequence[int]) -> int:
     """The smallest downset that contains `wanted`. Linear in the members reached."""
     assert 0 <= wanted < 1 << len(requires)

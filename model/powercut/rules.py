@@ -10,7 +10,7 @@ atomic    `rule(one, other)`: both land or neither does.
 scope     `rule(sync, piece)`: once the sync has returned, the event has landed; or, where the
           rule promises order, nothing issued after the sync lands before it.
 exposure  `rule(piece)`: where this data was lost, its range does not read as stale bytes.
-ceiling   `rule(piece)`: the event never lands, whatever was synced.
+ceiling   `rule(piece)`: the event never lands, whatever was synced, nor does what needs it.
 
 Rules see pieces, because data and sizes may land in part: `piece.event` is the part of the event.
 A scope rule is asked only about events issued before the sync; `sync.about` holds what a file
@@ -257,7 +257,7 @@ def fsync_logs_names(sync: Sync, piece: Piece) -> bool:
     """Fsync of a file or a directory keeps its own names as they are: those given, those taken.
 
     Every hard link, and the new name after a rename.
-    Source: btrfs.tree-log, f2fs.roll-forward, ext4.fast-commit
+    Source: btrfs.tree-log, f2fs.roll-forward
     Litmus: fsync-file-keeps-name, fsync-keeps-links, name-then-panic
     """
     event = piece.event
@@ -282,7 +282,7 @@ def fsync_commits_journal(sync: Sync, piece: Piece) -> bool:
 
     So the name of a new file is durable with it.  Where the file itself had no change since the
     last commit, there is nothing to commit and nothing follows.
-    Source: ext4.fsync, xfs.fsync, jbd2.one-transaction
+    Source: ext4.fsync, xfs.fsync, ext4.fast-commit, jbd2.one-transaction
     Litmus: fsync-file-keeps-name, fsync-new-directory, kernel-fsync-new-directory
     Errs: allows too much: changes after that are kept too if no commit came between.
     """

@@ -18,6 +18,7 @@ from powercut.events import Entry, Event
 from powercut.member import Answer, Member
 from powercut.moments import ANYWHERE, prepare
 from powercut.observed import Observed
+from powercut.order import subsets
 from powercut.pieces import Cuts, even_cuts, no_cuts
 from powercut.profile import Profile, load_profile, profile_names
 from powercut.state import State, run_program
@@ -226,15 +227,6 @@ def check_witness(answer: Answer, seen: Observed) -> None:
         agrees(space.materialise(landed, stale).base, seen)
         for stale in subsets(space.exposed(landed))
     )
-
-
-def subsets(mask: int) -> Iterator[int]:
-    subset = 0
-    while True:
-        yield subset
-        if subset == mask:
-            return
-        subset = (subset - mask) & mask
 
 
 # --- member is enumeration --------------------------------------------------------------------
