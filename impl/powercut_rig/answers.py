@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from attrs import frozen
 
@@ -11,8 +11,9 @@ from powercut.disk import Disk, ModelDisk
 from powercut.profile import Profile
 from powercut.state import State
 from powercut.subject import Subject
-from powercut.tree import ROOT, Directory, File, Inode
+from powercut.tree import ROOT, Directory, File, Inode, Symlink
 from powercut_rig.rooted import RootedDisk
+from powercut_rig.tree import Tag
 
 PlainTree = Mapping[str, bytes | None]
 """Relative path to content; None for a directory."""
@@ -49,18 +50,30 @@ def recover_on_model(subject: Subject, profile: Profile, tree: PlainTree) -> Ans
     return recover(subject, profile, ModelDisk(state_of(tree)))
 
 
-def state_of(tree: PlainTree) -> State:
-    """A state in which that tree is durable."""
+def state_of(tree: Mapping[str, bytes | Tag | None], links: Iterable[Sequence[str]] = ()) -> State:
+    """A state in which that tree is durable; the paths of each group of `links` are one file.
+
+    What the model has no kind for is a file that says what it is.
+    """
+    numbers = {path: number for number, path in enumerate(sorted(tree), start=ROOT + 1)}
+    for first, *others in links:
+        numbers |= dict.fromkeys(others, numbers[first])
     entries: dict[str, dict[str, int]] = {"": {}}
     inodes: dict[int, Inode] = {}
-    directories: dict[str, int] = {"": ROOT}
-    for number, (path, content) in enumerate(sorted(tree.items()), start=ROOT + 1):
+    for path, value in sorted(tree.items()):
         head, _, name = path.rpartition("/")
-        entries[head][name] = number
-        if content is None:
-            entries[path], directories[path] = {}, number
+        entries[head][name] = numbers[path]
+        if value is None:
+            entries[path] = {}
         else:
-            inodes[number] = File(Content(len(content)).overlay(run_of(0, content)))
-    for path, number in directories.items():
-        inodes[number] = Directory(entries[path])
+            inodes[numbers[path]] = _inode_of(value)
+    for path, names in entries.items():
+        inodes[numbers[path] if path else ROOT] = Directory(names)
     return State.settled(inodes, ROOT + 1 + len(tree))
+
+
+def _inode_of(value: bytes | Tag) -> Inode:
+    if isinstance(value, Tag) and value.kind == "symlink":
+        return Symlink(value.detail)
+    content = value.said if isinstance(value, Tag) else value
+    return File(Content(len(content)).overlay(run_of(0, content)))

@@ -141,7 +141,12 @@ class Disk:
         os.lseek(self._log_fd, 0, os.SEEK_SET)  # the offset is shared with the server
 
     def hold(self, content: Mapping[int, bytes]) -> None:
-        """Set the content to these chunks and zeros elsewhere; the device must not be in use."""
+        """Set the content to these chunks and zeros elsewhere; the device must not be in use.
+
+        What the kernel still has to write goes out first, or it would go over the content; and
+        what it read while the content changed is dropped.
+        """
+        self.loop.write_back()
         self.flat.madvise(mmap.MADV_REMOVE, 0, self.size_bytes)
         for chunk, data in content.items():
             self.flat[chunk * CHUNK_BYTES : (chunk + 1) * CHUNK_BYTES] = data

@@ -7,6 +7,7 @@ spawns a program: a mount costs a system call and not a process.
 from __future__ import annotations
 
 import ctypes
+import mmap
 import os
 import signal
 from typing import Final
@@ -43,6 +44,7 @@ def _libc() -> ctypes.CDLL:
     libc.klogctl.argtypes = (ctypes.c_int, chars, ctypes.c_int)
     libc.syncfs.argtypes = (ctypes.c_int,)
     libc.sync_file_range.argtypes = (ctypes.c_int, off64, off64, ctypes.c_uint)
+    libc.mincore.argtypes = (ctypes.c_void_p, ctypes.c_size_t, chars)
     return libc
 
 
@@ -114,6 +116,18 @@ def sync_file_range(fd: int, offset_bytes: int, length_bytes: int) -> None:
     """Writes a file's dirty pages in the range and waits, without a flush and without metadata."""
     every = SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER
     _call("sync_file_range", fd, offset_bytes, length_bytes, every)
+
+
+def cached_pages(fd: int, size_bytes: int) -> int:
+    """How many pages of an open file or device, of which so much is looked at, the kernel holds."""
+    found = ctypes.create_string_buffer(-(-size_bytes // mmap.PAGESIZE))
+    with mmap.mmap(fd, size_bytes) as mapped:
+        start = ctypes.c_char.from_buffer(mapped)
+        try:
+            _call("mincore", ctypes.addressof(start), size_bytes, found)
+        finally:
+            del start  # the mapping cannot be closed while it is referred to
+    return sum(1 for each in found.raw if each & 1) if any(found.raw) else 0
 
 
 def kernel_words(lines: int) -> str:

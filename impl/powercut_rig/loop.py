@@ -17,6 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
+from powercut_rig import linux
 from powercut_rig.errors import RigError
 
 LOOP_MAJOR: Final = 7
@@ -96,9 +97,27 @@ class LoopDevice:
         """The open file descriptor of the device."""
         return self._fd
 
+    def write_back(self) -> None:
+        """Write what the kernel's cache of the device still holds, and wait."""
+        os.fsync(self._fd)
+
     def forget_cached_pages(self) -> None:
-        """Write back and drop the kernel's cached pages of the device."""
-        fcntl.ioctl(self._fd, _BLKFLSBUF, 0)
+        """Write back and drop the kernel's cached pages of the device.
+
+        It leaves out a page that is just being read or moved, so it is asked until there is none:
+        a program that looks at every disk of the machine can have read this one in between.
+        `RigError` where pages stay for good.
+        """
+        size_bytes = os.lseek(self._fd, 0, os.SEEK_END)
+        for _ in range(_ATTEMPTS):
+            fcntl.ioctl(self._fd, _BLKFLSBUF, 0)
+            if not linux.cached_pages(self._fd, size_bytes):
+                return
+        raise RigError(
+            f"The kernel keeps pages of {self.path} in its cache, so what was laid on the disk "
+            "would not be read from it. Something else reads this device all the time; nothing "
+            "was judged by it. End that, or run the rig alone."
+        )
 
     def close(self) -> None:
         """Detach the device; harmless when it is detached already."""

@@ -73,8 +73,10 @@ class ScratchDisk:
     def hold(self, cells: Cells) -> None:
         """Set the disk to the base with `cells`; no page of the content before survives.
 
-        The device must not be in use.
+        The device must not be in use.  What the kernel still has to write goes out first, or it
+        would go over the content; and what it read while the content changed is dropped.
         """
+        self._loop.write_back()
         self._undo_writes_of_others()
         for chunk in self._cells.keys() - cells.keys():
             self._put(chunk, self._base.get(chunk, _ZEROS))

@@ -43,6 +43,11 @@ class Tag:
     kind: str
     detail: str = ""
 
+    @property
+    def said(self) -> bytes:
+        """A description, in place of a content."""
+        return f"<{self.kind} {self.detail}>".encode()
+
 
 Tree = dict[str, bytes | Tag | None]
 """Relative path to content; None for a directory."""
@@ -59,7 +64,7 @@ class Sight:
     def plain(self) -> dict[str, bytes | None]:
         """The tree with contents only; what is no file and no directory by a description."""
         return {
-            path: f"<{value.kind} {value.detail}>".encode() if isinstance(value, Tag) else value
+            path: value.said if isinstance(value, Tag) else value
             for path, value in self.tree.items()
         }
 

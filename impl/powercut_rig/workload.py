@@ -258,7 +258,10 @@ def _bytes_of(data: Data) -> bytes:
 
 def _write_all(fd: int, offset: int, data: Data) -> None:
     size, done = len(data), 0
-    while done < size:
-        count = min(_PIECE_BYTES, size - done)
-        piece = data[done : done + count] if isinstance(data, bytes) else bytes([data.byte]) * count
-        done += os.pwrite(fd, piece, offset + done)
+    # Anonymous memory begins at a page, as a direct write asks of its buffer.
+    with mmap.mmap(-1, max(1, min(_PIECE_BYTES, size))) as buffer, memoryview(buffer) as view:
+        while done < size:
+            count = min(_PIECE_BYTES, size - done)
+            piece = data[done : done + count] if isinstance(data, bytes) else bytes([data.byte])
+            view[:count] = piece if len(piece) == count else piece * count
+            done += os.pwrite(fd, view[:count], offset + done)

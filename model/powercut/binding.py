@@ -14,7 +14,7 @@ from attrs import evolve, frozen
 from powercut.constraints import Catalog, immediate
 from powercut.coverage import covered
 from powercut.events import Extent, Piece
-from powercut.order import downset_of
+from powercut.order import bits, downset_of
 from powercut.profile import Claim, Profile
 from powercut.rulebook import Kind
 from powercut.state import State
@@ -60,6 +60,7 @@ def bind(pieces: tuple[Piece, ...], state: State, profile: Profile, crash_class:
         catalog = Catalog(pieces, state.lanes)
     given_up = _given_up(state, catalog)
     requires, together = _bound(profile, crash_class, catalog, given_up)
+    _free(requires, together, _permitted("unordered", state, catalog, profile, crash_class))
     never = _matching(pieces, profile, "ceiling", crash_class)
     durable, logged, partials = _synced(state, catalog, profile, crash_class)
     _barriers(requires, state, catalog, profile, crash_class)
@@ -114,6 +115,31 @@ def _bound(
     return requires, together
 
 
+def _permitted(
+    promise: str, state: State, catalog: Catalog, profile: Profile, crash_class: str
+) -> int:
+    """The pieces that a permission speaks of, for some sync that has begun."""
+    mask = 0
+    claims = _by_sync(profile.of_kind("scope", crash_class), promise)
+    for sync in state.syncs if claims else ():
+        for claim in claims.get(sync.kind, ()):
+            mask |= covered(claim.rule, sync, catalog)
+    return mask
+
+
+def _free(requires: list[int], together: Sequence[int], unordered: int) -> None:
+    """Let these land by themselves, with what the log keeps together with them.
+
+    What comes after one of them still waits for all that came before it.
+    """
+    for piece in bits(unordered):
+        for other, needed in enumerate(requires):
+            if needed >> piece & 1:
+                requires[other] |= requires[piece] & ~(1 << other)
+    for piece in bits(unordered):
+        requires[piece] = together[piece]
+
+
 def _synced(
     state: State, catalog: Catalog, profile: Profile, crash_class: str
 ) -> tuple[int, int, tuple[int, ...]]:
@@ -121,8 +147,11 @@ def _synced(
     durable = logged = given_up = 0
     partials: list[int] = []
     claims = _by_sync(profile.of_kind("scope", crash_class), "durable")
+    withdrawn = _by_sync(profile.of_kind("scope", crash_class), "withdrawn")
     failed = [sync for sync in state.syncs if sync.kind == "failed"]
     for sync in state.syncs:
+        for claim in withdrawn.get(sync.kind, ()):
+            logged &= ~covered(claim.rule, sync, catalog)
         if sync.kind == "failed":
             given_up |= _dirty_data(sync, catalog) & ~(durable | logged)
         contested = 0  # given up at the same time: nobody says which of the two was first

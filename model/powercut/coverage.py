@@ -9,6 +9,8 @@ from collections.abc import Callable
 from typing import Final
 
 from powercut.constraints import Catalog
+from powercut.events import Entry
+from powercut.order import bits
 from powercut.rulebook import Rule
 from powercut.syncs import Sync
 
@@ -16,13 +18,14 @@ from powercut.syncs import Sync
 def covered(rule: Rule, sync: Sync, catalog: Catalog) -> int:
     """The pieces issued before the sync that the scope rule speaks of; 0 for another kind of sync.
 
-    What was issued at the same time by another thread counts as issued later.
+    What was issued at the same time by another thread counts as issued later, for a promise; for a
+    permission as issued before.
     """
     if sync.kind not in rule.on:
         return 0
-    mask = _COVERS[rule.id](sync, catalog) & catalog.before(sync.position)
-    mask &= ~catalog.beside(sync.op)
-    return mask
+    before, beside = catalog.before(sync.position), catalog.beside(sync.op)
+    in_time = before | beside if rule.permits else before & ~beside
+    return _COVERS[rule.id](sync, catalog) & in_time
 
 
 def _inode(sync: Sync) -> int:
@@ -36,6 +39,24 @@ def _ranged(sync: Sync, catalog: Catalog) -> int:
     for position in range(len(catalog.pieces)):
         if catalog.of_file.get(_inode(sync), 0) >> position & 1:
             mask |= (1 << position) * ranged_sync_data(sync, catalog.pieces[position])
+    return mask
+
+
+def _log_follows(sync: Sync, catalog: Catalog) -> int:
+    mask = 0
+    for position in bits(catalog.entries):
+        event = catalog.pieces[position].event
+        owner = event.target or event.replaced if isinstance(event, Entry) else None
+        if sync.follows_log(owner, catalog.pieces[position]):
+            mask |= 1 << position
+    return mask
+
+
+def _replaced(sync: Sync, catalog: Catalog) -> int:
+    mask = 0
+    for position in bits(catalog.entries):
+        if sync.found_replaced(catalog.pieces[position]):
+            mask |= 1 << position
     return mask
 
 
@@ -83,6 +104,8 @@ _COVERS: Final[dict[str, Callable[[Sync, Catalog], int]]] = {
     "ranged-sync-takes-file": lambda s, c: c.of_file.get(_inode(s), 0),
     "fsync-logs-names": lambda s, c: c.about.get(_inode(s), 0),
     "fsync-logs-ancestors": lambda s, c: c.firsts & c.named(s.about.ancestors, c.naming),
+    "log-follows-names": _log_follows,
+    "log-drops-replaced": _replaced,
     "fsync-commits-journal": lambda s, c: (c.entries | c.truncations) & c.issued_by(s.committed),
     "fsync-commits-all": lambda s, c: c.issued_by(s.committed),
     "fsync-commits-moves": lambda s, c: c.entries & c.issued_by(s.about.left),

@@ -8,7 +8,7 @@ from typing import Any, Final, Literal
 from attrs import frozen
 
 Kind = Literal["order", "atomic", "scope", "exposure", "ceiling"]
-Promise = Literal["durable", "ordered"]
+Promise = Literal["durable", "ordered", "unordered", "withdrawn"]
 
 
 @frozen
@@ -16,7 +16,9 @@ class Rule:
     """One rule: its id, its kind, its readable form, and where the claim comes from.
 
     `on` and `promise` speak of scope rules: the kinds of sync that they apply to, and whether what
-    is covered has landed when the sync returns, or lands before anything that is issued later.
+    is covered has landed when the sync returns, or lands before anything that is issued later.  The
+    other two are permissions, from when the sync begins: the event is "unordered", a log may bring
+    it by itself; and what a log had promised of it is "withdrawn".
     `litmus` names the tests that need the rule; `errs` says how it departs from the file systems
     it is used for.
     """
@@ -29,6 +31,11 @@ class Rule:
     errs: str
     on: tuple[str, ...] = ()
     promise: Promise = "durable"
+
+    @property
+    def permits(self) -> bool:
+        """It adds states, where all others take states away."""
+        return self.promise in ("unordered", "withdrawn")
 
     @property
     def claim(self) -> str:

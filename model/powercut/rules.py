@@ -8,7 +8,8 @@ no rule at all, any set may land.  Each rule removes sets, and there are five ki
 order     `rule(earlier, later)`: if the later one landed by commit, the earlier one did.
 atomic    `rule(one, other)`: both land or neither does.
 scope     `rule(sync, piece)`: once the sync has returned, the event has landed; or, where the
-          rule promises order, nothing issued after the sync lands before it.
+          rule promises order, nothing issued after the sync lands before it.  Two rules are
+          permissions instead: of what a log may bring out of order, or hold no longer.
 exposure  `rule(piece)`: where this data was lost, its range does not read as stale bytes.
 ceiling   `rule(piece)`: the event never lands, whatever was synced, nor does what needs it.
 
@@ -274,6 +275,33 @@ def fsync_logs_ancestors(sync: Sync, piece: Piece) -> bool:
     """
     event = piece.event
     return isinstance(event, Entry) and event.first and event.target in sync.about.ancestors
+
+
+@rule("log-follows-names", "scope", on=INODE_SYNCS, promise="unordered")
+def log_follows_names(sync: Sync, piece: Piece) -> bool:
+    """What a log held, the next sync may bring under the names given or taken since, out of order.
+
+    A rename, a link or an unlink of such a file changes the log in memory; whichever file is synced
+    next, that log is written.
+    Source: btrfs.log-follows
+    Litmus: logged-file-renamed, logged-name-unlinked
+    Errs: allows too much: an inode counts as held if it may have been, in whatever transaction.
+    """
+    event = piece.event
+    return isinstance(event, Entry) and sync.follows_log(event.target or event.replaced, piece)
+
+
+@rule("log-drops-replaced", "scope", on=INODE_SYNCS, promise="withdrawn")
+def log_drops_replaced(sync: Sync, piece: Piece) -> bool:
+    """A name that a log held, taken since by a file that no log held, may be gone altogether.
+
+    The log loses the old one, the new one waits for the commit: the next sync of another file
+    writes that down.
+    Source: btrfs.log-follows
+    Litmus: logged-name-replaced
+    Errs: allows too much: also where a log held the new one.
+    """
+    return sync.found_replaced(piece)
 
 
 @rule("fsync-commits-journal", "scope", on=INODE_SYNCS)

@@ -128,6 +128,7 @@ class State:
             issued=self.not_beside(op_id, issued),
             view=lowered.view,
             lanes=self.lanes,
+            earlier=self.syncs,
         )
 
     def not_beside(self, op_id: str, issued: tuple[Event, ...]) -> tuple[Event | None, ...]:

@@ -20,6 +20,7 @@ Lane = tuple[int, str]
 """Where an op of a thread stands: the number of its stretch of concurrency, and the thread."""
 
 _RENAMES = ("add", "remove", "swap")
+_NO_LOG = ("return", "sync")
 
 
 @frozen(eq=False)
@@ -36,7 +37,8 @@ class Facts:
     `names` counts its links and `ancestors` are the directories above it.  `below` are the
     directories beneath it that were made since, without an old one between, and `children` what
     was named in it or in them since.  `kin` are the inodes that had one of its names, or whose
-    names it had, and theirs in turn.
+    names it had, and theirs in turn.  `held` is the most that a log of it may hold: those above it,
+    all that is beneath it, and where its names had changed what is beneath its directories.
 
     Each is worked out from the events issued and the view when it is asked for, in O(events) at
     worst; `since` is where the new directories begin that `below` speaks of.  An event that is None
@@ -146,6 +148,13 @@ class Facts:
         )
 
     @cached_property
+    def held(self) -> frozenset[int]:
+        """See `Facts`."""
+        renamed = max(self.moved, self.dropped, self.linked) > 0
+        start = {self._inode} | (self.former if renamed else frozenset())
+        return self.ancestors | frozenset(_closure(set(start), lambda n: _in(self._view, n)))
+
+    @cached_property
     def kin(self) -> frozenset[int]:
         """See `Facts`."""
         return kin_of(self._issued, self._inode)
@@ -218,6 +227,7 @@ class Sync:
     _issued: Sequence[Event | None] = field(default=(), eq=False, repr=False)
     _view: Tree = field(factory=dict, eq=False, repr=False)
     _lanes: Mapping[str, Lane] = field(factory=dict, eq=False, repr=False)
+    _earlier: Sequence[Sync] = field(default=(), eq=False, repr=False)
 
     @cached_property
     def about(self) -> Facts:
@@ -236,6 +246,36 @@ class Sync:
             return False
         last = self._issued[count - 1]
         return last is None or not concurrent(self._lanes, last.op, piece.event.op)
+
+    def follows_log(self, inode: int | None, piece: Piece) -> bool:
+        """An earlier sync may have put the inode into a log before the piece was issued."""
+        return any(
+            piece.index >= logged.position or concurrent(self._lanes, logged.op, piece.event.op)
+            for logged in self._logged.get(inode or 0, ())
+        )
+
+    @cached_property
+    def _logged(self) -> dict[int, list[Sync]]:
+        """For each inode the earlier syncs whose log may hold it."""
+        found: dict[int, list[Sync]] = {}
+        for sync in self._earlier:
+            for inode in sync.about.held if sync.kind not in _NO_LOG else ():
+                found.setdefault(inode, []).append(sync)
+        return found
+
+    def found_replaced(self, piece: Piece) -> bool:
+        """The name that the piece gives had been taken by another file, or may have been."""
+        given = piece.event
+        return isinstance(given, Entry) and any(
+            event is None
+            or (
+                isinstance(event, Entry)
+                and (event.directory, event.entry) == (given.directory, given.entry)
+                and event.target not in (None, given.target)
+                and event.replaced == given.target
+            )
+            for event in self._issued[piece.index + 1 :]
+        )
 
     def had_sent(self, piece: Piece) -> bool:
         """The piece had been handed to the drive, for sure, when this sync returned."""
@@ -295,10 +335,13 @@ def kin_of(issued: Sequence[Event | None], inode: int) -> frozenset[int]:
     return frozenset(kin)
 
 
-def _directories_in(view: Tree, number: int) -> list[int]:
+def _in(view: Tree, number: int) -> list[int]:
     held = view.get(number)
-    entries = held.entries.values() if isinstance(held, Directory) else ()
-    return [child for child in entries if isinstance(view.get(child), Directory)]
+    return list(held.entries.values()) if isinstance(held, Directory) else []
+
+
+def _directories_in(view: Tree, number: int) -> list[int]:
+    return [child for child in _in(view, number) if isinstance(view.get(child), Directory)]
 
 
 def _closure(start: set[int], step: Callable[[int], Sequence[int]]) -> set[int]:

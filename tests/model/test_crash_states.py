@@ -147,13 +147,15 @@ def without_what_never_lands(weaker: CrashSpace, stronger: CrashSpace) -> CrashS
 
 
 def is_a_constraint(claim: Claim, space: CrashSpace) -> bool:
-    """The claim can only take states away; two say of a *log* what it holds.
+    """The claim can only take states away: it is no permission.  Two say of a *log* what it holds.
 
     A log lets an event land ahead of what the commit puts before it, so that a claim to one adds
     states where there is such an order; and an atomic rule that binds the logs as well makes them
     longer.  And where data land by the first sync that hands them over, one more that does lets
     them land.
     """
+    if claim.rule.permits:
+        return False
     bound = space.bound
     by_fsync = ("data-wait-for-fsync", "fsync-lands-whole")
     if claim.rule.kind == "scope" and any(space.profile.has(rule) for rule in by_fsync):

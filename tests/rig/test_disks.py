@@ -33,6 +33,7 @@ from powercut_rig.blocklog import CHUNK_BYTES, Replay
 from powercut_rig.filesystems import FILE_SYSTEMS
 from powercut_rig.images import ImageMounter
 from powercut_rig.recorder import parse_log
+from powercut_rig.scratch import ScratchDisk
 from powercut_rig.worker import private_folder
 
 pytestmark = pytest.mark.rig
@@ -271,3 +272,26 @@ def test_a_log_that_ends_inside_a_record_is_refused() -> None:
             list(parse_log(broken))
     with pytest.raises(RigError, match="unknown kind 9"):
         list(parse_log(b"\x09" + bytes(12)))
+
+
+def seen_after_a_hold(touch: str) -> bytes:
+    """What a reader of the device finds where a content was laid over what the kernel had cached.
+
+    `touch` says what it had: a page that was read, or one that it has yet to write.
+    """
+    with private_folder() as folder, ScratchDisk(folder, 1 << 20, {}, block_bytes=512) as disk:
+        fd = os.open(disk.device, os.O_RDWR)
+        try:
+            if touch == "read":
+                os.pread(fd, CHUNK_BYTES, 0)
+            else:
+                os.pwrite(fd, b"o" * CHUNK_BYTES, 0)
+            disk.hold({0: (b"n" * CHUNK_BYTES, 1)})
+            return os.pread(fd, CHUNK_BYTES, 0)
+        finally:
+            os.close(fd)
+
+
+@pytest.mark.parametrize("touch", ["read", "written"])
+def test_a_content_is_what_is_read_whatever_the_kernel_had_cached(touch: str) -> None:
+    assert run_in_worker(seen_after_a_hold, touch) == b"n" * CHUNK_BYTES
