@@ -5,11 +5,11 @@ As in constraints.py, rules.py is the one to read, and a property test holds the
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from powercut.constraints import Catalog
-from powercut.events import Entry
+from powercut.events import Entry, Size
 from powercut.order import bits
 from powercut.rulebook import Rule
 from powercut.syncs import Sync
@@ -33,22 +33,33 @@ def _inode(sync: Sync) -> int:
 
 
 def _ranged(sync: Sync, catalog: Catalog) -> int:
-    from powercut.rules import ranged_sync_data
-
+    """Whole blocks that the span meets; a truncation counts where the old end lies behind."""
     mask = 0
-    for position in range(len(catalog.pieces)):
-        if catalog.of_file.get(_inode(sync), 0) >> position & 1:
-            mask |= (1 << position) * ranged_sync_data(sync, catalog.pieces[position])
+    for position in bits(catalog.of_file.get(_inode(sync), 0) if sync.span else 0):
+        piece = catalog.pieces[position]
+        event, unit = piece.event, piece.block_bytes
+        if isinstance(event, Entry) or sync.span is None:
+            continue
+        cut = isinstance(event, Size) and event.truncates
+        low, high = (event.old, event.old) if cut else event.span  # type: ignore[union-attr]
+        first, last = sync.span[0] // unit, (sync.span[1] - 1) // unit
+        mask |= (low // unit <= last and high > first * unit) << position
     return mask
 
 
-def _log_follows(sync: Sync, catalog: Catalog) -> int:
+def _may_log(sync: Sync, catalog: Catalog) -> int:
     mask = 0
     for position in bits(catalog.entries):
         event = catalog.pieces[position].event
-        owner = event.target or event.replaced if isinstance(event, Entry) else None
-        if sync.follows_log(owner, catalog.pieces[position]):
+        if isinstance(event, Entry) and sync.may_log(event):
             mask |= 1 << position
+    return mask
+
+
+def _of_ops(ops: Iterable[str], catalog: Catalog) -> int:
+    mask = 0
+    for op in ops:
+        mask |= catalog.of_op.get(op, 0)
     return mask
 
 
@@ -72,6 +83,14 @@ def _checkpoint(sync: Sync, catalog: Catalog) -> int:
     known = sync.about
     whole = sync.is_directory or known.names > 1 or known.moved > 0 or known.dropped > 0
     return catalog.entries & catalog.issued_by(sync.committed if whole else known.above)
+
+
+def _linked_first(catalog: Catalog) -> int:
+    mask = 0
+    for position in bits(catalog.firsts):
+        event = catalog.pieces[position].event
+        mask |= (isinstance(event, Entry) and event.op_kind == "link") << position
+    return mask
 
 
 def _all_if(catalog: Catalog, condition: bool) -> int:
@@ -104,11 +123,18 @@ _COVERS: Final[dict[str, Callable[[Sync, Catalog], int]]] = {
     "ranged-sync-takes-file": lambda s, c: c.of_file.get(_inode(s), 0),
     "fsync-logs-names": lambda s, c: c.about.get(_inode(s), 0),
     "fsync-logs-ancestors": lambda s, c: c.firsts & c.named(s.about.ancestors, c.naming),
-    "log-follows-names": _log_follows,
+    "log-may-bring": _may_log,
     "log-drops-replaced": _replaced,
     "fsync-commits-journal": lambda s, c: (c.entries | c.truncations) & c.issued_by(s.committed),
+    "fdatasync-commits-names": lambda s, c: (
+        0 if s.is_directory else (c.entries | c.truncations) & c.issued_by(s.about.touched)
+    ),
+    "fsync-logs-queue": lambda s, c: (
+        (c.entries & ~_linked_first(c) | c.truncations) & c.issued_by(s.committed)
+    ),
+    "directory-sync-commits": lambda s, c: c.entries | c.truncations if s.is_directory else 0,
     "fsync-commits-all": lambda s, c: c.issued_by(s.committed),
-    "fsync-commits-moves": lambda s, c: c.entries & c.issued_by(s.about.left),
+    "fsync-keeps-moves": lambda s, c: c.entries & _of_ops(s.about.moves, c),
     "fsync-checkpoints": _checkpoint,
     "fsync-checkpoints-moves": lambda s, c: (
         c.entries & c.issued_by(min(s.about.beside, s.about.born))
@@ -122,6 +148,7 @@ _COVERS: Final[dict[str, Callable[[Sync, Catalog], int]]] = {
     "barrier-orders": _sent,
     "fsync-is-a-barrier": lambda s, c: c.everything,
     "quiet-fsync-commits-running": lambda s, c: _all_if(c, s.committed > s.since),
+    "quiet-sync-flushes": lambda s, c: c.everything if s.position > s.since else 0,
     "quiet-fsync-logs-parents": lambda s, c: (
         c.named(s.about.former, c.in_directory) if _relinked(s) else 0
     ),

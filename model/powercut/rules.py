@@ -230,17 +230,20 @@ def fsync_data(sync: Sync, piece: Piece) -> bool:
 def ranged_sync_data(sync: Sync, piece: Piece) -> bool:
     """A write with O_SYNC or O_DSYNC, or an msync, makes the blocks that it names durable.
 
-    And the size up to their end; older dirty blocks of the file stay dirty.
+    And the steps of the size that end in them; older dirty blocks of the file stay dirty, and read
+    as zeros under that size.
     Source: posix.o_sync, posix.msync, ext4.o_sync
-    Litmus: o-sync-own-bytes, msync-own-bytes, o-sync-then-panic
+    Litmus: o-sync-own-bytes, msync-own-bytes, o-sync-then-panic, o-sync-behind-unsynced
     Errs: allows too much: the folio around them is written back whole.
     """
     event, unit = piece.event, piece.block_bytes
     if isinstance(event, Entry) or event.inode != sync.inode or sync.span is None:
         return False
     start, stop = sync.span[0] // unit * unit, -(-sync.span[1] // unit) * unit
-    first = event.old if isinstance(event, Size) else event.span[0]
-    return first < stop and (isinstance(event, Size) or event.span[1] > start)
+    first, last = event.span
+    if isinstance(event, Size) and event.truncates:
+        first = last = event.old
+    return first < stop and last > start
 
 
 @rule("ranged-sync-takes-file", "scope", on=RANGED_SYNCS)
@@ -271,24 +274,24 @@ def fsync_logs_ancestors(sync: Sync, piece: Piece) -> bool:
 
     It does not keep the new name of a directory that was there before.
     Source: btrfs.fsync, btrfs.tree-log
-    Litmus: fsync-below-new-directory
+    Litmus: fsync-below-new-directory, logged-ancestor-exchanged
     """
     event = piece.event
     return isinstance(event, Entry) and event.first and event.target in sync.about.ancestors
 
 
-@rule("log-follows-names", "scope", on=INODE_SYNCS, promise="unordered")
-def log_follows_names(sync: Sync, piece: Piece) -> bool:
-    """What a log held, the next sync may bring under the names given or taken since, out of order.
+@rule("log-may-bring", "scope", on=INODE_SYNCS, promise="unordered")
+def log_may_bring(sync: Sync, piece: Piece) -> bool:
+    """A log may bring more names than it must, out of order: all that it may hold.
 
-    A rename, a link or an unlink of such a file changes the log in memory; whichever file is synced
-    next, that log is written.
-    Source: btrfs.log-follows
-    Litmus: logged-file-renamed, logged-name-unlinked
+    What is beneath a directory; what stands in the directories of a file whose names changed; and
+    later changes of what it held, for they are made in the log too, and the next sync of whatever
+    file writes it.
+    Source: btrfs.log-follows, btrfs.tree-log, btrfs.directory-log
+    Litmus: logged-file-renamed, logged-name-unlinked, log-brings-grandchild, log-brings-neighbour
     Errs: allows too much: an inode counts as held if it may have been, in whatever transaction.
     """
-    event = piece.event
-    return isinstance(event, Entry) and sync.follows_log(event.target or event.replaced, piece)
+    return isinstance(piece.event, Entry) and sync.may_log(piece.event)
 
 
 @rule("log-drops-replaced", "scope", on=INODE_SYNCS, promise="withdrawn")
@@ -298,7 +301,7 @@ def log_drops_replaced(sync: Sync, piece: Piece) -> bool:
     The log loses the old one, the new one waits for the commit: the next sync of another file
     writes that down.
     Source: btrfs.log-follows
-    Litmus: logged-name-replaced
+    Litmus: logged-name-replaced, logged-entry-replaced, logged-ancestor-exchanged
     Errs: allows too much: also where a log held the new one.
     """
     return sync.found_replaced(piece)
@@ -311,12 +314,54 @@ def fsync_commits_journal(sync: Sync, piece: Piece) -> bool:
     So the name of a new file is durable with it.  Where the file itself had no change since the
     last commit, there is nothing to commit and nothing follows.
     Source: ext4.fsync, xfs.fsync, ext4.fast-commit, jbd2.one-transaction
-    Litmus: fsync-file-keeps-name, fsync-new-directory, kernel-fsync-new-directory
+    Litmus: fsync-file-keeps-name, fsync-new-directory, kernel-fsync-new-directory,
+    overwrite-commits-nothing
     Errs: allows too much: changes after that are kept too if no commit came between.
     """
     event = piece.event
     journalled = isinstance(event, Entry) or (isinstance(event, Size) and event.truncates)
     return journalled and sync.had_issued(piece, sync.committed)
+
+
+@rule("fdatasync-commits-names", "scope", on=("fdatasync", "o_dsync", "msync"))
+def fdatasync_commits_names(sync: Sync, piece: Piece) -> bool:
+    """Fdatasync of a file commits the one journal as fsync does: a new name is a change of it.
+
+    Source: xfs.fsync
+    Litmus: fdatasync-after-rename
+    Errs: allows too much, as fsync-commits-journal does.
+    """
+    event = piece.event
+    journalled = isinstance(event, Entry) or (isinstance(event, Size) and event.truncates)
+    return journalled and not sync.is_directory and sync.had_issued(piece, sync.about.touched)
+
+
+@rule("fsync-logs-queue", "scope", on=INODE_SYNCS)
+def fsync_logs_queue(sync: Sync, piece: Piece) -> bool:
+    """Fsync logs the queue of names, as much as a commit would keep, but not a first name by link.
+
+    The name of a file that was made with O_TMPFILE does not replay.
+    Source: ext4.fast-commit, ext4.fast-commit-tmpfile
+    Litmus: fsync-file-keeps-name, fsync-after-linkat
+    Errs: allows too much, as fsync-commits-journal does.
+    """
+    event = piece.event
+    if isinstance(event, Entry) and event.first and event.op_kind == "link":
+        return False
+    return fsync_commits_journal(sync, piece)
+
+
+@rule("directory-sync-commits", "scope", on=FILE_SYNCS)
+def directory_sync_commits(sync: Sync, piece: Piece) -> bool:
+    """Fsync of any directory commits the journal: every change of any name, and every truncation.
+
+    Source: ext4.directory-fsync
+    Litmus: fsync-directory, fsync-directory-keeps-others, fdatasync-directory,
+    fdatasync-directory-then-panic
+    """
+    event = piece.event
+    journalled = isinstance(event, Entry) or (isinstance(event, Size) and event.truncates)
+    return journalled and sync.is_directory
 
 
 @rule("fsync-commits-all", "scope", on=INODE_SYNCS)
@@ -330,16 +375,17 @@ def fsync_commits_all(sync: Sync, piece: Piece) -> bool:
     return sync.had_issued(piece, sync.committed)
 
 
-@rule("fsync-commits-moves", "scope", on=FILE_SYNCS)
-def fsync_commits_moves(sync: Sync, piece: Piece) -> bool:
-    """Fsync of a directory out of which something was renamed commits the whole transaction.
+@rule("fsync-keeps-moves", "scope", on=FILE_SYNCS)
+def fsync_keeps_moves(sync: Sync, piece: Piece) -> bool:
+    """Fsync of a directory out of which something was renamed to another keeps that rename.
 
-    The log of a directory cannot say where the entry has gone.
+    The log of a directory cannot say where the entry has gone, so that all is committed; but not
+    where the file or the directory was in the log already.
     Source: btrfs.full-commit
-    Litmus: fsync-of-the-old-directory
-    Errs: allows too much: what was issued after that rename counts as not committed.
+    Litmus: fsync-of-the-old-directory, rename-inside-and-sync, logged-move-replaced
+    Errs: allows too much: where all was committed, what came before the rename is kept as well.
     """
-    return isinstance(piece.event, Entry) and sync.had_issued(piece, sync.about.left)
+    return isinstance(piece.event, Entry) and piece.event.op in sync.about.moves
 
 
 @rule("fsync-checkpoints", "scope", on=INODE_SYNCS)
@@ -379,7 +425,8 @@ def fsync_directory(sync: Sync, piece: Piece) -> bool:
 
     Not the name of the directory itself, nor anything below those names.
     Source: posix.directory-sync
-    Litmus: fsync-directory, fdatasync-directory, fdatasync-directory-then-panic
+    Litmus: fsync-directory, fdatasync-directory, fdatasync-directory-then-panic,
+    logged-entry-replaced
     """
     return isinstance(piece.event, Entry) and piece.event.directory == sync.inode
 
@@ -477,6 +524,17 @@ def quiet_fsync_commits_running(sync: Sync, piece: Piece) -> bool:
     Litmus: quiet-unrelated-name
     """
     return isinstance(piece.event, Entry) and sync.committed > sync.since
+
+
+@rule("quiet-sync-flushes", "scope", on=("sync",))
+def quiet_sync_flushes(sync: Sync, piece: Piece) -> bool:
+    """sync(2) makes everything durable where something has been issued since the last sync.
+
+    A write changes a time or a mapping too, which the log still has to write, and flushes.
+    Source: xfs.sync-without-flush, xfstests.quiet
+    Litmus: quiet-overwrite-and-sync
+    """
+    return sync.position > sync.since
 
 
 @rule("quiet-fsync-logs-parents", "scope", on=INODE_SYNCS)

@@ -13,7 +13,7 @@ from functools import cached_property
 
 from attrs import field, frozen
 
-from powercut.events import Entry, Event, Piece, Size, touches
+from powercut.events import Entry, Event, Extent, Piece, Size, touches
 from powercut.tree import ROOT, Directory, Tree
 
 Lane = tuple[int, str]
@@ -27,18 +27,21 @@ _NO_LOG = ("return", "sync")
 class Facts:
     """What a file system knows of an inode when it is synced.
 
-    `touched`: the last change of the inode.  `born`: it was made.  `sized`: that, or its last
-    change of size.  `moved`: it was renamed.  `dropped`: it lost a name.  `linked`: it got one
+    `touched`: the last change of the inode that is sure to be one: bytes written over others within
+    a tick of the clock change nothing but themselves.  `born`: it was made.  `sized`: that, or its
+    last change of size.  `moved`: it was renamed.  `dropped`: it lost a name.  `linked`: it got one
     more.  `above`: a directory that names it was made.  `beside`: something was renamed into, out
-    of or inside such a directory, or the directory was.  `left`: something was renamed out of it.
+    of or inside such a directory or removed from it, or the directory was.
     `shifted`: something was renamed to another directory out of one of its directories, or a
     directory into one, counting those that named it once (`former`).
 
     `names` counts its links and `ancestors` are the directories above it.  `below` are the
     directories beneath it that were made since, without an old one between, and `children` what
     was named in it or in them since.  `kin` are the inodes that had one of its names, or whose
-    names it had, and theirs in turn.  `held` is the most that a log of it may hold: those above it,
-    all that is beneath it, and where its names had changed what is beneath its directories.
+    names it had, and theirs in turn.  `moves` are the ops that renamed something out of it to
+    another directory.  `full` and `held` are the most that a log of it may bring: the directories
+    with their names, itself and those beneath it, and where its names had changed, those of its
+    names and beneath them; and the inodes, in those, above it, and its kin.
 
     Each is worked out from the events issued and the view when it is asked for, in O(events) at
     worst; `since` is where the new directories begin that `below` speaks of.  An event that is None
@@ -53,7 +56,7 @@ class Facts:
     @cached_property
     def touched(self) -> int:
         """See `Facts`."""
-        return self._last(lambda event: touches(event, self._inode))
+        return self._last(lambda e: not isinstance(e, Extent) and touches(e, self._inode))
 
     @cached_property
     def born(self) -> int:
@@ -89,13 +92,21 @@ class Facts:
     def beside(self) -> int:
         """See `Facts`."""
         return self._entry(
-            lambda e: e.role in _RENAMES and not self._naming.isdisjoint((e.directory, e.target))
+            lambda e: (
+                (e.role in _RENAMES or e.target is None)
+                and not self._naming.isdisjoint((e.directory, e.target))
+            )
         )
 
     @cached_property
-    def left(self) -> int:
+    def moves(self) -> frozenset[str]:
         """See `Facts`."""
-        return self._own(lambda e: e.directory == self._inode and e.role in ("remove", "swap"))
+        crossing = _crossing(self._issued)
+        return frozenset(
+            e.op
+            for _, e in self._entries
+            if e.directory == self._inode and e.role in ("remove", "swap") and e.op in crossing
+        )
 
     @cached_property
     def shifted(self) -> int:
@@ -148,11 +159,17 @@ class Facts:
         )
 
     @cached_property
-    def held(self) -> frozenset[int]:
+    def full(self) -> frozenset[int]:
         """See `Facts`."""
         renamed = max(self.moved, self.dropped, self.linked) > 0
         start = {self._inode} | (self.former if renamed else frozenset())
-        return self.ancestors | frozenset(_closure(set(start), lambda n: _in(self._view, n)))
+        return frozenset(_closure(set(start), lambda n: _directories_in(self._view, n)))
+
+    @cached_property
+    def held(self) -> frozenset[int]:
+        """See `Facts`."""
+        inside = {child for directory in self.full for child in _in(self._view, directory)}
+        return self.ancestors | self.kin | inside
 
     @cached_property
     def kin(self) -> frozenset[int]:
@@ -247,21 +264,22 @@ class Sync:
         last = self._issued[count - 1]
         return last is None or not concurrent(self._lanes, last.op, piece.event.op)
 
-    def follows_log(self, inode: int | None, piece: Piece) -> bool:
-        """An earlier sync may have put the inode into a log before the piece was issued."""
-        return any(
-            piece.index >= logged.position or concurrent(self._lanes, logged.op, piece.event.op)
-            for logged in self._logged.get(inode or 0, ())
-        )
+    def may_log(self, event: Entry) -> bool:
+        """The log of this sync or of an earlier one may bring the change of a name."""
+        return event.directory in self._full or (event.target or event.replaced) in self._held
 
     @cached_property
-    def _logged(self) -> dict[int, list[Sync]]:
-        """For each inode the earlier syncs whose log may hold it."""
-        found: dict[int, list[Sync]] = {}
-        for sync in self._earlier:
-            for inode in sync.about.held if sync.kind not in _NO_LOG else ():
-                found.setdefault(inode, []).append(sync)
-        return found
+    def _logs(self) -> list[Facts]:
+        """What is known of the inodes of this sync and of all before it that write a log."""
+        return [sync.about for sync in (*self._earlier, self) if sync.kind not in _NO_LOG]
+
+    @cached_property
+    def _full(self) -> frozenset[int]:
+        return frozenset().union(*(about.full for about in self._logs))
+
+    @cached_property
+    def _held(self) -> frozenset[int]:
+        return frozenset().union(*(about.held for about in self._logs))
 
     def found_replaced(self, piece: Piece) -> bool:
         """The name that the piece gives had been taken by another file, or may have been."""
