@@ -265,8 +265,18 @@ class Sync:
         return last is None or not concurrent(self._lanes, last.op, piece.event.op)
 
     def may_log(self, event: Entry) -> bool:
-        """The log of this sync or of an earlier one may bring the change of a name."""
+        """The log of this sync or of an earlier one may bring the change of a name.
+
+        One half of a rename takes the other along.
+        """
+        return event.op in self._logged_ops or self._in_log(event)
+
+    def _in_log(self, event: Entry) -> bool:
         return event.directory in self._full or (event.target or event.replaced) in self._held
+
+    @cached_property
+    def _logged_ops(self) -> frozenset[str]:
+        return frozenset(e.op for e in self._issued if isinstance(e, Entry) and self._in_log(e))
 
     @cached_property
     def _logs(self) -> list[Facts]:
