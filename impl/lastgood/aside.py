@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable
 
-from lastgood.disk import Disk, join
+from lastgood.disk import Disk, join, kind_said
 from lastgood.errors import LastgoodError, UsageError
 from lastgood.layout import MANIFEST, QUARANTINE, free_name
 from lastgood.perform import Performer
@@ -21,7 +21,7 @@ def move_aside(disk: Disk, store: str, names: Iterable[str], taken: Iterable[str
         disk.mkdir(folder)
     elif kind != "dir":
         raise UsageError(
-            f"{folder!r}: found a {kind} entry, expected a directory. Nothing was moved. "
+            f"{folder!r}: found {kind_said(kind)}, expected a directory. Nothing was moved. "
             "Move that entry away."
         )
     for name in moves:

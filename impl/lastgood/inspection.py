@@ -10,6 +10,7 @@ from attrs import frozen
 from lastgood.disk import Reader, join
 from lastgood.errors import UsageError
 from lastgood.layout import QUARANTINE, GroupName, newest_first
+from lastgood.opening import require_store
 from lastgood.recovery import (
     GONE,
     Each,
@@ -147,10 +148,7 @@ def _at_a_glance(reader: Reader, store: str, name: GroupName) -> Group | Rejecti
 
 
 def _names(reader: Reader, store: str) -> list[GroupName]:
-    kind = reader.kind(store)
-    if kind != "dir":
-        found = "nothing" if kind == "missing" else f"a {kind} entry"
-        raise UsageError(f"{store!r}: found {found}, expected a store (a directory).")
+    require_store(reader, store)
     return newest_first(list_store(reader, store).in_store)
 
 

@@ -145,9 +145,9 @@ def test_a_store_that_is_a_file_is_refused_and_stays_as_it_is(tmp_path: Path) ->
     (tmp_path / "store").write_bytes(b"mine")
 
     for writable in (True, False):
-        with pytest.raises(UsageError, match="found a file entry"):
+        with pytest.raises(UsageError, match="found a regular file"):
             Store(tmp_path / "store", writable=writable)
-    with pytest.raises(UsageError, match="found a file entry"):
+    with pytest.raises(UsageError, match="found a regular file"):
         Store(tmp_path / "store" / "below")
     assert tree(tmp_path) == {"store": b"mine"}
 

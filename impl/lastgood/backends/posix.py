@@ -12,7 +12,7 @@ import weakref
 from collections.abc import Iterator
 from typing import Final
 
-from lastgood.disk import FileSystem
+from lastgood.disk import UNKNOWN, FileSystem
 from lastgood.hashing import new_hasher
 
 LOOK: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -152,6 +152,10 @@ class PosixDisk:
         status = os.statvfs(path)
         return status.f_bavail * status.f_frsize
 
+    def may_write(self, path: str) -> bool:
+        """See `KnowsItsPermissions.may_write`."""
+        return os.access(path, os.W_OK | os.X_OK)
+
     def fsync(self, path: str) -> None:
         """See `Disk.fsync`."""
         self._own(path)
@@ -244,7 +248,7 @@ class PosixDisk:
     def _probe(self, path: str) -> FileSystem:
         """What is under a path on a machine that nobody has described."""
         del path
-        return FileSystem("unknown", "/", False, "power", "if its fsync reaches the medium")
+        return UNKNOWN
 
     def _handle(self, path: str) -> int:
         if path not in self._files:
