@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 
 
 def main() -> None:
-    """Run the command line; exit status 3 where its libraries are missing."""
+    """Run the command line; exit status 3 where its libraries are missing, 130 after Ctrl-C."""
     try:
+        _run()
+    except KeyboardInterrupt:
+        # Where a command was at work already, it has said what it did.
+        sys.exit(128 + signal.SIGINT)
+
+
+def _run() -> None:
+    try:
+        import click
+
         from lastgood.cli import cli
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] not in ("click", "rich"):
@@ -17,7 +28,20 @@ def main() -> None:
             "Install the extra: pip install 'lastgood[cli]'. The library works without it.\n"
         )
         sys.exit(3)
-    cli()
+    from lastgood.cli_saying import OutputError, complain, writing
+
+    try:
+        with writing():
+            status = cli(standalone_mode=False)
+    except OutputError as error:
+        complain(str(error))
+        sys.exit(error.exit_status)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except click.Abort:
+        sys.exit(128 + signal.SIGINT)
+    sys.exit(status if isinstance(status, int) else 0)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, Protocol, SupportsIndex, TypeAlias, cast
@@ -70,12 +71,13 @@ def checked_parts(request: Request, parts: list[str]) -> Request:
     if (both := clash(parts)) is not None:
         raise UsageError(f"{both!r} is both a part and a directory. Nothing was changed.")
     names = [*parts, *subdirs(parts)]
-    folded = {name.casefold(): name for name in names}
+    folded = {_folded(name): name for name in names}
     for name in names:
-        if folded[name.casefold()] != name:
+        if folded[_folded(name)] != name:
             raise UsageError(
-                f"{name!r} and {folded[name.casefold()]!r} differ only by case, which is one name "
-                "on many file systems. Nothing was changed."
+                f"{name!a} and {folded[_folded(name)]!a} are one name on file systems that ignore "
+                "case or how a letter is composed. Nothing was changed. Give one of them another "
+                "name."
             )
     size_bytes = len(encode(Manifest(0, request.step, "", (), 1, request.metadata)))
     size_bytes += sum(7 * len(path) + _LINE_BYTES for path in parts)
@@ -85,6 +87,11 @@ def checked_parts(request: Request, parts: list[str]) -> Request:
             "changed. Use fewer parts, or put the metadata into a part."
         )
     return request
+
+
+def _folded(name: str) -> str:
+    """What two names have in common that are one on macOS, Windows and ext4 with casefold."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFD", name).casefold())
 
 
 def _checked_metadata(metadata: object) -> Mapping[str, Any]:

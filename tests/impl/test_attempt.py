@@ -125,7 +125,7 @@ def harm_emptiness(folder: Path) -> None:
         (harm_manifest, "not MANIFEST"),
         (harm_name, "control"),
         (harm_bytes, "expected a relative path"),
-        (harm_case, "differ only by case"),
+        (harm_case, "are one name on file systems that ignore"),
         (harm_emptiness, "one part at least"),
     ],
 )

@@ -180,3 +180,23 @@ def test_unknown_words_are_refused_with_those_that_are_known(tmp_path: Path) -> 
     with pytest.raises(UsageError, match="auto, record, rename"):
         Store(tmp_path / "store", form="both")  # type: ignore[arg-type]
     assert tree(tmp_path) == {}
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("Model", "model"), ("A/x", "a/y"), ("ß", "ss"), ("\u00e9", "e\u0301"), ("\u00c9", "e\u0301")],
+)
+def test_names_that_are_one_on_some_file_systems_are_refused(
+    tmp_path: Path, one: str, other: str
+) -> None:
+    with open_store(tmp_path) as store:
+        before = tree(tmp_path)
+        with pytest.raises(UsageError, match="are one name on file systems that ignore") as caught:
+            store.save(1, {one: b"", other: b""})
+        assert tree(tmp_path) == before
+        store.save(1, {"e\u0301": b"", "\u00ea": b""})
+
+    # Two spellings of one letter look alike: the message tells them apart.
+    first, second = str(caught.value).split(" are one name")[0].split(" and ")
+    assert first != second
+    assert first.isascii()
