@@ -32,7 +32,7 @@ def _run() -> None:
 
     try:
         with writing():
-            status = cli(standalone_mode=False)
+            status = cli(prog_name="lastgood", standalone_mode=False)
     except OutputError as error:
         complain(str(error))
         sys.exit(error.exit_status)

@@ -28,14 +28,20 @@ from lastgood.cli_saying import (
     say,
     say_table,
 )
-from lastgood.disk import join
+from lastgood.disk import join, kind_said
 from lastgood.doctor import diagnose
 from lastgood.errors import LastgoodWarning, UsageError
-from lastgood.inspection import OK, moved_aside, nothing_valid, would_move_aside
+from lastgood.inspection import (
+    OK,
+    moved_aside,
+    nothing_valid,
+    require_quarantine,
+    would_move_aside,
+)
 from lastgood.layout import LOCK, GroupName, given_up
 from lastgood.opening import require_store
 from lastgood.pruning import Pruning
-from lastgood.recovery import GONE, Group, Rejection, list_store
+from lastgood.recovery import GONE, Group, Rejection, list_store, storage_error
 from lastgood.retention import BestN, EveryKSteps, EverySeconds, LatestN, Policy
 from lastgood.store import Store, open_read_only
 
@@ -85,6 +91,8 @@ def prune(
             pruning = store.prune(policy, dry_run=True)
             newest = pruning.kept[0].name.generation if pruning else 0
             moved = would_move_aside(disk, path, newest)
+            if moved:
+                require_quarantine(disk, path)
         else:
             before = list_store(disk, path).in_quarantine
             pruning = store.prune(policy)
@@ -129,6 +137,8 @@ def repair(directory: str, dry_run: bool, as_json: bool) -> None:
             answers = store.verify()
             good = next((a.name for a in answers if isinstance(a, Group)), None)
             moved = [a for a in answers if isinstance(a, Rejection) and a.reason != GONE]
+            if moved:
+                require_quarantine(disk_here(), str(store.path))
             finished = given_up(list_store(disk_here(), str(store.path)).in_store)
         else:
             repaired = store.repair()
@@ -262,10 +272,14 @@ def _opened(directory: str, *, writable: bool) -> Store:
     require_store(disk, path)
     if not writable:
         return open_read_only(path)
-    if disk.kind(join(path, LOCK)) != "file":
+    try:
+        kind = disk.kind(join(path, LOCK))
+    except OSError as error:
+        raise storage_error(f"looking at {join(path, LOCK)!r}", error) from error
+    if kind != "file":
+        found = "a directory that no writer has opened" if kind == "missing" else kind_said(kind)
         raise UsageError(
-            f"{path!r} has no {LOCK!r}: found a directory that no writer has opened, expected a "
-            "store. Nothing was changed."
+            f"{path!r} has no {LOCK!r} file: found {found}, expected a store. Nothing was changed."
         )
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", LastgoodWarning)

@@ -66,7 +66,9 @@ def honest(command: Callable[P, None]) -> Callable[P, None]:
         except LastgoodError as error:
             _fail(error, str(error), error.exit_status, as_json)
         except OSError as error:
-            _fail(error, f"{error}. {_ending()}", 3, as_json)
+            where = f" at {error.filename!r}" if error.filename is not None else ""
+            found = f"{code_of(error)} ({error.strerror or error}){where}"
+            _fail(error, f"the system refused: {found}. {_ending()}", 3, as_json)
         except MemoryError as error:
             _fail(error, f"this process has not enough memory. {_ending()}", 3, as_json)
         except KeyboardInterrupt as error:

@@ -5,14 +5,22 @@ from __future__ import annotations
 import contextlib
 import errno
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 from attrs import frozen
 
-from lastgood.disk import Disk, KnowsItsPermissions, KnowsItsSpace, SyncsFully, join, parents
+from lastgood.disk import (
+    Disk,
+    KnowsItsPermissions,
+    KnowsItsSpace,
+    SyncsFully,
+    join,
+    kind_said,
+    parents,
+)
 from lastgood.errors import code_of
-from lastgood.layout import given_up, newest_first, parse_name
+from lastgood.layout import LOCK, QUARANTINE, given_up, newest_first, parse_name
 from lastgood.lease import missing_dirs
 from lastgood.opening import Strength, choose_strength
 from lastgood.receipt import guarantee
@@ -96,8 +104,9 @@ def diagnose(
         with contextlib.suppress(OSError):
             free = disk.free_bytes(home)
     counts = {} if missing else _count(disk, path)
+    obstacles = () if missing else _obstacles(disk, path)
     strength = choose_strength(disk, path, "auto", "auto", "sha256", writable=True)
-    weaknesses = list(strength.weaknesses)
+    weaknesses = [*strength.weaknesses, *obstacles]
     if isinstance(disk, KnowsItsPermissions) and not disk.may_write(home):
         weaknesses.append(
             f"this user may not write to {home!r} (its permissions, or a mount that is read-only): "
@@ -105,6 +114,21 @@ def diagnose(
         )
     probes = _probed(disk, join(home, PROBE + new_id())) if probe else _untried()
     return Diagnosis(path, strength, tuple(weaknesses), free, probes, counts)
+
+
+def _obstacles(disk: Disk, path: str) -> Iterator[str]:
+    """What stands where a writer needs something else. StorageError."""
+    for name, wanted, costs in (
+        (LOCK, "file", "no writer can open a store there"),
+        (QUARANTINE, "dir", "damage cannot be set aside"),
+    ):
+        try:
+            kind = disk.kind(join(path, name))
+        except OSError as error:
+            raise storage_error(f"looking at {join(path, name)!r}", error) from error
+        if kind not in (wanted, "missing"):
+            expected = kind_said(wanted)
+            yield f"{name!r} is {kind_said(kind)} and not {expected}: {costs}. Move it away"
 
 
 def _count(disk: Disk, path: str) -> dict[str, int]:

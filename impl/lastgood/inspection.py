@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from attrs import frozen
 
+from lastgood.aside import has_quarantine
 from lastgood.disk import Reader, join
 from lastgood.errors import UsageError
 from lastgood.layout import (
@@ -31,6 +32,7 @@ from lastgood.recovery import (
     look_at_shape,
     newest_valid_now,
     read_group,
+    storage_error,
 )
 
 OK: Final = 0
@@ -131,12 +133,21 @@ def quarantined(reader: Reader, store: str, *, each: Each = map) -> Report:
     What is valid there was moved by somebody else, or was never acknowledged.
     """
     _names(reader, store)
+    require_quarantine(reader, store)
     folder = join(store, QUARANTINE)
     rows = [
         _row(folder, name, answer, "valid", entry)
         for entry, name, answer in examine_aside(reader, store, each=each)
     ]
     return Report(store, tuple(rows), OK)
+
+
+def require_quarantine(reader: Reader, store: str) -> None:
+    """UsageError where something else has the name of the quarantine; StorageError."""
+    try:
+        has_quarantine(reader, store)
+    except OSError as error:
+        raise storage_error(f"looking at {join(store, QUARANTINE)!r}", error) from error
 
 
 def moved_aside(reader: Reader, store: str, before: Collection[str]) -> list[Rejection]:

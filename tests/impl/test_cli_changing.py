@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,7 @@ from lastgood.backends.posix import PosixDisk
 from lastgood.cli import cli
 from lastgood.disk import kind_said
 from lastgood.inspection import latest
-from tests.impl.disks import EXT4, PARTS, names_in, open_store, tree
+from tests.impl.disks import EXT4, PARTS, WatchedDisk, failing, names_in, open_store, tree
 
 GROUPS = [f"gen-{n:08d}-step-{10 * n:08d}" for n in (1, 2, 3)]
 LEFTOVER = "pruned-gen-00000000-step-00000000"
@@ -228,6 +230,71 @@ def test_a_generation_that_went_away_meanwhile_is_not_found_good(
 
     assert (done.exit_code, done.stdout) == (1, "")
     assert "it is not in the store any more (gone)" in done.stderr
+
+
+def put(kind: str, path: Path) -> None:
+    match kind:
+        case "file":
+            path.touch()
+        case "dir":
+            path.mkdir()
+        case "link":
+            path.symlink_to("/tmp")  # noqa: S108 - it is never followed
+        case _:
+            os.mkfifo(path)
+
+
+@pytest.mark.parametrize("kind", ["file", "link", "fifo"])
+def test_a_quarantine_that_is_none_is_said_before_anything_moves(store: Path, kind: str) -> None:
+    put(kind, store / "quarantine")
+    place = str(store)
+    assert invoked("repair", place, "--dry-run").exit_code == 0
+    (store / GROUPS[2] / "model").unlink()
+    before = tree(store) if kind != "fifo" else {}
+    for command in (
+        ["quarantine", place],
+        ["repair", place, "--dry-run"],
+        ["repair", place],
+        ["prune", place, *KEEP, "--dry-run"],
+        ["prune", place, *KEEP],
+    ):
+        done = invoked(*command)
+        assert (done.exit_code, "expected a directory" in done.stderr) == (2, True)
+        assert "Nothing was moved. Move that entry away." in done.stderr
+    diagnosis = invoked("doctor", place)
+    assert (diagnosis.exit_code, "'quarantine' is a " in diagnosis.stderr) == (1, True)
+    assert kind == "fifo" or tree(store) == before
+    assert names_in(store) == [*GROUPS, "lock", "quarantine"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "found"),
+    [("dir", "a directory"), ("link", "a symlink or special file"), ("fifo", "a symlink or")],
+)
+def test_a_lock_that_is_none_is_said_as_what_it_is(store: Path, kind: str, found: str) -> None:
+    (store / "lock").unlink()
+    put(kind, store / "lock")
+    for command in (["repair", str(store)], ["prune", str(store), *KEEP]):
+        done = invoked(*command)
+        assert (done.exit_code, f"found {found}" in done.stderr) == (2, True)
+    diagnosis = invoked("doctor", str(store))
+    assert (diagnosis.exit_code, f"'lock' is {found}" in diagnosis.stderr) == (1, True)
+    assert "no writer can open a store there" in diagnosis.stderr
+
+
+def test_a_directory_that_may_not_be_looked_into_is_no_damage(
+    store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for call, ending in (("kind", "lock"), ("names", "store"), ("kind", "quarantine")):
+        disk = WatchedDisk(store, failing(call, ending, errno.EACCES))
+        if call == "names":
+            disk.fault = failing(call, ".", errno.EACCES)
+        for module in ("cli_changing", "cli_reading"):
+            monkeypatch.setattr(f"lastgood.{module}.disk_here", lambda disk=disk: disk)
+        command = {"lock": "repair", "store": "ls", "quarantine": "quarantine"}[ending]
+        done = invoked(command, str(store))
+        assert (done.exit_code, len(done.stderr.splitlines())) == (3, 1)
+        assert "EACCES (Permission denied). That is no sign of damage" in done.stderr
 
 
 @pytest.mark.parametrize(

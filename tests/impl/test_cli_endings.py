@@ -163,6 +163,27 @@ def test_a_second_signal_does_not_end_the_cleaning_up() -> None:
     assert cleaned == [True]
 
 
+def test_the_command_has_one_name_however_it_is_called() -> None:
+    for option, begins in (("--version", "lastgood, version "), ("--help", "Usage: lastgood ")):
+        done = run(option, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert done.stdout.startswith(begins)
+
+
+def test_a_directory_that_may_not_be_written_is_said_with_its_errno(
+    store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(prefix: str, dir: str) -> str:  # noqa: A002 - as tempfile has it
+        raise PermissionError(errno.EACCES, "Permission denied", f"{dir}/{prefix}")
+
+    monkeypatch.setattr("lastgood.benching.tempfile.mkdtemp", refuse)
+    done = invoked("bench", str(store))
+
+    assert done.exit_code == 3
+    assert "the system refused: EACCES (Permission denied) at " in done.stderr
+    assert done.stderr.endswith("Nothing was changed.\n")
+
+
 @pytest.mark.parametrize("error", [OSError(errno.EMFILE, "too many"), MemoryError()])
 def test_what_the_machine_refuses_has_the_status_3(error: Exception) -> None:
     @click.command()

@@ -154,7 +154,8 @@ class PosixDisk:
 
     def may_write(self, path: str) -> bool:
         """See `KnowsItsPermissions.may_write`."""
-        return os.access(path, os.W_OK | os.X_OK)
+        effective = os.access in os.supports_effective_ids
+        return os.access(path, os.W_OK | os.X_OK, effective_ids=effective)
 
     def fsync(self, path: str) -> None:
         """See `Disk.fsync`."""
