@@ -11,7 +11,9 @@ def main() -> None:
     try:
         _run()
     except KeyboardInterrupt:
-        # Where a command was at work already, it has said what it did.
+        # Before a command is at work, or after it said what it did: what it did, it says itself.
+        if sys.stderr is not None:
+            sys.stderr.write("lastgood: interrupted.\n")
         sys.exit(128 + signal.SIGINT)
 
 
@@ -40,7 +42,7 @@ def _run() -> None:
         error.show()
         sys.exit(error.exit_code)
     except click.Abort:
-        sys.exit(128 + signal.SIGINT)
+        raise KeyboardInterrupt from None
     sys.exit(status if isinstance(status, int) else 0)
 
 

@@ -221,6 +221,12 @@ def bench(directory: str, mib: int, parts: int, runs: int, digest: str, as_json:
     disk = disk_here()
     path = disk.canonical(directory)
     require_store(disk, path)
+    free_bytes = disk.free_bytes(path)
+    if mib << 20 > free_bytes:
+        raise UsageError(
+            f"a group of {mib} MiB is asked for, and {path!r} has {free_bytes >> 20} MiB free. "
+            "Nothing was changed. Give a smaller --mib."
+        )
     with warnings.catch_warnings(), ending_by_signal():
         warnings.simplefilter("ignore", LastgoodWarning)
         algorithm = cast("Literal['sha256', 'blake3', 'xxh3']", digest)

@@ -326,3 +326,14 @@ def test_kinds_are_said_with_their_article() -> None:
     assert kind_said("other") == "a symlink or special file"
     assert kind_said("missing") == "nothing"
     assert "a other" not in "".join(map(kind_said, ("other", "socket", "dir", "file")))
+
+
+def test_bench_does_not_fill_the_disk(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(PosixDisk, "free_bytes", lambda _disk, _path: (5 << 20) - 1)
+    before = tree(store)
+    done = invoked("bench", str(store), "--mib", "5")
+
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert "a group of 5 MiB is asked for" in done.stderr
+    assert "has 4 MiB free. Nothing was changed." in done.stderr
+    assert tree(store) == before

@@ -17,6 +17,7 @@ from click.testing import CliRunner, Result
 
 import lastgood.benching
 from lastgood import Store
+from lastgood.__main__ import main
 from lastgood.backends.posix import PosixDisk
 from lastgood.cli import cli
 from lastgood.cli_saying import ending_by_signal, honest, note_done
@@ -111,6 +112,21 @@ def test_ctrl_c_has_the_status_130_in_every_command(
     assert done.exit_code == 130
     assert done.stderr == "lastgood: interrupted. Nothing was changed.\n"
     assert tree(store) == before
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), click.Abort()])
+def test_ctrl_c_before_a_command_has_begun_has_the_same_status(
+    error: BaseException, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupt(**_more: object) -> None:
+        raise error
+
+    monkeypatch.setattr("lastgood.cli.cli", interrupt)
+    with pytest.raises(SystemExit) as ended:
+        main()
+
+    assert ended.value.code == 130
+    assert capsys.readouterr().err == "lastgood: interrupted.\n"
 
 
 def test_ctrl_c_inside_a_prune_does_not_say_that_nothing_was_changed(
