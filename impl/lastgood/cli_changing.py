@@ -38,9 +38,9 @@ from lastgood.inspection import (
     require_quarantine,
     would_move_aside,
 )
-from lastgood.layout import LOCK, GroupName, given_up
+from lastgood.layout import LOCK, GroupName
 from lastgood.opening import require_store
-from lastgood.pruning import Pruning
+from lastgood.pruning import Pruning, look_at_leftovers
 from lastgood.recovery import GONE, Group, Rejection, list_store, storage_error
 from lastgood.retention import BestN, EveryKSteps, EverySeconds, LatestN, Policy
 from lastgood.store import Store, open_read_only
@@ -112,6 +112,7 @@ def prune(
     verb = "would go" if dry_run else "went"
     for group in pruning.given_up:
         say(f"{verb}: {group.name} (step {group.name.step}, {group.size_bytes:,} bytes)")
+    _say_stuck(pruning.stuck)
     for rejection in pruning.damaged:
         say(f"left: {rejection.name} is damaged ({rejection.reason}); see `lastgood repair`")
     freed = "would be freed" if dry_run else "freed"
@@ -139,11 +140,12 @@ def repair(directory: str, dry_run: bool, as_json: bool) -> None:
             moved = [a for a in answers if isinstance(a, Rejection) and a.reason != GONE]
             if moved:
                 require_quarantine(disk_here(), str(store.path))
-            finished = given_up(list_store(disk_here(), str(store.path)).in_store)
+            entries = list_store(disk_here(), str(store.path)).in_store
+            finished, stuck = look_at_leftovers(disk_here(), str(store.path), entries)
         else:
             repaired = store.repair()
             good = repaired.group.name if repaired.group else None
-            moved, finished = list(repaired.moved), list(repaired.finished)
+            moved, finished, stuck = list(repaired.moved), repaired.finished, repaired.stuck
             note_done("The repair was carried out: `lastgood ls` shows what is left.")
     if as_json:
         print_json(
@@ -153,12 +155,14 @@ def repair(directory: str, dry_run: bool, as_json: bool) -> None:
                 "newest": None if good is None else str(good),
                 "moved": _rejections(moved),
                 "finished": [str(name) for name in finished],
+                "stuck": _rejections(stuck),
             }
         )
     else:
         _say_moved(moved, dry_run=dry_run)
         for name in finished:
             say(_finished(name, dry_run=dry_run))
+        _say_stuck(stuck)
         say("no valid group is left" if good is None else f"newest valid group: {good}")
     sys.exit(nothing_valid([each.reason for each in moved]) if good is None else OK)
 
@@ -299,7 +303,7 @@ def _opened(directory: str, *, writable: bool) -> Store:
 def _pruning_json(pruning: Pruning | None) -> dict[str, object]:
     if pruning is None:
         return {
-            **{key: [] for key in ("kept", "given_up", "damaged", "leftovers")},
+            **{key: [] for key in ("kept", "given_up", "damaged", "leftovers", "stuck")},
             "freed_bytes": 0,
         }
     return {
@@ -307,6 +311,7 @@ def _pruning_json(pruning: Pruning | None) -> dict[str, object]:
         "given_up": [str(group.name) for group in pruning.given_up],
         "damaged": _rejections(pruning.damaged),
         "leftovers": [str(name) for name in pruning.leftovers],
+        "stuck": _rejections(pruning.stuck),
         "freed_bytes": pruning.freed_bytes,
     }
 
@@ -319,6 +324,11 @@ def _say_moved(moved: Sequence[Rejection], *, dry_run: bool) -> None:
     verb = "would move" if dry_run else "moved"
     for each in moved:
         say(f"{verb} to quarantine: {each.name}: {each.detail} ({each.reason})")
+
+
+def _say_stuck(stuck: Sequence[Rejection]) -> None:
+    for each in stuck:
+        say(f"left: {each.name} cannot be deleted: {each.detail} ({each.reason})")
 
 
 def _finished(name: GroupName, *, dry_run: bool) -> str:

@@ -176,6 +176,24 @@ class DigestsOtherwise(Protocol):
 
 
 @runtime_checkable
+class Stamps(Protocol):
+    """What a reader may offer beside the seam: whether an entry was touched meanwhile."""
+
+    def stamp(self, path: str) -> tuple[int, ...]:
+        """Give numbers that every change of this entry changes; a symlink's own. OSError."""
+        ...
+
+
+@runtime_checkable
+class LetsGo(Protocol):
+    """What a reader may offer beside the seam: it keeps what it has read, and can forget it."""
+
+    def let_go(self, folder: str) -> None:
+        """Forget all that was read below a directory."""
+        ...
+
+
+@runtime_checkable
 class Maps(Protocol):
     """What a reader may offer beside the seam: a file's content without a copy of it."""
 

@@ -7,7 +7,7 @@ import errno
 from typing import Final
 
 from lastgood.disk import Disk, KnowsItsLocks, Reader, join, kind_said, parents
-from lastgood.errors import LeaseError, StorageError, UsageError
+from lastgood.errors import Ending, LeaseError, StorageError, UsageError, nothing_changed
 from lastgood.layout import LOCK, MAX_NUMBER, next_generation
 from lastgood.perform import Performer
 from lastgood.plan import Mode, plan_ancestors
@@ -116,17 +116,17 @@ class LeaseHolder:
                 )
                 return
 
-    def _require_usable(self) -> None:
+    def _require_usable(self, ending: Ending = nothing_changed) -> None:
         if self.failed is not None:
             raise StorageError(
-                f"store {self.store!r} is closed to writing: {self.failed}. Nothing was changed. "
+                f"store {self.store!r} is closed to writing: {self.failed}. {ending()} "
                 "Close it and open it again, which recovers."
             )
         if not self._is_open:
-            raise UsageError(f"store {self.store!r} is not open. Nothing was changed.")
-        self._require_lease()
+            raise UsageError(f"store {self.store!r} is not open. {ending()}")
+        self._require_lease(ending)
 
-    def _require_lease(self) -> None:
+    def _require_lease(self, ending: Ending) -> None:
         """Whoever replaces the lock file lets a second writer in: neither would see the other."""
         path = join(self.store, LOCK)
         try:
@@ -136,7 +136,7 @@ class LeaseHolder:
         if not is_held:
             raise LeaseError(
                 f"store {self.store!r}: its lock file {LOCK!r} was removed or replaced since this "
-                "store was opened, so another process may be its writer. Nothing was changed. "
+                f"store was opened, so another process may be its writer. {ending()} "
                 "Close this store and open it again."
             )
 

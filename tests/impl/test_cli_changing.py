@@ -111,6 +111,20 @@ def test_a_deletion_that_is_finished_is_told(store: Path, command: list[str], ke
     assert said(*arguments)[key] == [LEFTOVER]
 
 
+@pytest.mark.parametrize("command", [["prune", *KEEP], ["repair"]])
+def test_what_cannot_be_deleted_is_told_and_left(store: Path, command: list[str]) -> None:
+    put("link", store / LEFTOVER)
+    arguments = [command[0], str(store), *command[1:]]
+    for options in (["--dry-run"], []):
+        done = invoked(*arguments, *options)
+        assert done.exit_code == 0
+        assert f"left: {LEFTOVER} cannot be deleted: found a symlink" in done.stdout
+        assert "finished" not in done.stdout
+        (stuck,) = said(*arguments, *options)["stuck"]
+        assert (stuck["name"], stuck["reason"]) == (LEFTOVER, f"not_regular:{LEFTOVER}")
+    assert (store / LEFTOVER).is_symlink()
+
+
 def test_a_dry_run_frees_nothing(store: Path) -> None:
     dry = invoked("prune", str(store), *KEEP, "--dry-run").stdout.splitlines()[-1]
     wet = invoked("prune", str(store), *KEEP).stdout.splitlines()[-1]

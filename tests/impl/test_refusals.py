@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import errno
+import math
 from pathlib import Path, PurePosixPath
+from types import MappingProxyType
 from typing import Any
 
+import numpy as np
 import pytest
 
 import lastgood
@@ -42,8 +45,14 @@ CIRCULAR["x"] = [CIRCULAR]
         (1, [b""], {}, "parts is list"),
         (1, PARTS, [], "found list, expected a mapping"),
         (1, {"a": Path("/no/such/file")}, {}, "no regular file"),
-        (1, PARTS, {"x": float("nan")}, "metadata is not JSON"),
-        (1, PARTS, {"x": object()}, "metadata is not JSON"),
+        (1, PARTS, {"x": float("nan")}, "metadata['x'] is nan, which JSON cannot say"),
+        (1, PARTS, {"a": {"b": [0, -math.inf]}}, "metadata['a']['b'][1] is -inf, which JSON"),
+        (1, PARTS, {"x": object()}, "metadata['x'] is object, which JSON cannot say"),
+        (1, PARTS, {"x": np.float32(1)}, "metadata['x'] is float32, which JSON cannot say"),
+        (1, PARTS, {"x": MappingProxyType({})}, "metadata['x'] is mappingproxy, expected a dict"),
+        (1, PARTS, {"x": [{2: 1}]}, "metadata['x'][0] has the key 2 of type int"),
+        (1, PARTS, {"x": [2**63]}, "metadata['x'][0] is an integer of 64 bits"),
+        (1, PARTS, nested(65), "metadata['x'][0][0][0][…][0][0][0][0] is nested more than 64"),
         (1, PARTS, {"x": {1: 2}}, "not text"),
         (1, PARTS, {"x": 2**63}, "2**63-1"),
         (1, PARTS, {"x": [-(2**63) - 1]}, "2**63-1"),

@@ -59,6 +59,12 @@ class PosixDisk:
             return "dir"
         return "file" if stat.S_ISREG(mode) else "other"
 
+    def stamp(self, path: str) -> tuple[int, ...]:
+        """See `Stamps.stamp`."""
+        at = os.lstat(path)
+        # Nobody can set the time of the last change of an inode, as they can that of its content.
+        return at.st_mode, at.st_dev, at.st_ino, at.st_size, at.st_mtime_ns, at.st_ctime_ns
+
     def names(self, path: str) -> list[str]:
         """See `Disk.names`."""
         with opened(path, LOOK | os.O_DIRECTORY) as fd:
