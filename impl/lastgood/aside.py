@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable
 
-from lastgood.disk import Disk, join
+from lastgood.disk import Disk, Reader, join, kind_said
 from lastgood.errors import LastgoodError, UsageError
 from lastgood.layout import MANIFEST, QUARANTINE, free_name
 from lastgood.perform import Performer
@@ -13,17 +13,23 @@ from lastgood.recovery import list_store
 from lastgood.steps import Rename
 
 
+def has_quarantine(reader: Reader, store: str) -> bool:
+    """Whether there is one. UsageError where something else has its name; OSError."""
+    folder = join(store, QUARANTINE)
+    kind = reader.kind(folder)
+    if kind not in ("dir", "missing"):
+        raise UsageError(
+            f"{folder!r}: found {kind_said(kind)}, expected a directory. Nothing was moved. "
+            "Move that entry away."
+        )
+    return kind == "dir"
+
+
 def move_aside(disk: Disk, store: str, names: Iterable[str], taken: Iterable[str]) -> None:
     """Move entries of the store to quarantine, under names that are free. OSError, UsageError."""
     folder, used, moves = join(store, QUARANTINE), set(taken), list(names)
-    kind = disk.kind(folder) if moves else "dir"
-    if kind == "missing":
+    if moves and not has_quarantine(disk, store):
         disk.mkdir(folder)
-    elif kind != "dir":
-        raise UsageError(
-            f"{folder!r}: found a {kind} entry, expected a directory. Nothing was moved. "
-            "Move that entry away."
-        )
     for name in moves:
         free = free_name(name, used)
         used.add(free)

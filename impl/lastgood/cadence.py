@@ -12,7 +12,10 @@ from attrs import field, frozen, validators
 
 @frozen
 class LastSave:
-    """The newest save of a run: its step, and when it ended by the caller's clock, in seconds."""
+    """The newest save of a run: its step, and when it ended by the caller's clock, in seconds.
+
+    `at_s` says nothing of the time of day: it is for comparing with `now_s` of the same clock.
+    """
 
     step: int | None
     at_s: float
@@ -42,7 +45,10 @@ class EverySteps(Cadence):
 
 @frozen
 class EveryInterval(Cadence):
-    """So many seconds after the end of the newest save, or after the store was opened."""
+    """So many seconds after the end of the newest save, or after the store was opened.
+
+    By the store's `clock`, which only grows: a wall clock that is set makes no save due.
+    """
 
     seconds: float = field(validator=validators.gt(0))
 
@@ -74,7 +80,9 @@ def _cadences(given: Iterable[Cadence]) -> tuple[Cadence, ...]:
 class AnyCadence(Cadence):
     """Whenever one of several is due."""
 
-    cadences: tuple[Cadence, ...] = field(converter=_cadences)
+    cadences: tuple[Cadence, ...] = field(
+        converter=_cadences, validator=validators.deep_iterable(validators.instance_of(Cadence))
+    )
 
     def is_due(self, step: int, now_s: float, last: LastSave) -> bool:
         """See `Cadence.is_due`."""

@@ -2,29 +2,53 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import warnings
-from typing import Literal, cast
+from collections.abc import Sequence
+from typing import Final, Literal, cast
 
 import click
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from lastgood.backends.here import disk_here
 from lastgood.benching import measure
-from lastgood.cli_reading import AS_JSON, DIRECTORY, EXIT_STATUS, cli, honest, print_json
-from lastgood.disk import join
+from lastgood.cli_reading import cli
+from lastgood.cli_saying import (
+    AS_JSON,
+    DIRECTORY,
+    EXIT_STATUS,
+    complain,
+    ending_by_signal,
+    honest,
+    note_done,
+    positive,
+    print_json,
+    say,
+    say_table,
+)
+from lastgood.disk import join, kind_said
 from lastgood.doctor import diagnose
 from lastgood.errors import LastgoodWarning, UsageError
-from lastgood.layout import LOCK
+from lastgood.inspection import (
+    OK,
+    moved_aside,
+    nothing_valid,
+    require_quarantine,
+    would_move_aside,
+)
+from lastgood.layout import LOCK, GroupName
 from lastgood.opening import require_store
-from lastgood.pruning import Pruning
-from lastgood.recovery import Group, Rejection
+from lastgood.pruning import Pruning, look_at_leftovers
+from lastgood.recovery import GONE, Group, Rejection, list_store, storage_error
 from lastgood.retention import BestN, EveryKSteps, EverySeconds, LatestN, Policy
 from lastgood.store import Store, open_read_only
 
 _DRY_RUN = click.option("--dry-run", is_flag=True, help="Say what would be done; change nothing.")
+
+
+_BEST: Final = re.compile(r"(?P<metric>.+):(?P<mode>min|max):(?P<count>[1-9][0-9]{0,8})", re.DOTALL)
 
 
 @cli.command(epilog=EXIT_STATUS)
@@ -33,7 +57,8 @@ _DRY_RUN = click.option("--dry-run", is_flag=True, help="Say what would be done;
 @click.option("--keep-every", type=click.IntRange(min=1), metavar="K", help="Steps K divides.")
 @click.option(
     "--keep-seconds",
-    type=click.FloatRange(min=0, min_open=True),
+    type=float,
+    callback=positive,
     metavar="T",
     help="One at least every T seconds.",
 )
@@ -56,26 +81,44 @@ def prune(
 ) -> None:
     """Give up the groups of DIR that no option keeps, un-committed durably and then deleted.
 
-    The newest valid group always stays. What is damaged is neither counted nor deleted.
+    The newest valid group always stays. What is damaged is neither counted nor deleted: what is
+    newer than that group moves to DIR/quarantine. The status is 1 or 2 where nothing valid is left.
     """
     policy = _policy(keep_latest, keep_every, keep_seconds, keep_best)
-    store = _opened(directory, writable=not dry_run)
-    with store:
-        pruning = store.prune(policy, dry_run=dry_run)
+    with _opened(directory, writable=not dry_run) as store:
+        disk, path = disk_here(), str(store.path)
+        if dry_run:
+            pruning = store.prune(policy, dry_run=True)
+            newest = pruning.kept[0].name.generation if pruning else 0
+            moved = would_move_aside(disk, path, newest)
+            if moved:
+                require_quarantine(disk, path)
+        else:
+            before = list_store(disk, path).in_quarantine
+            pruning = store.prune(policy)
+            moved = moved_aside(disk, path, before)
+            note_done("The prune was carried out: `lastgood ls` shows what is left.")
+    status = OK if pruning else nothing_valid([each.reason for each in moved])
     if as_json:
-        print_json({"store": str(store.path), "dry_run": dry_run, **_pruning_json(pruning)})
-        return
+        said = {"store": str(store.path), "dry_run": dry_run, **_pruning_json(pruning)}
+        print_json({**said, "moved": _rejections(moved)})
+        sys.exit(status)
+    _say_moved(moved, dry_run=dry_run)
     if pruning is None:
-        click.echo("nothing to prune: there is no valid group")
-        return
+        say("nothing was pruned: no group is valid" if moved else "nothing to prune: no group")
+        sys.exit(status)
+    for leftover in pruning.leftovers:
+        say(_finished(leftover, dry_run=dry_run))
     verb = "would go" if dry_run else "went"
     for group in pruning.given_up:
-        click.echo(f"{verb}: {group.name} (step {group.name.step}, {group.size_bytes:,} bytes)")
+        say(f"{verb}: {group.name} (step {group.name.step}, {group.size_bytes:,} bytes)")
+    _say_stuck(pruning.stuck)
     for rejection in pruning.damaged:
-        click.echo(f"left: {rejection.name} is damaged ({rejection.reason}); see `lastgood repair`")
-    click.echo(
+        say(f"left: {rejection.name} is damaged ({rejection.reason}); see `lastgood repair`")
+    freed = "would be freed" if dry_run else "freed"
+    say(
         f"{len(pruning.given_up)} {verb}, {len(pruning.kept)} stay, "
-        f"{pruning.freed_bytes:,} bytes freed"
+        f"{pruning.freed_bytes:,} bytes {freed}"
     )
 
 
@@ -88,29 +131,40 @@ def repair(directory: str, dry_run: bool, as_json: bool) -> None:
     """Verify all of DIR, make its newest valid group durable, set damaged ones aside.
 
     They move to DIR/quarantine; none is deleted. Deletions that a prune began are finished. The
-    status is 1 where nothing valid is left.
+    status is 1 or 2 where nothing valid is left.
     """
     with _opened(directory, writable=not dry_run) as store:
         if dry_run:
             answers = store.verify()
             good = next((a.name for a in answers if isinstance(a, Group)), None)
-            moved = [answer for answer in answers if isinstance(answer, Rejection)]
+            moved = [a for a in answers if isinstance(a, Rejection) and a.reason != GONE]
+            if moved:
+                require_quarantine(disk_here(), str(store.path))
+            entries = list_store(disk_here(), str(store.path)).in_store
+            finished, stuck = look_at_leftovers(disk_here(), str(store.path), entries)
         else:
             repaired = store.repair()
             good = repaired.group.name if repaired.group else None
-            moved = list(repaired.moved)
-    report = [{"name": each.name, "reason": each.reason, "detail": each.detail} for each in moved]
+            moved, finished, stuck = list(repaired.moved), repaired.finished, repaired.stuck
+            note_done("The repair was carried out: `lastgood ls` shows what is left.")
     if as_json:
-        newest = None if good is None else str(good)
         print_json(
-            {"store": str(store.path), "dry_run": dry_run, "newest": newest, "moved": report}
+            {
+                "store": str(store.path),
+                "dry_run": dry_run,
+                "newest": None if good is None else str(good),
+                "moved": _rejections(moved),
+                "finished": [str(name) for name in finished],
+                "stuck": _rejections(stuck),
+            }
         )
     else:
-        verb = "would move" if dry_run else "moved"
-        for each in moved:
-            click.echo(f"{verb} to quarantine: {each.name}: {each.detail} ({each.reason})")
-        click.echo("no valid group is left" if good is None else f"newest valid group: {good}")
-    sys.exit(1 if good is None and moved else 0)
+        _say_moved(moved, dry_run=dry_run)
+        for name in finished:
+            say(_finished(name, dry_run=dry_run))
+        _say_stuck(stuck)
+        say("no valid group is left" if good is None else f"newest valid group: {good}")
+    sys.exit(nothing_valid([each.reason for each in moved]) if good is None else OK)
 
 
 @cli.command(epilog=EXIT_STATUS)
@@ -121,7 +175,10 @@ def repair(directory: str, dry_run: bool, as_json: bool) -> None:
 def doctor(directory: str, probe: bool, as_json: bool) -> None:
     """Say what the file system of DIR can promise a store there, which need not exist yet."""
     disk = disk_here()
-    diagnosis = diagnose(disk, disk.canonical(directory), probe=probe)
+    with ending_by_signal():
+        diagnosis = diagnose(disk, disk.canonical(directory), probe=probe)
+    if probe:
+        note_done("What was made to try things out was removed, or is named above.")
     said = diagnosis.as_json()
     if as_json:
         print_json(said)
@@ -137,9 +194,9 @@ def doctor(directory: str, probe: bool, as_json: bool) -> None:
         table.add_row(what, Text(answer, "red" if answer.startswith("refused") else ""))
     for what, count in said["store"].items():
         table.add_row(what.replace("_", " "), str(count))
-    Console().print(table)
+    say_table(table)
     for weakness in said["weaknesses"]:
-        click.echo(f"lastgood: {said['path']}: {weakness}", err=True)
+        complain(f"{said['path']}: {weakness}.")
     sys.exit(0 if diagnosis.is_strong else 1)
 
 
@@ -168,7 +225,13 @@ def bench(directory: str, mib: int, parts: int, runs: int, digest: str, as_json:
     disk = disk_here()
     path = disk.canonical(directory)
     require_store(disk, path)
-    with warnings.catch_warnings():
+    free_bytes = disk.free_bytes(path)
+    if mib << 20 > free_bytes:
+        raise UsageError(
+            f"a group of {mib} MiB is asked for, and {path!r} has {free_bytes >> 20} MiB free. "
+            "Nothing was changed. Give a smaller --mib."
+        )
+    with warnings.catch_warnings(), ending_by_signal():
         warnings.simplefilter("ignore", LastgoodWarning)
         algorithm = cast("Literal['sha256', 'blake3', 'xxh3']", digest)
         result = measure(path, mib << 20, parts, runs, algorithm)
@@ -176,7 +239,7 @@ def bench(directory: str, mib: int, parts: int, runs: int, digest: str, as_json:
         print_json(result.as_json())
         return
     for line in result.lines():
-        click.echo(line)
+        say(line)
 
 
 def _policy(
@@ -203,13 +266,13 @@ def _policy(
 
 
 def _best(text: str) -> BestN:
-    metric, mode, count = (*text.rsplit(":", 2), "", "")[:3]
-    if not metric or mode not in ("min", "max") or not count.isdecimal() or int(count) < 1:
+    match = _BEST.fullmatch(text)
+    if match is None:
         raise UsageError(
-            f"--keep-best is {text!r}, expected METRIC:min:N or METRIC:max:N, such as loss:min:3. "
-            "Nothing was changed."
+            f"--keep-best is {text[:80]!r}, expected METRIC:min:N or METRIC:max:N, such as "
+            "loss:min:3. Nothing was changed."
         )
-    return BestN(metric, int(count), "min" if mode == "min" else "max")
+    return BestN(match["metric"], int(match["count"]), "min" if match["mode"] == "min" else "max")
 
 
 def _opened(directory: str, *, writable: bool) -> Store:
@@ -219,20 +282,55 @@ def _opened(directory: str, *, writable: bool) -> Store:
     require_store(disk, path)
     if not writable:
         return open_read_only(path)
-    if disk.kind(join(path, LOCK)) != "file":
+    try:
+        kind = disk.kind(join(path, LOCK))
+    except OSError as error:
+        raise storage_error(f"looking at {join(path, LOCK)!r}", error) from error
+    if kind != "file":
+        found = "a directory that no writer has opened" if kind == "missing" else kind_said(kind)
         raise UsageError(
-            f"{path!r} has no {LOCK!r}: found a directory that no writer has opened, expected a "
-            "store. Nothing was changed."
+            f"{path!r} has no {LOCK!r} file: found {found}, expected a store. Nothing was changed."
         )
-    return Store(path)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", LastgoodWarning)
+        store = Store(path)
+    for warning in caught:
+        complain(str(warning.message))
+    note_done("What had been done by then stands: `lastgood ls` shows it.")
+    return store
 
 
 def _pruning_json(pruning: Pruning | None) -> dict[str, object]:
     if pruning is None:
-        return {"kept": [], "given_up": [], "damaged": [], "freed_bytes": 0}
+        return {
+            **{key: [] for key in ("kept", "given_up", "damaged", "leftovers", "stuck")},
+            "freed_bytes": 0,
+        }
     return {
         "kept": [str(group.name) for group in pruning.kept],
         "given_up": [str(group.name) for group in pruning.given_up],
-        "damaged": [{"name": r.name, "reason": r.reason} for r in pruning.damaged],
+        "damaged": _rejections(pruning.damaged),
+        "leftovers": [str(name) for name in pruning.leftovers],
+        "stuck": _rejections(pruning.stuck),
         "freed_bytes": pruning.freed_bytes,
     }
+
+
+def _rejections(rejected: Sequence[Rejection]) -> list[dict[str, str]]:
+    return [{"name": each.name, "reason": each.reason, "detail": each.detail} for each in rejected]
+
+
+def _say_moved(moved: Sequence[Rejection], *, dry_run: bool) -> None:
+    verb = "would move" if dry_run else "moved"
+    for each in moved:
+        say(f"{verb} to quarantine: {each.name}: {each.detail} ({each.reason})")
+
+
+def _say_stuck(stuck: Sequence[Rejection]) -> None:
+    for each in stuck:
+        say(f"left: {each.name} cannot be deleted: {each.detail} ({each.reason})")
+
+
+def _finished(name: GroupName, *, dry_run: bool) -> str:
+    verb = "would be finished" if dry_run else "finished"
+    return f"{verb}: the deletion of {name}, which an earlier prune began"

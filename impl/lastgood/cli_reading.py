@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import functools
+import io
 import json
+import logging
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Final, ParamSpec
+from typing import Any, Final
 
 import click
 from rich.console import Console
@@ -17,11 +18,24 @@ from rich.text import Text
 
 from lastgood.backends.here import disk_here
 from lastgood.backends.posix import PosixDisk
+from lastgood.cli_saying import (
+    AS_JSON,
+    DIRECTORY,
+    EXIT_STATUS,
+    GENERATION,
+    complain,
+    honest,
+    plain,
+    print_json,
+    say,
+    say_path,
+    say_table,
+)
 from lastgood.comparing import compare
 from lastgood.disk import Reader
-from lastgood.errors import LastgoodError
 from lastgood.inspection import (
     NO_DAMAGE,
+    OK,
     Report,
     latest,
     listed,
@@ -30,40 +44,9 @@ from lastgood.inspection import (
     verified,
 )
 from lastgood.manifest import Manifest, Part
-from lastgood.recovery import Each, Group, Rejection, integrity_error
+from lastgood.recovery import GONE, Each, Group, Rejection, integrity_error
 from lastgood.threads import default_workers, each_in_threads
 from lastgood.verifying import RejectedError
-
-EXIT_STATUS: Final = """
-\b
-Exit status:
-  0  as expected (`latest`: a good group was found; what it fell back from is on stderr)
-  1  damage was found, or nothing is loadable: content that does not match its manifest,
-     a part or a manifest that is missing; `diff` found a difference; `doctor` a weakness
-  2  bad input: DIR is no store; or a group is malformed (a truncated or foreign manifest, a
-     path that leaves the group, a symlink): any group for `ls` and `verify`, and for `latest`
-     one of those that it rejected where nothing is loadable
-  3  this machine cannot do it: an I/O error, a permission, a missing library
-"""
-
-P = ParamSpec("P")
-
-
-def honest(command: Callable[P, None]) -> Callable[P, None]:
-    """Turn what lastgood raises into one line and its exit status."""
-
-    @functools.wraps(command)
-    def run(*args: P.args, **kwargs: P.kwargs) -> None:
-        try:
-            command(*args, **kwargs)
-        except LastgoodError as error:
-            click.echo(f"lastgood: {error}", err=True)
-            sys.exit(error.exit_status)
-        except OSError as error:
-            click.echo(f"lastgood: {error}. Nothing was changed.", err=True)
-            sys.exit(3)
-
-    return run
 
 
 @click.group(
@@ -78,12 +61,17 @@ def cli() -> None:
     what they would do; `doctor --probe` and `bench` make a folder of their own in it, and remove
     it. Nothing else changes anything.
     """
+    # The commands say themselves what happens in a store: the log would say it again.
+    log = logging.getLogger("lastgood")
+    if not log.handlers:
+        log.addHandler(logging.NullHandler())
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
-DIRECTORY: Final = click.argument("directory", metavar="DIR")
-AS_JSON: Final = click.option("--json", "as_json", is_flag=True, help="Print JSON, not a table.")
 _GENERATION: Final = click.option(
-    "--generation", type=click.IntRange(min=0), metavar="N", help="Only the group of generation N."
+    "--generation", type=GENERATION, metavar="N", help="Only the group of generation N."
 )
 
 
@@ -133,16 +121,16 @@ def latest_command(directory: str, generation: int | None, as_json: bool) -> Non
             }
         )
     elif good:
-        click.echo(good[0].path)
+        say_path(good[0].path)
     elif not bad:
-        click.echo(f"lastgood: {report.store!r} holds no group.", err=True)
+        complain(f"{report.store!r} holds no group.")
     _complain(report)
     sys.exit(report.exit_status)
 
 
 @cli.command(epilog=EXIT_STATUS)
 @DIRECTORY
-@click.argument("generation", type=click.IntRange(min=0), metavar="N")
+@click.argument("generation", type=GENERATION, metavar="N")
 @AS_JSON
 @honest
 def show(directory: str, generation: int, as_json: bool) -> None:
@@ -153,15 +141,15 @@ def show(directory: str, generation: int, as_json: bool) -> None:
     if as_json:
         print_json({"path": group.path, **manifest_json(manifest)})
         return
-    table = Table(caption=Text(f"digests are {manifest.algorithm}, of {manifest.attempt}"))
+    table = Table(caption=Text(f"digests are {manifest.algorithm}, of {plain(manifest.attempt)}"))
     table.add_column("bytes", justify="right")
     for heading in ("part", "digest", "taken from"):
         table.add_column(heading, overflow="fold")
     for part in manifest.parts:
         shown = Text(part.path), Text(part.digest), Text(part.digest_from)
         table.add_row(f"{part.size_bytes:,}", *shown)
-    Console().print(table)
-    click.echo(json.dumps(dict(manifest.metadata), indent=2, sort_keys=True))
+    say_table(table)
+    say(json.dumps(dict(manifest.metadata), indent=2, sort_keys=True))
 
 
 @cli.command(epilog=EXIT_STATUS)
@@ -182,12 +170,12 @@ def why(directory: str, as_json: bool) -> None:
         sys.exit(report.exit_status)
     for row in report.rows:
         if row is not good:
-            click.echo(f"not {row.name}: {row.detail} ({row.verdict})")
+            say(f"not {row.name}: {row.detail} ({row.verdict})")
     if good is None:
-        click.echo("nothing: no group is valid" if report.rows else "nothing: there is no group")
+        say("nothing: no group is valid" if report.rows else "nothing: there is no group")
     else:
         step = f"step {good.step}, {good.parts} parts, {good.size_bytes:,} bytes"
-        click.echo(f"{good.name}: every part has the size and the digest of its MANIFEST ({step})")
+        say(f"{good.name}: every part has the size and the digest of its MANIFEST ({step})")
     sys.exit(report.exit_status)
 
 
@@ -206,8 +194,8 @@ def quarantine(directory: str, as_json: bool) -> None:
 
 @cli.command(epilog=EXIT_STATUS)
 @DIRECTORY
-@click.argument("first", type=click.IntRange(min=0), metavar="N")
-@click.argument("second", type=click.IntRange(min=0), metavar="M")
+@click.argument("first", type=GENERATION, metavar="N")
+@click.argument("second", type=GENERATION, metavar="M")
 @AS_JSON
 @honest
 def diff(directory: str, first: int, second: int, as_json: bool) -> None:
@@ -225,9 +213,10 @@ def diff(directory: str, first: int, second: int, as_json: bool) -> None:
         ("?", difference.unsure),
     ):
         for path in paths:
-            click.echo(f"{mark} {path}")
-    for key, (before, after) in difference.metadata.items():
-        click.echo(f"metadata {key}: {json.dumps(before)} -> {json.dumps(after)}")
+            say(f"{mark} {path}")
+    for key, change in difference.metadata.items():
+        before, after = (json.dumps(each[0]) if each else "nothing" for each in change)
+        say(f"metadata {plain(key)}: {before} -> {after}")
     sys.exit(0 if difference.is_empty else 1)
 
 
@@ -235,7 +224,7 @@ def diff(directory: str, first: int, second: int, as_json: bool) -> None:
 def progress(disk: Reader, path: str) -> Iterator[Each]:
     """Threads for a verification, and on a terminal how far it is, by bytes."""
     each = each_in_threads(default_workers())
-    if not sys.stderr.isatty():
+    if sys.stderr is None or not sys.stderr.isatty():
         yield each
         return
     rows = listed(disk, path).rows
@@ -294,9 +283,9 @@ def _tell(report: Report, as_json: bool) -> None:
 
 def _complain(report: Report) -> None:
     for row in report.rows:
-        if row.verdict not in NO_DAMAGE:
-            line = f"lastgood: {row.path}: {row.detail} ({row.verdict}). Nothing was changed."
-            click.echo(line, err=True)
+        went_away = row.verdict == GONE and report.exit_status != OK
+        if row.verdict not in NO_DAMAGE or went_away:
+            complain(f"{row.path}: {row.detail} ({row.verdict}). Nothing was changed.")
 
 
 def _show(report: Report, as_json: bool) -> None:
@@ -319,9 +308,4 @@ def _show(report: Report, as_json: bool) -> None:
             Text(row.verdict, style),
             Text(row.name),
         )
-    Console().print(table)
-
-
-def print_json(value: dict[str, Any]) -> None:
-    """Print a value for programs."""
-    click.echo(json.dumps(value, indent=2, sort_keys=True))
+    say_table(table)

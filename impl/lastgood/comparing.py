@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from attrs import frozen
 
 from lastgood.manifest import Manifest
+from lastgood.metadata import to_text
+
+Said = tuple[Any] | tuple[()]
+_WHICH: Final = ("first", "second")
 
 
 @frozen
 class Difference:
     """The parts that only one has, those whose content differs, and the metadata that does.
 
-    `unsure` are parts of the same size whose digests are of different kinds.
+    `unsure` are parts of the same size whose digests are of different kinds. `metadata` gives for
+    each key what the first and the second say: one value, or () where one says nothing.
     """
 
     only_first: tuple[str, ...]
     only_second: tuple[str, ...]
     changed: tuple[str, ...]
     unsure: tuple[str, ...]
-    metadata: Mapping[str, tuple[Any, Any]]
+    metadata: Mapping[str, tuple[Said, Said]]
 
     @property
     def is_empty(self) -> bool:
@@ -37,7 +42,10 @@ class Difference:
             "only_second": list(self.only_second),
             "changed": list(self.changed),
             "unsure": list(self.unsure),
-            "metadata": {key: list(pair) for key, pair in self.metadata.items()},
+            "metadata": {
+                key: {which: each[0] for which, each in zip(_WHICH, pair, strict=True) if each}
+                for key, pair in self.metadata.items()
+            },
         }
 
 
@@ -61,8 +69,18 @@ def compare(first: Manifest, second: Manifest) -> Difference:
         tuple(changed),
         tuple(unsure),
         {
-            key: (first.metadata.get(key), second.metadata.get(key))
+            key: (_said(first, key), _said(second, key))
             for key in keys
-            if first.metadata.get(key) != second.metadata.get(key)
+            if _spelled(first, key) != _spelled(second, key)
         },
     )
+
+
+def _said(manifest: Manifest, key: str) -> Said:
+    """What the metadata say under a key: null is something, and nothing is not null."""
+    return (manifest.metadata[key],) if key in manifest.metadata else ()
+
+
+def _spelled(manifest: Manifest, key: str) -> str:
+    """The same as the manifest spells it: to Python, 1 is true and 1.0."""
+    return to_text({"said": _said(manifest, key)})

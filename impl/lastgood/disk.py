@@ -89,8 +89,8 @@ class FileSystem:
     `mount_point` is the top of it; `sync_serves` is the strongest crash class that what its fsync
     has reached survives; `note` says in words what that rests on. `full_sync_serves` is the same
     of the strongest sync there is, where that is another one, and `full_sync_note` what that rests
-    on. `weakness` says, loudly, why less
-    is promised than people expect of a disk; empty where nothing is amiss.
+    on. `weakness` says, loudly, why less is promised than people expect of a disk; empty where
+    nothing is amiss.
     """
 
     name: str
@@ -103,8 +103,9 @@ class FileSystem:
     weakness: str = ""
 
 
-UNKNOWN: Final = FileSystem("unknown", "/", False, "power", "if its fsync reaches the medium")
-"""A disk that says nothing about itself: nothing is assumed of its rename."""
+_UNNAMED: Final = "nothing here says what file system it is (no mount table could be read)"
+UNKNOWN: Final = FileSystem("unknown", "/", False, "process", _UNNAMED, weakness=_UNNAMED)
+"""What cannot be found out: nothing is assumed of its fsync, nor of its rename."""
 
 
 @runtime_checkable
@@ -157,11 +158,38 @@ class KnowsItsSpace(Protocol):
 
 
 @runtime_checkable
+class KnowsItsPermissions(Protocol):
+    """What a disk may offer beside the seam: whether this user may change a directory."""
+
+    def may_write(self, path: str) -> bool:
+        """Say whether names could be made in a directory now; False on a read-only mount."""
+        ...
+
+
+@runtime_checkable
 class DigestsOtherwise(Protocol):
     """What a reader may offer beside the seam: other digests than SHA-256."""
 
     def digest_with(self, path: str, limit_bytes: int, algorithm: str) -> tuple[int, str]:
         """Give a regular file's size in bytes and digest in hex: errors as `Reader.read`."""
+        ...
+
+
+@runtime_checkable
+class Stamps(Protocol):
+    """What a reader may offer beside the seam: whether an entry was touched meanwhile."""
+
+    def stamp(self, path: str) -> tuple[int, ...]:
+        """Give numbers that every change of this entry changes; a symlink's own. OSError."""
+        ...
+
+
+@runtime_checkable
+class LetsGo(Protocol):
+    """What a reader may offer beside the seam: it keeps what it has read, and can forget it."""
+
+    def let_go(self, folder: str) -> None:
+        """Forget all that was read below a directory."""
         ...
 
 
@@ -183,6 +211,17 @@ class ReadsAndDigests(Protocol):
     ) -> tuple[memoryview, str]:
         """Read a whole regular file, digesting each piece while it is in the cache: as `read`."""
         ...
+
+
+def kind_said(kind: str) -> str:
+    """What `Reader.kind` says, for people: "a directory", "nothing"."""
+    words = {
+        "dir": "a directory",
+        "file": "a regular file",
+        "other": "a symlink or special file",
+        "missing": "nothing",
+    }
+    return words.get(kind, f"an entry of the kind {kind!r}")
 
 
 def join(*names: str) -> str:

@@ -6,7 +6,11 @@ Each class carries the exit status that a command line gives it (see `lastgood -
 from __future__ import annotations
 
 import errno
+from collections.abc import Callable
 from typing import ClassVar
+
+Ending = Callable[[], str]
+"""Says, at the end of an error, what became of what is on disk; it may clean up first."""
 
 
 class LastgoodError(Exception):
@@ -47,3 +51,8 @@ class LastgoodWarning(UserWarning):
 def code_of(error: OSError) -> str:
     """An errno by its name, for a message."""
     return errno.errorcode.get(error.errno or 0, "an unknown error")
+
+
+def nothing_changed() -> str:
+    """The ending of an error that came before anything was done."""
+    return "Nothing was changed."

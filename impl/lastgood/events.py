@@ -25,6 +25,8 @@ _LEVELS: Final[Mapping[str, int]] = {
     "loaded": logging.INFO,
     "pruned": logging.INFO,
     "quarantined": logging.INFO,
+    # A LastgoodWarning is loud already: where no logging is set up, both would be printed.
+    "weakened": logging.INFO,
 }
 
 

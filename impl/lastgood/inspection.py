@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, Final
 
 from attrs import frozen
 
+from lastgood.aside import has_quarantine
 from lastgood.disk import Reader, join
 from lastgood.errors import UsageError
-from lastgood.layout import QUARANTINE, GroupName, newest_first
+from lastgood.layout import (
+    LOCK,
+    MANIFEST,
+    QUARANTINE,
+    GroupName,
+    given_up,
+    newest_first,
+    parse_name,
+)
+from lastgood.opening import require_store
 from lastgood.recovery import (
     GONE,
     Each,
@@ -19,7 +30,9 @@ from lastgood.recovery import (
     examine_aside,
     list_store,
     look_at_shape,
+    newest_valid_now,
     read_group,
+    storage_error,
 )
 
 OK: Final = 0
@@ -93,15 +106,25 @@ def latest(reader: Reader, store: str, generation: int | None, *, each: Each = m
 
     The status is 0 where there is one, whatever was rejected on the way.
     """
-    rows = []
-    for name in _chosen(reader, store, generation):
-        if name.attempt:
-            continue
-        rows.append(_row(store, name, examine(reader, store, name, each=each), "valid"))
-        if rows[-1].verdict == "valid":
-            return Report(store, tuple(rows), OK)
-    status = status_of([row.verdict for row in rows]) if rows else DAMAGED
-    return Report(store, tuple(rows), status)
+    if generation is None:
+        # Where its writer prunes meanwhile, what it left is listed and looked at again.
+        _names(reader, store)
+        scan = newest_valid_now(reader, store, each=each)
+        rejected, good = scan.rejected, scan.group
+    else:
+        names = [name for name in _chosen(reader, store, generation) if not name.attempt]
+        answers = [examine(reader, store, name, each=each) for name in names]
+        rejected = tuple(answer for answer in answers if isinstance(answer, Rejection))
+        good = next((answer for answer in answers if isinstance(answer, Group)), None)
+    rows = [
+        _row(store, name, answer, "valid")
+        for answer in rejected
+        if (name := parse_name(answer.name)) is not None and not name.attempt
+    ]
+    if good is not None:
+        rows.append(_row(store, good.name, good, "valid"))
+        return Report(store, tuple(rows), OK)
+    return Report(store, tuple(rows), nothing_valid([row.verdict for row in rows]))
 
 
 def quarantined(reader: Reader, store: str, *, each: Each = map) -> Report:
@@ -110,6 +133,7 @@ def quarantined(reader: Reader, store: str, *, each: Each = map) -> Report:
     What is valid there was moved by somebody else, or was never acknowledged.
     """
     _names(reader, store)
+    require_quarantine(reader, store)
     folder = join(store, QUARANTINE)
     rows = [
         _row(folder, name, answer, "valid", entry)
@@ -118,12 +142,45 @@ def quarantined(reader: Reader, store: str, *, each: Each = map) -> Report:
     return Report(store, tuple(rows), OK)
 
 
+def require_quarantine(reader: Reader, store: str) -> None:
+    """UsageError where something else has the name of the quarantine; StorageError."""
+    try:
+        has_quarantine(reader, store)
+    except OSError as error:
+        raise storage_error(f"looking at {join(store, QUARANTINE)!r}", error) from error
+
+
+def moved_aside(reader: Reader, store: str, before: Collection[str]) -> list[Rejection]:
+    """What the lease holder has moved to quarantine since it had the entries `before`, and why."""
+    folder, moved = join(store, QUARANTINE), []
+    for entry in list_store(reader, store).in_quarantine:
+        name = parse_name(entry, in_quarantine=True)
+        if entry not in before and name is not None:
+            answer = examine(reader, folder, name, entry=entry)
+            if isinstance(answer, Group):
+                answer = Rejection(entry, name.generation, "valid", "it is intact now")
+            moved.append(answer)
+    return sorted(moved, key=lambda each: -each.generation)
+
+
+def would_move_aside(reader: Reader, store: str, newest: int) -> list[Rejection]:
+    """What a prune would move to quarantine where `newest` is the newest valid generation."""
+    names = [name for name in _names(reader, store) if name.attempt or name.generation > newest]
+    answers = [examine(reader, store, name) for name in names]
+    return [a for a in answers if isinstance(a, Rejection) and a.reason != GONE]
+
+
 def one_group(reader: Reader, store: str, generation: int) -> Group | Rejection:
     """The group of a generation, its manifest read and no part. UsageError where none is there."""
     names = [name for name in _chosen(reader, store, generation) if not name.attempt]
     if not names:
         raise UsageError(f"{store!r} has no group of generation {generation}.")
     return read_group(reader, store, names[0])
+
+
+def nothing_valid(verdicts: list[str]) -> int:
+    """The status where nothing is loadable: 2 where any of it is malformed, else 1."""
+    return status_of(verdicts) or DAMAGED
 
 
 def status_of(verdicts: list[str]) -> int:
@@ -147,11 +204,18 @@ def _at_a_glance(reader: Reader, store: str, name: GroupName) -> Group | Rejecti
 
 
 def _names(reader: Reader, store: str) -> list[GroupName]:
-    kind = reader.kind(store)
-    if kind != "dir":
-        found = "nothing" if kind == "missing" else f"a {kind} entry"
-        raise UsageError(f"{store!r}: found {found}, expected a store (a directory).")
-    return newest_first(list_store(reader, store).in_store)
+    require_store(reader, store)
+    entries = list_store(reader, store).in_store
+    names = newest_first(entries)
+    if not names and not given_up(entries) and not {LOCK, QUARANTINE} & {*entries}:
+        looks_like_a_group = MANIFEST in entries
+        raise UsageError(
+            f"{store!r}: found a directory with neither a group nor {LOCK!r}, expected a store. "
+            "Nothing was changed."
+            + " It looks like a group: name the directory that it is in."
+            * looks_like_a_group
+        )
+    return names
 
 
 def _chosen(reader: Reader, store: str, generation: int | None) -> list[GroupName]:

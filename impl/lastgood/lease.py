@@ -6,8 +6,8 @@ import contextlib
 import errno
 from typing import Final
 
-from lastgood.disk import Disk, KnowsItsLocks, join, parents
-from lastgood.errors import LeaseError, StorageError, UsageError
+from lastgood.disk import Disk, KnowsItsLocks, Reader, join, kind_said, parents
+from lastgood.errors import Ending, LeaseError, StorageError, UsageError, nothing_changed
 from lastgood.layout import LOCK, MAX_NUMBER, next_generation
 from lastgood.perform import Performer
 from lastgood.plan import Mode, plan_ancestors
@@ -16,6 +16,25 @@ from lastgood.steps import SyncDir
 
 _NOT_ALLOWED: Final = frozenset({errno.EACCES, errno.EPERM})
 _NO_DIR_SYNC: Final = frozenset({errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS})
+
+
+def missing_dirs(reader: Reader, store: str) -> list[str]:
+    """The store and the directories above it that do not exist, the store first.
+
+    UsageError where something else is in their place; OSError.
+    """
+    missing = []
+    for path in (store, *parents(store)):
+        kind = "dir" if path == "/" else reader.kind(path)
+        if kind == "dir":
+            break
+        if kind != "missing":
+            raise UsageError(
+                f"{path!r}: found {kind_said(kind)}, expected a directory. Nothing was changed. "
+                "Choose another path for the store, or move that entry away."
+            )
+        missing.append(path)
+    return missing
 
 
 class LeaseHolder:
@@ -40,7 +59,7 @@ class LeaseHolder:
         lease: nothing was changed. StorageError otherwise. No group is touched.
         """
         try:
-            for path in reversed(self._missing_dirs()):
+            for path in reversed(missing_dirs(self.disk, self.store)):
                 with contextlib.suppress(FileExistsError):
                     self.disk.mkdir(path)
             self._take_lease()
@@ -64,21 +83,6 @@ class LeaseHolder:
     def is_open(self) -> bool:
         """The lease was taken and not given back."""
         return self._is_open
-
-    def _missing_dirs(self) -> list[str]:
-        """The store and the directories above it that do not exist, the store first."""
-        missing = []
-        for path in (self.store, *parents(self.store)):
-            kind = "dir" if path == "/" else self.disk.kind(path)
-            if kind == "dir":
-                break
-            if kind != "missing":
-                raise UsageError(
-                    f"{path!r}: found a {kind} entry, expected a directory. Nothing was changed. "
-                    "Choose another path for the store, or move that entry away."
-                )
-            missing.append(path)
-        return missing
 
     def _take_lease(self) -> None:
         path = join(self.store, LOCK)
@@ -112,17 +116,17 @@ class LeaseHolder:
                 )
                 return
 
-    def _require_usable(self) -> None:
+    def _require_usable(self, ending: Ending = nothing_changed) -> None:
         if self.failed is not None:
             raise StorageError(
-                f"store {self.store!r} is closed to writing: {self.failed}. Nothing was changed. "
+                f"store {self.store!r} is closed to writing: {self.failed}. {ending()} "
                 "Close it and open it again, which recovers."
             )
         if not self._is_open:
-            raise UsageError(f"store {self.store!r} is not open. Nothing was changed.")
-        self._require_lease()
+            raise UsageError(f"store {self.store!r} is not open. {ending()}")
+        self._require_lease(ending)
 
-    def _require_lease(self) -> None:
+    def _require_lease(self, ending: Ending) -> None:
         """Whoever replaces the lock file lets a second writer in: neither would see the other."""
         path = join(self.store, LOCK)
         try:
@@ -132,7 +136,7 @@ class LeaseHolder:
         if not is_held:
             raise LeaseError(
                 f"store {self.store!r}: its lock file {LOCK!r} was removed or replaced since this "
-                "store was opened, so another process may be its writer. Nothing was changed. "
+                f"store was opened, so another process may be its writer. {ending()} "
                 "Close this store and open it again."
             )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from attrs import field, frozen
 
@@ -15,13 +15,15 @@ from lastgood.recovery import Group, Rejection, find_part, read_part
 
 Hold = Literal["nothing", "memory", "map"]
 """What a load keeps of the bytes that it verified: nothing, all of them, or a map of each file."""
+HOLDS: Final[tuple[Hold, ...]] = ("nothing", "memory", "map")
 
 
 class Holding:
     """A reader that keeps what it digests, so that what was verified is what is handed out.
 
     Each file is read once: into memory, or mapped where the disk can. `held` has the bytes of
-    every path that was digested.
+    every path that was digested, but for those of groups that were rejected: they are let go as
+    soon as that is known, so that a load needs the memory of one group and not of all it tried.
     """
 
     def __init__(self, reader: Reader, hold: Hold) -> None:
@@ -58,10 +60,9 @@ class Holding:
         self.held[path] = data
         return len(data), digest
 
-    def of(self, group: str) -> dict[str, memoryview]:
-        """What is held of the group in that directory; all else is let go."""
-        self.held = {path: data for path, data in self.held.items() if path.startswith(f"{group}/")}
-        return self.held
+    def let_go(self, folder: str) -> None:
+        """See `LetsGo.let_go`."""
+        self.held = {path: d for path, d in self.held.items() if not path.startswith(f"{folder}/")}
 
 
 @frozen

@@ -6,11 +6,14 @@ Nothing is imported for it: an array is known by the buffer protocol, a tensor b
 from __future__ import annotations
 
 import ctypes
+import re
 from math import prod
 from typing import Any, Final
 
 _CPU: Final = frozenset({1, 3, 13})
 """DLPack's words for memory that this process can read: CPU, CUDA's pinned and managed memory."""
+_FIELD_NAME: Final = re.compile(":[^:]*:")
+"""In the format of a buffer of records: it may have any letter in it."""
 
 
 def plain_bytes(data: object) -> memoryview | None:
@@ -23,8 +26,11 @@ def plain_bytes(data: object) -> memoryview | None:
     except TypeError:
         return _tensor_bytes(data) if hasattr(data, "__dlpack__") else None
     except (ValueError, BufferError) as error:
-        raise ValueError(f"a {type(data).__name__} whose memory cannot be read: {error}") from error
-    if "O" in view.format:
+        raise ValueError(
+            f"a {type(data).__name__} whose memory cannot be read: {error}. Pass its bytes, such "
+            "as array.tobytes()"
+        ) from error
+    if "O" in _FIELD_NAME.sub("", view.format):
         raise ValueError(
             f"a {type(data).__name__} of Python objects, expected bytes or numbers: its memory "
             "holds addresses, which mean nothing in another process"
@@ -66,14 +72,14 @@ def _tensor_bytes(tensor: Any) -> memoryview:
         if getattr(tensor, "requires_grad", False):
             tensor = tensor.detach()
         capsule = tensor.__dlpack__() if is_near else None
-    except (BufferError, RuntimeError, TypeError, ValueError) as error:
-        raise ValueError(f"{what} whose memory cannot be read: {error}") from error
-    if capsule is None:
+        address = None if capsule is None else _address_in(capsule)
+    except Exception as error:  # an exporter is foreign code: it may raise anything
+        why = f"{type(error).__name__}: {error}"
+        raise ValueError(f"{what} whose memory cannot be read by DLPack: {why}") from error
+    if address is None:
         raise ValueError(f"{what} on an accelerator, expected one on the CPU: pass tensor.cpu()")
-    pointer = ctypes.pythonapi.PyCapsule_GetPointer
-    pointer.restype, pointer.argtypes = ctypes.c_void_p, (ctypes.py_object, ctypes.c_char_p)
     # DLManagedTensor begins with its DLTensor.
-    header = _Tensor.from_address(pointer(capsule, b"dltensor"))
+    header = _Tensor.from_address(address)
     shape = [header.shape[n] for n in range(header.ndim)]
     if prod(shape) == 0:
         return memoryview(b"")
@@ -87,6 +93,14 @@ def _tensor_bytes(tensor: Any) -> memoryview:
     # The capsule holds a reference to the memory until it is collected.
     array.owner = (tensor, capsule)
     return memoryview(array).cast("B")
+
+
+def _address_in(capsule: object) -> int:
+    """Where a capsule of DLPack points to. ValueError where it is none."""
+    pointer = ctypes.pythonapi.PyCapsule_GetPointer
+    pointer.restype, pointer.argtypes = ctypes.c_void_p, (ctypes.py_object, ctypes.c_char_p)
+    address: int = pointer(capsule, b"dltensor")
+    return address
 
 
 def _in_one_piece(shape: list[int], strides: list[int]) -> bool:

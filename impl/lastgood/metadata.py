@@ -8,6 +8,7 @@ lie below all of those, and a save refuses what is beyond them.
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping
 from typing import Any, Final
@@ -17,6 +18,7 @@ MAX_DEPTH: Final = 64
 MAX_INTEGER: Final = 2**63 - 1
 MIN_INTEGER: Final = -(2**63)
 _INTEGER_DIGITS: Final = 20
+_SHOWN_KEYS: Final = 8
 # The quantifier is possessive and the last quote optional: one pass, whatever the text is.
 _TOKEN: Final = re.compile(r'"(?:[^"\\]|\\.)*+"?|[\[\]{}]', re.DOTALL)
 
@@ -69,24 +71,54 @@ def _depth(text: str) -> int:
     return deepest
 
 
+_Place = tuple["_Place", object] | None
+"""Where a value is: the place of what it is in, and its key or index there."""
+
+
 def _check(metadata: Mapping[Any, Any]) -> None:
     """Look at every value, one after the other: a walk that recursed would have a limit too."""
-    todo: list[tuple[object, int]] = [(metadata, 1)]
+    todo: list[tuple[object, int, _Place]] = [(metadata, 1, None)]
     while todo:
-        value, depth = todo.pop()
+        value, depth, place = todo.pop()
         if isinstance(value, Mapping | list | tuple):
             if depth > MAX_DEPTH:
-                raise ValueError(f"it is nested more than {MAX_DEPTH} deep, or contains itself")
+                raise ValueError(
+                    f"{_said(place)} is nested more than {MAX_DEPTH} deep, or contains itself"
+                )
             if isinstance(value, Mapping):
+                if place is not None and not isinstance(value, dict):
+                    raise TypeError(f"{_said(place)} is {type(value).__name__}, expected a dict")
                 for key in value:
                     if not isinstance(key, str):
                         raise TypeError(
-                            f"it has a key of type {type(key).__name__}, which is not text"
+                            f"{_said(place)} has the key {key!r} of type {type(key).__name__}, "
+                            "which is not text"
                         )
-            inner = value.values() if isinstance(value, Mapping) else value
-            todo.extend((each, depth + 1) for each in inner)
+            inner = value.items() if isinstance(value, Mapping) else enumerate(value)
+            todo.extend((each, depth + 1, (place, key)) for key, each in inner)
+        elif isinstance(value, float) and not math.isfinite(value):
+            raise ValueError(
+                f"{_said(place)} is {value}, which JSON cannot say: write it as text, or as None"
+            )
         elif isinstance(value, int) and not MIN_INTEGER <= value <= MAX_INTEGER:
             raise ValueError(
-                f"it has an integer of {value.bit_length()} bits, expected -2**63 to 2**63-1: "
-                "write a longer one as text"
+                f"{_said(place)} is an integer of {value.bit_length()} bits, expected -2**63 to "
+                "2**63-1: write a longer one as text"
             )
+        elif not isinstance(value, str | int | float | None):
+            raise TypeError(
+                f"{_said(place)} is {type(value).__name__}, which JSON cannot say: expected text, "
+                "a number (of an array's, number.item()), a truth value, None, a list or a dict"
+            )
+
+
+def _said(place: _Place) -> str:
+    """A place as Python would write it; the middle of a long one is left out."""
+    keys: list[str] = []
+    while place is not None:
+        place, key = place
+        keys.append(f"[{key!r:.64}]")
+    if len(keys) > _SHOWN_KEYS:
+        half = _SHOWN_KEYS // 2
+        keys[half:-half] = ["[…]"]
+    return f"metadata{''.join(reversed(keys))}"

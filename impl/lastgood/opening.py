@@ -9,7 +9,16 @@ from typing import Final
 
 from attrs import frozen
 
-from lastgood.disk import UNKNOWN, Disk, FileSystem, KnowsItself, Reader, SyncsFully, parents
+from lastgood.disk import (
+    UNKNOWN,
+    Disk,
+    FileSystem,
+    KnowsItself,
+    Reader,
+    SyncsFully,
+    kind_said,
+    parents,
+)
 from lastgood.errors import LastgoodWarning, UsageError
 from lastgood.events import Announcer
 from lastgood.hashing import new_hasher
@@ -17,6 +26,10 @@ from lastgood.plan import Form, Mode, syncs_dirs
 from lastgood.recovery import storage_error
 
 _NO_SYNC: Final = frozenset({errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS})
+_ADVICE: Final = (
+    "Its groups survive a crash of the program only. More is promised on a local disk with ext4, "
+    "xfs, btrfs or f2fs (APFS on macOS)"
+)
 
 
 @frozen
@@ -55,9 +68,9 @@ def choose_strength(
     strongest: Mode = "atomic_fullsync" if here.full_sync_serves else "atomic_dirsync"
     chosen: Mode = strongest if mode == "auto" else mode  # type: ignore[assignment]
     if here.weakness and syncs_dirs(chosen):
-        weaknesses.append(f"{here.weakness}. Its groups survive a crash of the program only")
+        weaknesses.append(f"{here.weakness}. {_ADVICE}")
     elif chosen == "atomic_dirsync" and here.sync_serves in ("none", "process"):
-        weaknesses.append(f"{here.note}. Its groups survive a crash of the program only")
+        weaknesses.append(f"{here.note}. {_ADVICE}")
     if writable and here.weakness and syncs_dirs(chosen) and not _syncs_a_dir(disk, path, chosen):
         if mode != "auto":
             raise UsageError(
@@ -109,8 +122,10 @@ def require_store(disk: Reader, path: str) -> None:
     except OSError as error:
         raise storage_error(f"looking at {path!r}", error) from error
     if kind != "dir":
-        found = "nothing" if kind == "missing" else f"a {kind} entry"
-        raise UsageError(f"{path!r}: found {found}, expected a store (a directory).")
+        raise UsageError(
+            f"{path!r}: found {kind_said(kind)}, expected a store (a directory). "
+            "Nothing was changed."
+        )
 
 
 def _syncs_a_dir(disk: Disk, path: str, mode: Mode) -> bool:

@@ -18,6 +18,7 @@ from lastgood.memory import plain_bytes
 PIECE_BYTES: Final = 4 << 20
 """Large enough to be cheap, small enough to be hashed and written while still in the cache."""
 _IN_FLIGHT: Final = 3
+_ABANDONED: Final = "This save was abandoned; earlier groups are intact."
 
 
 @frozen
@@ -96,10 +97,10 @@ def _pieces(name: str, content: Content) -> Iterator[tuple[memoryview, bool]]:
         try:
             view = plain_bytes(chunk)
         except ValueError as error:
-            raise UsageError(f"a chunk is {error}. This save was abandoned.") from error
+            raise UsageError(f"part {name!r}: a chunk is {error}. {_ABANDONED}") from error
         if view is None:
             raise UsageError(
-                f"a chunk is {type(chunk).__name__}, expected bytes. This save was abandoned."
+                f"part {name!r}: a chunk is {type(chunk).__name__}, expected bytes. {_ABANDONED}"
             )
         is_fixed = content.is_stable or type(view.obj) is bytes
         for start in range(0, len(view), PIECE_BYTES):
@@ -112,6 +113,5 @@ def _guarded(name: str, chunks: Iterable[bytes | memoryview]) -> Iterator[bytes 
         yield from chunks
     except OSError as error:
         raise UsageError(
-            f"part {name!r} could not be read from its source: {error}. This save was abandoned; "
-            "earlier groups are intact."
+            f"part {name!r} could not be read from its source: {error}. {_ABANDONED}"
         ) from error

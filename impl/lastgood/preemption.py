@@ -5,9 +5,11 @@ from __future__ import annotations
 import signal
 from collections.abc import Iterable
 from types import FrameType, TracebackType
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from lastgood.errors import UsageError
+
+_NEVER: Final = frozenset({signal.SIGKILL, signal.SIGSTOP})
 
 
 class Preemption:
@@ -21,12 +23,17 @@ class Preemption:
                 stop.leave_if_requested()
 
     The handlers that were there before come back at the end. A handler that a scheduler's library
-    had set is called as well. Only the main thread may enter it, as with every signal handler.
+    had set is called as well. Only the main thread may enter it, as with every signal handler,
+    and not twice at once; when it was left it may be entered again.
+
+    UsageError for what is no signal or cannot be caught, such as SIGKILL, when it is made; and
+    where it cannot be entered: no handler was changed.
     """
 
     def __init__(self, signals: Iterable[int] = (signal.SIGTERM,)) -> None:
-        self._signals = tuple(signals)
+        self._signals = _catchable(signals)
         self._before: dict[int, Any] = {}
+        self._is_entered = False
         self.signum: int | None = None
 
     @property
@@ -40,15 +47,25 @@ class Preemption:
             raise SystemExit(128 + self.signum)
 
     def __enter__(self) -> Self:
+        if self._is_entered:
+            raise UsageError(
+                "this Preemption is entered already, and would call itself for ever. No handler "
+                "was changed. Make another one, or ask the one that is entered."
+            )
         try:
             for number in self._signals:
                 self._before[number] = signal.signal(number, self._note)
-        except ValueError as error:
+        except (ValueError, OSError) as error:
             self._restore()
+            names = ", ".join(map(_named, self._signals))
+            hint = " Enter this in the main thread." if isinstance(error, ValueError) else ""
             raise UsageError(
-                f"signals {self._signals} cannot be caught here: {error}. Nothing was changed. "
-                "Enter this in the main thread."
+                f"{names} cannot be caught here: {error}. The handlers are as they were.{hint}"
             ) from error
+        except BaseException:
+            self._restore()
+            raise
+        self._is_entered = True
         return self
 
     def __exit__(
@@ -57,6 +74,7 @@ class Preemption:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        self._is_entered = False
         self._restore()
 
     def _note(self, number: int, frame: FrameType | None) -> None:
@@ -66,7 +84,40 @@ class Preemption:
             earlier(number, frame)
 
     def _restore(self) -> None:
+        """Put every handler back, whichever of them fails: the first failure is raised then."""
+        failed: Exception | None = None
         for number, handler in self._before.items():
-            # None stands for a handler that was not set by Python, which cannot be put back.
-            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+            try:
+                # None stands for a handler that was not set by Python, which cannot be put back.
+                signal.signal(number, signal.SIG_DFL if handler is None else handler)
+            except (ValueError, OSError) as error:
+                failed = failed or error
         self._before.clear()
+        if failed is not None:
+            raise failed
+
+
+def _catchable(signals: Iterable[int]) -> tuple[int, ...]:
+    """The signals, each once. UsageError for what no handler can be set for."""
+    if isinstance(signals, int):
+        raise UsageError(f"signals is {signals!r}, expected several: [signal.SIGTERM], say.")
+    found: dict[int, None] = {}
+    for number in signals:
+        is_number = isinstance(number, int) and not isinstance(number, bool)
+        if not is_number or number not in signal.valid_signals():
+            raise UsageError(
+                f"{number!r} is no signal here, expected such as signal.SIGTERM. No handler was "
+                "changed."
+            )
+        if number in _NEVER:
+            raise UsageError(
+                f"{_named(number)} cannot be caught by any program. No handler was changed. "
+                "Schedulers send SIGTERM, or another one that they name, before it."
+            )
+        found[number] = None
+    return tuple(found)
+
+
+def _named(number: int) -> str:
+    """A signal for people; those of POSIX's real-time range have no name."""
+    return next((each.name for each in signal.Signals if each == number), f"signal {number}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from pathlib import Path
 
 from lastgood.backends.process import Turns
@@ -9,8 +10,10 @@ from lastgood.disk import Disk
 from lastgood.errors import UsageError
 from lastgood.events import Announcer
 from lastgood.layout import QUARANTINE, GroupName, newest_first
-from lastgood.loaded import Hold, Holding, Loaded
+from lastgood.loaded import HOLDS, Hold, Holding, Loaded
+from lastgood.opening import require_choice
 from lastgood.recovery import (
+    NO_COMMIT,
     Each,
     Group,
     Rejection,
@@ -32,6 +35,7 @@ class StoreReader:
         self._disk, self._path, self._each, self._events = disk, path, each, events
         self._turns = Turns(f"store {path!r}")
         self._restored: int | None = None
+        self._handed: list[weakref.ref[Loaded]] = []
 
     @property
     def path(self) -> Path:
@@ -43,15 +47,16 @@ class StoreReader:
 
         Falls back past whatever is damaged, in this call, and says why in `Loaded.rejected` and
         in the log "lastgood". As the lease holder it first makes the group durable again, then
-        moves what it rejected to quarantine; retention keeps the group from then on. Read-only,
-        closed, in a forked child or after a failed sync it changes nothing.
+        moves what it rejected to quarantine. Read-only, closed, in a forked child or after a
+        failed sync it changes nothing. Retention keeps the group until another one is loaded, and
+        for as long as the answer is referred to.
 
         `hold` says what becomes of the bytes that were verified: with "memory" or "map" the parts
         are read or mapped once, and exactly what was verified is handed out. (A map is for stores
-        that nobody truncates meanwhile.) StorageError.
+        that nobody truncates meanwhile.) UsageError where it says something else; StorageError.
         """
+        holding = self._holding(hold)
         with self._turns.take("load_latest"):
-            holding = Holding(self._disk, hold) if hold != "nothing" else None
             scan, moved = self._scan(holding)
         for each in scan.rejected:
             message = f"{each.name} was rejected ({each.reason}): {each.detail}"
@@ -77,6 +82,7 @@ class StoreReader:
         """
         if step is not None and generation is not None:
             raise UsageError("load() takes either step= or generation=. Nothing was changed.")
+        self._holding(hold)
         if step is None and generation is None:
             newest = self.load_latest(hold=hold)
             if newest is None:
@@ -87,11 +93,11 @@ class StoreReader:
         for name in self._names():
             if name.attempt or (name.step != step and name.generation != generation):
                 continue
-            holding = Holding(self._disk, hold) if hold != "nothing" else None
+            holding = self._holding(hold)
             answer = examine(holding or self._disk, self._path, name, each=self._each)
             if isinstance(answer, Group):
                 return self._handed_out(answer, Scan(answer, ()), holding)
-            if answer.reason != "no_commit":
+            if answer.reason != NO_COMMIT:
                 raise integrity_error(answer)
             # A save that did not end was never acknowledged: it stands for no group.
             unfinished = unfinished or answer
@@ -125,7 +131,10 @@ class StoreReader:
         return tuple(group for group in read if isinstance(group, Group))
 
     def verify(self) -> tuple[Group | Rejection, ...]:
-        """Every group and dead attempt, newest first, each verified in full. Changes nothing."""
+        """Every group and attempt, newest first, each verified in full. Changes nothing.
+
+        An attempt, and a group without a MANIFEST, may be a save that is still going on.
+        """
         return tuple(examine_all(self._disk, self._path, each=self._each))
 
     def quarantined(self) -> dict[str, Group | Rejection]:
@@ -145,8 +154,25 @@ class StoreReader:
         self._restored = group.name.generation
         message = f"{group.name} was loaded, {len(scan.rejected)} newer were passed over"
         self._events.tell("loaded", message, name=str(group.name), step=group.name.step)
-        held = {} if holding is None else holding.of(group.path)
-        return Loaded(group, scan.rejected, self._disk, held)
+        held = {} if holding is None else holding.held
+        loaded = Loaded(group, scan.rejected, self._disk, held)
+        self._handed = [each for each in self._handed if each() is not None]
+        self._handed.append(weakref.ref(loaded))
+        return loaded
+
+    def _protected(self) -> frozenset[int]:
+        """The generations that retention keeps for those who loaded them.
+
+        The last one, whoever let go of it: a run often takes what it needs and forgets the rest.
+        An earlier one for as long as somebody may still read from it.
+        """
+        last = set() if self._restored is None else {self._restored}
+        alive = (each() for each in self._handed)
+        return frozenset(last | {each.generation for each in alive if each is not None})
+
+    def _holding(self, hold: Hold) -> Holding | None:
+        require_choice("hold", hold, HOLDS)
+        return None if hold == "nothing" else Holding(self._disk, hold)
 
     def _hidden(self) -> GroupName | None:
         """A group that a failed sync has left, whole as it may look."""

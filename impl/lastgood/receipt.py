@@ -38,6 +38,7 @@ class Receipt:
 
     `phases` are seconds of work by the store's clock, of all threads together; `notes` say in
     words what limits the promise. `pruned` are the names of the groups that retention gave up.
+    `retention_error` says why it failed, where it did: the save stands all the same.
     """
 
     generation: int
@@ -51,6 +52,7 @@ class Receipt:
     phases: Mapping[str, float]
     notes: tuple[str, ...]
     pruned: tuple[str, ...] = ()
+    retention_error: str | None = None
 
 
 def guarantee(mode: Mode, file_system: FileSystem) -> Guarantee:

@@ -13,7 +13,7 @@ from typing import Final
 
 from attrs import frozen
 
-from lastgood.disk import Reader, join
+from lastgood.disk import LetsGo, Reader, join, kind_said
 from lastgood.errors import IntegrityError, StorageError, UsageError
 from lastgood.hashing import digest_of
 from lastgood.layout import MANIFEST, QUARANTINE, GroupName, newest_first, parse_name
@@ -28,8 +28,13 @@ from lastgood.verifying import (
     damage_of,
 )
 
+NO_COMMIT: Final = "no_commit"
+"""The reason of a group without a manifest."""
 GONE: Final = "gone"
 """The reason of what is not in the store any more. It is no damage."""
+
+_GOING_ON: Final = "a save that is still going on, or that ended before {}"
+"""Who only reads cannot tell which: a live process may be writing there."""
 
 _LOOKS: Final = 16
 """How often a reader lists a store again that changes under its eyes."""
@@ -108,7 +113,8 @@ def list_store(reader: Reader, store: str) -> Listing:
 def newest_valid(reader: Reader, store: str, names: Iterable[str], *, each: Each = map) -> Scan:
     """The newest valid group among `names`; nothing older is looked at. StorageError.
 
-    Dead attempts are rejected whatever their age: nothing but a live save can own one.
+    Attempts are passed over whatever their age, and are in `rejected`. To the holder of the lease,
+    who is not saving now, they are dead; to anyone else one may be a save that is going on.
     """
     found: Group | None = None
     rejected = []
@@ -158,7 +164,7 @@ def examine_aside(
 
 
 def examine_all(reader: Reader, store: str, *, each: Each = map) -> Iterator[Group | Rejection]:
-    """Every group and dead attempt of a store, newest first, verified in full. StorageError."""
+    """Every group and attempt of a store, newest first, verified in full. StorageError."""
     for name in newest_first(list_store(reader, store).in_store):
         yield examine(reader, store, name, each=each)
 
@@ -171,7 +177,7 @@ def examine(
     `entry` is its directory's name, where that is not the one that the group was given.
     """
     if name.attempt:
-        return _rejection(name, "attempt", "a save that ended before its rename")
+        return _rejection(name, "attempt", _GOING_ON.format("its rename"))
     try:
         group = read_group(reader, store, name, entry)
         if isinstance(group, Rejection):
@@ -186,7 +192,10 @@ def examine(
             if damage is not None:
                 raise damage
     except RejectedError as rejected:
-        return _rejected_if_there(reader, join(store, entry or str(name)), name, rejected)
+        path = join(store, entry or str(name))
+        if isinstance(reader, LetsGo):
+            reader.let_go(path)
+        return _rejected_if_there(reader, path, name, rejected)
     except OSError as error:
         raise storage_error(f"reading {join(store, entry or str(name))!r}", error) from error
     return group
@@ -201,7 +210,7 @@ def read_group(reader: Reader, store: str, name: GroupName, entry: str = "") -> 
             raise RejectedError(GONE, "it is not in the store any more")
         if kind != "dir":
             raise RejectedError(
-                f"not_regular:{entry or name}", f"found a {_said(kind)}, expected a directory"
+                f"not_regular:{entry or name}", f"found {kind_said(kind)}, expected a directory"
             )
         manifest = _read_manifest(reader, join(path, MANIFEST))
         if (manifest.generation, manifest.step) != (name.generation, name.step):
@@ -247,6 +256,14 @@ def find_part(group: Group, part_path: str) -> Part:
 
 def integrity_error(rejection: Rejection) -> IntegrityError:
     """The error for a group that was asked for by name and is damaged."""
+    if rejection.reason == NO_COMMIT:
+        return IntegrityError(
+            f"group {rejection.name}: {rejection.detail} ({rejection.reason}). Nothing was "
+            "changed. Load again when its writer is done; load_latest() takes the newest intact "
+            "group now.",
+            rejection.reason,
+            rejection.name,
+        )
     if rejection.reason == GONE:
         return IntegrityError(
             f"group {rejection.name} is not in the store any more: its writer has pruned it or "
@@ -277,7 +294,7 @@ def _read_manifest(reader: Reader, path: str) -> Manifest:
     except OSError as error:
         if error.errno in MISSING:
             raise RejectedError(
-                "no_commit", f"{MANIFEST} is missing: the save did not end"
+                NO_COMMIT, f"{MANIFEST} is missing: {_GOING_ON.format('its commit')}"
             ) from error
         if error.errno in NOT_REGULAR:
             detail = f"{MANIFEST} is a symlink or special file, expected a regular file"
@@ -317,7 +334,7 @@ def _require_dir(reader: Reader, path: str, subdir: str) -> None:
         raise RejectedError(f"missing:{subdir}", f"the directory {subdir!r} is missing")
     if kind != "dir":
         # A symlink here would lead every path below it out of the group.
-        detail = f"{subdir!r} is a {_said(kind)}, expected a directory"
+        detail = f"{subdir!r} is {kind_said(kind)}, expected a directory"
         raise RejectedError(f"not_regular:{subdir}", detail)
 
 
@@ -333,17 +350,11 @@ def look_at_shape(reader: Reader, group: Group) -> Rejection | None:
             found = reader.kind(join(group.path, path))
             if found not in (kind, "missing"):
                 what = "regular file" if kind == "file" else "directory"
-                detail = f"{path!r} is a {_said(found)}, expected a {what}"
+                detail = f"{path!r} is {kind_said(found)}, expected a {what}"
                 return _rejection(group.name, f"not_regular:{path}", detail)
     except OSError as error:
         raise storage_error(f"looking at {group.path!r}", error) from error
     return None
-
-
-def _said(kind: str) -> str:
-    """A kind of entry, for people."""
-    words = {"dir": "directory", "file": "regular file", "other": "symlink or special file"}
-    return words.get(kind, f"{kind} entry")
 
 
 def _rejection(name: GroupName, reason: str, detail: str) -> Rejection:

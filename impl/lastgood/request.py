@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import operator
+import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, Protocol, SupportsIndex, TypeAlias, cast
 
 from attrs import frozen
 
-from lastgood.errors import UsageError
+from lastgood.errors import Ending, UsageError, nothing_changed
 from lastgood.layout import MAX_NUMBER
 from lastgood.manifest import (
+    PATH_LIMIT_BYTES,
     SIZE_LIMIT_BYTES,
     Manifest,
     clash,
@@ -57,34 +59,47 @@ def checked(step: SupportsIndex, parts: list[str] | None, metadata: object) -> R
     return request if parts is None else checked_parts(request, parts)
 
 
-def checked_parts(request: Request, parts: list[str]) -> Request:
+def checked_parts(request: Request, parts: list[str], ending: Ending = nothing_changed) -> Request:
     """The request, if its parts can be in a manifest beside its metadata. UsageError."""
+    if (why_not := _refusal(request, parts)) is not None:
+        raise UsageError(f"{why_not} {ending()}")
+    return request
+
+
+def _refusal(request: Request, parts: list[str]) -> str | None:
+    """Why no manifest can hold these parts; None where one can."""
     if not parts:
-        raise UsageError("a group needs one part at least. Nothing was changed.")
+        return "a group needs one part at least."
     for path in parts:
         if not isinstance(path, str) or not is_safe_part_path(path):
-            raise UsageError(
+            return (
                 f"part {path!r}: expected a relative path without '.', '..', backslash or control "
-                "characters, and not MANIFEST, below it, or '-'. Nothing was changed."
+                f"characters, of {PATH_LIMIT_BYTES} bytes at most, and not MANIFEST, below it, or "
+                "'-'."
             )
     if (both := clash(parts)) is not None:
-        raise UsageError(f"{both!r} is both a part and a directory. Nothing was changed.")
+        return f"{both!r} is both a part and a directory."
     names = [*parts, *subdirs(parts)]
-    folded = {name.casefold(): name for name in names}
+    folded = {_folded(name): name for name in names}
     for name in names:
-        if folded[name.casefold()] != name:
-            raise UsageError(
-                f"{name!r} and {folded[name.casefold()]!r} differ only by case, which is one name "
-                "on many file systems. Nothing was changed."
+        if folded[_folded(name)] != name:
+            return (
+                f"{name!a} and {folded[_folded(name)]!a} are one name on file systems that ignore "
+                "case or how a letter is composed: give one of them another name."
             )
     size_bytes = len(encode(Manifest(0, request.step, "", (), 1, request.metadata)))
     size_bytes += sum(7 * len(path) + _LINE_BYTES for path in parts)
     if size_bytes > SIZE_LIMIT_BYTES:
-        raise UsageError(
-            f"the manifest may need {size_bytes} bytes, more than {SIZE_LIMIT_BYTES}. Nothing was "
-            "changed. Use fewer parts, or put the metadata into a part."
+        return (
+            f"the manifest may need {size_bytes} bytes, more than {SIZE_LIMIT_BYTES}: use fewer "
+            "parts, or put the metadata into a part."
         )
-    return request
+    return None
+
+
+def _folded(name: str) -> str:
+    """What two names have in common that are one on macOS, Windows and ext4 with casefold."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFD", name).casefold())
 
 
 def _checked_metadata(metadata: object) -> Mapping[str, Any]:

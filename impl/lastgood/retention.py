@@ -3,7 +3,7 @@
     LatestN(3) | EveryKSteps(1000) | BestN("accuracy", mode="max")
 
 A policy only ever adds to what is kept. Whatever it says, the newest valid group stays, and so
-does the one that a run was restored from.
+do those that a run was restored from.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 from attrs import field, frozen, validators
+
+from lastgood.errors import UsageError
 
 _AT_LEAST_ONE = [validators.instance_of(int), validators.ge(1)]
 
@@ -31,7 +33,11 @@ class Policy:
     """Says which groups to keep. Subclass it, or combine those below with `|`."""
 
     def keeps(self, candidates: Sequence[Candidate], now_s: float) -> set[int]:
-        """The generations to keep, of groups that are given newest first."""
+        """The generations to keep, of groups that are given newest first.
+
+        Whatever it raises, and whatever it gives that is no generation of theirs, ends the prune
+        before anything is given up; a save whose retention fails so stands.
+        """
         raise NotImplementedError
 
     def __or__(self, other: Policy) -> AnyOf:
@@ -104,7 +110,7 @@ class BestN(Policy):
     Of equals the newer one is better. NaN and infinity are no numbers here.
     """
 
-    metric: str
+    metric: str = field(validator=validators.instance_of(str))
     count: int = field(default=1, validator=_AT_LEAST_ONE)
     mode: Literal["min", "max"] = field(default="min", validator=validators.in_(("min", "max")))
 
@@ -129,7 +135,9 @@ def _policies(given: Iterable[Policy]) -> tuple[Policy, ...]:
 class AnyOf(Policy):
     """Whatever one of several policies keeps."""
 
-    policies: tuple[Policy, ...] = field(converter=_policies)
+    policies: tuple[Policy, ...] = field(
+        converter=_policies, validator=validators.deep_iterable(validators.instance_of(Policy))
+    )
 
     def keeps(self, candidates: Sequence[Candidate], now_s: float) -> set[int]:
         """See `Policy.keeps`."""
@@ -141,7 +149,24 @@ class AnyOf(Policy):
 def doomed(
     policy: Policy, candidates: Iterable[Candidate], protected: Iterable[int], now_s: float
 ) -> list[int]:
-    """The generations to give up, the oldest first; never the newest nor a protected one."""
+    """The generations to give up, the oldest first; never the newest nor a protected one.
+
+    UsageError where the policy raises, or keeps what is none of the candidates' generations: it
+    may have meant their steps, and what is deleted by mistake does not come back.
+    """
     newest_first = sorted(candidates, key=lambda each: -each.generation)
-    kept = set(policy.keeps(newest_first, now_s)) | set(protected)
+    try:
+        kept = set(policy.keeps(newest_first, now_s))
+    except Exception as error:  # it is the caller's code: it may raise anything
+        raise UsageError(
+            f"the retention policy {policy!r} failed: {type(error).__name__}: {error}. "
+            "Nothing was given up. Mend its keeps()."
+        ) from error
+    unknown = kept - {each.generation for each in newest_first}
+    if unknown:
+        raise UsageError(
+            f"the retention policy {policy!r} keeps {next(iter(unknown))!r}, expected generations "
+            "of the candidates. Nothing was given up. Mend its keeps()."
+        )
+    kept |= set(protected)
     return sorted(each.generation for each in newest_first[1:] if each.generation not in kept)

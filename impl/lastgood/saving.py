@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, SupportsIndex
 
@@ -9,10 +10,10 @@ from attrs import frozen
 
 from lastgood.aside import withdraw
 from lastgood.disk import Disk, KnowsItsSpace, join
-from lastgood.errors import StorageError, UsageError, code_of
+from lastgood.errors import Ending, StorageError, UsageError, code_of
 from lastgood.layout import GroupName
 from lastgood.lease import LeaseHolder
-from lastgood.manifest import Manifest, Part, encode
+from lastgood.manifest import PATH_LIMIT_BYTES, Manifest, Part, encode
 from lastgood.perform import Observe, Performer
 from lastgood.plan import (
     Form,
@@ -25,7 +26,8 @@ from lastgood.plan import (
 )
 from lastgood.pour import Content
 from lastgood.pruning import tree_of
-from lastgood.recovery import Each, storage_error
+from lastgood.recovery import Each
+from lastgood.remembering import Memory
 from lastgood.request import Request, checked, checked_parts
 from lastgood.steps import Step, said
 
@@ -51,6 +53,11 @@ class Attempt:
     name: GroupName
     path: str
     request: Request
+
+
+def left_behind(attempt: Attempt) -> str:
+    """What to know of an attempt that could not be removed."""
+    return f"{attempt.path!r} could not be removed: no group; the next recovery sets it aside."
 
 
 class Saver(LeaseHolder):
@@ -89,7 +96,7 @@ class Saver(LeaseHolder):
         self._clock, self._observe = clock, observe
         self._durable: GroupName | None = None
         """The newest group that this writer has made durable at full strength."""
-        self._verified: set[GroupName] = set()
+        self._memory = Memory(disk)
 
     def save(
         self, step: SupportsIndex, content: Mapping[str, Content], metadata: Mapping[str, Any]
@@ -129,12 +136,21 @@ class Saver(LeaseHolder):
         after every other failure but that of a sync; errors as `save`.
         """
         name = attempt.name
+        outcomes: list[str] = []
+
+        def ending() -> str:
+            is_gone = self.abandon(attempt)
+            left = "The attempt was removed." if is_gone else left_behind(attempt)
+            outcomes.append(f"{left} Earlier groups are intact.")
+            return outcomes[0]
+
         try:
-            self._require_usable()
-            parts = self._parts_in(attempt.path)
-            request = checked_parts(attempt.request, parts)
+            self._require_usable(ending)
+            parts = self._parts_in(attempt.path, ending)
+            request = checked_parts(attempt.request, parts, ending)
         except BaseException:
-            self.abandon(attempt)
+            if not outcomes:
+                self.abandon(attempt)
             raise
         plan = plan_seal(self.form, self.mode, self.store, name.generation, name.step, parts)
         return self._commit(name, request, plan, {}, attempt)
@@ -145,13 +161,15 @@ class Saver(LeaseHolder):
         It was never a group, so nothing needs a sync.
         """
         try:
+            if self.disk.kind(attempt.path) == "missing":
+                return True
             for step in plan_delete(attempt.path, *tree_of(self.disk, attempt.path)):
                 Performer(self.disk).perform(step)
-        except (OSError, UsageError):
+        except OSError:
             return False
         return True
 
-    def _parts_in(self, path: str) -> list[str]:
+    def _parts_in(self, path: str, ending: Ending) -> list[str]:
         """All regular files of an attempt, sorted. UsageError for whatever else is in there."""
         try:
             files, _ = tree_of(self.disk, path)
@@ -159,10 +177,18 @@ class Saver(LeaseHolder):
                 if self.disk.kind(join(path, file)) != "file":
                     raise UsageError(
                         f"{join(path, file)!r} is a symlink or special file, expected regular "
-                        "files only. This save was abandoned; earlier groups are intact."
+                        f"files only. {ending()}"
                     )
         except OSError as error:
-            raise storage_error(f"reading the attempt {path!r}", error) from error
+            if error.errno == errno.ENAMETOOLONG:
+                raise UsageError(
+                    f"something below {path!r} lies deeper than a path can name, expected parts "
+                    f"whose paths have {PATH_LIMIT_BYTES} bytes at most. {ending()}"
+                ) from error
+            raise StorageError(
+                f"reading the attempt {path!r} failed: {code_of(error)} "
+                f"({error.strerror or error}). {ending()}"
+            ) from error
         return sorted(files)
 
     def _commit(
@@ -210,7 +236,7 @@ class Saver(LeaseHolder):
             else:
                 performer.undo()
             raise
-        self._note_good(name, self.mode)
+        self._note_durable(name, self.mode)
         return Saved(name, join(self.store, str(name)), manifests[0])
 
     def _performer(
@@ -249,10 +275,9 @@ class Saver(LeaseHolder):
         self, name: GroupName, error: OSError, performer: Performer, attempt: str = ""
     ) -> StorageError:
         """Clean up after a step that failed; the error to raise."""
-        step: Step | None
         step, error = performer.worst or (None, error)
-        why = f"{code_of(error)} ({error.strerror or error})"
-        begin = f"save of {name} failed: {said(step)}: {why}. "
+        doing = "" if step is None else f" {said(step)}:"
+        begin = f"save of {name} failed:{doing} {code_of(error)} ({error.strerror or error}). "
         performer.release()
         if performer.is_poisoned:
             hidden = self._close_for(name, error)
@@ -264,7 +289,8 @@ class Saver(LeaseHolder):
         clean = performer.undo()
         if attempt:
             clean = self.abandon(Attempt(name, attempt, Request(name.step, {})))
-        left = "What it wrote was removed." if clean else "The next recovery sets its rest aside."
+        what = "The attempt" if attempt else "What it wrote"
+        left = f"{what} was removed." if clean else "The next recovery sets its rest aside."
         return StorageError(f"{begin}{left} Earlier groups are intact and the store is usable.")
 
     def _close_for(self, name: GroupName, error: OSError) -> bool:
@@ -277,7 +303,6 @@ class Saver(LeaseHolder):
         self.unsure = name
         return withdraw(self.disk, self.store, str(name))
 
-    def _note_good(self, name: GroupName, mode: Mode) -> None:
-        self._verified.add(name)
+    def _note_durable(self, name: GroupName, mode: Mode) -> None:
         if syncs_dirs(mode):
             self._durable = name

@@ -122,7 +122,7 @@ class Together:
 Step = SimpleStep | Together
 
 
-def said(step: Step | None) -> str:
+def said(step: Step) -> str:
     """A step for people: what was asked, and of which entry."""
     where = step.src if isinstance(step, Rename) else getattr(step, "path", "")
     return f"{type(step).__name__} {where!r}"

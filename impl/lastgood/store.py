@@ -20,12 +20,13 @@ from lastgood.layout import GroupName
 from lastgood.loaded import Holding
 from lastgood.opening import Strength, choose_strength, require_choice, require_store, store_path
 from lastgood.plan import FORMS, MODES, Form, Mode
-from lastgood.pruning import Pruning, choose
+from lastgood.pruning import Pruning, Question, choose, look
 from lastgood.reading import StoreReader
 from lastgood.receipt import Receipt, guarantee, phase_of
-from lastgood.recovery import Scan, list_store, newest_valid_now
+from lastgood.recovery import Rejection, Scan, list_store, newest_valid_now
 from lastgood.request import PartData, contents
 from lastgood.retention import Policy
+from lastgood.saving import left_behind
 from lastgood.steps import SimpleStep
 from lastgood.threads import default_workers, each_in_threads
 from lastgood.writer import Attempt, Repair, Saved, Writer
@@ -50,8 +51,9 @@ class Store(StoreReader):
     save (see `lastgood.retention`); `when` answers `is_due` (see `lastgood.cadence`). `workers`
     threads share the work on big parts. `on_event` is told of saves, fallbacks and the like.
 
-    `clock` gives seconds and times the phases of a save, `now` gives Unix time, and `new_id` names
-    attempts. The store is open at once; close it, or use it as a context manager.
+    `clock` gives seconds that only grow, for the phases of a save and for `when`; `now` gives Unix
+    time, for manifests and `keep`; `new_id` names attempts. The store is open at once; close it,
+    or use it as a context manager.
 
     Raises UsageError (also LeaseError) before anything was changed, and StorageError.
     """
@@ -75,15 +77,17 @@ class Store(StoreReader):
     ) -> None:
         require_choice("mode", mode, ("auto", *MODES))
         require_choice("form", form, ("auto", *FORMS))
+        _require_a("keep", keep, Policy, "LatestN(3)")
+        _require_a("when", when, Cadence, "EverySteps(500)")
         workers = default_workers() if workers is None else workers
         if workers < 1:
             raise UsageError(f"workers is {workers}, expected 1 at least. Nothing was changed.")
         disk = _disk_here() if disk is None else disk
         where = store_path(disk, path)
         super().__init__(disk, where, each_in_threads(workers), Announcer(where, on_event))
-        self._now = now
+        self._now, self._clock = now, clock
         self._keep, self._when = keep, when
-        self._last = LastSave(None, now())
+        self._last = LastSave(None, clock())
         self._phases: dict[str, float] = {}
         self._writer: Writer | None = None
         self._strength = choose_strength(self._disk, self._path, mode, form, digest, writable)
@@ -122,7 +126,7 @@ class Store(StoreReader):
         *,
         stable: bool = False,
     ) -> Receipt:
-        """Save one group; returning acknowledges it.
+        """Save one group; returning acknowledges it. Then `keep` is applied: see `Receipt`.
 
         `parts` maps a path inside the group to its content: bytes, an array or a CPU tensor
         (through its memory), chunks of bytes, or a file to copy. `metadata` is anything that JSON
@@ -160,8 +164,9 @@ class Store(StoreReader):
             handed_out = OpenAttempt(attempt.path)
             try:
                 yield handed_out
-            except BaseException:
-                writer.abandon(attempt)
+            except BaseException as error:
+                if not writer.abandon(attempt):
+                    error.add_note(f"lastgood: {left_behind(attempt)}")
                 raise
             with self._telling_failures(step):
                 saved = writer.seal(attempt)
@@ -169,22 +174,29 @@ class Store(StoreReader):
 
     def is_due(self, step: int) -> bool:
         """Whether the store's `when` asks for a save at this step; True where there is none."""
-        return self._when is None or self._when.is_due(step, self._now(), self._last)
+        return self._when is None or self._when.is_due(step, self._clock(), self._last)
 
     def prune(self, keep: Policy | None = None, *, dry_run: bool = False) -> Pruning | None:
         """Give up the groups that `keep` (or the store's own policy) does not keep.
 
-        The newest valid group and the one that was loaded stay, whatever the policy says. With
-        `dry_run` nothing is changed, and a read-only store will do. None where there is no group.
-        UsageError, StorageError.
+        Every group that would stay is verified in full first, with `dry_run` too, which gives the
+        same answer, changes nothing, and does with a read-only store. Whatever the policy says,
+        the newest valid group stays, and so do the group that was loaded last and those whose
+        `Loaded` is still referred to. What cannot be deleted is in `Pruning.stuck` and holds
+        nothing else up. None where there is no group.
+
+        UsageError, also where the policy itself fails: nothing was given up. StorageError: every
+        group that is kept is intact, and the next prune deletes what is left.
         """
+        _require_a("keep", keep, Policy, "LatestN(3)")
         policy = self._keep if keep is None else keep
         if policy is None:
             raise UsageError("prune() needs a policy, such as LatestN(3). Nothing was changed.")
         with self._turns.take("prune"):
             if dry_run:
-                return self._would_prune(policy)
-            return self._prune(self._require_writer(), policy)
+                return self._would_prune(self._question(policy))
+            self._require_writer()
+            return self._prune(self._question(policy))
 
     def repair(self) -> Repair:
         """Recover, verify every group, and move each damaged one to quarantine.
@@ -197,6 +209,7 @@ class Store(StoreReader):
         for each in repaired.moved:
             message = f"{each.name} was rejected ({each.reason}): {each.detail}"
             self._events.tell("rejected", message, name=each.name, reason=each.reason)
+        self._tell_stuck(repaired.stuck)
         return repaired
 
     def close(self) -> None:
@@ -220,16 +233,12 @@ class Store(StoreReader):
         """Prune, if that was asked for, and say what was promised."""
         phases = dict(self._phases)
         notes = list(writer.notes)
-        pruned: tuple[str, ...] = ()
-        if self._keep is not None:
-            try:
-                pruning = self._prune(writer, self._keep)
-                pruned = tuple(str(group.name) for group in pruning.given_up) if pruning else ()
-            except LastgoodError as error:
-                # The save stands. What it did not delete is deleted by a later prune.
-                notes.append(f"not pruned: {error}")
-                self._events.tell("prune_failed", str(error))
-        self._last = LastSave(saved.name.step, self._now())
+        pruning, failure = self._retain()
+        if failure is not None:
+            notes.append(f"not pruned: {failure}")
+        if pruning is not None:
+            notes += [f"not deleted: {each.name}: {each.detail}" for each in pruning.stuck]
+        self._last = LastSave(saved.name.step, self._clock())
         receipt = Receipt(
             generation=saved.name.generation,
             step=saved.name.step,
@@ -241,7 +250,8 @@ class Store(StoreReader):
             guarantee=guarantee(writer.mode, self._strength.file_system),
             phases=phases,
             notes=tuple(notes),
-            pruned=pruned,
+            pruned=() if pruning is None else tuple(str(g.name) for g in pruning.given_up),
+            retention_error=failure,
         )
         self._events.tell(
             "saved",
@@ -253,29 +263,44 @@ class Store(StoreReader):
         )
         return receipt
 
-    def _prune(self, writer: Writer, policy: Policy) -> Pruning | None:
-        protect = () if self._restored is None else (self._restored,)
-        pruning = writer.prune(policy, now_s=self._now(), protect=protect)
+    def _retain(self) -> tuple[Pruning | None, str | None]:
+        """Prune after a save: what was done, and why it failed.
+
+        The save stands, whatever becomes of this: what was not deleted is, by a later prune.
+        """
+        if self._keep is None:
+            return None, None
+        try:
+            return self._prune(self._question(self._keep), remembers=True), None
+        except Exception as error:  # a policy is the caller's code: it may raise anything
+            failure = str(error) or type(error).__name__
+            self._events.tell("prune_failed", failure)
+            return None, failure
+
+    def _prune(self, question: Question, *, remembers: bool = False) -> Pruning | None:
+        pruning = self._require_writer().prune(question, remembers=remembers)
         if pruning is not None and (pruning.given_up or pruning.leftovers):
             names = [str(group.name) for group in pruning.given_up]
             message = f"{len(names)} groups were given up: {', '.join(names)}"
             self._events.tell("pruned", message, names=names, freed_bytes=pruning.freed_bytes)
+        self._tell_stuck(() if pruning is None else pruning.stuck)
         return pruning
 
-    def _would_prune(self, policy: Policy) -> Pruning | None:
+    def _would_prune(self, question: Question) -> Pruning | None:
+        """The same answer, by looking only."""
         scan = newest_valid_now(self._disk, self._path, self._hidden(), each=self._each)
         if scan.group is None:
             return None
-        return choose(
-            self._disk,
-            self._path,
-            list_store(self._disk, self._path).in_store,
-            scan.group,
-            policy,
-            now_s=self._now(),
-            protect=() if self._restored is None else (self._restored,),
-            each=self._each,
-        )
+        seen = look(self._disk, self._path, list_store(self._disk, self._path).in_store)
+        return choose(self._disk, self._path, seen, scan.group, question, each=self._each)
+
+    def _question(self, policy: Policy) -> Question:
+        return Question(policy, self._now(), self._protected())
+
+    def _tell_stuck(self, stuck: tuple[Rejection, ...]) -> None:
+        for each in stuck:
+            message = f"{each.name} was not deleted ({each.reason}): {each.detail}"
+            self._events.tell("prune_failed", message, name=each.name, reason=each.reason)
 
     def _scan(self, holding: Holding | None) -> tuple[Scan, list[str]]:
         """As the lease holder: the group made durable, and what was rejected moved aside."""
@@ -317,6 +342,15 @@ class Store(StoreReader):
 def open_read_only(path: str | PurePath, *, disk: Disk | None = None) -> Store:
     """Open a store to look at it: no lease, and nothing is ever changed. UsageError."""
     return Store(path, writable=False, disk=disk)
+
+
+def _require_a(what: str, value: object, kind: type, example: str) -> None:
+    """UsageError where there is a value and it is not of that kind."""
+    if value is not None and not isinstance(value, kind):
+        raise UsageError(
+            f"{what} is {value!r}, expected a {kind.__name__} such as {example}. "
+            "Nothing was changed."
+        )
 
 
 def _disk_here() -> Disk:

@@ -19,6 +19,7 @@ from lastgood.errors import UsageError
 from lastgood.perform import Performer
 from lastgood.plan import MODES, Form, Mode
 from lastgood.pour import Content
+from lastgood.pruning import Question
 from lastgood.recovery import Scan, list_store, newest_valid, read_part
 from lastgood.retention import LatestN
 from lastgood.writer import Writer
@@ -55,7 +56,7 @@ class LastgoodSession:
 
     def prune(self, keep: int) -> None:
         """Give up all but the `keep` newest groups."""
-        self._writer.prune(LatestN(keep), now_s=0.0)
+        self._writer.prune(Question(LatestN(keep), 0.0))
 
     def close(self) -> None:
         """Give the lease back."""

@@ -109,6 +109,17 @@ def nested(depth: int) -> dict[str, Any]:
     return {"x": value}
 
 
+def bury(folder: Path, depth: int) -> None:
+    """Directories inside each other, made one by one: their whole path is too long for a call."""
+    fd = os.open(folder, os.O_RDONLY)
+    for _ in range(depth):
+        os.mkdir("d" * 250, dir_fd=fd)
+        inner = os.open("d" * 250, os.O_RDONLY, dir_fd=fd)
+        os.close(fd)
+        fd = inner
+    os.close(fd)
+
+
 def names_in(directory: Path) -> list[str]:
     """The entry names of a directory, sorted."""
     return sorted(path.name for path in directory.iterdir())

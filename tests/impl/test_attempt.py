@@ -4,15 +4,26 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 import lastgood
-from lastgood import StorageError, Store, UsageError
+from lastgood import LeaseError, StorageError, Store, UsageError
+from lastgood.manifest import PATH_LIMIT_BYTES
 from lastgood.plan import FORMS, MODES, Form, Mode
-from tests.impl.disks import PARTS, WatchedDisk, failing, names_in, open_store, tree
+from tests.impl.disks import (
+    PARTS,
+    Unsynced,
+    WatchedDisk,
+    bury,
+    failing,
+    names_in,
+    open_store,
+    tree,
+)
 
 
 def fill_and(store: Store, step: int, then: Callable[[Path], None]) -> None:
@@ -125,7 +136,7 @@ def harm_emptiness(folder: Path) -> None:
         (harm_manifest, "not MANIFEST"),
         (harm_name, "control"),
         (harm_bytes, "expected a relative path"),
-        (harm_case, "differ only by case"),
+        (harm_case, "are one name on file systems that ignore"),
         (harm_emptiness, "one part at least"),
     ],
 )
@@ -138,6 +149,101 @@ def test_what_no_manifest_can_hold_is_refused_and_removed(
         with pytest.raises(UsageError, match=message):
             fill_and(store, 2, harm)
         assert tree(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [harm_symlink, harm_fifo, harm_manifest, harm_name, harm_bytes, harm_case, harm_emptiness],
+)
+def test_a_refusal_says_what_became_of_the_folder(
+    tmp_path: Path, harm: Callable[[Path], None]
+) -> None:
+    disk = WatchedDisk(tmp_path)
+    with open_store(tmp_path, disk=disk) as store:
+        with pytest.raises(UsageError) as caught:
+            fill_and(store, 1, harm)
+        assert "The attempt was removed. Earlier groups are intact." in str(caught.value)
+        assert "Nothing was changed" not in str(caught.value)
+
+        disk.fault = failing("rmdir", "step-00000002", errno.EBUSY)
+        with pytest.raises(UsageError) as caught:
+            fill_and(store, 2, harm)
+        left = "attempt-gen-00000002-step-00000002"
+        assert f"{left}' could not be removed" in str(caught.value)
+        assert "the next recovery sets it aside" in str(caught.value)
+        disk.fault = lambda _call, _path: None
+        store.load_latest()
+        assert names_in(tmp_path / "store" / "quarantine") == [left]
+
+
+def test_a_folder_that_its_block_has_taken_away_is_no_save(tmp_path: Path) -> None:
+    with open_store(tmp_path) as store:
+        with pytest.raises(StorageError, match=r"ENOENT.*The attempt was removed"):
+            fill_and(store, 1, shutil.rmtree)
+        assert names_in(store.path) == ["lock"]
+
+
+def test_a_block_that_raises_says_so_where_its_folder_could_not_be_removed(
+    tmp_path: Path,
+) -> None:
+    disk = WatchedDisk(tmp_path)
+    with open_store(tmp_path, disk=disk) as store:
+
+        def fail(_folder: Path) -> None:
+            disk.fault = failing("unlink", "model.bin", errno.EBUSY)
+            raise RuntimeError("the model is gone")
+
+        with pytest.raises(RuntimeError) as caught:
+            fill_and(store, 1, fail)
+
+    (note,) = caught.value.__notes__
+    assert "could not be removed" in note
+
+
+def test_a_lease_that_is_lost_in_the_block_is_no_save_and_says_what_was_done(
+    tmp_path: Path,
+) -> None:
+    with open_store(tmp_path) as store:
+
+        def steal(_folder: Path) -> None:
+            (tmp_path / "store" / "lock").unlink()
+
+        with pytest.raises(LeaseError, match=r"removed or replaced.*The attempt was removed") as e:
+            fill_and(store, 1, steal)
+        assert "Nothing was changed" not in str(e.value)
+    assert names_in(tmp_path / "store") == []
+
+
+@pytest.mark.parametrize("depth", [20, 100, 600])
+def test_a_folder_as_deep_as_it_likes_is_saved_or_refused_and_never_left(
+    tmp_path: Path, depth: int
+) -> None:
+    with open_store(tmp_path, disk=Unsynced(tmp_path)) as store:
+        before = tree(tmp_path)
+
+        def dig(folder: Path) -> None:
+            deep = folder.joinpath(*["d"] * depth)
+            deep.mkdir(parents=True)
+            (deep / "part").touch()
+
+        if depth * 2 < PATH_LIMIT_BYTES:
+            fill_and(store, 1, dig)
+            assert store.load().step == 1
+            return
+        with pytest.raises(UsageError, match=r"1024 bytes at most.*The attempt was removed"):
+            fill_and(store, 1, dig)
+        assert tree(tmp_path) == before
+
+
+def test_a_folder_that_no_path_can_name_is_refused_and_set_aside_by_the_next_recovery(
+    tmp_path: Path,
+) -> None:
+    with open_store(tmp_path, disk=Unsynced(tmp_path)) as store:
+        with pytest.raises(UsageError, match=r"deeper than a path can name.*next recovery"):
+            fill_and(store, 1, lambda folder: bury(folder, 20))
+        assert store.load_latest() is None
+        assert names_in(store.path) == ["lock", "quarantine"]
+        assert store.save(2, PARTS).step == 2
 
 
 def test_a_failed_sync_closes_the_store_as_in_any_save(tmp_path: Path) -> None:
@@ -170,7 +276,7 @@ def test_another_call_inside_the_block_is_refused(tmp_path: Path) -> None:
     with open_store(tmp_path) as store, store.attempt(1) as attempt:
         fill(attempt.path)
         for call in (lambda: store.save(2, PARTS), store.load_latest, store.close):
-            with pytest.raises(UsageError, match="attempt of this thread"):
+            with pytest.raises(UsageError, match="an attempt of this thread"):
                 call()
     assert names_in(tmp_path / "store") == ["gen-00000001-step-00000001", "lock"]
 

@@ -186,7 +186,7 @@ def test_what_is_no_store_is_bad_input(tmp_path: Path, command: str) -> None:
     (tmp_path / "file").write_bytes(b"mine")
     before = tree(tmp_path)
 
-    for name, found in [("file", "found a file entry"), ("none", "found nothing")]:
+    for name, found in [("file", "found a regular file"), ("none", "found nothing")]:
         done = lastgood(command, str(tmp_path / name))
         assert done.exit_code == 2
         assert found in done.stderr

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +12,12 @@ import pytest
 from click.testing import CliRunner, Result
 
 import lastgood.doctor
+from lastgood import Store
 from lastgood.backends.posix import PosixDisk
 from lastgood.cli import cli
 from lastgood.disk import FileSystem
 from lastgood.doctor import diagnose
-from tests.impl.disks import PARTS, WatchedDisk, failing, names_in, open_store, tree
+from tests.impl.disks import EXT4, PARTS, WatchedDisk, failing, names_in, open_store, tree
 
 GROUPS = [f"gen-{n:08d}-step-{10 * n:08d}" for n in (1, 2, 3)]
 
@@ -223,9 +226,84 @@ def test_doctor_tries_things_out_and_cleans_up(store: Path) -> None:
         "works",
         "works",
         "not needed",
+        "works",
     ]
     assert diagnosis.is_strong
     assert tree(store) == before
+
+
+@pytest.mark.parametrize("theirs", ["link", "folder"])
+def test_doctor_removes_nothing_that_it_did_not_make(
+    store: Path, tmp_path: Path, theirs: str
+) -> None:
+    """Not through a link, nor in a folder of somebody else's, whatever the names are."""
+    others = tmp_path / "others"
+    others.mkdir()
+    for name in ("MANIFEST", "file", "group", "attempt"):
+        (others / name).write_bytes(b"precious")
+    for name in (".lastgood-doctor", f"{lastgood.doctor.PROBE}drawn"):
+        if theirs == "link":
+            (store / name).symlink_to(others)
+        else:
+            shutil.copytree(others, store / name)
+    before = tree(tmp_path)
+    drawn = diagnose(PosixDisk(EXT4), str(store), probe=True, new_id=lambda: "drawn")
+    fresh = diagnose(PosixDisk(EXT4), str(store), probe=True)
+
+    assert drawn.probes[0].answer.startswith("refused: EEXIST")
+    assert {probe.answer for probe in drawn.probes[1:]} == {"not tried"}
+    assert fresh.is_strong
+    assert tree(tmp_path) == before
+
+
+def test_doctor_says_what_it_could_not_remove(store: Path) -> None:
+    disk = WatchedDisk(store, failing("unlink", "file", errno.EPERM))
+    diagnosis = diagnose(disk, str(store), probe=True, new_id=lambda: "drawn")
+
+    assert diagnosis.probes[-1].answer.startswith("refused: EPERM")
+    assert not diagnosis.is_strong
+    assert names_in(store / f"{lastgood.doctor.PROBE}drawn") == ["file", "group"]
+
+
+def test_doctor_refuses_what_no_store_can_be_in(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"mine")
+    for place in ("file", "file/below", "file/below/that"):
+        for options in ([], ["--probe"]):
+            done = lastgood_command("doctor", str(tmp_path / place), *options)
+            assert done.exit_code == 2
+            assert "found a regular file, expected a directory" in done.stderr
+            assert len(done.stderr.splitlines()) == 1
+            assert done.stdout == ""
+    assert names_in(tmp_path) == ["file"]
+
+
+def test_doctor_says_what_a_store_would_say(tmp_path: Path) -> None:
+    """Where a directory cannot be synced, its mode is that of the store's receipt."""
+    weak = FileSystem("fuse.s3", "/", False, "process", "w", weakness="a program stands between")
+    disk = WatchedDisk(tmp_path)
+    disk._given = weak
+    disk.fault = lambda call, _path: errno.EINVAL if call == "fsync_dir" else None
+    said_by_doctor = diagnose(disk, str(tmp_path / "store"), probe=False).as_json()
+    with pytest.warns(lastgood.LastgoodWarning):
+        store = Store(tmp_path / "store", disk=disk)
+    with store:
+        receipt = store.save(1, PARTS)
+
+    assert said_by_doctor["mode"] == receipt.mode == "atomic_nodirsync"
+    assert said_by_doctor["survives"] == receipt.guarantee.survives == "process"
+    assert said_by_doctor["weaknesses"] == list(store.strength.weaknesses)
+
+
+def test_doctor_says_where_nothing_can_be_written(
+    store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = PosixDisk(EXT4)
+    monkeypatch.setattr(disk, "may_write", lambda path: path != str(store))
+    diagnosis = diagnose(disk, str(store), probe=False)
+
+    assert not diagnosis.is_strong
+    assert "this user may not write" in diagnosis.weaknesses[0]
+    assert diagnose(disk, str(store.parent / "new"), probe=False).is_strong
 
 
 @pytest.mark.parametrize(
@@ -254,7 +332,7 @@ def test_doctor_is_loud_where_little_is_promised(
 
     assert done.exit_code == 1
     assert "a program stands between" in done.stderr
-    assert lastgood.doctor.PROBE not in names_in(store)
+    assert names_in(store) == [*GROUPS, "lock"]
 
 
 def test_bench_measures_both_and_leaves_nothing(store: Path) -> None:

@@ -13,15 +13,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import lastgood
-from lastgood import EverySeconds, LatestN, Rejection, UsageError
+from lastgood import EverySeconds, LatestN, Rejection
 from lastgood.layout import GroupName
 from lastgood.loaded import Hold
 from lastgood.manifest import SIZE_LIMIT_BYTES, Manifest, ManifestError, Part, decode, encode
 from lastgood.recovery import examine
-from tests.impl.disks import PARTS, Unsynced, WatchedDisk, open_store, tree
+from tests.impl.disks import PARTS, Unsynced, WatchedDisk, bury, names_in, open_store, tree
 
 HOLDS: tuple[Hold, ...] = ("nothing", "memory", "map")
-NEW = "gen-00000002-step-00000002"
+OLD, NEW = "gen-00000001-step-00000001", "gen-00000002-step-00000002"
 SHA = hashlib.sha256(b"secret").hexdigest()
 
 
@@ -236,15 +236,20 @@ def test_thousands_of_groups_are_no_trouble(tmp_path: Path) -> None:
         assert store.all_steps() == [798, 799, 800]
 
 
-def test_a_tree_that_is_nested_without_end_is_not_followed(store: Path) -> None:
-    deep = store / "gen-00000001-step-00000001"
-    for _ in range(70):
-        deep = deep / "d"
-        deep.mkdir()
+def test_a_tree_that_no_path_can_name_is_left_and_holds_nothing_up(store: Path) -> None:
+    """A long name in each of many levels: together more than the operating system takes."""
+    bury(store / OLD, 20)
     with open_store(store.parent, disk=Unsynced(store.parent)) as opened:
-        with pytest.raises(UsageError, match="nested"):
-            opened.prune(LatestN(1))
-        assert opened.load().step == 2
+        pruning = opened.prune(LatestN(1))
+        opened.save(3, PARTS)
+        again = opened.prune(LatestN(1))
+
+    assert pruning is not None
+    assert again is not None
+    assert [each.reason for each in (*pruning.stuck, *again.stuck)] == ["too_deep", "too_deep"]
+    assert "by hand" in again.stuck[0].detail
+    assert [g.name.step for g in (*pruning.given_up, *again.given_up)] == [1, 2]
+    assert names_in(store) == ["gen-00000003-step-00000003", "lock", f"pruned-{OLD}"]
 
 
 MANIFESTS = st.builds(

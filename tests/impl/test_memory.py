@@ -92,6 +92,73 @@ def test_a_tensor_that_records_gradients_is_detached() -> None:
     assert bytes(plain_bytes(Recording(np.arange(3, dtype=np.uint8))) or b"") == b"\0\1\2"
 
 
+@pytest.mark.parametrize("name", ["O", "LOSS", "O1"])
+def test_a_record_may_have_a_field_of_any_name(tmp_path: Path, name: str) -> None:
+    values = np.array([(1, 2.5)], dtype=[(name, "<i4"), ("x", "<f8")])
+    with open_store(tmp_path) as store:
+        store.save(1, {"part": values})
+        assert store.restore()["part"] == values.tobytes()
+
+
+def test_a_record_of_objects_is_refused_whatever_its_fields_are_called() -> None:
+    with pytest.raises(ValueError, match="Python objects"):
+        plain_bytes(np.array([(1, None)], dtype=[("x", "<i4"), ("y", "O")]))
+
+
+def no_device() -> Any:
+    class Half:
+        def __dlpack__(self) -> Any:
+            raise AssertionError("never called: where its memory is cannot be asked")
+
+    return Half()
+
+
+def no_capsule() -> Any:
+    class Odd(ByDlpackOnly):
+        def __dlpack__(self) -> Any:
+            return object()
+
+    return Odd(np.arange(3))
+
+
+def no_device_number() -> Any:
+    class Odd(ByDlpackOnly):
+        def __dlpack_device__(self) -> Any:
+            raise AssertionError("no device")
+
+    return Odd(np.arange(3))
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (no_device, "AttributeError.*__dlpack_device__"),
+        (no_capsule, "PyCapsule"),
+        (no_device_number, "AssertionError: no device"),
+    ],
+)
+def test_half_an_export_is_a_refusal_of_that_part(tmp_path: Path, make: Any, message: str) -> None:
+    with open_store(tmp_path) as store:
+        before = tree(tmp_path)
+        with pytest.raises(UsageError, match=f"part 'weights' is a .* by DLPack: .*{message}"):
+            store.save(1, {"weights": make()})
+        assert tree(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    ("chunk", "message"),
+    [("text", "a chunk is str, expected bytes"), (np.arange(4)[::2], "a chunk is .*contiguous")],
+)
+def test_a_chunk_that_cannot_be_saved_names_its_part(
+    tmp_path: Path, chunk: Any, message: str
+) -> None:
+    with open_store(tmp_path) as store:
+        before = tree(tmp_path)
+        with pytest.raises(UsageError, match=f"part 'optim/adam': {message}.*intact"):
+            store.save(1, {"model": b"w", "optim/adam": [b"good", chunk]})
+        assert tree(tmp_path) == before
+
+
 def test_an_export_that_fails_is_the_callers_to_mend() -> None:
     class Failing(ByDlpackOnly):
         def __dlpack__(self) -> Any:

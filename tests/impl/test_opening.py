@@ -8,12 +8,14 @@ from pathlib import Path
 
 import pytest
 
+import powercut
 from lastgood import Event, LastgoodWarning, Store, UsageError
 from lastgood.backends import darwin, linux
 from lastgood.backends.posix import PosixDisk
 from lastgood.disk import FileSystem
 from tests.impl.disks import EXT4, PARTS, WatchedDisk, tree
 
+PROFILES = Path(powercut.__file__).parent / "profiles"
 MAC = FileSystem("apfs", "/", True, "kernel", "fsync does not flush", "power", "if it is so")
 FUSE = linux.describe("fuse.s3fs", "/")
 
@@ -71,7 +73,27 @@ def test_where_fsync_flushes_the_strongest_mode_is_plain(tmp_path: Path) -> None
         ("ext4", "", "power", True),
         ("ext4", "nobarrier", "process", True),
         ("ext4", "barrier=0", "process", True),
-        ("overlay", "", "power", False),
+        ("ext4", "data=writeback", "power", True),
+        ("ext4", "data=journal,nodelalloc", "power", True),
+        ("ext4", "journal_async_commit", "process", True),
+        ("xfs", "", "power", True),
+        ("xfs", "nobarrier", "process", True),
+        ("btrfs", "nodatacow,notreelog,lazytime", "power", True),
+        ("btrfs", "nobarrier", "process", True),
+        ("f2fs", "fsync_mode=posix", "power", True),
+        ("f2fs", "fsync_mode=strict", "power", True),
+        ("f2fs", "fsync_mode=nobarrier", "process", True),
+        ("f2fs", "nobarrier", "process", True),
+        ("f2fs", "checkpoint=disable:0", "process", True),
+        ("f2fs", "disable_roll_forward", "process", True),
+        ("nilfs2", "order=relaxed", "power", False),
+        ("nilfs2", "barrier=0", "process", False),
+        ("ext3", "", "process", True),
+        ("ext2", "", "process", False),
+        ("apfs", "", "process", True),
+        ("bcachefs", "", "process", False),
+        ("wekafs", "", "process", False),
+        ("overlay", "", "process", False),
         ("overlay", "volatile", "process", False),
         ("tmpfs", "", "process", True),
         ("nfs4", "", "process", False),
@@ -83,7 +105,7 @@ def test_where_fsync_flushes_the_strongest_mode_is_plain(tmp_path: Path) -> None
         ("fuse", "", "process", False),
         ("fuseblk", "", "process", False),
         ("vfat", "", "process", False),
-        ("zfs", "", "power", False),
+        ("zfs", "", "process", False),
     ],
 )
 def test_what_is_relied_on_of_each_file_system(
@@ -94,6 +116,42 @@ def test_what_is_relied_on_of_each_file_system(
 
     assert (found.sync_serves, found.rename_is_atomic) == (serves, renames)
     assert bool(found.weakness) == (serves == "process")
+
+
+def test_a_power_cut_is_promised_only_where_a_profile_speaks_for_the_file_system() -> None:
+    profiles = {path.name.split("-")[0].split(".")[0] for path in PROFILES.glob("*.toml")}
+
+    assert profiles >= linux.PROFILED
+    for name in linux.PROFILED:
+        assert linux.describe(name, "/").sync_serves == "power"
+    assert "no profile of the model speaks for zfs" in linux.describe("zfs", "/").weakness
+
+
+@pytest.mark.parametrize("option", ["nobarrier", "barrier=0", "fsync_mode=nobarrier"])
+def test_a_mount_option_that_breaks_the_promise_is_named_with_what_to_do(option: str) -> None:
+    weakness = linux.describe("f2fs", "/", frozenset({"rw", option})).weakness
+
+    assert f"mounted with {option}, so that the drive is never told to flush" in weakness
+    assert "mount it without that" in weakness
+
+
+def test_where_nothing_says_what_it_is_little_is_promised_and_that_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(linux, "MOUNTS", str(tmp_path / "none"))
+    disks = [linux.LinuxDisk(), darwin.DarwinDisk(), PosixDisk()]
+    monkeypatch.setattr(darwin, "_MOUNT", str(tmp_path / "none"))
+
+    for disk in disks:
+        found = disk.file_system(str(tmp_path))
+        assert (found.sync_serves, found.full_sync_serves) == ("process", None)
+        assert not found.rename_is_atomic
+        with pytest.warns(LastgoodWarning, match="no mount table could be read"):
+            store = Store(tmp_path / "store", disk=PosixDisk(found))
+        with store:
+            receipt = store.save(1, PARTS)
+        assert (receipt.form, receipt.guarantee.survives) == ("record", "process")
+    assert linux.file_system_of("/x", "").weakness == found.weakness
 
 
 def test_a_weak_file_system_is_said_aloud_in_three_ways(tmp_path: Path) -> None:

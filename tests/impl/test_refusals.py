@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import errno
+import math
 from pathlib import Path, PurePosixPath
+from types import MappingProxyType
 from typing import Any
 
+import numpy as np
 import pytest
 
 import lastgood
@@ -42,8 +45,14 @@ CIRCULAR["x"] = [CIRCULAR]
         (1, [b""], {}, "parts is list"),
         (1, PARTS, [], "found list, expected a mapping"),
         (1, {"a": Path("/no/such/file")}, {}, "no regular file"),
-        (1, PARTS, {"x": float("nan")}, "metadata is not JSON"),
-        (1, PARTS, {"x": object()}, "metadata is not JSON"),
+        (1, PARTS, {"x": float("nan")}, "metadata['x'] is nan, which JSON cannot say"),
+        (1, PARTS, {"a": {"b": [0, -math.inf]}}, "metadata['a']['b'][1] is -inf, which JSON"),
+        (1, PARTS, {"x": object()}, "metadata['x'] is object, which JSON cannot say"),
+        (1, PARTS, {"x": np.float32(1)}, "metadata['x'] is float32, which JSON cannot say"),
+        (1, PARTS, {"x": MappingProxyType({})}, "metadata['x'] is mappingproxy, expected a dict"),
+        (1, PARTS, {"x": [{2: 1}]}, "metadata['x'][0] has the key 2 of type int"),
+        (1, PARTS, {"x": [2**63]}, "metadata['x'][0] is an integer of 64 bits"),
+        (1, PARTS, nested(65), "metadata['x'][0][0][0][…][0][0][0][0] is nested more than 64"),
         (1, PARTS, {"x": {1: 2}}, "not text"),
         (1, PARTS, {"x": 2**63}, "2**63-1"),
         (1, PARTS, {"x": [-(2**63) - 1]}, "2**63-1"),
@@ -145,9 +154,9 @@ def test_a_store_that_is_a_file_is_refused_and_stays_as_it_is(tmp_path: Path) ->
     (tmp_path / "store").write_bytes(b"mine")
 
     for writable in (True, False):
-        with pytest.raises(UsageError, match="found a file entry"):
+        with pytest.raises(UsageError, match="found a regular file"):
             Store(tmp_path / "store", writable=writable)
-    with pytest.raises(UsageError, match="found a file entry"):
+    with pytest.raises(UsageError, match="found a regular file"):
         Store(tmp_path / "store" / "below")
     assert tree(tmp_path) == {"store": b"mine"}
 
@@ -180,3 +189,23 @@ def test_unknown_words_are_refused_with_those_that_are_known(tmp_path: Path) -> 
     with pytest.raises(UsageError, match="auto, record, rename"):
         Store(tmp_path / "store", form="both")  # type: ignore[arg-type]
     assert tree(tmp_path) == {}
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("Model", "model"), ("A/x", "a/y"), ("ß", "ss"), ("\u00e9", "e\u0301"), ("\u00c9", "e\u0301")],
+)
+def test_names_that_are_one_on_some_file_systems_are_refused(
+    tmp_path: Path, one: str, other: str
+) -> None:
+    with open_store(tmp_path) as store:
+        before = tree(tmp_path)
+        with pytest.raises(UsageError, match="are one name on file systems that ignore") as caught:
+            store.save(1, {one: b"", other: b""})
+        assert tree(tmp_path) == before
+        store.save(1, {"e\u0301": b"", "\u00ea": b""})
+
+    # Two spellings of one letter look alike: the message tells them apart.
+    first, second = str(caught.value).split(" are one name")[0].split(" and ")
+    assert first != second
+    assert first.isascii()

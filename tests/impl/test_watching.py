@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import signal
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,6 +20,7 @@ from lastgood import (
     LatestN,
     Preemption,
     StorageError,
+    Store,
     UsageError,
 )
 from lastgood.cadence import Cadence, LastSave
@@ -100,15 +103,22 @@ def test_a_cadence_that_makes_no_sense_is_refused(make: object) -> None:
         make()  # type: ignore[operator]
 
 
-def test_a_store_says_when_a_save_is_due(tmp_path: Path) -> None:
-    now_s = 100.0
-    with open_store(tmp_path, when=EveryInterval(60), now=lambda: now_s) as store:
+def test_a_store_says_when_a_save_is_due_by_a_clock_that_nobody_sets(tmp_path: Path) -> None:
+    clock_s, wall_s = 100.0, 1e9
+    with Store(
+        tmp_path / "store",
+        disk=WatchedDisk(tmp_path),
+        when=EveryInterval(60),
+        clock=lambda: clock_s,
+        now=lambda: wall_s,
+    ) as store:
+        wall_s += 3600
         assert not store.is_due(1)
-        now_s = 160.0
+        clock_s = 160.0
         assert store.is_due(2)
         store.save(2, PARTS)
         assert not store.is_due(3)
-        now_s = 220.0
+        clock_s, wall_s = 220.0, 0.0
         assert (store.is_due(2), store.is_due(4)) == (False, True)
     with open_store(tmp_path) as store:
         assert store.is_due(0)
@@ -163,6 +173,76 @@ def test_an_earlier_handler_is_called_too() -> None:
         assert heard == [signal.SIGUSR1]
     finally:
         signal.signal(signal.SIGUSR1, before)
+
+
+@pytest.mark.parametrize(
+    ("signals", "message"),
+    [
+        ([signal.SIGTERM, signal.SIGKILL], "SIGKILL cannot be caught"),
+        ([signal.SIGTERM, signal.SIGSTOP], "SIGSTOP cannot be caught"),
+        ([signal.SIGTERM, 4000], "4000 is no signal"),
+        ([signal.SIGTERM, "SIGUSR1"], "'SIGUSR1' is no signal"),
+        ([signal.SIGTERM, 15.0], "15.0 is no signal"),
+        ([[]], "is no signal"),
+        (signal.SIGTERM, "expected several"),
+    ],
+)
+def test_what_cannot_be_caught_is_refused_before_any_handler_is_set(
+    signals: Any, message: str
+) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(UsageError, match=message):
+        Preemption(signals)
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_a_handler_that_cannot_be_set_leaves_the_others_as_they_were(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    install = signal.signal
+
+    def refuse(number: int, handler: Any) -> Any:
+        if number == signal.SIGUSR2:
+            raise OSError(errno.EINVAL, "Invalid argument")
+        return install(number, handler)
+
+    stop = Preemption([signal.SIGTERM, signal.SIGUSR2])
+    with monkeypatch.context() as patched:
+        patched.setattr(signal, "signal", refuse)
+        with pytest.raises(UsageError, match="SIGTERM, SIGUSR2 cannot be caught here"), stop:
+            pass
+    assert signal.getsignal(signal.SIGTERM) is before
+    with stop:
+        assert signal.getsignal(signal.SIGTERM) != before
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_a_signal_that_is_named_twice_is_noted_once() -> None:
+    heard: list[int] = []
+    before = signal.signal(signal.SIGUSR1, lambda number, _frame: heard.append(number))
+    try:
+        with Preemption([signal.SIGUSR1, signal.SIGUSR1]) as stop:
+            signal.raise_signal(signal.SIGUSR1)
+            assert stop.requested
+        assert heard == [signal.SIGUSR1]
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+
+
+def test_one_that_is_entered_cannot_be_entered_again_until_it_was_left() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    stop = Preemption()
+    with stop:
+        with pytest.raises(UsageError, match="entered already"), stop:
+            pass
+        with Preemption() as inner:
+            signal.raise_signal(signal.SIGTERM)
+        assert (stop.signum, inner.signum) == (signal.SIGTERM, signal.SIGTERM)
+    assert signal.getsignal(signal.SIGTERM) is before
+    with stop:
+        assert stop.requested
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_only_the_main_thread_can_catch_signals() -> None:

@@ -14,8 +14,9 @@ import subprocess
 from typing import Final
 
 from lastgood.backends.posix import LOOK, PosixDisk, opened
-from lastgood.disk import FileSystem
+from lastgood.disk import UNKNOWN, FileSystem
 
+_MOUNT: Final = "/sbin/mount"
 _TIMEOUT_S: Final = 10
 _LINE: Final = re.compile(r"^.* on (?P<point>/.*?) \((?P<name>[^,)]+)(?P<rest>[^)]*)\)$")
 _NOTE: Final = "fsync on macOS does not flush the drive's cache: a power cut is not covered"
@@ -54,10 +55,10 @@ class DarwinDisk(PosixDisk):
     def _probe(self, path: str) -> FileSystem:
         try:
             done = subprocess.run(
-                ["/sbin/mount"], capture_output=True, text=True, timeout=_TIMEOUT_S, check=True
+                [_MOUNT], capture_output=True, text=True, timeout=_TIMEOUT_S, check=True
             )
         except (OSError, subprocess.SubprocessError):
-            return FileSystem("unknown", "/", False, "kernel", _NOTE)
+            return UNKNOWN
         return file_system_of(path, done.stdout)
 
 

@@ -3,25 +3,43 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Final
 
 from lastgood.backends.linux_calls import begin_write_back, keep_space
 from lastgood.backends.posix import PosixDisk
-from lastgood.disk import UNKNOWN, FileSystem
+from lastgood.disk import UNKNOWN, CrashClass, FileSystem
 
 MOUNTS: Final = "/proc/self/mountinfo"
-ATOMIC_RENAME: Final = frozenset({"ext2", "ext3", "ext4", "xfs", "btrfs", "f2fs", "tmpfs", "apfs"})
+ATOMIC_RENAME: Final = frozenset({"ext3", "ext4", "xfs", "btrfs", "f2fs", "tmpfs", "apfs"})
 IN_MEMORY: Final = frozenset({"tmpfs", "ramfs"})
-JOURNALLED: Final = frozenset({"ext3", "ext4", "xfs", "btrfs", "f2fs"})
+PROFILED: Final = frozenset({"ext4", "xfs", "btrfs", "f2fs", "nilfs2"})
+"""The only ones whose fsync is relied on: a profile of the model speaks for each, and holds."""
 SERVED: Final = frozenset(
     {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "virtiofs", "vboxsf", "afs", "ceph", "lustre"}
-    | {"gpfs", "beegfs", "glusterfs", "ocfs2", "gfs2"}
+    | {"gpfs", "beegfs", "beegfs_nodev", "glusterfs", "ocfs2", "gfs2", "wekafs", "orangefs"}
 )
 """Somebody else's disk: what fsync means there is the server's business."""
-FLAT: Final = frozenset({"vfat", "msdos", "exfat", "ntfs", "ntfs3", "fuseblk"})
+FLAT: Final = frozenset({"vfat", "msdos", "exfat", "ntfs", "ntfs3", "fuseblk", "ext2"})
 """File systems without a journal that lastgood could rely on."""
-IGNORES_FSYNC: Final = {"overlay": "volatile", "ext4": "nobarrier", "xfs": "nobarrier"}
-"""Mount options that make fsync, or the flush behind it, do nothing."""
+NO_FLUSH: Final = "the drive is never told to flush its cache"
+BREAKS: Final[Mapping[str, Mapping[str, str]]] = {
+    "overlay": {"volatile": "an fsync does nothing"},
+    "ext4": {"journal_async_commit": "a commit record can land before what it commits"},
+    "f2fs": {
+        "fsync_mode=nobarrier": NO_FLUSH,
+        "checkpoint=disable": "an fsync makes nothing durable",
+        "disable_roll_forward": "what an fsync wrote is not brought back by the next mount",
+    },
+}
+"""Mount options that no profile speaks for, and why; the first half of one that has a value.
+
+Those of ext4 that change only what is *not* synced (`data=`, `nodelalloc`, `noauto_da_alloc`) have
+profiles under which the protocol holds, as has `fsync_mode=` of f2fs. `notreelog`, `nodatacow` and
+`lazytime` weaken no fsync. A file system is mounted read-only with `norecovery`.
+"""
+BARRIERS_OFF: Final = {"nobarrier": NO_FLUSH, "barrier=0": NO_FLUSH}
+"""The same, on every file system."""
 
 
 class LinuxDisk(PosixDisk):
@@ -61,37 +79,36 @@ def file_system_of(path: str, mounts: str) -> FileSystem:
 def describe(name: str, mount_point: str, options: frozenset[str] = frozenset()) -> FileSystem:
     """What lastgood relies on, on a Linux file system of that name.
 
-    A promise is made only where a profile of the model, or the file system's own documents, say
-    what its fsync does; elsewhere the file system is called weak, loudly.
+    More than the death of the program is promised only where a profile of the model speaks for the
+    file system as it is mounted; any other is called weak, with the reason.
     """
+    weakness = _weakness(name, options)
+    serves: CrashClass = "process" if weakness else "power"
+    note = weakness or "if the drive honours cache flushes"
     renames = name in ATOMIC_RENAME
-    if name in IN_MEMORY:
-        note = "it lives in memory: nothing on it survives the machine"
-        return FileSystem(name, mount_point, renames, "process", note, weakness=note)
-    option = IGNORES_FSYNC.get(name, "")
-    if option and {option, "barrier=0"} & options:
-        note = f"it is mounted so that an fsync need not reach the medium ({option})"
-        return FileSystem(name, mount_point, renames, "process", note, weakness=note)
-    weakness = _weakness(name)
-    if weakness:
-        return FileSystem(name, mount_point, renames, "process", weakness, weakness=weakness)
-    note = "if the drive honours cache flushes"
-    if name not in JOURNALLED:
-        note += f" and the fsync of {name} reaches the medium, which lastgood has not looked into"
-    return FileSystem(name, mount_point, renames, "power", note)
+    return FileSystem(name, mount_point, renames, serves, note, weakness=weakness)
 
 
-def _weakness(name: str) -> str:
+def _weakness(name: str, options: frozenset[str]) -> str:
     """Why nothing is promised there beyond the death of the program; empty where more is."""
+    breaking = {**BARRIERS_OFF, **BREAKS.get(name, {})}
+    # f2fs says "checkpoint=disable:0": what follows the colon is no part of the answer.
+    for option in sorted(each.partition(":")[0] for each in options):
+        if option in breaking:
+            return f"it is mounted with {option}, so that {breaking[option]}: mount it without that"
+    if name in PROFILED:
+        return ""
+    if name in IN_MEMORY:
+        return "it lives in memory: nothing on it survives the machine"
     if name in SERVED:
         return f"its disk is a server's ({name}): what its fsync reaches is not known here"
     if name in FLAT:
         return f"{name} has no journal that lastgood could rely on"
-    if name.startswith("fuse"):
+    if name == "fuse" or name.startswith("fuse."):
         return f"a program stands between it and the disk ({name}): it may ignore an fsync"
-    if name == "unknown":
-        return "no mount table says what it is"
-    return ""
+    if name == UNKNOWN.name:
+        return UNKNOWN.weakness
+    return f"no profile of the model speaks for {name}: what its fsync keeps is not known here"
 
 
 def _unescaped(field: str) -> str:

@@ -12,7 +12,7 @@ import weakref
 from collections.abc import Iterator
 from typing import Final
 
-from lastgood.disk import FileSystem
+from lastgood.disk import UNKNOWN, FileSystem
 from lastgood.hashing import new_hasher
 
 LOOK: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -58,6 +58,12 @@ class PosixDisk:
         if stat.S_ISDIR(mode):
             return "dir"
         return "file" if stat.S_ISREG(mode) else "other"
+
+    def stamp(self, path: str) -> tuple[int, ...]:
+        """See `Stamps.stamp`."""
+        at = os.lstat(path)
+        # Nobody can set the time of the last change of an inode, as they can that of its content.
+        return at.st_mode, at.st_dev, at.st_ino, at.st_size, at.st_mtime_ns, at.st_ctime_ns
 
     def names(self, path: str) -> list[str]:
         """See `Disk.names`."""
@@ -152,6 +158,11 @@ class PosixDisk:
         status = os.statvfs(path)
         return status.f_bavail * status.f_frsize
 
+    def may_write(self, path: str) -> bool:
+        """See `KnowsItsPermissions.may_write`."""
+        effective = os.access in os.supports_effective_ids
+        return os.access(path, os.W_OK | os.X_OK, effective_ids=effective)
+
     def fsync(self, path: str) -> None:
         """See `Disk.fsync`."""
         self._own(path)
@@ -244,7 +255,7 @@ class PosixDisk:
     def _probe(self, path: str) -> FileSystem:
         """What is under a path on a machine that nobody has described."""
         del path
-        return FileSystem("unknown", "/", False, "power", "if its fsync reaches the medium")
+        return UNKNOWN
 
     def _handle(self, path: str) -> int:
         if path not in self._files:

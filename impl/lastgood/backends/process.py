@@ -40,8 +40,8 @@ class Turns:
         with self._lock:
             if self._doing is not None:
                 raise UsageError(
-                    f"a {self._doing} of this thread is still going on in {self._what}: "
-                    f"a {doing} cannot begin inside it (in a signal handler, or in the source of "
+                    f"{_a(self._doing)} of this thread is still going on in {self._what}: "
+                    f"{_a(doing)} cannot begin inside it (in a signal handler, or in the source of "
                     "a part). Nothing was changed by the second call. Make it after the first one."
                 )
             self._doing = doing
@@ -55,6 +55,11 @@ class Turns:
         self.is_forked = True
         self._lock = RLock()
         self._doing = None
+
+
+def _a(doing: str) -> str:
+    """A call with its article."""
+    return f"{'an' if doing[0] in 'aeiou' else 'a'} {doing}"
 
 
 def _forget_in_child() -> None:
