@@ -28,6 +28,7 @@ BREAKS: Final[Mapping[str, Mapping[str, str]]] = {
     "ext4": {"journal_async_commit": "a commit record can land before what it commits"},
     "f2fs": {
         "fsync_mode=nobarrier": NO_FLUSH,
+        "fsync_mode=strict": "it is in doubt whether an fsync waits for what it wrote last",
         "checkpoint=disable": "an fsync makes nothing durable",
         "disable_roll_forward": "what an fsync wrote is not brought back by the next mount",
     },
@@ -35,7 +36,7 @@ BREAKS: Final[Mapping[str, Mapping[str, str]]] = {
 """Mount options that no profile speaks for, and why; the first half of one that has a value.
 
 Those of ext4 that change only what is *not* synced (`data=`, `nodelalloc`, `noauto_da_alloc`) have
-profiles under which the protocol holds, as has `fsync_mode=` of f2fs. `notreelog`, `nodatacow` and
+profiles under which the protocol holds, as has `fsync_mode=posix` of f2fs. `notreelog`, `nodatacow` and
 `lazytime` weaken no fsync. A file system is mounted read-only with `norecovery`.
 """
 BARRIERS_OFF: Final = {"nobarrier": NO_FLUSH, "barrier=0": NO_FLUSH}
