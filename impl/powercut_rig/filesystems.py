@@ -18,6 +18,7 @@ from typing import Final, Literal
 
 from attrs import evolve, field, frozen
 
+from powercut_rig import linux
 from powercut_rig.tools import run_tool
 
 _FIXED_ID: Final = "6c617374-676f-4f64-8000-000000000001"
@@ -78,16 +79,12 @@ class FileSystem:
     def commit_on_demand(self, root: str) -> None:
         """Commit what the running transaction holds, as the kernel's timer would. OSError."""
         if self.commit == "sync-root":
-            # A root whose times changed is in the running transaction: syncing it commits that
-            # transaction and no other file's data.
-            os.utime(root)
+            linux.commit_by_root(root)
+            return
         folder = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            if self.commit == "sync-root":
-                os.fsync(folder)
-            else:
-                transaction = fcntl.ioctl(folder, _BTRFS_START_SYNC, bytes(8))
-                fcntl.ioctl(folder, _BTRFS_WAIT_SYNC, transaction)
+            transaction = fcntl.ioctl(folder, _BTRFS_START_SYNC, bytes(8))
+            fcntl.ioctl(folder, _BTRFS_WAIT_SYNC, transaction)
         finally:
             os.close(folder)
 

@@ -29,6 +29,8 @@ _AT_FDCWD: Final = -100
 _RENAME_FLAGS: Final = {"NOREPLACE": 1, "EXCHANGE": 2}
 _SYSLOG_READ_ALL: Final = 3
 _KERNEL_LOG_BYTES: Final = 1 << 16
+_FALLOC_FL_KEEP_SIZE: Final = 1
+_FALLOC_FL_PUNCH_HOLE: Final = 2
 
 
 def _libc() -> ctypes.CDLL:
@@ -41,6 +43,7 @@ def _libc() -> ctypes.CDLL:
     libc.prctl.argtypes = (ctypes.c_int, ulong, ulong, ulong, ulong)
     libc.renameat2.argtypes = (ctypes.c_int, chars, ctypes.c_int, chars, ctypes.c_uint)
     libc.klogctl.argtypes = (ctypes.c_int, chars, ctypes.c_int)
+    libc.fallocate.argtypes = (ctypes.c_int, ctypes.c_int, off64, off64)
     libc.syncfs.argtypes = (ctypes.c_int,)
     libc.sync_file_range.argtypes = (ctypes.c_int, off64, off64, ctypes.c_uint)
     return libc
@@ -114,6 +117,27 @@ def sync_file_range(fd: int, offset_bytes: int, length_bytes: int) -> None:
     """Writes a file's dirty pages in the range and waits, without a flush and without metadata."""
     every = SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER
     _call("sync_file_range", fd, offset_bytes, length_bytes, every)
+
+
+def commit_by_root(root: str) -> None:
+    """Commit the running transaction of the file system mounted at `root`, as its timer would.
+
+    A root whose times changed is in that transaction: syncing it commits it, and no other file's
+    data with it.
+    """
+    os.utime(root)
+    folder = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def punch_hole(fd: int, offset_bytes: int, length_bytes: int) -> None:
+    """Gives a range of a file back to the file system; it reads as zeros from then on."""
+    if length_bytes > 0:
+        mode = _FALLOC_FL_KEEP_SIZE | _FALLOC_FL_PUNCH_HOLE
+        _call("fallocate", fd, mode, offset_bytes, length_bytes)
 
 
 def kernel_words(lines: int) -> str:

@@ -14,8 +14,8 @@ from typing import Final
 
 from powercut_rig import linux
 from powercut_rig.filesystems import FILE_SYSTEMS, FileSystem
+from powercut_rig.tools import SEARCH_PATH
 
-_SEARCH_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _LOOP_CTL_GET_FREE: Final = 0x4C82
 _FILE_SYSTEMS: Final = Path("/proc/filesystems")
 
@@ -48,7 +48,7 @@ def missing_for(fs: FileSystem) -> list[str]:
     missing = [
         f"The program {program} is not installed (package {' or '.join(fs.packages)})."
         for program in fs.programs
-        if shutil.which(program, path=_SEARCH_PATH) is None
+        if shutil.which(program, path=SEARCH_PATH) is None
     ]
     if sentence := _kernel_support(fs.kind):
         missing.append(sentence)
