@@ -11,7 +11,7 @@ import functools
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, ParamSpec, TypeVar
 
 from attrs import define, evolve, field, frozen
 
@@ -20,13 +20,17 @@ from powercut.oracle import PROPERTIES
 from powercut.state import State
 from powercut.trace import Trace, render_trace
 from powercut.world import Perform
+from powercut_rig.campaign import lane_of
 from powercut_rig.compare import EARLY_WRITES, OWN_PLAN, Effort, compare_in_worker
 from powercut_rig.comparison import Comparison
 from powercut_rig.filesystems import FILE_SYSTEMS
 from powercut_rig.pool import Job, run_jobs
 from powercut_rig.programs import program_trace, random_program, saves_trace
-from powercut_rig.worker import run_in_worker
+from powercut_rig.worker import inside_worker, run_in_worker, run_without_mounts
 from powercut_rig.writeback import WriteBack, drawn_plan, plan_text
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
 
 SUBJECT: Final = "lastgood:atomic_dirsync"
 PLANS: Final = 3
@@ -63,7 +67,8 @@ class Workload:
         profile = FILE_SYSTEMS[self.fs].profile
         if self.is_save:
             return saves_trace(self.number, SUBJECT, profile)
-        return program_trace(random_program(self.number, 6 + self.number % 9), profile)
+        program = random_program(self.number, 6 + self.number % 9, FILE_SYSTEMS[self.fs].lacks)
+        return program_trace(program, profile)
 
     def compare(self, effort: Effort) -> Comparison:
         """Record and judge it. In a worker."""
@@ -128,7 +133,7 @@ def soak(
                 workload = Workload(number, fs)
                 name = f"{workload.name} on {fs}"
                 todo[name] = workload
-                yield Job(name, functools.partial(workload.compare, effort))
+                yield Job(name, functools.partial(workload.compare, effort), lane_of(fs))
 
     for outcome in run_jobs(jobs(), parallel):
         workload = todo.pop(outcome.job.name)
@@ -140,6 +145,13 @@ def soak(
         found.take(workload, result)
         on_progress(found)
     return found
+
+
+def counterexample_in_worker(workload: Workload, result: Comparison) -> Trace:
+    """The same, with what it records in a worker; one for all where guests are kept."""
+    if FILE_SYSTEMS[workload.fs].in_guest:
+        return run_without_mounts(counterexample, workload, result)
+    return counterexample(workload, result)
 
 
 def counterexample(workload: Workload, result: Comparison, budget: int = 60) -> Trace:
@@ -156,7 +168,8 @@ def counterexample(workload: Workload, result: Comparison, budget: int = 60) -> 
 
     def outside(program: Sequence[Op], early: Sequence[WriteBack]) -> bool:
         trial = _trial(workload.fs, program, early)
-        found = run_in_worker(
+        run = _here if inside_worker() else run_in_worker
+        found = run(
             compare_in_worker, trial, "a smaller program", workload.fs, plans=(OWN_PLAN,),
             effort=_SHRINK_EFFORT,
         )  # fmt: skip
@@ -164,6 +177,11 @@ def counterexample(workload: Workload, result: Comparison, budget: int = 60) -> 
 
     program, early = shrink(program, early, outside, budget)
     return _trial(workload.fs, program, early)
+
+
+def _here(function: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
+    """Call it in this worker."""
+    return function(*args, **kwargs)
 
 
 def _trial(fs: str, program: Sequence[Op], early: Sequence[WriteBack]) -> Trace:
@@ -230,6 +248,6 @@ def write_counterexamples(found: Soaked, folder: Path) -> list[Path]:
     for workload, result in found.wrong[:10]:
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"soak-{workload.name.replace(' ', '-')}-{workload.fs}.toml"
-        path.write_text(render_trace(counterexample(workload, result)))
+        path.write_text(render_trace(counterexample_in_worker(workload, result)))
         written.append(path)
     return written

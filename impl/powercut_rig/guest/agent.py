@@ -42,53 +42,63 @@ class Agent:
         self._runner: Any = None
         self._disk: Any = None
 
-    def hello(self) -> dict[str, str]:
-        """Who this is, after importing all that images need."""
-        for name in ("linux", "tree", "workload", "guest.opwire"):
-            importlib.import_module(f"powercut_rig.{name}")
+    def hello(self, modules: list[str]) -> dict[str, str]:
+        """Who this is, after importing what will be needed: an import takes its time here."""
+        for name in modules:
+            importlib.import_module(name)
         return {"release": os.uname().release, "machine": os.uname().machine}
+
+    def ping(self) -> None:
+        """Answer."""
 
     def mount(self, device: str, kind: str, flags: int, options: str) -> None:
         """Mount a device."""
         from powercut_rig import linux
-        from powercut_rig.workload import OpRunner
 
         linux.mount(device, self._root, kind, flags, options)
-        self._runner = OpRunner(self._root, linux.commit_by_root)
 
     def umount(self) -> None:
         """Unmount it; what ops left open is closed first."""
         from powercut_rig import linux
 
         self._disk = None
-        if self._runner is not None:
-            self._runner.close()
+        self.close()
         linux.umount(self._root)
-        self._runner = None
 
     def perform(self, op: list[Any]) -> None:
         """Perform one op."""
         from powercut_rig.guest.opwire import op_from
 
-        self._runner.perform(op_from(op))
+        self._ops().perform(op_from(op))
 
     def write_back(self, item: list[Any]) -> None:
         """Write something early."""
         from powercut_rig.writeback import WriteBack
 
-        self._runner.write_back(WriteBack(*item))
+        self._ops().write_back(WriteBack(*item))
 
     def sync(self) -> None:
         """Make everything durable."""
-        self._runner.sync()
+        self._ops().sync()
 
     def close(self) -> None:
         """Close what ops left open."""
-        self._runner.close()
+        if self._runner is not None:
+            self._runner.close()
+        self._runner = None
+
+    def _ops(self) -> Any:
+        """What performs ops on this mount."""
+        if self._runner is None:
+            from powercut_rig import linux
+            from powercut_rig.workload import OpRunner
+
+            self._runner = OpRunner(self._root, linux.commit_by_root)
+        return self._runner
 
     def look(self) -> list[Any]:
         """The tree."""
-        from powercut_rig.guest.opwire import sight_to
+        from powercut_rig.guest.sightwire import sight_to
         from powercut_rig.tree import look
 
         return sight_to(look(self._root))

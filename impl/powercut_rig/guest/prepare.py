@@ -132,7 +132,7 @@ def build(parts: Parts, work: Path, result: Path) -> None:
     release = parts.release
     image = (root / "boot" / f"vmlinuz-{release}").read_bytes()
     (result / "vmlinux").write_bytes(kernel.vmlinux_of(image))
-    drivers = {name: _driver(root, work, release, strict="strict" in name) for name in DRIVERS}
+    drivers = _drivers(root, work, release)
     kernel_modules = {
         path.stem.replace("-", "_"): path
         for path in (root / "lib" / "modules" / release).rglob("*.ko")
@@ -163,20 +163,26 @@ def load_order(guest: Guest, module: str) -> tuple[str, ...]:
     return tuple(orders[module])
 
 
-def _driver(root: Path, work: Path, release: str, *, strict: bool) -> bytes:
-    """The driver's module, compiled for the guest's kernel; with the edits, or as packaged."""
+def _drivers(root: Path, work: Path, release: str) -> dict[str, bytes]:
+    """The driver's modules, compiled for the guest's kernel: as packaged, and with the edits."""
     (packaged,) = (root / "usr" / "src").glob("linux-apfs-rw-*")
-    source = work / ("strict" if strict else "packaged")
+    source = work / "driver"
     shutil.copytree(packaged, source)
-    if strict:
-        edit.edit_folder(source)
     headers = root / "usr" / "src" / f"linux-headers-{release}"
     makefile = headers / "Makefile"
     # The one absolute path in the headers; they are unpacked elsewhere.
-    makefile.write_text(makefile.read_text().replace("include /usr/src/", f"include {root}/usr/src/"))
+    text = makefile.read_text()
+    makefile.write_text(text.replace("include /usr/src/", f"include {root}/usr/src/"))
+    made = {"apfs_packaged": _compiled(headers, source, release)}
+    edit.edit_folder(source)  # only what depends on the edited files is compiled again
+    made["apfs_strict"] = _compiled(headers, source, release)
+    return made
+
+
+def _compiled(headers: Path, source: Path, release: str) -> bytes:
+    jobs = f"-j{os.cpu_count() or 1}"
+    command = ("make", "-C", str(headers), f"M={source}", jobs, "modules")
     try:
-        jobs = f"-j{os.cpu_count() or 1}"
-        command = ("make", "-C", str(headers), f"M={source}", jobs, "modules")
         run_tool(command, timeout_s=_BUILD_TIMEOUT_S)
     except RigError as error:
         raise RigUnavailable([f"linux-apfs-rw does not compile for {release}: {error}"]) from error
@@ -185,5 +191,6 @@ def _driver(root: Path, work: Path, release: str, *, strict: bool) -> bytes:
 
 def _stripped(module: Path) -> bytes:
     """A module without its debugging information, which is nine tenths of it."""
-    run_tool(("strip", "--strip-debug", str(module)))
-    return module.read_bytes()
+    stripped = module.with_suffix(".stripped")
+    run_tool(("strip", "--strip-debug", "-o", str(stripped), str(module)))
+    return stripped.read_bytes()

@@ -27,6 +27,17 @@ from powercut_rig.tools import SEARCH_PATH
 BOOT_S: Final = 30.0
 MEMORY_MIB: Final = 256
 DEVICE: Final = "/dev/vda"
+
+LOOKING: Final = ("powercut_rig.linux", "powercut_rig.tree", "powercut_rig.guest.sightwire")
+"""What the agent needs to mount and read."""
+
+RECORDING: Final = (
+    "powercut_rig.linux",
+    "powercut_rig.workload",
+    "powercut_rig.guest.opwire",
+)
+"""What the agent needs to perform ops."""
+
 _CONSOLE_LINES: Final = 12
 _CONSOLE_BYTES: Final = 1 << 16
 _WAIT_S: Final = 10.0
@@ -90,14 +101,16 @@ class Machine:
         """The process."""
         return self._process.pid
 
-    def wait_until_ready(self, timeout_s: float = BOOT_S) -> None:
-        """Wait for the agent's first answer.
+    def wait_until_ready(
+        self, modules: Sequence[str] = LOOKING, timeout_s: float = BOOT_S
+    ) -> None:
+        """Wait for the agent's first answer, when it has imported those modules.
 
         Raises `RigUnavailable`, with the guest's last words, where it does not come in time or is
         another kernel's.
         """
         try:
-            said: Any = self.connection.request("hello", timeout_s=timeout_s)
+            said: Any = self.connection.request("hello", list(modules), timeout_s=timeout_s)
         except GuestLostError as error:
             words = self.words()
             raise RigUnavailable(
