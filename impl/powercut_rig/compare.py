@@ -160,9 +160,10 @@ class _Judge:
         self._count(found)
         chosen = found.images if effort.limit is None else found.sample(effort.limit)
         again = set(_places(len(chosen), effort.again if self.subject else 0))
+        only_read = self.subject is None
         began = self.clock()
         for number, (image, mounted) in enumerate(
-            zip(chosen, self.rig.images(scene.log, chosen), strict=True)
+            zip(chosen, self.rig.images(scene.log, chosen, only_read=only_read), strict=True)
         ):
             tree = self._judge(scene, image, mounted)
             if tree is not None and number in again:

@@ -48,7 +48,8 @@ class FileSystem:
     or by the file system's own call.  An `own_id` is drawn for each recording where the kernel
     keeps track of ids: two disks with one id are never mounted side by side.  `guest_module`
     names the module that a guest loads for it; without one this machine's kernel has it.  `lacks`
-    names kinds of ops that it does not have, as `powercut_rig.programs` calls them.
+    names kinds of ops that it does not have, as `powercut_rig.programs` calls them.  Where a mount
+    that only reads shows the same tree, because nothing is replayed, `read_only_options` are for it.
     """
 
     name: str
@@ -68,6 +69,7 @@ class FileSystem:
     mkfs_environment: Mapping[str, str] = field(factory=dict)
     guest_module: str = ""
     lacks: frozenset[str] = frozenset()
+    read_only_options: str | None = None
 
     @property
     def in_guest(self) -> bool:
@@ -203,6 +205,7 @@ APFS_LINUX: Final = FileSystem(
     atomic_unit_bytes=4096,
     image_block_bytes=4096,
     guest_module="apfs_strict",
+    read_only_options="",
     lacks=frozenset({"exchange", "tmpfile"}),
 )
 

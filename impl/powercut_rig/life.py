@@ -45,9 +45,7 @@ class Life:
     calls: int = 0
 
 
-def live(
-    subject: Subject, profile: Profile, disk: Disk, number: int, watcher: Watcher
-) -> Life:
+def live(subject: Subject, profile: Profile, disk: Disk, number: int, watcher: Watcher) -> Life:
     """Recover, save group `number`, recover again; an error ends the life and is kept."""
     watched = WatchedDisk(disk, "", watcher)
     life = Life()

@@ -11,6 +11,7 @@ import os
 import signal
 from typing import Final
 
+MS_RDONLY: Final = 0x1
 MS_NOSUID: Final = 0x2
 MS_NODEV: Final = 0x4
 MS_NOATIME: Final = 0x400

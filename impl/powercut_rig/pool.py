@@ -92,12 +92,8 @@ def _worker_for(job: Job, idle: list[tuple[str, Worker]]) -> Worker:
     """A worker that does the job: a new one, or for a lane one that stands by."""
     if not job.lane:
         return Worker(job.work)
-    for place, (lane, worker) in enumerate(idle):
-        if lane == job.lane:
-            del idle[place]
-            break
-    else:
-        worker = Worker(mounts=False)
+    place = next((at for at, (lane, _) in enumerate(idle) if lane == job.lane), None)
+    worker = Worker(mounts=False) if place is None else idle.pop(place)[1]
     worker.give(job.work)
     return worker
 

@@ -47,9 +47,7 @@ def record(
         ):
             workload = stack.enter_context(
                 contextlib.closing(
-                    Workload(
-                        OpRunner(root, fs.commit_on_demand), lambda *mark: _mark(disk, *mark)
-                    )
+                    Workload(OpRunner(root, fs.commit_on_demand), lambda *mark: _mark(disk, *mark))
                 )
             )
             workload.perform(setup)

@@ -117,7 +117,11 @@ class Rig:
         )
 
     def images(
-        self, recording: BlockLog, recipes: Iterable[CrashImage | Recipe]
+        self,
+        recording: BlockLog,
+        recipes: Iterable[CrashImage | Recipe],
+        *,
+        only_read: bool = False,  # noqa: ARG002 - mounted for writing all the same: it costs nothing
     ) -> Iterator[MountedImage]:
         """Mounts one crash image after the other; each is unmounted when the next is asked for.
 

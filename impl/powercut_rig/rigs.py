@@ -59,9 +59,13 @@ class AnyRig(Protocol):
         """All that ops make a fresh file system write."""
 
     def images(
-        self, recording: BlockLog, recipes: Iterable[CrashImage | Recipe]
+        self,
+        recording: BlockLog,
+        recipes: Iterable[CrashImage | Recipe],
+        *,
+        only_read: bool = False,
     ) -> Iterator[AnyImage]:
-        """The crash images, one mounted after the other."""
+        """The crash images, one mounted after the other; `only_read` promises to write nothing."""
 
     def record_on(
         self,

@@ -29,7 +29,7 @@ def run_tool(
     environment: Mapping[str, str] | None = None,
     folder: Path | None = None,
 ) -> subprocess.CompletedProcess[str]:
-    """Run a program to its end, in `folder` if given; raise `RigError` when it is missing, too slow or unhappy.
+    """Run a program to its end, in `folder`; raise `RigError` when it is missing, slow or unhappy.
 
     The program is killed at the deadline, and by the kernel when this process dies.
     """

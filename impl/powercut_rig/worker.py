@@ -175,12 +175,15 @@ def run_in_worker_within(
     timeout_s: float, function: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs
 ) -> _T:
     """Calls `function` as `run_in_worker` does, with another deadline."""
-    return _answer(Worker(lambda: function(*args, **kwargs)), timeout_s)
+    result: _T = _answer(Worker(lambda: function(*args, **kwargs)), timeout_s)
+    return result
 
 
 def run_without_mounts(function: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
     """Calls `function` as `run_in_worker` does, for file systems of a guest: no root is needed."""
-    return _answer(Worker(lambda: function(*args, **kwargs), mounts=False), WORKER_TIMEOUT_S)
+    worker = Worker(lambda: function(*args, **kwargs), mounts=False)
+    result: _T = _answer(worker, WORKER_TIMEOUT_S)
+    return result
 
 
 def _answer(worker: Worker, timeout_s: float) -> Any:
@@ -259,7 +262,7 @@ def _read_exactly(fd: int, count: int) -> bytes:
 
 
 def at_end(act: Callable[[], object]) -> None:
-    """Let this worker do something when its work is over, also after an error.  Only in a worker."""
+    """Let this worker do something when its work is over, also after an error. Only in a worker."""
     if not inside_worker():
         raise RigError(_OUTSIDE)
     _at_end.callback(act)

@@ -53,8 +53,7 @@ STRICT: Final = (
     Edit(
         "inode.c",
         "\t.invalidate_folio = apfs_noop_invalidate_folio,\n",
-        "\t.invalidate_folio = apfs_noop_invalidate_folio,\n"
-        "\t.dirty_folio\t= block_dirty_folio,\n",
+        "\t.invalidate_folio = apfs_noop_invalidate_folio,\n\t.dirty_folio\t= block_dirty_folio,\n",
     ),
 )
 

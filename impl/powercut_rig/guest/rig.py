@@ -7,7 +7,7 @@ Both live as long as the worker, and serve one recording after the other.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from types import TracebackType
 from typing import Final, Self, TypeVar
 
@@ -24,12 +24,11 @@ from powercut_rig.errors import RigError, RigUnavailable
 from powercut_rig.filesystems import FILE_SYSTEMS, FileSystem
 from powercut_rig.guest.protocol import GuestLostError
 from powercut_rig.guest.remote import RemoteDisk, RemoteRunner
+from powercut_rig.guest.sightwire import sight_from
 from powercut_rig.guest.station import Station
 from powercut_rig.images import FsckReport, fsck
 from powercut_rig.requirements import what_is_missing
-from powercut_rig.scratch import Cells
 from powercut_rig.tree import Sight
-from powercut_rig.guest.sightwire import sight_from
 from powercut_rig.workload import MarkWriter, Workload
 from powercut_rig.writeback import WriteBack, default_plan
 
@@ -142,7 +141,7 @@ class GuestRig:
         with _no_deadline(), _recording(recorder):
             recorder.disk.load({})
             self._fs.make(recorder.path)
-            recorder.mount(0)
+            recorder.mount()
             workload = Workload(RemoteRunner(recorder), recorder.mark)
             workload.perform(setup)
             base = recorder.begin_quietly()
@@ -160,14 +159,18 @@ class GuestRig:
         with _recording(recorder):
             recorder.disk.load(content)
             recorder.begin_recording()
-            recorder.mount(0)
+            recorder.mount()
             answer = act(lambda plan: RemoteDisk(recorder, plan), recorder.mark)
             return BlockLog(recording.size_bytes, content, recorder.records()), answer
 
     def images(
-        self, recording: BlockLog, recipes: Iterable[CrashImage | Recipe]
+        self,
+        recording: BlockLog,
+        recipes: Iterable[CrashImage | Recipe],
+        *,
+        only_read: bool = False,
     ) -> Iterator[GuestImage]:
-        """See `Rig.images`."""
+        """See `Rig.images`; with `only_read` without a write, where that shows the same tree."""
         checker = station(self._fs, recording=False)
         replay = Replay(recording)
         for item in recipes:
@@ -175,7 +178,7 @@ class GuestRig:
             cells = replay.content(recipe).cells
             checker.unmount()
             checker.hold(recording.base, cells)
-            yield _mounted(checker, recipe)
+            yield _mounted(checker, recipe, self._fs.read_only_options if only_read else None)
         checker.unmount()
 
     def images_after(
@@ -185,11 +188,14 @@ class GuestRig:
         return self.images(recording, recipes)
 
 
-def _mounted(checker: Station, recipe: Recipe) -> GuestImage:
+def _mounted(checker: Station, recipe: Recipe, read_only: str | None) -> GuestImage:
     refusal, lost = None, None
     checker.start()
     try:
-        checker.mount(linux.MS_NOATIME)
+        if read_only is None:
+            checker.mount(linux.MS_NOATIME)
+        else:
+            checker.mount(linux.MS_NOATIME | linux.MS_RDONLY, read_only)
     except GuestLostError as error:
         lost = error
     except OSError as error:

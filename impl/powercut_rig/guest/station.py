@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -16,9 +16,13 @@ from powercut_rig.guest import qemu
 from powercut_rig.guest.blklog import LogReader
 from powercut_rig.guest.prepare import prepared
 from powercut_rig.guest.protocol import GuestLostError
-from powercut_rig.scratch import Cells, MemoryDisk
+from powercut_rig.scratch import Cells, MemoryDisk, data_extents
 
 _QUIET_ATTEMPTS: Final = 20
+_AHEAD_MAX: Final = 256
+"""Of how many ranges of a crash image the guest is told, to read them before the mount does."""
+
+_GAP_BYTES: Final = 256 << 10
 
 
 class Station:
@@ -101,9 +105,14 @@ class Station:
         """What the guest said last."""
         return "" if self._machine is None else self._machine.words()
 
-    def mount(self, flags: int) -> None:
-        """Mount the disk. OSError as the guest's kernel gave it; GuestLostError."""
-        self.request("mount", qemu.DEVICE, self.fs.kind, flags, self.fs.mount_options)
+    def mount(self, flags: int = 0, options: str | None = None) -> None:
+        """Mount the disk, with the file system's own options or others.
+
+        OSError as the guest's kernel gave it; GuestLostError.
+        """
+        options = self.fs.mount_options if options is None else options
+        ahead = [] if self._recording else merged(data_extents(self.disk.fd))
+        self.request("mount", qemu.DEVICE, self.fs.kind, flags, options, ahead)
         self._mounted = True
 
     def unmount(self) -> None:
@@ -164,6 +173,19 @@ class Station:
         return tuple(in_order(self._log.until(self._log.count()), self._marks))
 
 
+def merged(ranges: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Ranges of bytes with small gaps closed, a bounded number of them."""
+    found: list[tuple[int, int]] = []
+    for start, stop in ranges:
+        if found and start - found[-1][1] <= _GAP_BYTES:
+            found[-1] = (found[-1][0], stop)
+        elif len(found) == _AHEAD_MAX:
+            break
+        else:
+            found.append((start, stop))
+    return found
+
+
 def in_order(
     entries: Iterator[tuple[int, Record]], marks: list[tuple[int, Mark]]
 ) -> Iterator[Record]:
@@ -178,5 +200,3 @@ def in_order(
     while mark is not None:
         yield mark[1]
         mark = next(waiting, None)
-
-
