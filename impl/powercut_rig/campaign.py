@@ -35,7 +35,7 @@ def cores() -> int:
 
 
 def lane_of(fs: str) -> str:
-    """The pool's lane for a file system: those of a guest share workers, which keep their guests."""
+    """The pool's lane for a file system: those in guests share workers, which keep the guests."""
     return "guest" if FILE_SYSTEMS[fs].in_guest else ""
 
 

@@ -123,6 +123,10 @@ def compare_in_worker(
         for plan, early in _plans(trace, ops, plans):
             log = rig.record(ops, writeback=early)
             result.plans.add(plan)
+            returned, bare = log.syncs()
+            result.syncs += returned
+            result.syncs_unflushed += bare
+            result.flushes += log.flushes
             result.timeline = result.timeline or Timeline.of(log, f"{where} on {fs}, plan {plan}")
             judge.all_images(_Scene(case, member, log, plan, 1))
     result.allowed = member.allowed() if effort.coverage else None

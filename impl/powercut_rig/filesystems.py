@@ -49,7 +49,7 @@ class FileSystem:
     keeps track of ids: two disks with one id are never mounted side by side.  `guest_module`
     names the module that a guest loads for it; without one this machine's kernel has it.  `lacks`
     names kinds of ops that it does not have, as `powercut_rig.programs` calls them.  Where a mount
-    that only reads shows the same tree, because nothing is replayed, `read_only_options` are for it.
+    that only reads shows the same tree, since nothing is replayed, `read_only_options` are for it.
     """
 
     name: str
@@ -197,7 +197,8 @@ APFS_LINUX: Final = FileSystem(
     # Case-sensitive, as the model is; a container of 16 GiB seldom commits by itself.
     mkfs=("mkapfs", "-s", "-U", "{id}", "-u", "{id}"),
     mount_options="readwrite",
-    fsck=("apfsck", "-cuw"),
+    # Not -c: that a disk was not unmounted is no fault of a crash image.
+    fsck=("apfsck", "-uw"),
     packages=("apfsprogs",),
     size_bytes=16 << 30,
     smallest_bytes=512 << 20,

@@ -59,7 +59,7 @@ class Sight:
     def plain(self) -> dict[str, bytes | None]:
         """The tree with contents only; what is no file and no directory by a description."""
         return {
-            path: f"<{value.kind} {value.detail}>".encode() if isinstance(value, Tag) else value
+            path: _described(value) if isinstance(value, Tag) else value
             for path, value in self.tree.items()
         }
 
@@ -71,6 +71,10 @@ class Sight:
             kind = b"d" if content is None else b"f%d:" % len(content)
             digest.update(path.encode(errors="surrogateescape") + b"\0" + kind + (content or b""))
         return int.from_bytes(digest.digest(), "little")
+
+
+def _described(tag: Tag) -> bytes:
+    return f"<{tag.kind} {tag.detail}>".encode(errors="surrogateescape")
 
 
 @frozen

@@ -71,13 +71,12 @@ def edited(sources: Mapping[str, str], edits: Sequence[Edit] = STRICT) -> dict[s
             raise RigUnavailable([f"The driver's source has no {edit.path}, which an edit names."])
         if (count := text.count(edit.before)) != 1:
             first = edit.before.strip().splitlines()[0]
-            raise RigUnavailable(
-                [
-                    f"In the driver's {edit.path} the lines from `{first}` occur {count} times; "
-                    "the edit that makes it flush needs them exactly once. This is a version of "
-                    "linux-apfs-rw that the edit was not written for."
-                ]
+            why = (
+                f"In the driver's {edit.path} the lines from `{first}` occur {count} times; "
+                "the edit that makes it flush needs them exactly once. This is a version of "
+                "linux-apfs-rw that the edit was not written for."
             )
+            raise RigUnavailable([why])
         result[edit.path] = text.replace(edit.before, edit.after)
     return result
 

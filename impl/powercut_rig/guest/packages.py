@@ -52,10 +52,11 @@ def missing_programs(
     find: Callable[[str], str | None] = find_program,
     library: Callable[[str], str | None] = ctypes.util.find_library,
     *,
-    system: str = sys.platform,
-    machine: str = platform.machine(),
+    system: str | None = None,
+    machine: str | None = None,
 ) -> list[str]:
     """One sentence for each thing that keeps a guest from being made here; looks only."""
+    system, machine = system or sys.platform, machine or platform.machine()
     if system != "linux" or machine != "x86_64":
         return [f"The guest needs Linux on x86_64 and this is {system} on {machine}."]
     missing = [
@@ -124,13 +125,11 @@ def known_parts(run: Run = run) -> Parts:
         listed = run(("apt-get", "download", "--print-uris", *names), None)
         return Parts(release, tuple(_packages(names, listed)))
     except RigError as error:
-        raise RigUnavailable(
-            [
-                f"apt knows no kernel and driver for the guest: {error}. "
-                "Refresh its lists (as root: apt-get update); the guest is made from Debian's "
-                "packages."
-            ]
-        ) from error
+        why = (
+            f"apt knows no kernel and driver for the guest: {error}. Refresh its lists (as root: "
+            "apt-get update); the guest is made from Debian's packages."
+        )
+        raise RigUnavailable([why]) from error
 
 
 def _packages(names: Sequence[str], listed: str) -> list[Package]:

@@ -70,13 +70,13 @@ def prepared() -> Guest:
     # Workers are forks and inherit the answer: apt is asked once for each command.
     if missing := packages.missing_programs():
         raise RigUnavailable(missing)
-    return prepare(packages.known_parts(), cache_folder())
+    return prepare(packages.known_parts(), cache_folder(), build_and_boot)
 
 
 def prepare(
     parts: Parts,
     cache: Path,
-    make: Callable[[Parts, Path, Path], None] | None = None,
+    make: Callable[[Parts, Path, Path], None],
 ) -> Guest:
     """The guest made from `parts` in the folder `cache`; `make` makes it where it is missing.
 
@@ -88,7 +88,7 @@ def prepare(
         if not home.is_dir():
             with _alone(cache):
                 if not home.is_dir():
-                    _make_in(cache, home, parts, make or build)
+                    _make_in(cache, home, parts, make)
         os.utime(home)
     except OSError as error:
         raise RigUnavailable(
@@ -124,6 +124,16 @@ def _alone(cache: Path) -> Iterator[None]:
         yield
     finally:
         os.close(lock)
+
+
+def build_and_boot(parts: Parts, work: Path, result: Path) -> None:
+    """Build a guest and let it boot once, with the driver loaded, before anybody relies on it."""
+    from powercut_rig.guest.qemu import trial_boot
+
+    build(parts, work, result)
+    guest = Guest(result / "vmlinux", result / "initrd.cpio", parts.release)
+    for driver in DRIVERS:
+        trial_boot(guest, driver)
 
 
 def build(parts: Parts, work: Path, result: Path) -> None:

@@ -30,7 +30,7 @@ def sight_from(value: Any) -> Sight:
             else:
                 raise ValueError(f"{type(content).__name__} is no content")
         return Sight(tree, tuple(tuple(_text(path) for path in group) for group in links))
-    except (TypeError, UnicodeError) as error:
+    except (TypeError, AttributeError, UnicodeError) as error:
         raise ValueError(f"this is no tree: {error}") from error
 
 
