@@ -15,7 +15,7 @@ from powercut_rig.filesystems import FileSystem
 from powercut_rig.guest import qemu
 from powercut_rig.guest.blklog import LogReader
 from powercut_rig.guest.prepare import prepared
-from powercut_rig.guest.protocol import GuestLostError
+from powercut_rig.guest.protocol import REQUEST_S, GuestLostError
 from powercut_rig.scratch import Cells, MemoryDisk, data_extents
 
 _QUIET_ATTEMPTS: Final = 20
@@ -28,12 +28,14 @@ _GAP_BYTES: Final = 256 << 10
 class Station:
     """One disk and one guest for one file system; with `recording`, its writes are logged.
 
-    Use as a context, which ends the guest.
+    Use as a context, which ends the guest.  `boots` counts how often one was started; a request
+    that takes longer than `request_s` means that it hangs.
     """
 
     def __init__(self, fs: FileSystem, *, recording: bool) -> None:
         self.fs = fs
         self.boots = 0
+        self.request_s = REQUEST_S
         self._recording = recording
         self._closing = contextlib.ExitStack()
         self._machine: qemu.Machine | None = None
@@ -99,7 +101,7 @@ class Station:
         """Ask the running guest; see `Connection.request`."""
         if self._machine is None:
             raise GuestLostError("it was stopped")
-        return self._machine.connection.request(do, *arguments)
+        return self._machine.connection.request(do, *arguments, timeout_s=self.request_s)
 
     def words(self) -> str:
         """What the guest said last."""
