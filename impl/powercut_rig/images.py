@@ -27,7 +27,7 @@ from powercut_rig.scratch import Cells, ScratchDisk
 from powercut_rig.tools import run_tool
 from powercut_rig.tree import Sight, look
 
-_FSCK_STATUSES: Final = tuple(range(256))
+_FSCK_STATUSES: Final = tuple(range(-64, 256))  # a signal too: damage can kill a checker
 _SHOWN_CHARACTERS: Final = 4000
 _KERNEL_LINES: Final = 8
 

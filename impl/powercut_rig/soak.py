@@ -23,6 +23,7 @@ from powercut.world import Perform
 from powercut_rig.campaign import lane_of
 from powercut_rig.compare import EARLY_WRITES, OWN_PLAN, Effort, compare_in_worker
 from powercut_rig.comparison import Comparison
+from powercut_rig.errors import RigError
 from powercut_rig.filesystems import FILE_SYSTEMS
 from powercut_rig.pool import Job, run_jobs
 from powercut_rig.programs import program_trace, random_program, saves_trace
@@ -36,6 +37,10 @@ SUBJECT: Final = "lastgood:atomic_dirsync"
 PLANS: Final = 3
 EFFORT: Final = Effort(limit=150, again=1, again_limit=30, fsck_every=100, coverage=False)
 """What is done for each recording of a soak."""
+
+_GUEST_TRIALS: Final = 15
+_GUEST_LIMIT: Final = 80
+"""In a guest an image takes ten times as long: fewer smaller programs, fewer images of each."""
 
 _SHRINK_EFFORT: Final = Effort(again=0, fsck_every=0, coverage=False)
 
@@ -148,10 +153,16 @@ def soak(
 
 
 def counterexample_in_worker(workload: Workload, result: Comparison) -> Trace:
-    """The same, with what it records in a worker; one for all where guests are kept."""
-    if FILE_SYSTEMS[workload.fs].in_guest:
-        return run_without_mounts(counterexample, workload, result)
-    return counterexample(workload, result)
+    """The same, with what it records in a worker; one for all, and fewer, where guests are kept.
+
+    Where a smaller one cannot be looked for, it is the workload as it is.
+    """
+    try:
+        if FILE_SYSTEMS[workload.fs].in_guest:
+            return run_without_mounts(counterexample, workload, result, _GUEST_TRIALS)
+        return counterexample(workload, result)
+    except RigError:
+        return _as_it_is(workload)
 
 
 def counterexample(workload: Workload, result: Comparison, budget: int = 60) -> Trace:
@@ -160,23 +171,29 @@ def counterexample(workload: Workload, result: Comparison, budget: int = 60) -> 
     Each smaller program is recorded and judged anew, at most `budget` of them.
     """
     finding = next(iter(result.findings), None)
-    trace = workload.trace()
     if workload.is_save or finding is None or not result.outside:
-        return evolve(trace, origin={"by": "powercut soak", "fs": workload.fs})
-    program = [step.op for step in trace.steps if isinstance(step, Perform)]
+        return _as_it_is(workload)
+    program = [step.op for step in workload.trace().steps if isinstance(step, Perform)]
     early = list(drawn_plan(program, finding.plan))
+
+    in_guest = FILE_SYSTEMS[workload.fs].in_guest
+    effort = evolve(_SHRINK_EFFORT, limit=_GUEST_LIMIT if in_guest else None)
 
     def outside(program: Sequence[Op], early: Sequence[WriteBack]) -> bool:
         trial = _trial(workload.fs, program, early)
         run = _here if inside_worker() else run_in_worker
         found = run(
             compare_in_worker, trial, "a smaller program", workload.fs, plans=(OWN_PLAN,),
-            effort=_SHRINK_EFFORT,
+            effort=effort,
         )  # fmt: skip
         return found.outside > 0
 
     program, early = shrink(program, early, outside, budget)
     return _trial(workload.fs, program, early)
+
+
+def _as_it_is(workload: Workload) -> Trace:
+    return evolve(workload.trace(), origin={"by": "powercut soak", "fs": workload.fs})
 
 
 def _here(function: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:

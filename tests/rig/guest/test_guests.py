@@ -52,7 +52,7 @@ PROGRAM: list[Op] = [
     Sync(),
 ]
 END = {"b": b"x" * 5000, "d": None, "d/c": b"x" * 5000, "s": Tag("symlink", "b")}
-FEW = Effort(limit=60, again=1, again_limit=10, fsck_every=10, coverage=False)
+FEW = Effort(limit=25, again=1, again_limit=6, fsck_every=10, coverage=False)
 
 
 InGuest = Callable[..., Any]
