@@ -222,7 +222,7 @@ def gone(pids: list[int]) -> bool:
     while time.monotonic() < deadline:
         if not any(alive(pid) for pid in pids):
             return True
-        os.sched_yield()
+        time.sleep(0.02)
     return False
 
 
@@ -255,7 +255,7 @@ def until(claim: Callable[[], bool], process: subprocess.Popen[str]) -> bool:
     while not claim():
         if time.monotonic() > deadline or process.poll() is not None:
             return False
-        os.sched_yield()
+        time.sleep(0.02)
     return True
 
 
