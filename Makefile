@@ -6,11 +6,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 PYTEST_ARGS ?=
 IMAGES ?= 15000
+APFS_IMAGES ?= 4000
 RUN_EXTRAS := cli,check,rig,train
 ALL_EXTRAS := cli,check,rig,contracts,train,digests
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format contracts soak images bench wheel clean run-env all-env rig-env
+.PHONY: help demo test lint format contracts soak images apfs-images bench wheel clean run-env all-env rig-env
 .PHONY: test-torch bench-peers
 
 help:
@@ -21,6 +22,7 @@ help:
 	@echo "make contracts  CrossHair on the pure parts, within a fixed budget"
 	@echo "make soak       the stateful suites with many more examples"
 	@echo "make images     crash images of ext4, xfs and btrfs, IMAGES of them, held against the model"
+	@echo "make apfs-images  crash images of APFS (linux-apfs-rw) in a guest: no root, no KVM"
 	@echo "make bench      the benchmarks (they print ratios; nothing is asserted)"
 	@echo "make bench-peers  the library against PyTorch, safetensors, DCP and Orbax"
 	@echo "make test-torch  what needs PyTorch, in an environment of its own"
@@ -68,6 +70,9 @@ soak: all-env rig-env
 
 images: all-env rig-env
 	$(BIN)/powercut soak --images $(IMAGES) --traces build/powercut-traces --junit build/images.xml
+
+apfs-images: all-env rig-env
+	$(BIN)/python scripts/apfs_images.py --images $(APFS_IMAGES)
 
 bench: all-env rig-env
 	@for bench in benchmarks/*.py; do \

@@ -16,6 +16,9 @@ from attrs import define, field, frozen
 CHUNK_BYTES: Final = 4096
 SECTOR_BYTES: Final = 512
 
+SYNC_LABELS: Final = frozenset({"fsync", "fdatasync", "sync", "fullsync", "msync"})
+"""The ops, as marks name them, that return when something is durable."""
+
 Phase = Literal["begin", "end", "note"]
 
 
@@ -102,6 +105,27 @@ class BlockLog:
     def flushes(self) -> int:
         """The number of flushes."""
         return sum(isinstance(record, Flush) for record in self.records)
+
+    def syncs(self) -> tuple[int, int]:
+        """How many syncs returned, and how many of them although a write was still unflushed.
+
+        Those count in whose course no flush came, with writes before their end that no flush
+        followed.  A sync that has nothing to do need not flush; a disk that flushes at none of
+        them promises nothing.
+        """
+        returned = bare = 0
+        unflushed = flushed_within = False
+        for record in self.records:
+            if isinstance(record, Write):
+                unflushed = True
+            elif isinstance(record, Flush):
+                unflushed, flushed_within = False, True
+            elif record.phase == "begin":
+                flushed_within = False
+            elif record.phase == "end" and record.label in SYNC_LABELS:
+                returned += 1
+                bare += unflushed and not flushed_within
+        return returned, bare
 
     def progress_at(self, position: int) -> Progress:
         """The program's progress once the first `position` records are passed."""

@@ -34,6 +34,11 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
 
 
+def lane_of(fs: str) -> str:
+    """The pool's lane for a file system: those in guests share workers, which keep the guests."""
+    return "guest" if FILE_SYSTEMS[fs].in_guest else ""
+
+
 def run_campaign(
     traces: Sequence[tuple[str, Trace]],
     file_systems: Sequence[str],
@@ -63,7 +68,7 @@ def run_campaign(
                     compare_in_worker, trace, where, fs,
                     profile_name=profile, plans=plans, effort=effort,
                 )  # fmt: skip
-                jobs.append(Job(name, work))
+                jobs.append(Job(name, work, lane_of(fs)))
     live: dict[int, int] = {}
     done = 0
 

@@ -25,6 +25,7 @@ from powercut_rig.comparison import Comparison
 from powercut_rig.doctor import diagnose, kernel
 from powercut_rig.errors import RigError, RigUnavailable
 from powercut_rig.filesystems import FILE_SYSTEMS
+from powercut_rig.guest.prepare import prepared
 from powercut_rig.report import junit, show, to_json
 from powercut_rig.requirements import what_is_missing
 from powercut_rig.soak import EFFORT, Soaked, soak, write_counterexamples
@@ -117,8 +118,9 @@ def compare(
     Each trace is run on a fresh file system behind a block recorder, up to its first crash.  Every
     crash image is mounted and read; the model is asked whether it has that tree; the subject's
     own recovery runs on it and is judged; from some images it is recorded while it recovers and
-    saves, and crashes again.  Needs root, /dev/fuse and loop devices (`powercut doctor` says what
-    is missing); everything it makes is its own and is gone afterwards.
+    saves, and crashes again.  Needs root, /dev/fuse and loop devices, or for the disks of a guest
+    QEMU and a compiler and no root (`powercut doctor` says what is missing); everything it makes
+    is its own and is gone afterwards.
     """
     with bad_input():
         parsed = [(str(path), read_trace(path)) for path in traces]
@@ -163,6 +165,11 @@ def status_of(results: Sequence[Comparison]) -> int:
 def refuse_unless_ready(file_systems: Sequence[str]) -> None:
     """Leave with exit status 3, saying what is missing, where one of them cannot be recorded."""
     missing = dict.fromkeys(line for name in file_systems for line in what_is_missing(name))
+    if not missing and any(FILE_SYSTEMS[name].in_guest for name in file_systems):
+        try:
+            prepared()
+        except RigUnavailable as error:
+            missing = dict.fromkeys(error.reasons)
     if missing:
         click.echo("powercut: not run here. This machine lacks:", err=True)
         for sentence in missing:
@@ -285,7 +292,7 @@ def soak_command(
     write_reports(results, junit_path, html_path)
     emit({"kernel": kernel(), **to_json(results)}) if as_json else show(results)
     for path in written:
-        click.echo(f"powercut compare {path} --fs {path.stem.rpartition('-')[2]}", err=True)
+        click.echo(f"powercut compare {path} --fs {read_trace(path).origin['fs']}", err=True)
     sys.exit(status_of(results))
 
 

@@ -19,19 +19,18 @@ from powercut.ops import Op
 from powercut.profile import load_profile
 from powercut.subject import Subject, load_subject
 from powercut.trace import Trace
-from powercut_rig.answers import Answer, PlainTree, recover_for_real
+from powercut_rig.answers import Answer, PlainTree, recover
 from powercut_rig.blocklog import BlockLog
 from powercut_rig.cases import Case, check_judgeable, prepare
 from powercut_rig.comparison import DISAGREES, HUNG, OUTSIDE, REFUSED, Comparison, Finding
 from powercut_rig.crashimages import Bounds, CrashImage, CrashImages, Moment, crash_images
 from powercut_rig.deadline import DeadlineError, deadline
 from powercut_rig.filesystems import FILE_SYSTEMS
-from powercut_rig.images import MountedImage
 from powercut_rig.life import Rehearsal, judge_life, live, next_number, rehearse
 from powercut_rig.membership import Member
-from powercut_rig.rig import Rig
+from powercut_rig.rigs import AnyImage, AnyRig, rig_for
 from powercut_rig.timeline import Timeline
-from powercut_rig.tree import Sight, look
+from powercut_rig.tree import Sight
 from powercut_rig.worker import tell
 from powercut_rig.writeback import WriteBack, drawn_plan, parse_plan
 
@@ -119,11 +118,15 @@ def compare_in_worker(
     member = Member(case.program)
     ops = [step.op for step in case.program.steps]
     bounds = evolve(effort.bounds, atomic_unit_bytes=entry.atomic_unit_bytes)
-    with Rig(fs=fs) as rig:
+    with rig_for(fs) as rig:
         judge = _Judge(result, rig, subject, kept, evolve(effort, bounds=bounds), clock)
         for plan, early in _plans(trace, ops, plans):
             log = rig.record(ops, writeback=early)
             result.plans.add(plan)
+            returned, bare = log.syncs()
+            result.syncs += returned
+            result.syncs_unflushed += bare
+            result.flushes += log.flushes
             result.timeline = result.timeline or Timeline.of(log, f"{where} on {fs}, plan {plan}")
             judge.all_images(_Scene(case, member, log, plan, 1))
     result.allowed = member.allowed() if effort.coverage else None
@@ -148,7 +151,7 @@ class _Judge:
     """Judges the images of scenes and counts into one result."""
 
     result: Comparison
-    rig: Rig
+    rig: AnyRig
     subject: Subject | None
     promised: set[str]
     effort: Effort
@@ -161,9 +164,10 @@ class _Judge:
         self._count(found)
         chosen = found.images if effort.limit is None else found.sample(effort.limit)
         again = set(_places(len(chosen), effort.again if self.subject else 0))
+        only_read = self.subject is None
         began = self.clock()
         for number, (image, mounted) in enumerate(
-            zip(chosen, self.rig.images(scene.log, chosen), strict=True)
+            zip(chosen, self.rig.images(scene.log, chosen, only_read=only_read), strict=True)
         ):
             tree = self._judge(scene, image, mounted)
             if tree is not None and number in again:
@@ -187,12 +191,17 @@ class _Judge:
         profile = scene.case.program.profile
         oracle = scene.case.oracle(*scene.progress(image.strongest))
         rehearsal = rehearse(subject, profile, tree, oracle)
-        real_disk, number = subject.protocol.real_disk(), next_number(oracle)
-        log, life = self.rig.record_on(
-            scene.log,
-            image.recipe,
-            lambda root, mark: live(subject, profile, real_disk, root, number, mark),
-        )
+        number = next_number(oracle)
+        try:
+            log, life = self.rig.record_on(
+                scene.log,
+                image.recipe,
+                lambda make, mark: live(subject, profile, make(subject.protocol), number, mark),
+            )
+        except DeadlineError as error:
+            result.hung += 1
+            self._keep(HUNG, scene, image, f"while it lived on: {error}")
+            return
         result.second_recordings += 1
         if life != rehearsal.life:
             result.disagreeing += 1
@@ -208,7 +217,7 @@ class _Judge:
             self._judge(second, after, mounted)
 
     def _look(
-        self, scene: _Scene, image: CrashImage, mounted: MountedImage
+        self, scene: _Scene, image: CrashImage, mounted: AnyImage
     ) -> tuple[Sight, Answer] | None:
         """An image's tree and what recovery answers on it; None where it cannot be had in time."""
         profile, subject = scene.case.program.profile, self.subject
@@ -218,16 +227,17 @@ class _Judge:
             return None
         try:
             with deadline(self.effort.image_s):
-                sight, answer = look(mounted.mountpoint), Answer(None)
+                sight, answer = mounted.look(), Answer(None)
                 if subject is not None:
-                    answer = recover_for_real(subject, profile, mounted.mountpoint)
+                    answer = recover(subject, profile, mounted.disk(subject.protocol))
+                mounted.unmount()
         except DeadlineError as error:
             self.result.hung += 1
             self._keep(HUNG, scene, image, str(error))
             return None
         return sight, answer
 
-    def _judge(self, scene: _Scene, image: CrashImage, mounted: MountedImage) -> PlainTree | None:
+    def _judge(self, scene: _Scene, image: CrashImage, mounted: AnyImage) -> PlainTree | None:
         """Everything that one image has to say; its tree where it has one."""
         result, subject = self.result, self.subject
         if scene.crash == 1:

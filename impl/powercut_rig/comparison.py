@@ -46,6 +46,9 @@ class Comparison:
     judged: str
     expected: str
     plans: set[int] = field(factory=set)
+    syncs: int = 0
+    syncs_unflushed: int = 0
+    flushes: int = 0
     images: int = 0
     second_recordings: int = 0
     second_images: int = 0
@@ -110,6 +113,7 @@ class Comparison:
         for name in (
             "images", "second_recordings", "second_images", "outside", "undecided", "refused",
             "hung", "disagreeing", "unclean", "fsck_run", "not_allowed", "seconds",
+            "syncs", "syncs_unflushed", "flushes",
         ):  # fmt: skip
             setattr(self, name, getattr(self, name) + getattr(other, name))
         for counter in ("tried", "possible", "violations"):
@@ -153,6 +157,11 @@ class Comparison:
             "violations": dict(sorted(self.violations.items())),
             "violations_not_allowed": self.not_allowed,
             "model_states": {"all": self.model_states, "seen": self.model_states_seen},
+            "syncs": {
+                "returned": self.syncs,
+                "without_flush": self.syncs_unflushed,
+                "flushes": self.flushes,
+            },
             "fsck": {"run": self.fsck_run, "unclean": self.unclean},
             "images_per_s": round(self.images_per_s, 1),
             "findings": [

@@ -20,12 +20,11 @@ from powercut_rig import fuse, linux
 from powercut_rig.blocklog import CHUNK_BYTES
 from powercut_rig.errors import RigError
 from powercut_rig.loop import LoopDevice
-from powercut_rig.scratch import data_extents
+from powercut_rig.scratch import chunks_of
 from powercut_rig.tools import wait_for_exit
 from powercut_rig.worker import outer_namespace_fd
 
 _STOP_S = 2.0
-_ZEROS = bytes(CHUNK_BYTES)
 
 
 class Disk:
@@ -154,13 +153,7 @@ class Disk:
 
     def chunks(self) -> dict[int, bytes]:
         """The chunks of the content that are not all zeros, by number."""
-        found: dict[int, bytes] = {}
-        for start, stop in data_extents(self._content_fd):
-            for place in range(start, stop, CHUNK_BYTES):
-                piece = self.flat[place : place + CHUNK_BYTES]
-                if piece != _ZEROS:
-                    found[place // CHUNK_BYTES] = piece
-        return found
+        return chunks_of(self.flat, self._content_fd)
 
     def log_bytes(self) -> bytes:
         """All of the log as the server wrote it."""

@@ -8,6 +8,7 @@ import sys
 from attrs import frozen
 
 from powercut_rig.filesystems import FILE_SYSTEMS
+from powercut_rig.guest.packages import missing_programs
 from powercut_rig.requirements import missing_everywhere, missing_for
 
 
@@ -28,10 +29,15 @@ class Diagnosis:
 def diagnose() -> list[Diagnosis]:
     """What the rig can do here. Looks only: makes no mount and attaches no device."""
     everywhere = tuple(missing_everywhere())
-    found = [Diagnosis("recorder", "recording the blocks that a file system writes", everywhere)]
+    guest = tuple(missing_programs())
+    found = [
+        Diagnosis("recorder", "recording the blocks that a file system writes", everywhere),
+        Diagnosis("guest", "a virtual machine with kernels' file systems, without root", guest),
+    ]
     for name, fs in FILE_SYSTEMS.items():
         own = tuple(missing_for(fs)) if sys.platform == "linux" else ()
-        found.append(Diagnosis(name, fs.title, (*everywhere, *own)))
+        common = guest if fs.in_guest else everywhere
+        found.append(Diagnosis(name, fs.title, (*common, *own)))
     return found
 
 

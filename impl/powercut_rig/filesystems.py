@@ -18,6 +18,7 @@ from typing import Final, Literal
 
 from attrs import evolve, field, frozen
 
+from powercut_rig import linux
 from powercut_rig.tools import run_tool
 
 _FIXED_ID: Final = "6c617374-676f-4f64-8000-000000000001"
@@ -45,7 +46,10 @@ class FileSystem:
     own, the kernel need not drop its cache at each mount.  `commit` says how its journal or
     transaction is made to commit without the data of files: by a sync of the root directory,
     or by the file system's own call.  An `own_id` is drawn for each recording where the kernel
-    keeps track of ids: two disks with one id are never mounted side by side.
+    keeps track of ids: two disks with one id are never mounted side by side.  `guest_module`
+    names the module that a guest loads for it; without one this machine's kernel has it.  `lacks`
+    names kinds of ops that it does not have, as `powercut_rig.programs` calls them.  Where a mount
+    that only reads shows the same tree, since nothing is replayed, `read_only_options` are for it.
     """
 
     name: str
@@ -63,6 +67,14 @@ class FileSystem:
     commit: Literal["sync-root", "btrfs-call"] = "sync-root"
     own_id: bool = False
     mkfs_environment: Mapping[str, str] = field(factory=dict)
+    guest_module: str = ""
+    lacks: frozenset[str] = frozenset()
+    read_only_options: str | None = None
+
+    @property
+    def in_guest(self) -> bool:
+        """It is the file system of a guest's kernel, not of this machine's."""
+        return bool(self.guest_module)
 
     @property
     def programs(self) -> tuple[str, ...]:
@@ -78,16 +90,12 @@ class FileSystem:
     def commit_on_demand(self, root: str) -> None:
         """Commit what the running transaction holds, as the kernel's timer would. OSError."""
         if self.commit == "sync-root":
-            # A root whose times changed is in the running transaction: syncing it commits that
-            # transaction and no other file's data.
-            os.utime(root)
+            linux.commit_by_root(root)
+            return
         folder = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            if self.commit == "sync-root":
-                os.fsync(folder)
-            else:
-                transaction = fcntl.ioctl(folder, _BTRFS_START_SYNC, bytes(8))
-                fcntl.ioctl(folder, _BTRFS_WAIT_SYNC, transaction)
+            transaction = fcntl.ioctl(folder, _BTRFS_START_SYNC, bytes(8))
+            fcntl.ioctl(folder, _BTRFS_WAIT_SYNC, transaction)
         finally:
             os.close(folder)
 
@@ -181,6 +189,43 @@ BTRFS: Final = FileSystem(
     own_id=True,
 )
 
+APFS_LINUX: Final = FileSystem(
+    name="apfs-linux",
+    kind="apfs",
+    profile="apfs-linux",
+    title="the linux-apfs-rw driver in a guest, with its flushes put right",
+    # Case-sensitive, as the model is; a container of 16 GiB seldom commits by itself.
+    mkfs=("mkapfs", "-s", "-U", "{id}", "-u", "{id}"),
+    mount_options="readwrite",
+    # Not -c: that a disk was not unmounted is no fault of a crash image.
+    fsck=("apfsck", "-uw"),
+    packages=("apfsprogs",),
+    size_bytes=16 << 30,
+    smallest_bytes=512 << 20,
+    # Its blocks have checksums of their own, the superblock too.
+    atomic_unit_bytes=4096,
+    image_block_bytes=4096,
+    guest_module="apfs_strict",
+    read_only_options="",
+    lacks=frozenset({"exchange", "tmpfile"}),
+)
+
+F2FS: Final = FileSystem(
+    name="guest-f2fs",
+    kind="f2fs",
+    profile="f2fs-posix",
+    title="f2fs of the guest's kernel, with its default options",
+    mkfs=("mkfs.f2fs", "-q", "-f", "-t", "0", "-U", "{id}"),
+    mount_options="nodiscard",
+    fsck=("fsck.f2fs", "--dry-run"),
+    packages=("f2fs-tools",),
+    size_bytes=64 << 20,
+    smallest_bytes=64 << 20,
+    atomic_unit_bytes=4096,
+    image_block_bytes=4096,
+    guest_module="f2fs",
+)
+
 FILE_SYSTEMS: Final[Mapping[str, FileSystem]] = {
     fs.name: fs
     for fs in (
@@ -212,6 +257,22 @@ FILE_SYSTEMS: Final[Mapping[str, FileSystem]] = {
         ),
         XFS,
         BTRFS,
+        APFS_LINUX,
+        evolve(
+            APFS_LINUX,
+            name="apfs-linux-packaged",
+            title="the same driver as it is packaged: it sends no flush",
+            guest_module="apfs_packaged",
+        ),
+        evolve(
+            EXT4,
+            name="guest-ext4",
+            title="ext4 of the guest's kernel, with its default options",
+            # Linux 6.1 refuses to mount (EUCLEAN) where the commit block of a journal is torn.
+            atomic_unit_bytes=4096,
+            guest_module="ext4",
+        ),
+        F2FS,
     )
 }
 """The file systems that the rig records, by name."""

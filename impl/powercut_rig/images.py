@@ -16,14 +16,18 @@ from typing import Final, Self
 
 from attrs import define, field, frozen
 
+from powercut.disk import Disk
+from powercut.subject import Plan
 from powercut_rig import linux
 from powercut_rig.blocklog import BlockLog, Recipe, Replay
 from powercut_rig.errors import ImageRefused, RigError
 from powercut_rig.filesystems import FileSystem
+from powercut_rig.rooted import RootedDisk
 from powercut_rig.scratch import Cells, ScratchDisk
 from powercut_rig.tools import run_tool
+from powercut_rig.tree import Sight, look
 
-_FSCK_STATUSES: Final = tuple(range(256))
+_FSCK_STATUSES: Final = tuple(range(-64, 256))  # a signal too: damage can kill a checker
 _SHOWN_CHARACTERS: Final = 4000
 _KERNEL_LINES: Final = 8
 
@@ -59,6 +63,7 @@ class MountedImage:
     refusal: OSError | None
     kernel_said: str
     _mount_point: str
+    _unmount: Callable[[], None] = field(repr=False)
     _fsck: Callable[[], FsckReport] = field(repr=False)
 
     @property
@@ -70,6 +75,18 @@ class MountedImage:
                 f"leave such a disk; keep the recording. The kernel said:\n{self.kernel_said}"
             )
         return self._mount_point
+
+    def look(self) -> Sight:
+        """The tree of the image; raises `ImageRefused` where it does not mount."""
+        return look(self.mountpoint)
+
+    def disk(self, plan: Plan) -> Disk:
+        """A subject's own disk, with its paths below the mount."""
+        return RootedDisk(plan.real_disk(), self.mountpoint)
+
+    def unmount(self) -> None:
+        """End the mount, if the image is mounted. RigError where it is still in use."""
+        self._unmount()
 
     def fsck(self) -> FsckReport:
         """Ends the mount and checks what is on the image's disk then, changing nothing."""
@@ -135,7 +152,9 @@ class ImageMounter:
         self.phases.content_s += ready - started
         self.phases.mount_s += mounted - ready
         self._used_since = mounted
-        return MountedImage(recipe, refusal, kernel_said, str(self._mount_point), self._check)
+        return MountedImage(
+            recipe, refusal, kernel_said, str(self._mount_point), self.unmount, self._check
+        )
 
     def unmount(self) -> None:
         """Unmount the image, if one is mounted.
@@ -168,6 +187,11 @@ class ImageMounter:
 
     def _check(self) -> FsckReport:
         self.unmount()
-        done = run_tool((*self._fs.fsck, self._disk.device), ok=_FSCK_STATUSES)
-        said = (done.stdout + done.stderr)[-_SHOWN_CHARACTERS:]
-        return FsckReport(done.returncode == 0, said)
+        return fsck(self._fs, self._disk.device)
+
+
+def fsck(fs: FileSystem, device: str) -> FsckReport:
+    """What the file system's own checker says of an unmounted disk, changing nothing."""
+    done = run_tool((*fs.fsck, device), ok=_FSCK_STATUSES)
+    said = (done.stdout + done.stderr)[-_SHOWN_CHARACTERS:]
+    return FsckReport(done.returncode == 0, said)

@@ -45,11 +45,9 @@ class Life:
     calls: int = 0
 
 
-def live(
-    subject: Subject, profile: Profile, disk: Disk, root: str, number: int, watcher: Watcher
-) -> Life:
+def live(subject: Subject, profile: Profile, disk: Disk, number: int, watcher: Watcher) -> Life:
     """Recover, save group `number`, recover again; an error ends the life and is kept."""
-    watched = WatchedDisk(disk, root, watcher)
+    watched = WatchedDisk(disk, "", watcher)
     life = Life()
     try:
         session = subject.open(watched, profile)
@@ -101,7 +99,7 @@ def rehearse(subject: Subject, profile: Profile, tree: PlainTree, oracle: Oracle
         if phase == "end":
             ops_after.append(len(disk.program))
 
-    life = live(subject, profile, disk, "", next_number(oracle), count)
+    life = live(subject, profile, disk, next_number(oracle), count)
     steps = tuple(Perform(op_id, op) for op_id, op, _ in disk.program)
     oracles = _oracles(life, oracle.crashed(), tuple(ops_after), len(steps))
     return Rehearsal(life, Case(Program(steps, profile, start), oracles), tuple(ops_after))

@@ -12,6 +12,7 @@ import os
 import signal
 from typing import Final
 
+MS_RDONLY: Final = 0x1
 MS_NOSUID: Final = 0x2
 MS_NODEV: Final = 0x4
 MS_NOATIME: Final = 0x400
@@ -30,6 +31,8 @@ _AT_FDCWD: Final = -100
 _RENAME_FLAGS: Final = {"NOREPLACE": 1, "EXCHANGE": 2}
 _SYSLOG_READ_ALL: Final = 3
 _KERNEL_LOG_BYTES: Final = 1 << 16
+_FALLOC_FL_KEEP_SIZE: Final = 1
+_FALLOC_FL_PUNCH_HOLE: Final = 2
 
 
 def _libc() -> ctypes.CDLL:
@@ -42,6 +45,7 @@ def _libc() -> ctypes.CDLL:
     libc.prctl.argtypes = (ctypes.c_int, ulong, ulong, ulong, ulong)
     libc.renameat2.argtypes = (ctypes.c_int, chars, ctypes.c_int, chars, ctypes.c_uint)
     libc.klogctl.argtypes = (ctypes.c_int, chars, ctypes.c_int)
+    libc.fallocate.argtypes = (ctypes.c_int, ctypes.c_int, off64, off64)
     libc.syncfs.argtypes = (ctypes.c_int,)
     libc.sync_file_range.argtypes = (ctypes.c_int, off64, off64, ctypes.c_uint)
     libc.mincore.argtypes = (ctypes.c_void_p, ctypes.c_size_t, chars)
@@ -128,6 +132,27 @@ def cached_pages(fd: int, size_bytes: int) -> int:
         finally:
             del start  # the mapping cannot be closed while it is referred to
     return sum(1 for each in found.raw if each & 1) if any(found.raw) else 0
+
+
+def commit_by_root(root: str) -> None:
+    """Commit the running transaction of the file system mounted at `root`, as its timer would.
+
+    A root whose times changed is in that transaction: syncing it commits it, and no other file's
+    data with it.
+    """
+    os.utime(root)
+    folder = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def punch_hole(fd: int, offset_bytes: int, length_bytes: int) -> None:
+    """Gives a range of a file back to the file system; it reads as zeros from then on."""
+    if length_bytes > 0:
+        mode = _FALLOC_FL_KEEP_SIZE | _FALLOC_FL_PUNCH_HOLE
+        _call("fallocate", fd, mode, offset_bytes, length_bytes)
 
 
 def kernel_words(lines: int) -> str:

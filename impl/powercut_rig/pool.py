@@ -21,10 +21,15 @@ _UNWIND_S: Final = 10.0
 
 @frozen
 class Job:
-    """A piece of work for one worker, under a name."""
+    """A piece of work for one worker, under a name.
+
+    Jobs of one `lane` share workers, which stand by between them and keep what they have started;
+    they have no mounts of their own, and their work must pickle.
+    """
 
     name: str
     work: Callable[[], object]
+    lane: str = ""
 
 
 @frozen
@@ -43,6 +48,7 @@ class _Running:
     last: Any
     heard: float
     outcome: Outcome | None = field(default=None)
+    stands_by: bool = False
 
 
 def run_jobs(
@@ -59,15 +65,18 @@ def run_jobs(
     """
     waiting = iter(jobs)
     running: list[_Running] = []
+    idle: list[tuple[str, Worker]] = []
     try:
         while True:
             while len(running) < parallel and (job := next(waiting, None)) is not None:
-                running.append(_Running(job, Worker(job.work), None, time.monotonic()))
+                running.append(_Running(job, _worker_for(job, idle), None, time.monotonic()))
             if not running:
                 return
             _listen(running, silence_s, on_progress)
             for each in [each for each in running if each.outcome is not None]:
                 running.remove(each)
+                if each.stands_by:
+                    idle.append((each.job.lane, each.worker))
                 if each.outcome is not None:
                     yield each.outcome
     except KeyboardInterrupt:
@@ -75,6 +84,18 @@ def run_jobs(
         raise
     finally:
         _end_all(running, interrupt=False)
+        for _, worker in idle:
+            worker.end(patience_s=_UNWIND_S)
+
+
+def _worker_for(job: Job, idle: list[tuple[str, Worker]]) -> Worker:
+    """A worker that does the job: a new one, or for a lane one that stands by."""
+    if not job.lane:
+        return Worker(job.work)
+    place = next((at for at, (lane, _) in enumerate(idle) if lane == job.lane), None)
+    worker = Worker(mounts=False) if place is None else idle.pop(place)[1]
+    worker.give(job.work)
+    return worker
 
 
 def _listen(
@@ -112,7 +133,10 @@ def _hear(each: _Running, on_progress: Callable[[Job, Any], None]) -> None:
             each.outcome = Outcome(each.job, message.unpack())
         except Exception as error:  # the job's own error, for whoever runs the jobs to judge
             each.outcome = Outcome(each.job, None, error)
-        each.worker.end(patience_s=_UNWIND_S)
+        if each.job.lane:
+            each.stands_by = True
+        else:
+            each.worker.end(patience_s=_UNWIND_S)
 
 
 def _end_all(running: list[_Running], *, interrupt: bool) -> None:

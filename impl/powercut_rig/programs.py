@@ -7,7 +7,7 @@ other write has, so that what is read from a disk says which writes landed.
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from typing import Final
 
 from powercut import ops
@@ -37,12 +37,15 @@ def token(number: int, size: int) -> bytes:
     return (word * (size // len(word) + 1))[:size]
 
 
-def random_program(number: int, length: int = 10) -> tuple[ops.Op, ...]:
-    """A program of so many ops, each of which succeeds."""
+def random_program(
+    number: int, length: int = 10, lacks: Set[str] = frozenset()
+) -> tuple[ops.Op, ...]:
+    """A program of so many ops, each of which succeeds; of kinds that `lacks` names it has none."""
     dice = random.Random(f"powercut-rig program {number}")  # noqa: S311 - drawn the same each time
     state, program = State(), list[ops.Op]()
     while len(program) < length:
-        op = random_op(dice, state, len(program))
+        kind = random_kind(dice)
+        op = None if kind in lacks else random_op(dice, state, len(program), kind)
         if op is None:
             continue
         try:
@@ -53,9 +56,14 @@ def random_program(number: int, length: int = 10) -> tuple[ops.Op, ...]:
     return tuple(program)
 
 
-def random_op(dice: random.Random, state: State, number: int) -> ops.Op | None:
+def random_kind(dice: random.Random) -> str:
+    """A kind of op, each as often as its weight says."""
+    return dice.choices([name for name, _ in _KINDS], [weight for _, weight in _KINDS])[0]
+
+
+def random_op(dice: random.Random, state: State, number: int, kind: str = "") -> ops.Op | None:
     """An op that may succeed in that state; None where this draw has nothing to act on."""
-    kind = dice.choices([name for name, _ in _KINDS], [weight for _, weight in _KINDS])[0]
+    kind = kind or random_kind(dice)
     if kind in ("open", "tmpfile", "handle", "close"):
         return _handle_op(dice, state, number, kind)
     path, other = dice.choice(PATHS), dice.choice(PATHS)

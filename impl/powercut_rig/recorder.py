@@ -15,7 +15,7 @@ from powercut_rig.blocklog import BlockLog, Flush, Mark, Phase, Record, Write
 from powercut_rig.disk import Disk
 from powercut_rig.errors import RigError
 from powercut_rig.filesystems import FileSystem
-from powercut_rig.workload import MarkWriter, Workload
+from powercut_rig.workload import MarkWriter, OpRunner, Workload
 from powercut_rig.writeback import WriteBack
 
 _T = TypeVar("_T")
@@ -47,7 +47,7 @@ def record(
         ):
             workload = stack.enter_context(
                 contextlib.closing(
-                    Workload(root, lambda *mark: _mark(disk, *mark), fs.commit_on_demand)
+                    Workload(OpRunner(root, fs.commit_on_demand), lambda *mark: _mark(disk, *mark))
                 )
             )
             workload.perform(setup)

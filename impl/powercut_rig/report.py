@@ -52,6 +52,11 @@ def remarks(result: Comparison) -> list[str]:
             f"{result.trace} on {result.fs}: {result.judged} fails in the model and was not seen "
             "to fail on this disk, in these recordings."
         )
+    if result.syncs and not result.flushes:
+        said.append(
+            f"{result.trace} on {result.fs}: {result.syncs} syncs returned and the disk was never "
+            "asked to flush. Nothing that they promised is durable on a drive with a cache."
+        )
     if result.unclean:
         said.append(
             f"{result.trace} on {result.fs}: fsck complains of {result.unclean} of "

@@ -14,8 +14,9 @@ from typing import Final
 
 from powercut_rig import linux
 from powercut_rig.filesystems import FILE_SYSTEMS, FileSystem
+from powercut_rig.guest.packages import missing_programs
+from powercut_rig.tools import SEARCH_PATH
 
-_SEARCH_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _LOOP_CTL_GET_FREE: Final = 0x4C82
 _FILE_SYSTEMS: Final = Path("/proc/filesystems")
 
@@ -29,10 +30,11 @@ def what_is_missing(fs: str = "ext4") -> list[str]:
     if fs not in FILE_SYSTEMS:
         known = ", ".join(sorted(FILE_SYSTEMS))
         raise ValueError(f"The rig does not know {fs!r}; it knows {known}.")
-    missing = missing_everywhere()
+    found = FILE_SYSTEMS[fs]
+    missing = missing_programs() if found.in_guest else missing_everywhere()
     if sys.platform != "linux":
         return missing
-    return missing + missing_for(FILE_SYSTEMS[fs])
+    return missing + missing_for(found)
 
 
 def missing_everywhere() -> list[str]:
@@ -48,9 +50,9 @@ def missing_for(fs: FileSystem) -> list[str]:
     missing = [
         f"The program {program} is not installed (package {' or '.join(fs.packages)})."
         for program in fs.programs
-        if shutil.which(program, path=_SEARCH_PATH) is None
+        if shutil.which(program, path=SEARCH_PATH) is None
     ]
-    if sentence := _kernel_support(fs.kind):
+    if not fs.in_guest and (sentence := _kernel_support(fs.kind)):
         missing.append(sentence)
     return missing
 

@@ -17,15 +17,18 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self, TypeVar
 
+from powercut.disk import Disk
 from powercut.ops import Op
+from powercut.subject import Plan
 from powercut_rig.blocklog import BlockLog, Recipe, Replay
 from powercut_rig.crashimages import CrashImage
-from powercut_rig.disk import Disk
+from powercut_rig.disk import Disk as BlockDisk
 from powercut_rig.errors import RigError, RigUnavailable
 from powercut_rig.filesystems import FILE_SYSTEMS
 from powercut_rig.images import ImageMounter, MountedImage, Phases
 from powercut_rig.recorder import record, record_on
 from powercut_rig.requirements import what_is_missing
+from powercut_rig.rooted import RootedDisk
 from powercut_rig.worker import private_folder
 from powercut_rig.workload import MarkWriter
 from powercut_rig.writeback import WriteBack, default_plan
@@ -51,6 +54,8 @@ class Rig:
             known = ", ".join(sorted(FILE_SYSTEMS))
             raise ValueError(f"The file system {fs!r} was found; the rig records {known}.")
         self._fs = FILE_SYSTEMS[fs]
+        if self._fs.in_guest:
+            raise ValueError(f"{fs} is a file system of the guest; use powercut_rig.rigs.rig_for.")
         smallest = self._fs.smallest_bytes
         size_bytes = self._fs.size_bytes if size_bytes is None else size_bytes
         if not smallest <= size_bytes <= _LARGEST_BYTES or size_bytes % 4096:
@@ -65,7 +70,7 @@ class Rig:
         self._images = contextlib.ExitStack()
         self._mounter: ImageMounter | None = None
         self._again_cleanup = contextlib.ExitStack()
-        self._again: Disk | None = None
+        self._again: BlockDisk | None = None
         self.phases = Phases()
 
     def __enter__(self) -> Self:
@@ -112,7 +117,11 @@ class Rig:
         )
 
     def images(
-        self, recording: BlockLog, recipes: Iterable[CrashImage | Recipe]
+        self,
+        recording: BlockLog,
+        recipes: Iterable[CrashImage | Recipe],
+        *,
+        only_read: bool = False,  # noqa: ARG002 - mounted for writing all the same: it costs nothing
     ) -> Iterator[MountedImage]:
         """Mounts one crash image after the other; each is unmounted when the next is asked for.
 
@@ -128,9 +137,14 @@ class Rig:
         return self._mount_each(mounter, recipes)
 
     def record_on(
-        self, recording: BlockLog, recipe: Recipe, act: Callable[[str, MarkWriter], _T]
+        self,
+        recording: BlockLog,
+        recipe: Recipe,
+        act: Callable[[Callable[[Plan], Disk], MarkWriter], _T],
     ) -> tuple[BlockLog, _T]:
         """Mounts a crash image once more, lets `act` work on it, and returns all that was written.
+
+        `act` gets what makes a subject's own disk there, and a writer of marks.
 
         So a recovery becomes a recording of its own, from which crash images follow again
         (`images_after`).  The image that is mounted now is unmounted.
@@ -141,7 +155,7 @@ class Rig:
         if self._again is None:
             folder = Path(self._folder) / "again"
             folder.mkdir(mode=0o700)
-            disk = Disk(str(folder), recording.size_bytes)
+            disk = BlockDisk(str(folder), recording.size_bytes)
             self._again = self._again_cleanup.enter_context(disk)
         content = {**recording.base, **dict(Replay(recording).content(recipe).chunks())}
         return record_on(
@@ -149,7 +163,7 @@ class Rig:
             str(Path(self._folder) / "again"),
             self._fs,
             content,
-            act,
+            lambda root, mark: act(lambda plan: RootedDisk(plan.real_disk(), root), mark),
             mount_options=self._mount_options,
         )
 

@@ -21,24 +21,95 @@ Cells = Mapping[int, tuple[bytes, int]]
 
 _ZEROS: Final = bytes(CHUNK_BYTES)
 _SPARE_BYTES: Final = 64 << 20
+_MAP_NORESERVE: Final = 0x4000
+"""A sparse disk larger than the memory is no claim on so much of it."""
+
+
+class MemoryDisk:
+    """A sparse file in memory of `size_bytes`: a base (chunk number to bytes), changed by cells.
+
+    Use as a context; `fd` is the file, which others may write to as well.  It holds zeros at first.
+    """
+
+    def __init__(self, size_bytes: int) -> None:
+        self.size_bytes = size_bytes
+        self.fd = -1
+        self._base: Mapping[int, bytes] = {}
+        self._cells: Cells = {}
+        self._closing = contextlib.ExitStack()
+        self._flat: mmap.mmap
+        self._wanted: mmap.mmap
+
+    def __enter__(self) -> Self:
+        with contextlib.ExitStack() as undo:
+            self.fd = os.memfd_create("powercut-rig-images", os.MFD_CLOEXEC)
+            undo.callback(os.close, self.fd)
+            os.ftruncate(self.fd, self.size_bytes)
+            self._flat = mmap.mmap(self.fd, self.size_bytes)
+            undo.callback(self._flat.close)
+            flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _MAP_NORESERVE
+            self._wanted = mmap.mmap(-1, self.size_bytes, flags=flags)
+            undo.callback(self._wanted.close)
+            self._closing = undo.pop_all()
+        return self
+
+    def __exit__(self, *_details: object) -> None:
+        self._closing.close()
+
+    def load(self, base: Mapping[int, bytes]) -> None:
+        """Set the disk to this base and zeros elsewhere; it must not be in use."""
+        self._flat.madvise(mmap.MADV_REMOVE, 0, self.size_bytes)
+        for chunk in self._base.keys() | self._cells.keys():
+            self._wanted[chunk * CHUNK_BYTES : (chunk + 1) * CHUNK_BYTES] = _ZEROS
+        for chunk, content in base.items():
+            self._put(chunk, content)
+        self._base, self._cells = base, {}
+
+    def hold(self, cells: Cells) -> None:
+        """Set the disk to the base with `cells`; no page of the content before survives.
+
+        It must not be in use.
+        """
+        self._undo_writes_of_others()
+        for chunk in self._cells.keys() - cells.keys():
+            self._put(chunk, self._base.get(chunk, _ZEROS))
+        for chunk, cell in cells.items():
+            if self._cells.get(chunk) is not cell:
+                self._put(chunk, cell[0])
+        self._cells = cells
+
+    def chunks(self) -> dict[int, bytes]:
+        """The chunks of the content, as it is now, that are not all zeros, by number."""
+        return chunks_of(self._flat, self.fd)
+
+    def _put(self, chunk: int, content: bytes) -> None:
+        start = chunk * CHUNK_BYTES
+        self._flat[start : start + CHUNK_BYTES] = content
+        self._wanted[start : start + CHUNK_BYTES] = content
+
+    def _undo_writes_of_others(self) -> None:
+        extents = list(data_extents(self.fd))
+        if sum(stop - start for start, stop in extents) > _SPARE_BYTES:
+            self._flat.madvise(mmap.MADV_REMOVE, 0, self.size_bytes)
+            for chunk in self._base.keys() | self._cells.keys():
+                start = chunk * CHUNK_BYTES
+                self._flat[start : start + CHUNK_BYTES] = self._wanted[start : start + CHUNK_BYTES]
+            return
+        with memoryview(self._flat) as flat, memoryview(self._wanted) as wanted:
+            for start, stop in extents:
+                flat[start:stop] = wanted[start:stop]
 
 
 class ScratchDisk:
-    """A disk of `size_bytes` whose content is `base` (chunk number to bytes), changed by cells.
-
-    Use as a context; `device` is the path of its block device, made in `folder`.
-    """
+    """A `MemoryDisk` behind a loop device; `device` is its path, made in `folder`."""
 
     def __init__(
         self, folder: str, size_bytes: int, base: Mapping[int, bytes], *, block_bytes: int
     ) -> None:
-        self._folder, self._size_bytes, self._base = folder, size_bytes, base
+        self._folder, self._base = folder, base
         self._block_bytes = block_bytes
-        self._cells: Cells = {}
+        self._memory = MemoryDisk(size_bytes)
         self._cleanup = contextlib.ExitStack()
-        self._fd = -1
-        self._flat: mmap.mmap
-        self._wanted: mmap.mmap
         self._loop: LoopDevice
 
     @property
@@ -48,22 +119,15 @@ class ScratchDisk:
 
     def __enter__(self) -> Self:
         with contextlib.ExitStack() as undo:
-            self._fd = os.memfd_create("powercut-rig-images", os.MFD_CLOEXEC)
-            undo.callback(os.close, self._fd)
-            os.ftruncate(self._fd, self._size_bytes)
-            self._flat = mmap.mmap(self._fd, self._size_bytes)
-            undo.callback(self._flat.close)
-            self._wanted = mmap.mmap(-1, self._size_bytes)
-            undo.callback(self._wanted.close)
+            undo.enter_context(self._memory)
+            self._memory.load(self._base)
             self._loop = LoopDevice(
-                f"/proc/self/fd/{self._fd}",
+                f"/proc/self/fd/{self._memory.fd}",
                 self._folder,
                 block_bytes=self._block_bytes,
                 direct=False,
             )
             undo.callback(self._loop.close)
-            for chunk, content in self._base.items():
-                self._put(chunk, content)
             self._cleanup = undo.pop_all()
         return self
 
@@ -77,31 +141,19 @@ class ScratchDisk:
         would go over the content; and what it read while the content changed is dropped.
         """
         self._loop.write_back()
-        self._undo_writes_of_others()
-        for chunk in self._cells.keys() - cells.keys():
-            self._put(chunk, self._base.get(chunk, _ZEROS))
-        for chunk, cell in cells.items():
-            if self._cells.get(chunk) is not cell:
-                self._put(chunk, cell[0])
-        self._cells = cells
+        self._memory.hold(cells)
         self._loop.forget_cached_pages()
 
-    def _put(self, chunk: int, content: bytes) -> None:
-        start = chunk * CHUNK_BYTES
-        self._flat[start : start + CHUNK_BYTES] = content
-        self._wanted[start : start + CHUNK_BYTES] = content
 
-    def _undo_writes_of_others(self) -> None:
-        extents = list(data_extents(self._fd))
-        if sum(stop - start for start, stop in extents) > _SPARE_BYTES:
-            self._flat.madvise(mmap.MADV_REMOVE, 0, self._size_bytes)
-            for chunk in self._base.keys() | self._cells.keys():
-                start = chunk * CHUNK_BYTES
-                self._flat[start : start + CHUNK_BYTES] = self._wanted[start : start + CHUNK_BYTES]
-            return
-        with memoryview(self._flat) as flat, memoryview(self._wanted) as wanted:
-            for start, stop in extents:
-                flat[start:stop] = wanted[start:stop]
+def chunks_of(flat: mmap.mmap, fd: int) -> dict[int, bytes]:
+    """The chunks of a file in memory that are not all zeros, by number."""
+    found: dict[int, bytes] = {}
+    for start, stop in data_extents(fd):
+        for place in range(start, stop, CHUNK_BYTES):
+            piece = flat[place : place + CHUNK_BYTES]
+            if piece != _ZEROS:
+                found[place // CHUNK_BYTES] = piece
+    return found
 
 
 def data_extents(fd: int) -> Iterator[tuple[int, int]]:

@@ -11,7 +11,7 @@ import functools
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, ParamSpec, TypeVar
 
 from attrs import define, evolve, field, frozen
 
@@ -20,18 +20,27 @@ from powercut.oracle import PROPERTIES
 from powercut.state import State
 from powercut.trace import Trace, render_trace
 from powercut.world import Perform
+from powercut_rig.campaign import lane_of
 from powercut_rig.compare import EARLY_WRITES, OWN_PLAN, Effort, compare_in_worker
 from powercut_rig.comparison import Comparison
+from powercut_rig.errors import RigError
 from powercut_rig.filesystems import FILE_SYSTEMS
 from powercut_rig.pool import Job, run_jobs
 from powercut_rig.programs import program_trace, random_program, saves_trace
-from powercut_rig.worker import run_in_worker
+from powercut_rig.worker import inside_worker, run_in_worker, run_without_mounts
 from powercut_rig.writeback import WriteBack, drawn_plan, plan_text
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
 
 SUBJECT: Final = "lastgood:atomic_dirsync"
 PLANS: Final = 3
 EFFORT: Final = Effort(limit=150, again=1, again_limit=30, fsck_every=100, coverage=False)
 """What is done for each recording of a soak."""
+
+_GUEST_TRIALS: Final = 15
+_GUEST_LIMIT: Final = 80
+"""In a guest an image takes ten times as long: fewer smaller programs, fewer images of each."""
 
 _SHRINK_EFFORT: Final = Effort(again=0, fsck_every=0, coverage=False)
 
@@ -63,7 +72,8 @@ class Workload:
         profile = FILE_SYSTEMS[self.fs].profile
         if self.is_save:
             return saves_trace(self.number, SUBJECT, profile)
-        return program_trace(random_program(self.number, 6 + self.number % 9), profile)
+        program = random_program(self.number, 6 + self.number % 9, FILE_SYSTEMS[self.fs].lacks)
+        return program_trace(program, profile)
 
     def compare(self, effort: Effort) -> Comparison:
         """Record and judge it. In a worker."""
@@ -128,7 +138,7 @@ def soak(
                 workload = Workload(number, fs)
                 name = f"{workload.name} on {fs}"
                 todo[name] = workload
-                yield Job(name, functools.partial(workload.compare, effort))
+                yield Job(name, functools.partial(workload.compare, effort), lane_of(fs))
 
     for outcome in run_jobs(jobs(), parallel):
         workload = todo.pop(outcome.job.name)
@@ -142,28 +152,53 @@ def soak(
     return found
 
 
+def counterexample_in_worker(workload: Workload, result: Comparison) -> Trace:
+    """The same, with what it records in a worker; one for all, and fewer, where guests are kept.
+
+    Where a smaller one cannot be looked for, it is the workload as it is.
+    """
+    try:
+        if FILE_SYSTEMS[workload.fs].in_guest:
+            return run_without_mounts(counterexample, workload, result, _GUEST_TRIALS)
+        return counterexample(workload, result)
+    except RigError:
+        return _as_it_is(workload)
+
+
 def counterexample(workload: Workload, result: Comparison, budget: int = 60) -> Trace:
     """The workload as a trace; a random program as small as it still leaves the model.
 
     Each smaller program is recorded and judged anew, at most `budget` of them.
     """
     finding = next(iter(result.findings), None)
-    trace = workload.trace()
     if workload.is_save or finding is None or not result.outside:
-        return evolve(trace, origin={"by": "powercut soak", "fs": workload.fs})
-    program = [step.op for step in trace.steps if isinstance(step, Perform)]
+        return _as_it_is(workload)
+    program = [step.op for step in workload.trace().steps if isinstance(step, Perform)]
     early = list(drawn_plan(program, finding.plan))
+
+    in_guest = FILE_SYSTEMS[workload.fs].in_guest
+    effort = evolve(_SHRINK_EFFORT, limit=_GUEST_LIMIT if in_guest else None)
 
     def outside(program: Sequence[Op], early: Sequence[WriteBack]) -> bool:
         trial = _trial(workload.fs, program, early)
-        found = run_in_worker(
+        run = _here if inside_worker() else run_in_worker
+        found = run(
             compare_in_worker, trial, "a smaller program", workload.fs, plans=(OWN_PLAN,),
-            effort=_SHRINK_EFFORT,
+            effort=effort,
         )  # fmt: skip
         return found.outside > 0
 
     program, early = shrink(program, early, outside, budget)
     return _trial(workload.fs, program, early)
+
+
+def _as_it_is(workload: Workload) -> Trace:
+    return evolve(workload.trace(), origin={"by": "powercut soak", "fs": workload.fs})
+
+
+def _here(function: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
+    """Call it in this worker."""
+    return function(*args, **kwargs)
 
 
 def _trial(fs: str, program: Sequence[Op], early: Sequence[WriteBack]) -> Trace:
@@ -230,6 +265,6 @@ def write_counterexamples(found: Soaked, folder: Path) -> list[Path]:
     for workload, result in found.wrong[:10]:
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"soak-{workload.name.replace(' ', '-')}-{workload.fs}.toml"
-        path.write_text(render_trace(counterexample(workload, result)))
+        path.write_text(render_trace(counterexample_in_worker(workload, result)))
         written.append(path)
     return written

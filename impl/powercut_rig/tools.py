@@ -6,6 +6,7 @@ import os
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Final
 
 from powercut_rig import linux
@@ -14,10 +15,10 @@ from powercut_rig.errors import RigError
 TOOL_TIMEOUT_S: Final = 60.0
 _POLL_S: Final = 0.002
 _SHOWN_CHARACTERS: Final = 600
-_ENVIRONMENT: Final = {
-    "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-    "LC_ALL": "C",
-}
+SEARCH_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+"""Where programs are looked for; mkfs and fsck live in sbin, which a user's path often lacks."""
+
+_ENVIRONMENT: Final = {"PATH": SEARCH_PATH, "LC_ALL": "C"}
 
 
 def run_tool(
@@ -26,8 +27,9 @@ def run_tool(
     ok: Sequence[int] = (0,),
     timeout_s: float = TOOL_TIMEOUT_S,
     environment: Mapping[str, str] | None = None,
+    folder: Path | None = None,
 ) -> subprocess.CompletedProcess[str]:
-    """Run a program to its end; raise `RigError` when it is missing, too slow or unhappy.
+    """Run a program to its end, in `folder`; raise `RigError` when it is missing, slow or unhappy.
 
     The program is killed at the deadline, and by the kernel when this process dies.
     """
@@ -41,6 +43,7 @@ def run_tool(
             errors="replace",
             check=False,
             timeout=timeout_s,
+            cwd=folder,
             env={**_ENVIRONMENT, **(environment or {})},
             preexec_fn=lambda: linux.die_with_parent(parent),
         )

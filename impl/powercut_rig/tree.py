@@ -46,7 +46,7 @@ class Tag:
     @property
     def said(self) -> bytes:
         """A description, in place of a content."""
-        return f"<{self.kind} {self.detail}>".encode()
+        return f"<{self.kind} {self.detail}>".encode(errors="surrogateescape")
 
 
 Tree = dict[str, bytes | Tag | None]

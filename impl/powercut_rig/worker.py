@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import functools
 import os
 import pickle
 import select
@@ -26,6 +27,7 @@ from typing import Any, Final, Literal, ParamSpec, TypeVar
 from attrs import frozen
 
 from powercut_rig import linux
+from powercut_rig.deadline import DeadlineError
 from powercut_rig.errors import RigError, RigUnavailable
 from powercut_rig.requirements import missing_everywhere
 from powercut_rig.tools import wait_for_exit
@@ -47,6 +49,7 @@ _OUTSIDE: Final = (
 _worker_pid = 0
 _outer_namespace_fd = -1
 _send_fd = -1
+_at_end = contextlib.ExitStack()
 
 
 @frozen
@@ -67,13 +70,13 @@ class Message:
 
 
 def inside_worker() -> bool:
-    """This process is a rig's worker: it has mounts of its own."""
+    """This process is a rig's worker."""
     return _worker_pid == os.getpid()
 
 
 def outer_namespace_fd() -> int:
     """A descriptor of the mount namespace that this worker left."""
-    if not inside_worker():
+    if not (inside_worker() and _outer_namespace_fd >= 0):
         raise RigError(_OUTSIDE)
     return _outer_namespace_fd
 
@@ -88,22 +91,37 @@ class Worker:
     """A child that runs one function; `fd` becomes readable when it has something to say.
 
     Raises `RigUnavailable` when this machine lacks something.  The worker is a fork, so make it
-    in a process with one thread, and end it with `end`.
+    in a process with one thread, and end it with `end`.  Without `mounts` it has no mounts of its
+    own and needs no root: enough for work that leaves all mounting to a guest.  Without a function
+    it stands by for those that `give` hands it, one after the other, until `end`.
     """
 
-    def __init__(self, function: Callable[[], object]) -> None:
-        if missing := missing_everywhere():
+    def __init__(
+        self, function: Callable[[], object] | None = None, *, mounts: bool = True
+    ) -> None:
+        if mounts and (missing := missing_everywhere()):
             raise RigUnavailable(missing)
         sys.stdout.flush()
         sys.stderr.flush()
         self.fd, send = os.pipe()
+        take, self._give_fd = os.pipe()
         self._data = bytearray()
         parent = os.getpid()
         self.pid = os.fork()
         if self.pid == 0:
             os.close(self.fd)
-            _be_worker(parent, send, function)
+            os.close(self._give_fd)
+            _be_worker(parent, send, function or functools.partial(_stand_by, take), mounts)
         os.close(send)
+        os.close(take)
+
+    def give(self, work: Callable[[], object]) -> None:
+        """Let a worker that stands by do this, which must pickle.  RigError when it is dead."""
+        packed = pickle.dumps(work)
+        try:
+            _write_all(self._give_fd, _LENGTH.pack(len(packed)) + packed)
+        except BrokenPipeError as error:
+            raise RigError("The rig's worker died before it could be given work.") from error
 
     def read(self) -> list[Message]:
         """What has arrived; waits for at least a part of it.  RigError when the worker is dead."""
@@ -130,6 +148,9 @@ class Worker:
         A worker that hangs in the kernel cannot be killed; it is left to the kernel then.
         """
         os.close(self.fd)
+        with contextlib.suppress(BrokenPipeError):
+            _write_all(self._give_fd, _LENGTH.pack(0))  # no more work: where it stands by, it ends
+        os.close(self._give_fd)
         if interrupt:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, signal.SIGINT)
@@ -154,7 +175,18 @@ def run_in_worker_within(
     timeout_s: float, function: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs
 ) -> _T:
     """Calls `function` as `run_in_worker` does, with another deadline."""
-    worker = Worker(lambda: function(*args, **kwargs))
+    result: _T = _answer(Worker(lambda: function(*args, **kwargs)), timeout_s)
+    return result
+
+
+def run_without_mounts(function: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
+    """Calls `function` as `run_in_worker` does, for file systems of a guest: no root is needed."""
+    worker = Worker(lambda: function(*args, **kwargs), mounts=False)
+    result: _T = _answer(worker, WORKER_TIMEOUT_S)
+    return result
+
+
+def _answer(worker: Worker, timeout_s: float) -> Any:
     try:
         answer = _answer_of(worker, timeout_s)
     except BaseException as error:
@@ -162,8 +194,7 @@ def run_in_worker_within(
         raise
     # The answer is sent when all is cleaned up, so the worker is about to end.
     worker.end(patience_s=_UNWIND_S)
-    result: _T = answer.unpack()
-    return result
+    return answer.unpack()
 
 
 def _answer_of(worker: Worker, timeout_s: float) -> Message:
@@ -181,7 +212,7 @@ def _answer_of(worker: Worker, timeout_s: float) -> Message:
                 return message
 
 
-def _be_worker(parent: int, send: int, work: Callable[[], object]) -> None:
+def _be_worker(parent: int, send: int, work: Callable[[], object], mounts: bool) -> None:
     """The child's life; never returns."""
     global _worker_pid, _outer_namespace_fd, _send_fd  # noqa: PLW0603 - they say what this process is
     code = 1
@@ -190,8 +221,10 @@ def _be_worker(parent: int, send: int, work: Callable[[], object]) -> None:
         _worker_pid, _send_fd = os.getpid(), send
         signal.signal(signal.SIGINT, _interrupt_once)
         try:
-            _outer_namespace_fd = linux.enter_private_mount_namespace()
-            answer = Message("result", work())
+            if mounts:
+                _outer_namespace_fd = linux.enter_private_mount_namespace()
+            with _at_end:
+                answer = Message("result", work())
         except BaseException as error:  # sent to the parent, whatever it is
             answer = Message("error", error, traceback.format_exc())
         sys.stdout.flush()
@@ -200,6 +233,39 @@ def _be_worker(parent: int, send: int, work: Callable[[], object]) -> None:
         code = 0
     finally:
         os._exit(code)
+
+
+def _stand_by(take: int) -> None:
+    """Do one thing after the other that `Worker.give` sends."""
+    while True:
+        length = _read_exactly(take, _LENGTH.size)
+        packed = _read_exactly(take, _LENGTH.unpack(length)[0]) if length else b""
+        if not packed:
+            return
+        try:
+            # From our own parent, over our own pipe.
+            answer = Message("result", pickle.loads(packed)())  # noqa: S301
+        except Exception as error:  # sent to the parent, and the next one can come
+            answer = Message("error", error, traceback.format_exc())
+        except DeadlineError as error:
+            answer = Message("error", RigError(f"a deadline passed: {error}"), "")
+        _send(_send_fd, answer)
+
+
+def _read_exactly(fd: int, count: int) -> bytes:
+    """So many bytes; none at the end of the pipe."""
+    pieces = []
+    while count and (piece := os.read(fd, count)):
+        pieces.append(piece)
+        count -= len(piece)
+    return b"".join(pieces) if not count else b""
+
+
+def at_end(act: Callable[[], object]) -> None:
+    """Let this worker do something when its work is over, also after an error. Only in a worker."""
+    if not inside_worker():
+        raise RigError(_OUTSIDE)
+    _at_end.callback(act)
 
 
 def _interrupt_once(_signal: int, _frame: object) -> None:
@@ -215,7 +281,11 @@ def _send(fd: int, message: Message) -> None:
     except Exception as error:  # the answer must arrive in some form
         why = f"The worker's answer does not pickle ({error!r}): {message.value!r}"[:2000]
         packed = pickle.dumps(Message("error", RigError(why), message.text))
-    view = memoryview(_LENGTH.pack(len(packed)) + packed)
+    _write_all(fd, _LENGTH.pack(len(packed)) + packed)
+
+
+def _write_all(fd: int, data: bytes) -> None:
+    view = memoryview(data)
     while view:
         view = view[os.write(fd, view) :]
 
@@ -226,8 +296,7 @@ def private_folder() -> Iterator[str]:
 
     Raises `RigError` outside of a worker, where its mounts would be seen by everybody.
     """
-    if not inside_worker():
-        raise RigError(_OUTSIDE)
+    outer_namespace_fd()
     _remove_stale_folders()
     folder, lock = _locked_folder()
     try:

@@ -15,7 +15,7 @@ import operator
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Final, assert_never
+from typing import Final, Protocol, assert_never
 
 from powercut.content import Data
 from powercut.ops import (
@@ -55,17 +55,28 @@ MarkWriter = Callable[[str, int, Phase], None]
 """Puts a mark into the log: label, op index, phase."""
 
 
+class Runner(Protocol):
+    """Something that performs ops on a mounted file system; errors are OSError."""
+
+    def perform(self, op: Op) -> None:
+        """Perform one op."""
+
+    def write_back(self, item: WriteBack) -> None:
+        """Make the kernel write something early."""
+
+    def sync(self) -> None:
+        """Make everything of this file system durable, and nothing of another."""
+
+    def close(self) -> None:
+        """Close what the ops left open, as the end of a process does."""
+
+
 class Workload:
-    """Performs ops below `root`, where the file system is mounted; `mark` writes to the log.
+    """Performs ops by a `runner`; `mark` writes to the log."""
 
-    `commit` makes the file system mounted at a path commit its running transaction.
-    """
-
-    def __init__(self, root: str, mark: MarkWriter, commit: Callable[[str], None]) -> None:
-        self._root = root
+    def __init__(self, runner: Runner, mark: MarkWriter) -> None:
+        self._runner = runner
         self._mark = mark
-        self._commit = commit
-        self._handles: dict[str, int] = {}
 
     def run(self, ops: Sequence[Op], plan: Sequence[WriteBack] = ()) -> None:
         """Run all ops with their marks, and what the plan asks between them.
@@ -73,9 +84,9 @@ class Workload:
         Raises ValueError for a plan or a path that cannot be meant, before the first op; and
         `RigError` when the file system refuses an op, naming the op.
         """
-        after = self._planned(ops, plan)
+        after = _planned(ops, plan)
         for op in ops:
-            self._check_paths(op)
+            check_paths(op)
         self._write_back(after.get(-1, ()))
         for index, op in enumerate(ops):
             label = op.label if isinstance(op, Mark) else op_name(op)
@@ -85,61 +96,101 @@ class Workload:
             self._write_back(after.get(index, ()))
 
     def close(self) -> None:
-        """Close what the ops left open, as the end of a process does."""
-        while self._handles:
-            os.close(self._handles.popitem()[1])
+        """See `Runner.close`."""
+        self._runner.close()
 
     def perform(self, ops: Sequence[Op]) -> None:
         """Run ops without marks, for set-up."""
         for index, op in enumerate(ops):
-            self._check_paths(op)
+            check_paths(op)
             self._perform_or_explain(op, index)
 
     def sync(self) -> None:
-        """Make everything of this file system durable, and nothing of another."""
-        self._with_file("/", os.O_RDONLY, linux.syncfs)
-
-    def _planned(self, ops: Sequence[Op], plan: Sequence[WriteBack]) -> dict[int, list[WriteBack]]:
-        after: dict[int, list[WriteBack]] = {}
-        for item in plan:
-            if not -1 <= item.after_op < len(ops):
-                raise ValueError(
-                    f"A write-back after op {item.after_op} was found; there are {len(ops)} ops."
-                )
-            if item.path and not item.path.startswith("@"):
-                self._real(item.path)
-            after.setdefault(item.after_op, []).append(item)
-        return after
-
-    def _check_paths(self, op: Op) -> None:
-        for name in ("path", "src", "dst"):
-            path = getattr(op, name, None)
-            if path is not None and not path.startswith("@"):
-                self._real(path)
-        if isinstance(op, Symlink):
-            target = PurePosixPath(op.target)
-            if target.is_absolute() or ".." in target.parts:  # it would lead out of the disk
-                raise ValueError(
-                    f"A symbolic link to {op.target!r} was found; on a disk it has to be relative "
-                    "and without '..'."
-                )
-
-    def _real(self, path: str) -> str:
-        parts = PurePosixPath(path).parts
-        if not parts or parts[0] != "/" or ".." in parts or "\0" in path:
-            raise ValueError(f"The path {path!r} was found; expected an absolute one without '..'.")
-        return str(Path(self._root, *parts[1:]))
+        """See `Runner.sync`."""
+        self._runner.sync()
 
     def _perform_or_explain(self, op: Op, index: int) -> None:
         try:
-            self._perform(op)
+            self._runner.perform(op)
         except OSError as error:
             raise RigError(
                 f"Op {index}, {op}, failed on the real file system: {error.strerror}. The ops "
                 "before it were run; a workload may hold only ops that succeed."
             ) from error
 
-    def _perform(self, op: Op) -> None:
+    def _write_back(self, items: Sequence[WriteBack]) -> None:
+        for item in items:
+            try:
+                self._runner.write_back(item)
+            except OSError as error:
+                raise RigError(
+                    f"The planned {item} failed: {error.strerror}. Name a file that is there at "
+                    "that moment."
+                ) from error
+            self._mark(f"writeback {item.kind} {item.path}".rstrip(), item.after_op, "note")
+
+
+def _planned(ops: Sequence[Op], plan: Sequence[WriteBack]) -> dict[int, list[WriteBack]]:
+    after: dict[int, list[WriteBack]] = {}
+    for item in plan:
+        if not -1 <= item.after_op < len(ops):
+            raise ValueError(
+                f"A write-back after op {item.after_op} was found; there are {len(ops)} ops."
+            )
+        if item.path and not item.path.startswith("@"):
+            below("/", item.path)
+        after.setdefault(item.after_op, []).append(item)
+    return after
+
+
+def check_paths(op: Op) -> None:
+    """Raise ValueError for a path or a link that would lead out of the disk."""
+    for name in ("path", "src", "dst"):
+        path = getattr(op, name, None)
+        if path is not None and not path.startswith("@"):
+            below("/", path)
+    if isinstance(op, Symlink):
+        target = PurePosixPath(op.target)
+        if target.is_absolute() or ".." in target.parts:  # it would lead out of the disk
+            raise ValueError(
+                f"A symbolic link to {op.target!r} was found; on a disk it has to be relative "
+                "and without '..'."
+            )
+
+
+def below(root: str, path: str) -> str:
+    """The real path of a path of an op. ValueError for one that cannot be meant."""
+    parts = PurePosixPath(path).parts
+    if not parts or parts[0] != "/" or ".." in parts or "\0" in path:
+        raise ValueError(f"The path {path!r} was found; expected an absolute one without '..'.")
+    return str(Path(root, *parts[1:]))
+
+
+class OpRunner:
+    """Performs ops below `root`, where a file system is mounted, in this process.
+
+    `commit` makes the file system mounted at a path commit its running transaction.
+    """
+
+    def __init__(self, root: str, commit: Callable[[str], None]) -> None:
+        self._root = root
+        self._commit = commit
+        self._handles: dict[str, int] = {}
+
+    def close(self) -> None:
+        """See `Runner.close`, here and below."""
+        while self._handles:
+            os.close(self._handles.popitem()[1])
+
+    def sync(self) -> None:
+        """See `Runner.sync`."""
+        self._with_file("/", os.O_RDONLY, linux.syncfs)
+
+    def _real(self, path: str) -> str:
+        return below(self._root, path)
+
+    def perform(self, op: Op) -> None:
+        """See `Runner.perform`."""
         real = self._real
         match op:
             case Create(path=path):
@@ -212,18 +263,8 @@ class Workload:
         finally:
             os.close(fd)
 
-    def _write_back(self, items: Sequence[WriteBack]) -> None:
-        for item in items:
-            try:
-                self._write_back_one(item)
-            except OSError as error:
-                raise RigError(
-                    f"The planned {item} failed: {error.strerror}. Name a file that is there at "
-                    "that moment."
-                ) from error
-            self._mark(f"writeback {item.kind} {item.path}".rstrip(), item.after_op, "note")
-
-    def _write_back_one(self, item: WriteBack) -> None:
+    def write_back(self, item: WriteBack) -> None:
+        """See `Runner.write_back`."""
         if item.kind == "data":
             start, length = item.offset_bytes, item.length_bytes
             self._with_file(

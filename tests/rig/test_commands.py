@@ -15,6 +15,7 @@ from click.testing import CliRunner
 from powercut_rig import BlockLog, Flush, Mark, Recipe, Write, html
 from powercut_rig.cli import compare, doctor
 from powercut_rig.comparison import OUTSIDE, Comparison, Finding
+from powercut_rig.filesystems import FILE_SYSTEMS
 from powercut_rig.report import junit
 from powercut_rig.timeline import Timeline
 
@@ -143,6 +144,7 @@ def test_where_the_rig_cannot_run_compare_says_why_and_exits_with_3(
 
 
 @pytest.mark.rig
+@pytest.mark.guest
 def test_the_doctor_finds_this_machine_fit() -> None:
     done = CliRunner().invoke(doctor, ["--json"])
 
@@ -155,7 +157,9 @@ def test_the_doctor_names_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> No
     done = CliRunner().invoke(doctor, ["--json"])
 
     assert done.exit_code == 3
-    said = json.loads(done.output)["can_run"]
-    assert [each["missing"] for each in said] == [
-        ["The block recorder needs Linux and this is darwin."]
-    ] * len(said)
+    missing = {each["name"]: each["missing"] for each in json.loads(done.output)["can_run"]}
+    assert missing["ext4"] == ["The block recorder needs Linux and this is darwin."]
+    (guest,) = missing["guest"]
+    assert guest.startswith("The guest needs Linux on x86_64 and this is darwin")
+    for name, fs in FILE_SYSTEMS.items():
+        assert missing[name] == missing["guest" if fs.in_guest else "ext4"]

@@ -28,6 +28,16 @@ def test_a_missing_program_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         assert sentence in what_is_missing(fs)
 
 
+def test_a_guest_needs_no_root_and_names_its_own_programs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    assert not any("root" in sentence for sentence in what_is_missing("apfs-linux"))
+
+    monkeypatch.setattr(shutil, "which", lambda name, path: None)
+    said = what_is_missing("apfs-linux")
+    for program, package in (("qemu-system-x86_64", "qemu-system-x86"), ("mkapfs", "apfsprogs")):
+        assert f"The program {program} is not installed (package {package})." in said
+
+
 def test_elsewhere_than_on_linux_nothing_else_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", "darwin")
     assert what_is_missing() == ["The block recorder needs Linux and this is darwin."]

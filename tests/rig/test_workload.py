@@ -30,12 +30,12 @@ from powercut.ops import (
     Write,
 )
 from powercut_rig import RigError, Tag, WriteBack, default_plan, read_tree
-from powercut_rig.workload import Workload
+from powercut_rig.workload import OpRunner, Workload
 
 
 def run(root: Path, ops: list[Op], plan: list[WriteBack] | None = None) -> list[object]:
     marks: list[object] = []
-    workload = Workload(str(root), lambda *mark: marks.append(mark), os.utime)
+    workload = Workload(OpRunner(str(root), os.utime), lambda *mark: marks.append(mark))
     try:
         workload.run(ops, plan or [])
     finally:

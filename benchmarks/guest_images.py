@@ -1,0 +1,83 @@
+"""How long a guest takes to make and to boot, and how many crash images it shows in a second.
+
+Usage: python benchmarks/guest_images.py [--images N] [--keep-cache]
+
+Seconds are of the clock; in brackets the processor time of QEMU, which other work on the machine
+changes less.  `read` is an image that is mounted and looked at, `recovered` one on which
+`lastgood:atomic_dirsync` also recovers and syncs again.  The cache of guests is a fresh one, so
+that making is measured, unless --keep-cache is given.  Exit status 3 where no guest can run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tempfile
+import time
+from contextlib import ExitStack
+from pathlib import Path
+
+from attrs import evolve
+
+from powercut_rig.compare import compare_in_worker
+from powercut_rig.errors import RigUnavailable
+from powercut_rig.filesystems import FILE_SYSTEMS
+from powercut_rig.guest.prepare import prepared
+from powercut_rig.guest.qemu import trial_boot
+from powercut_rig.guest.rig import station
+from powercut_rig.soak import EFFORT, Workload
+from powercut_rig.worker import run_without_mounts
+
+WHAT = {"read": 1, "recovered": 0}
+
+
+def processor_s(pid: int) -> float:
+    """The processor time of a process so far."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def measured(fs: str, number: int, images: int) -> tuple[int, float, float]:
+    """Images of one recording, the seconds they took, and QEMU's processor time for them."""
+    checker = station(FILE_SYSTEMS[fs], recording=False)
+    checker.start()
+    effort = evolve(EFFORT, limit=images, again=0, fsck_every=0)
+    workload = Workload(number, fs)
+    trace = workload.trace()
+    compare_in_worker(trace, "warm", fs, plans=(0,), effort=evolve(effort, limit=5))
+    before = processor_s(checker.pid)
+    found = compare_in_worker(trace, workload.name, fs, plans=(0,), effort=effort)
+    return found.images, found.seconds, processor_s(checker.pid) - before
+
+
+def main() -> int:
+    """Print one line for each figure."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--images", type=int, default=150)
+    parser.add_argument("--keep-cache", action="store_true")
+    chosen = parser.parse_args()
+    with ExitStack() as stack:
+        if not chosen.keep_cache:
+            folder = stack.enter_context(tempfile.TemporaryDirectory())
+            os.environ["XDG_CACHE_HOME"] = folder
+        try:
+            began = time.monotonic()
+            guest = prepared()
+            print(f"made and booted once with each driver: {time.monotonic() - began:.1f} s")
+            print(f"a boot, to the agent's answer: {trial_boot(guest, 'apfs_strict'):.1f} s")
+        except RigUnavailable as error:
+            print(f"not run here: {error}")
+            return 3
+        for fs in ("apfs-linux", "guest-ext4"):
+            for what, number in WHAT.items():
+                count, seconds, cpu_s = run_without_mounts(measured, fs, number, chosen.images)
+                print(
+                    f"{fs}, {what}: {count / seconds:.1f} images/s "
+                    f"({count / cpu_s:.1f} in a second of QEMU's own time), {count} images"
+                )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""A small virtual machine whose kernel has the file system: no root and no KVM needed."""

@@ -1,0 +1,151 @@
+"""Runs in the guest: system calls on the disk there, one request after the other.
+
+It is started alone, without site-packages.  What it does with a disk it does by the project's own
+code, read from the host: ops by `powercut_rig.workload`, trees by `powercut_rig.tree`, recovery by
+the disk that the subject uses in production.  Only what those modules need is imported, because
+Python is twenty times slower here than outside: the packages' own `__init__` files are passed over.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import json
+import os
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+HOME = Path("/dev/powercut")
+BARE = ("powercut", "powercut_rig", "powercut_rig.guest")
+
+
+def import_from(paths: list[str]) -> None:
+    """Import from these folders; the packages in BARE without running their `__init__`."""
+    sys.path[:0] = paths
+    for name in BARE:
+        spec = importlib.util.find_spec(name)
+        if spec is None or spec.submodule_search_locations is None:
+            raise ImportError(f"the host's files hold no {name}")
+        bare = ModuleType(name)
+        bare.__path__ = list(spec.submodule_search_locations)
+        bare.__spec__ = spec
+        sys.modules[name] = bare
+
+
+class Agent:
+    """The requests, by name; each returns what JSON and bytes can hold, or raises OSError."""
+
+    def __init__(self) -> None:
+        self._root = str(HOME / "mnt")
+        self._runner: Any = None
+        self._disk: Any = None
+
+    def hello(self, modules: list[str]) -> dict[str, str]:
+        """Who this is, after importing what will be needed: an import takes its time here."""
+        for name in modules:
+            importlib.import_module(name)
+        return {"release": os.uname().release, "machine": os.uname().machine}
+
+    def ping(self) -> None:
+        """Answer."""
+
+    def mount(
+        self, device: str, kind: str, flags: int, options: str, ahead: list[list[int]]
+    ) -> None:
+        """Mount a device, with those ranges of it read ahead: many small reads cost most here."""
+        from powercut_rig import linux
+
+        fd = os.open(device, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            for start, stop in ahead:
+                os.posix_fadvise(fd, start, stop - start, os.POSIX_FADV_WILLNEED)
+            linux.mount(device, self._root, kind, flags, options)
+        finally:
+            os.close(fd)
+
+    def umount(self) -> None:
+        """Unmount it; what ops left open is closed first."""
+        from powercut_rig import linux
+
+        self._disk = None
+        self.close()
+        linux.umount(self._root)
+
+    def perform(self, op: list[Any]) -> None:
+        """Perform one op."""
+        from powercut_rig.guest.opwire import op_from
+
+        self._ops().perform(op_from(op))
+
+    def write_back(self, item: list[Any]) -> None:
+        """Write something early."""
+        from powercut_rig.writeback import WriteBack
+
+        self._ops().write_back(WriteBack(*item))
+
+    def sync(self) -> None:
+        """Make everything durable."""
+        self._ops().sync()
+
+    def close(self) -> None:
+        """Close what ops left open."""
+        if self._runner is not None:
+            self._runner.close()
+        self._runner = None
+
+    def _ops(self) -> Any:
+        """What performs ops on this mount."""
+        if self._runner is None:
+            from powercut_rig import linux
+            from powercut_rig.workload import OpRunner
+
+            self._runner = OpRunner(self._root, linux.commit_by_root)
+        return self._runner
+
+    def look(self) -> list[Any]:
+        """The tree."""
+        from powercut_rig.guest.sightwire import sight_to
+        from powercut_rig.tree import look
+
+        return sight_to(look(self._root))
+
+    def open_disk(self, module: str, name: str) -> None:
+        """Make a disk of the subject's own kind, for `call`."""
+        self._disk = getattr(importlib.import_module(module), name)()
+
+    def call(self, method: str, arguments: list[Any]) -> Any:
+        """Call a method of that disk; the first arguments are paths below the mount."""
+        paths = 2 if method == "rename" else 1
+        real = [self._root + path if path != "/" else self._root for path in arguments[:paths]]
+        return getattr(self._disk, method)(*real, *arguments[paths:])
+
+
+def serve(port: int) -> None:
+    """Answer requests until the host is gone."""
+    from powercut_rig.guest import wire
+
+    agent = Agent()
+    while True:
+        request = wire.receive(lambda count: os.read(port, min(count, 1 << 20)))
+        try:
+            answer = {"ok": getattr(agent, request["do"])(*request["with"])}
+        except OSError as error:
+            answer = {"errno": error.errno or 0, "error": error.strerror or str(error)}
+        except Exception as error:
+            answer = {"kind": type(error).__name__, "error": str(error)[:2000]}
+        message = memoryview(wire.packed(answer))
+        while message:
+            message = message[os.write(port, message) :]
+
+
+def main() -> None:
+    """Find the port to the host and serve it."""
+    import_from(json.loads((HOME / "paths").read_text()))
+    (port,) = Path("/dev").glob("vport*p1")
+    serve(os.open(port, os.O_RDWR | os.O_CLOEXEC))
+
+
+if __name__ == "__main__":
+    main()

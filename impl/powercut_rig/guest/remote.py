@@ -1,0 +1,116 @@
+"""What acts inside of the guest, as seen from here: the performer of ops, and a subject's disk."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from attrs import astuple, frozen
+
+from powercut.ops import Op
+from powercut.subject import Plan
+from powercut_rig.errors import RigError
+from powercut_rig.guest.opwire import op_to
+from powercut_rig.guest.station import Station
+from powercut_rig.writeback import WriteBack
+
+
+@frozen
+class RemoteRunner:
+    """Performs ops in the guest of a station; see `powercut_rig.workload.Runner`."""
+
+    station: Station
+
+    def perform(self, op: Op) -> None:
+        """See `Runner.perform`."""
+        self.station.request("perform", op_to(op))
+
+    def write_back(self, item: WriteBack) -> None:
+        """See `Runner.write_back`."""
+        self.station.request("write_back", list(astuple(item)))
+
+    def sync(self) -> None:
+        """See `Runner.sync`."""
+        self.station.request("sync")
+
+    def close(self) -> None:
+        """See `Runner.close`."""
+        self.station.request("close")
+
+
+class RemoteDisk:
+    """The disk that a subject uses in production, made in the guest, below the mount there.
+
+    It is made anew there, by its class and without arguments. See `powercut.disk.Disk`.
+    """
+
+    def __init__(self, station: Station, plan: Plan) -> None:
+        kind = type(plan.real_disk())
+        self._station = station
+        station.request("open_disk", kind.__module__, kind.__qualname__)
+
+    def _call(self, method: str, *arguments: Any) -> Any:
+        return self._station.request("call", method, list(arguments))
+
+    def kind(self, path: str) -> str:
+        """See `Disk.kind`, here and below."""
+        return str(self._call("kind", path))
+
+    def names(self, path: str) -> list[str]:
+        """See `Disk.names`."""
+        return [str(name) for name in self._call("names", path)]
+
+    def read(self, path: str, limit_bytes: int) -> bytes:
+        """See `Disk.read`."""
+        data = self._call("read", path, limit_bytes)
+        if not isinstance(data, bytes):
+            raise RigError(f"The guest read {type(data).__name__} and no bytes.")
+        return data
+
+    def digest(self, path: str, limit_bytes: int) -> tuple[int, str]:
+        """See `Disk.digest`."""
+        size, digest = self._call("digest", path, limit_bytes)
+        return int(size), str(digest)
+
+    def mkdir(self, path: str) -> None:
+        """See `Disk.mkdir`."""
+        self._call("mkdir", path)
+
+    def create(self, path: str) -> None:
+        """See `Disk.create`."""
+        self._call("create", path)
+
+    def write(self, path: str, data: bytes | memoryview) -> None:
+        """See `Disk.write`."""
+        self._call("write", path, data)
+
+    def fsync(self, path: str) -> None:
+        """See `Disk.fsync`."""
+        self._call("fsync", path)
+
+    def close(self, path: str) -> None:
+        """See `Disk.close`."""
+        self._call("close", path)
+
+    def fsync_dir(self, path: str) -> None:
+        """See `Disk.fsync_dir`."""
+        self._call("fsync_dir", path)
+
+    def rename(self, src: str, dst: str) -> None:
+        """See `Disk.rename`."""
+        self._call("rename", src, dst)
+
+    def unlink(self, path: str) -> None:
+        """See `Disk.unlink`."""
+        self._call("unlink", path)
+
+    def rmdir(self, path: str) -> None:
+        """See `Disk.rmdir`."""
+        self._call("rmdir", path)
+
+    def lock(self, path: str) -> None:
+        """See `Disk.lock`."""
+        self._call("lock", path)
+
+    def unlock(self, path: str) -> None:
+        """See `Disk.unlock`."""
+        self._call("unlock", path)

@@ -1,0 +1,230 @@
+"""The rig on disks of a guest: the same recordings and crash images, without root.
+
+One guest records; another one mounts crash images, which may be damaged in ways that hang a kernel.
+Both live as long as the worker, and serve one recording after the other.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from types import TracebackType
+from typing import Final, Self, TypeVar
+
+from attrs import define, field
+
+from powercut.disk import Disk
+from powercut.ops import Op
+from powercut.subject import Plan
+from powercut_rig import linux, worker
+from powercut_rig.blocklog import BlockLog, Recipe, Replay
+from powercut_rig.crashimages import CrashImage
+from powercut_rig.deadline import DeadlineError
+from powercut_rig.errors import RigError, RigUnavailable
+from powercut_rig.filesystems import FILE_SYSTEMS, FileSystem
+from powercut_rig.guest.protocol import GuestLostError
+from powercut_rig.guest.remote import RemoteDisk, RemoteRunner
+from powercut_rig.guest.sightwire import sight_from
+from powercut_rig.guest.station import Station
+from powercut_rig.images import FsckReport, fsck
+from powercut_rig.requirements import what_is_missing
+from powercut_rig.tree import Sight
+from powercut_rig.workload import MarkWriter, Workload
+from powercut_rig.writeback import WriteBack, default_plan
+
+_T = TypeVar("_T")
+
+STATIONS_MAX: Final = 4
+"""How many guests a worker keeps: a recording and a checking one, for two file systems."""
+
+DiskMaker = Callable[[Plan], Disk]
+
+_stations: dict[tuple[str, bool], Station] = {}
+
+
+def station(fs: FileSystem, *, recording: bool) -> Station:
+    """This worker's station for a file system; the one least lately used makes room for a new one.
+
+    They end with the worker. RigError outside of one.
+    """
+    if not worker.inside_worker():
+        raise RigError("Guests live in a worker: call run_in_worker(function, mounts=False).")
+    key = (fs.name, recording)
+    found = _stations.pop(key, None)
+    if found is None:
+        if not _stations:
+            worker.at_end(_end_stations)
+        while len(_stations) >= STATIONS_MAX:
+            _stations.pop(next(iter(_stations))).__exit__(None, None, None)
+        found = Station(fs, recording=recording).__enter__()
+    _stations[key] = found
+    return found
+
+
+def _end_stations() -> None:
+    while _stations:
+        _stations.popitem()[1].__exit__(None, None, None)
+
+
+@define
+class GuestImage:
+    """One crash image in the checking guest; see `powercut_rig.images.MountedImage`.
+
+    `lost` says that the guest hung or died over it; looking raises that.
+    """
+
+    recipe: Recipe
+    refusal: OSError | None
+    kernel_said: str
+    lost: GuestLostError | None
+    _station: Station = field(repr=False)
+
+    def look(self) -> Sight:
+        """The tree. GuestLostError where the guest cannot show it."""
+        self._check()
+        try:
+            return sight_from(self._station.request("look"))
+        except ValueError as error:
+            raise RigError(f"The guest showed no tree: {error}.") from error
+
+    def disk(self, plan: Plan) -> Disk:
+        """A subject's own disk on this image."""
+        self._check()
+        return RemoteDisk(self._station, plan)
+
+    def unmount(self) -> None:
+        """End the mount, if the image is mounted. GuestLostError."""
+        self._station.unmount()
+
+    def fsck(self) -> FsckReport:
+        """Ends the mount and checks what is on the image's disk then, changing nothing."""
+        self._station.unmount()
+        return fsck(self._station.fs, self._station.path)
+
+    def _check(self) -> None:
+        if self.lost is not None:
+            raise self.lost
+
+
+class GuestRig:
+    """Records and mounts in guests; the calls are those of `powercut_rig.rig.Rig`."""
+
+    def __init__(self, fs: str) -> None:
+        self._fs = FILE_SYSTEMS[fs]
+
+    def __enter__(self) -> Self:
+        if missing := what_is_missing(self._fs.name):
+            raise RigUnavailable(missing)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for recording in (True, False):
+            if found := _stations.get((self._fs.name, recording)):
+                with contextlib.suppress(OSError, RigError, DeadlineError):  # it is ended then
+                    found.unmount()
+
+    def record(
+        self,
+        ops: Sequence[Op],
+        *,
+        setup: Sequence[Op] = (),
+        writeback: Sequence[WriteBack] | None = None,
+    ) -> BlockLog:
+        """See `Rig.record`."""
+        plan = default_plan(ops) if writeback is None else writeback
+        recorder = station(self._fs, recording=True)
+        with _no_deadline(), _recording(recorder):
+            recorder.disk.load({})
+            self._fs.make(recorder.path)
+            recorder.mount()
+            workload = Workload(RemoteRunner(recorder), recorder.mark)
+            workload.perform(setup)
+            base = recorder.begin_quietly()
+            workload.run(ops, plan)
+            recorder.mark("end of program", len(ops), "note")
+            workload.sync()
+            return BlockLog(self._fs.size_bytes, base, recorder.records())
+
+    def record_on(
+        self, recording: BlockLog, recipe: Recipe, act: Callable[[DiskMaker, MarkWriter], _T]
+    ) -> tuple[BlockLog, _T]:
+        """See `Rig.record_on`."""
+        content = {**recording.base, **dict(Replay(recording).content(recipe).chunks())}
+        recorder = station(self._fs, recording=True)
+        with _recording(recorder):
+            recorder.disk.load(content)
+            recorder.begin_recording()
+            recorder.mount()
+            answer = act(lambda plan: RemoteDisk(recorder, plan), recorder.mark)
+            return BlockLog(recording.size_bytes, content, recorder.records()), answer
+
+    def images(
+        self,
+        recording: BlockLog,
+        recipes: Iterable[CrashImage | Recipe],
+        *,
+        only_read: bool = False,
+    ) -> Iterator[GuestImage]:
+        """See `Rig.images`; with `only_read` without a write, where that shows the same tree."""
+        checker = station(self._fs, recording=False)
+        replay = Replay(recording)
+        for item in recipes:
+            recipe = item.recipe if isinstance(item, CrashImage) else item
+            cells = replay.content(recipe).cells
+            checker.unmount()
+            checker.hold(recording.base, cells)
+            yield _mounted(checker, recipe, self._fs.read_only_options if only_read else None)
+        checker.unmount()
+
+    def images_after(
+        self, recording: BlockLog, recipes: Iterable[CrashImage | Recipe]
+    ) -> Iterator[GuestImage]:
+        """See `Rig.images_after`; the images before go on with their own content afterwards."""
+        return self.images(recording, recipes)
+
+
+def _mounted(checker: Station, recipe: Recipe, read_only: str | None) -> GuestImage:
+    refusal, lost = None, None
+    checker.start()
+    try:
+        if read_only is None:
+            checker.mount(linux.MS_NOATIME)
+        else:
+            checker.mount(linux.MS_NOATIME | linux.MS_RDONLY, read_only)
+    except GuestLostError as error:
+        lost = error
+    except OSError as error:
+        refusal = error
+    said = checker.words() if refusal or lost else ""
+    return GuestImage(recipe, refusal, said, lost, checker)
+
+
+@contextlib.contextmanager
+def _no_deadline() -> Iterator[None]:
+    """A guest that is lost in a first recording is an error of it, not a finding of an image."""
+    try:
+        yield
+    except GuestLostError as error:
+        raise RigError(f"The guest was lost while it recorded: {error}") from error
+
+
+@contextlib.contextmanager
+def _recording(recorder: Station) -> Iterator[None]:
+    """The recording guest at work: it is there at the start, and free again at the end."""
+    recorder.unmount()
+    recorder.start()
+    try:
+        yield
+        recorder.unmount()
+    except GuestLostError as error:
+        said = recorder.words()
+        recorder.stop()
+        raise GuestLostError(f"{error}; the guest said last:\n{said}") from error
+    except BaseException:
+        recorder.stop()
+        raise

@@ -1,0 +1,204 @@
+"""A disk in memory with the guest that has it: started when it is needed, anew when it was lost."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from types import TracebackType
+from typing import Any, Final, Self
+
+from powercut_rig.blocklog import Mark, Phase, Record
+from powercut_rig.errors import RigError
+from powercut_rig.filesystems import FileSystem
+from powercut_rig.guest import qemu
+from powercut_rig.guest.blklog import LogReader
+from powercut_rig.guest.prepare import prepared
+from powercut_rig.guest.protocol import REQUEST_S, GuestLostError
+from powercut_rig.scratch import Cells, MemoryDisk, data_extents
+
+_QUIET_ATTEMPTS: Final = 20
+_AHEAD_MAX: Final = 256
+"""Of how many ranges of a crash image the guest is told, to read them before the mount does."""
+
+_GAP_BYTES: Final = 256 << 10
+
+
+class Station:
+    """One disk and one guest for one file system; with `recording`, its writes are logged.
+
+    Use as a context, which ends the guest.  `boots` counts how often one was started; a request
+    that takes longer than `request_s` means that it hangs.
+    """
+
+    def __init__(self, fs: FileSystem, *, recording: bool) -> None:
+        self.fs = fs
+        self.boots = 0
+        self.request_s = REQUEST_S
+        self._recording = recording
+        self._closing = contextlib.ExitStack()
+        self._machine: qemu.Machine | None = None
+        self._mounted = False
+        self._log_fd = -1
+        self._log: LogReader
+        self._base: Mapping[int, bytes] = {}
+        self._marks: list[tuple[int, Mark]] = []
+        self.disk = MemoryDisk(fs.size_bytes)
+
+    def __enter__(self) -> Self:
+        with contextlib.ExitStack() as undo:
+            undo.enter_context(self.disk)
+            if self._recording:
+                self._log_fd = os.memfd_create("powercut-guest-log", os.MFD_CLOEXEC)
+                undo.callback(os.close, self._log_fd)
+            undo.callback(self.stop)
+            self._closing = undo.pop_all()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._closing.close()
+
+    @property
+    def path(self) -> str:
+        """The disk as a file, for mkfs and fsck while it is not mounted."""
+        return f"/proc/{os.getpid()}/fd/{self.disk.fd}"
+
+    @property
+    def pid(self) -> int:
+        """The guest's process; 0 where none runs."""
+        return 0 if self._machine is None else self._machine.pid
+
+    def stop(self) -> None:
+        """End the guest, whatever it does."""
+        machine, self._machine, self._mounted = self._machine, None, False
+        if machine is not None:
+            machine.stop()
+
+    def start(self) -> None:
+        """Have a guest that answers: the one that runs, or a new one. RigUnavailable."""
+        if self._machine is not None and not self._machine.connection.lost:
+            return
+        self.stop()
+        if self._recording:
+            os.ftruncate(self._log_fd, 0)
+            self._log = LogReader(self._log_fd)
+        log = self._log_fd if self._recording else None
+        self._machine = qemu.Machine(prepared(), self.fs.guest_module, self.disk.fd, log)
+        self.boots += 1
+        try:
+            self._machine.wait_until_ready(qemu.RECORDING if self._recording else qemu.LOOKING)
+        except BaseException:
+            self.stop()
+            raise
+
+    def request(self, do: str, *arguments: Any) -> Any:
+        """Ask the running guest; see `Connection.request`."""
+        if self._machine is None:
+            raise GuestLostError("it was stopped")
+        return self._machine.connection.request(do, *arguments, timeout_s=self.request_s)
+
+    def words(self) -> str:
+        """What the guest said last."""
+        return "" if self._machine is None else self._machine.words()
+
+    def mount(self, flags: int = 0, options: str | None = None) -> None:
+        """Mount the disk, with the file system's own options or others.
+
+        OSError as the guest's kernel gave it; GuestLostError.
+        """
+        options = self.fs.mount_options if options is None else options
+        ahead = [] if self._recording else merged(data_extents(self.disk.fd))
+        self.request("mount", qemu.DEVICE, self.fs.kind, flags, options, ahead)
+        self._mounted = True
+
+    def unmount(self) -> None:
+        """Unmount the disk, if it is mounted.
+
+        `RigError` where something still uses it, GuestLostError where the guest hangs.  After an
+        error the guest is ended, so that the disk is not in use in any case.
+        """
+        if not self._mounted:
+            return
+        try:
+            self.request("umount")
+            self._mounted = False
+        except OSError as error:
+            self.stop()
+            if error.errno == errno.EBUSY:
+                raise RigError(
+                    "A disk in the guest is still in use: a file in it is open. Close what was "
+                    "opened before going on."
+                ) from error
+            raise
+        except BaseException:
+            self.stop()
+            raise
+
+    def hold(self, base: Mapping[int, bytes], cells: Cells) -> None:
+        """Set the disk, which must not be mounted, to a base with cells."""
+        if self._base is not base:
+            self.disk.load(base)
+            self._base = base
+        self.disk.hold(cells)
+
+    # What was written
+
+    def mark(self, label: str, op_index: int, phase: Phase) -> None:
+        """Remember that this happened after all entries that the log has now."""
+        self._marks.append((self._log.count(), Mark(label, op_index, phase)))
+
+    def begin_recording(self) -> None:
+        """The log begins here, with a disk that is not in use or has nothing under way."""
+        self._marks = []
+        self._log.skip()
+
+    def begin_quietly(self) -> Mapping[int, bytes]:
+        """Begin at a moment when nothing is being written; return the content then."""
+        for _ in range(_QUIET_ATTEMPTS):
+            self.request("sync")
+            self.begin_recording()
+            start = self._log.count()
+            base = self.disk.chunks()
+            self.request("ping")
+            if self._log.count() == start:
+                return base
+        raise RigError("The guest never stopped writing by itself; a recording has no clear start.")
+
+    def records(self) -> tuple[Record, ...]:
+        """All that was written since the beginning, with the marks in their places."""
+        return tuple(in_order(self._log.until(self._log.count()), self._marks))
+
+
+def merged(ranges: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Ranges of bytes with small gaps closed, a bounded number of them."""
+    found: list[tuple[int, int]] = []
+    for start, stop in ranges:
+        if found and start - found[-1][1] <= _GAP_BYTES:
+            found[-1] = (found[-1][0], stop)
+        elif len(found) == _AHEAD_MAX:
+            break
+        else:
+            found.append((start, stop))
+    return found
+
+
+def in_order(
+    entries: Iterator[tuple[int, Record]], marks: list[tuple[int, Mark]]
+) -> Iterator[Record]:
+    """Numbered records, and marks that stand before the entry of their number."""
+    waiting = iter(marks)
+    mark = next(waiting, None)
+    for number, record in entries:
+        while mark is not None and mark[0] <= number:
+            yield mark[1]
+            mark = next(waiting, None)
+        yield record
+    while mark is not None:
+        yield mark[1]
+        mark = next(waiting, None)

@@ -1,0 +1,90 @@
+"""One shape for all rigs: what a comparison asks of disks, whoever's kernel mounts them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from typing import Protocol, TypeVar
+
+from powercut.disk import Disk
+from powercut.ops import Op
+from powercut.subject import Plan
+from powercut_rig.blocklog import BlockLog, Recipe
+from powercut_rig.crashimages import CrashImage
+from powercut_rig.filesystems import FILE_SYSTEMS
+from powercut_rig.guest.rig import GuestRig
+from powercut_rig.images import FsckReport
+from powercut_rig.rig import Rig
+from powercut_rig.tree import Sight
+from powercut_rig.workload import MarkWriter
+from powercut_rig.writeback import WriteBack
+
+_T = TypeVar("_T")
+
+
+class AnyImage(Protocol):
+    """A crash image while it is mounted; see `powercut_rig.images.MountedImage`."""
+
+    @property
+    def refusal(self) -> OSError | None:
+        """The error where the file system would not mount it."""
+
+    @property
+    def kernel_said(self) -> str:
+        """The last of the kernel's log then."""
+
+    def look(self) -> Sight:
+        """The tree."""
+
+    def disk(self, plan: Plan) -> Disk:
+        """A subject's own disk on it."""
+
+    def unmount(self) -> None:
+        """End the mount, if it is mounted."""
+
+    def fsck(self) -> FsckReport:
+        """End the mount, and ask the file system's own checker."""
+
+
+class AnyRig(Protocol):
+    """Records, and mounts what crashes leave; see `powercut_rig.rig.Rig`."""
+
+    def record(
+        self,
+        ops: Sequence[Op],
+        *,
+        setup: Sequence[Op] = (),
+        writeback: Sequence[WriteBack] | None = None,
+    ) -> BlockLog:
+        """All that ops make a fresh file system write."""
+
+    def images(
+        self,
+        recording: BlockLog,
+        recipes: Iterable[CrashImage | Recipe],
+        *,
+        only_read: bool = False,
+    ) -> Iterator[AnyImage]:
+        """The crash images, one mounted after the other; `only_read` promises to write nothing."""
+
+    def record_on(
+        self,
+        recording: BlockLog,
+        recipe: Recipe,
+        act: Callable[[Callable[[Plan], Disk], MarkWriter], _T],
+    ) -> tuple[BlockLog, _T]:
+        """A recording of what `act` does on a crash image."""
+
+    def images_after(
+        self, recording: BlockLog, recipes: Iterable[CrashImage | Recipe]
+    ) -> Iterator[AnyImage]:
+        """The crash images of such a recording."""
+
+
+def rig_for(fs: str) -> AbstractContextManager[AnyRig]:
+    """The rig that has that file system, to be entered in a worker.
+
+    Raises ValueError for a name that no rig knows.
+    """
+    found = FILE_SYSTEMS.get(fs)
+    return GuestRig(fs) if found is not None and found.in_guest else Rig(fs)

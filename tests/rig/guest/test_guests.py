@@ -1,0 +1,301 @@
+"""Guests at work: recordings, crash images, and what happens when a guest hangs or dies."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from powercut.ops import Create, Fsync, Link, Mkdir, Op, Rename, Symlink, Sync, Write
+from powercut_rig.blocklog import Recipe
+from powercut_rig.cli import soak_command
+from powercut_rig.compare import Effort, compare_in_worker
+from powercut_rig.comparison import HUNG, Comparison
+from powercut_rig.crashimages import crash_images
+from powercut_rig.errors import RigError
+from powercut_rig.filesystems import FILE_SYSTEMS
+from powercut_rig.guest import protocol
+from powercut_rig.guest.rig import GuestRig, station
+from powercut_rig.pool import Job, run_jobs
+from powercut_rig.programs import program_trace
+from powercut_rig.soak import Workload
+from powercut_rig.tree import Sight, Tag
+from powercut_rig.worker import Worker
+
+pytestmark = pytest.mark.guest
+
+ROOT = Path(__file__).parents[3]
+GUESTS = [name for name, fs in FILE_SYSTEMS.items() if fs.in_guest]
+SOUND = ["apfs-linux", "guest-ext4"]
+DEADLINE_S = 120
+
+PROGRAM: list[Op] = [
+    Mkdir("/d"),
+    Create("/d/a"),
+    Write("/d/a", 0, b"x" * 5000),
+    Fsync("/d/a"),
+    Fsync("/"),
+    Rename("/d/a", "/b"),
+    Link("/b", "/d/c"),
+    Symlink("b", "/s"),
+    Sync(),
+]
+END = {"b": b"x" * 5000, "d": None, "d/c": b"x" * 5000, "s": Tag("symlink", "b")}
+FEW = Effort(limit=25, again=1, again_limit=6, fsck_every=10, coverage=False)
+
+
+InGuest = Callable[..., Any]
+
+
+@pytest.fixture(scope="module")
+def in_guest() -> Iterator[InGuest]:
+    """Calls a function in a worker that all these tests share, and its guests with them."""
+    worker = Worker(mounts=False)
+
+    def call(function: Callable[..., object], *arguments: object) -> Any:
+        worker.give(partial(function, *arguments))
+        while True:
+            for message in worker.read():
+                if message.kind != "progress":
+                    return message.unpack()
+
+    yield call
+    worker.end(patience_s=DEADLINE_S)
+
+
+def first_and_last(fs: str) -> tuple[list[Sight], tuple[int, int], int, list[bool]]:
+    with GuestRig(fs) as rig:
+        log = rig.record(PROGRAM)
+        recipes = [Recipe(0), Recipe(len(log.records))]
+        sights = [image.look() for image in rig.images(log, recipes)]
+        fsck = [image.fsck().clean for image in rig.images(log, recipes)]
+        return sights, log.syncs(), log.flushes, fsck
+
+
+@pytest.mark.parametrize("fs", GUESTS)
+def test_what_a_program_did_is_there_at_the_end_and_not_at_the_start(
+    in_guest: InGuest, fs: str
+) -> None:
+    (before, after), (returned, bare), flushes, fsck = in_guest(first_and_last, fs)
+
+    assert before.tree == {}
+    assert after.tree == END
+    assert after.links == (("b", "d/c"),)
+    assert fsck == [True, True]
+    assert returned == 3
+    if fs == "apfs-linux-packaged":
+        assert (bare, flushes) == (3, 0)
+    else:
+        assert bare == 0
+        assert flushes >= 3
+
+
+def compared(fs: str, number: int) -> Comparison:
+    return Workload(number, fs).compare(FEW)
+
+
+@pytest.mark.parametrize("fs", SOUND)
+@pytest.mark.parametrize("number", [0, 3])
+def test_crash_images_are_in_the_model_and_saves_survive(
+    in_guest: InGuest, fs: str, number: int
+) -> None:
+    result = in_guest(compared, fs, number)
+
+    assert result.findings == []
+    assert result.agrees
+    assert result.images >= 60
+    assert result.flushes > 0
+    assert result.unclean == 0
+    assert number % 2 or result.second_images > 0
+
+
+def test_the_driver_as_packaged_is_refuted(in_guest: InGuest) -> None:
+    result = in_guest(compared, "apfs-linux-packaged", 0)
+
+    assert not result.agrees
+    assert result.outside > 0
+    assert result.violations["P3"] > 0
+    assert result.flushes == 0
+    assert result.syncs_unflushed == result.syncs > 0
+
+
+def hang_over(by: signal.Signals) -> tuple[Comparison, int, int, int]:
+    """Judge images while the checking guest gets a signal over one of them."""
+    fs = FILE_SYSTEMS["guest-ext4"]
+    seen = 0
+
+    def clock() -> float:  # asked before the first image, and after the last one
+        nonlocal seen
+        seen += 1
+        if seen == 1:
+            checker = station(fs, recording=False)
+            checker.request_s = 2.0
+            checker.start()
+            before.append((checker.pid, checker.boots))
+            os.kill(checker.pid, by)
+        return 0.0
+
+    before: list[tuple[int, int]] = []
+    trace = program_trace(PROGRAM, fs.profile)
+    effort = Effort(limit=6, again=0, fsck_every=0, coverage=False)
+    result = compare_in_worker(trace, "t", "guest-ext4", plans=(1,), effort=effort, clock=clock)
+    checker = station(fs, recording=False)
+    checker.request_s = protocol.REQUEST_S
+    ((pid, boots),) = before
+    return result, checker.boots - boots, pid, checker.pid
+
+
+@pytest.mark.parametrize("by", [signal.SIGSTOP, signal.SIGKILL])
+def test_a_guest_that_hangs_or_dies_costs_one_image_and_is_started_anew(
+    in_guest: InGuest, by: signal.Signals
+) -> None:
+    result, boots, first, second = in_guest(hang_over, by)
+
+    assert result.hung == 1
+    assert [each.kind for each in result.findings] == [HUNG]
+    assert result.images == 6
+    assert boots == 1
+    assert first != second
+    assert gone([first])
+
+
+def record_with_a_dead_guest() -> tuple[str, int]:
+    fs = FILE_SYSTEMS["guest-ext4"]
+    with GuestRig(fs.name) as rig:
+        recorder = station(fs, recording=True)
+        recorder.start()
+        os.kill(recorder.pid, signal.SIGKILL)
+        try:
+            rig.record(PROGRAM)
+        except RigError as error:
+            return str(error), len(crash_images(rig.record(PROGRAM)).images)
+    return "", 0
+
+
+def test_a_recording_whose_guest_dies_is_an_error_and_the_next_one_works(in_guest: InGuest) -> None:
+    said, images = in_guest(record_with_a_dead_guest)
+
+    assert "The guest was lost while it recorded" in said
+    assert images > 10
+
+
+def refused_op() -> str:
+    with GuestRig("apfs-linux") as rig:
+        try:
+            rig.record([Create("/a"), Create("/b"), Rename("/a", "/b", ("EXCHANGE",))])
+        except RigError as error:
+            return str(error)
+    return ""
+
+
+def test_an_op_that_the_driver_does_not_have_is_named(in_guest: InGuest) -> None:
+    assert "Op 2, Rename" in in_guest(refused_op)
+
+
+def pid_of_guest(fs: str) -> int:
+    checker = station(FILE_SYSTEMS[fs], recording=False)
+    checker.start()
+    return checker.pid
+
+
+def test_jobs_of_a_lane_share_a_worker_and_its_guests() -> None:
+    jobs = [Job(str(n), partial(pid_of_guest, "guest-ext4"), "guest") for n in range(3)]
+    pids = [outcome.result for outcome in run_jobs(jobs, 1)]
+
+    assert len(set(pids)) == 1
+    assert gone(pids)
+
+
+def gone(pids: list[int]) -> bool:
+    deadline = time.monotonic() + DEADLINE_S
+    while time.monotonic() < deadline:
+        if not any(alive(pid) for pid in pids):
+            return True
+        time.sleep(0.02)
+    return False
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def descendants(pid: int) -> list[int]:
+    found = []
+    for task in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            if int(task.read_text().rpartition(")")[2].split()[1]) == pid:
+                child = int(task.parent.name)
+                found += [child, *descendants(child)]
+    return found
+
+
+def is_qemu(pid: int) -> bool:
+    try:
+        return b"qemu-system" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False
+
+
+def until(claim: Callable[[], bool], process: subprocess.Popen[str]) -> bool:
+    deadline = time.monotonic() + DEADLINE_S
+    while not claim():
+        if time.monotonic() > deadline or process.poll() is not None:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+def test_a_soak_that_is_ended_leaves_no_guest(how: signal.Signals, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "powercut", "soak", "--fs", "guest-ext4", "--jobs", "1"]
+    process = subprocess.Popen(
+        command,
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        env={**os.environ, "PYTHONPATH": f"{ROOT}/model:{ROOT}/impl"},
+    )
+    try:
+        assert until(lambda: any(map(is_qemu, descendants(process.pid))), process)
+        family = descendants(process.pid)
+        os.kill(process.pid, how)
+        process.communicate(timeout=DEADLINE_S)
+    finally:
+        process.kill()
+    assert any(family)
+    assert gone(family)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_command_takes_disks_of_the_guest_by_name(tmp_path: Path) -> None:
+    done = CliRunner().invoke(
+        soak_command,
+        ["--fs", "apfs-linux,apfs-linux-packaged", "--images", "9000", "--workloads", "1",
+         "--json", "--traces", str(tmp_path / "t"), "--junit", str(tmp_path / "j.xml")],
+    )  # fmt: skip
+
+    assert done.exit_code == 1, done.output
+    strict, packaged = json.loads(done.stdout)["comparisons"]
+    assert strict["agrees"]
+    assert strict["syncs"]["flushes"] > 0
+    assert not packaged["agrees"]
+    assert packaged["syncs"]["flushes"] == 0
+    (trace,) = (tmp_path / "t").iterdir()
+    assert f"powercut compare {trace} --fs apfs-linux-packaged" in done.stderr
+    assert 'fs = "apfs-linux-packaged"' in trace.read_text()
