@@ -15,11 +15,11 @@ import contextlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self, TypeVar
+from typing import Final, Protocol, Self, TypeVar
 
 from powercut.ops import Op
 from powercut_rig.blocklog import BlockLog, Recipe, Replay
-from powercut_rig.crashimages import CrashImage
+from powercut_rig.crashimages import Bounds, CrashImage, CrashImages, crash_images
 from powercut_rig.disk import Disk
 from powercut_rig.errors import RigError, RigUnavailable
 from powercut_rig.filesystems import FILE_SYSTEMS
@@ -33,6 +33,31 @@ from powercut_rig.writeback import WriteBack, default_plan
 _T = TypeVar("_T")
 
 _LARGEST_BYTES: Final = 1 << 30
+
+
+class AnyRig(Protocol):
+    """What a comparison asks of a rig, whatever machine it is on; see `Rig`."""
+
+    def record(self, ops: Sequence[Op], *, writeback: Sequence[WriteBack] | None) -> BlockLog:
+        """Run ops on a fresh file system, and return what it wrote."""
+
+    def crash_images(self, log: BlockLog, bounds: Bounds) -> CrashImages:
+        """The crash images that follow from a recording."""
+
+    def images(
+        self, recording: BlockLog, recipes: Iterable[CrashImage | Recipe]
+    ) -> Iterator[MountedImage]:
+        """Mount one after the other."""
+
+    def record_on(
+        self, recording: BlockLog, recipe: Recipe, act: Callable[[str, MarkWriter], _T]
+    ) -> tuple[BlockLog, _T]:
+        """Let somebody work on an image, and return what was written."""
+
+    def images_after(
+        self, recording: BlockLog, recipes: Iterable[CrashImage | Recipe]
+    ) -> Iterator[MountedImage]:
+        """Mount images of a recording that `record_on` made."""
 
 
 class Rig:
@@ -110,6 +135,10 @@ class Rig:
             plan=default_plan(ops) if writeback is None else writeback,
             mount_options=self._mount_options,
         )
+
+    def crash_images(self, log: BlockLog, bounds: Bounds) -> CrashImages:
+        """The contents that a crash could have left, within bounds; see `crash_images`."""
+        return crash_images(log, bounds)
 
     def images(
         self, recording: BlockLog, recipes: Iterable[CrashImage | Recipe]
