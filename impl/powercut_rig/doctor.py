@@ -8,6 +8,8 @@ import sys
 from attrs import frozen
 
 from powercut_rig.filesystems import FILE_SYSTEMS
+from powercut_rig.macos import APFS
+from powercut_rig.macos.requirements import missing_for_mac
 from powercut_rig.requirements import missing_everywhere, missing_for
 
 
@@ -32,6 +34,8 @@ def diagnose() -> list[Diagnosis]:
     for name, fs in FILE_SYSTEMS.items():
         own = tuple(missing_for(fs)) if sys.platform == "linux" else ()
         found.append(Diagnosis(name, fs.title, (*everywhere, *own)))
+    title = "APFS by Apple's own driver, on a disk image that is cloned"
+    found.append(Diagnosis(APFS, title, tuple(missing_for_mac())))
     return found
 
 

@@ -77,7 +77,7 @@ _MANY_NAMES: Final[Ops] = tuple(
     Create(f"/{'de'[number % 2]}/name{number:03}") for number in range(24)
 )
 _RENAMES: Final[Ops] = tuple(
-    Rename(f"/{'de'[n % 2]}/moving", f"/{'ed'[n % 2]}/moving") for n in range(24)
+    Rename(f"/{'de'[n % 2]}/name{n}", f"/{'ed'[n % 2]}/name{n + 1}") for n in range(24)
 )
 
 EXPERIMENTS: Final = (
@@ -142,7 +142,7 @@ EXPERIMENTS: Final = (
     Experiment(
         "rename-atomic",
         "Can a crash leave a renamed file under neither name, or under both?",
-        (Trial("to and fro", _RENAMES, (*_TWO_DIRECTORIES, Create("/d/moving"))),),
+        (Trial("to and fro", _RENAMES, (*_TWO_DIRECTORIES, Create("/d/name0"))),),
         repeats=6,
     ),
     Experiment(

@@ -64,6 +64,7 @@ class MacRig:
     during: int = DURING
     beside: Beside = beside_in_thread
     _recordings: int = 0
+    _shown: contextlib.ExitStack = field(factory=contextlib.ExitStack)
 
     def record(
         self,
@@ -100,7 +101,11 @@ class MacRig:
     def record_on(
         self, recording: BlockLog, recipe: Recipe, act: Callable[[str, MarkWriter], _T]
     ) -> tuple[CloneLog, _T]:
-        """Mount a clone once more, read-write, let `act` work on it, and clone at each mark."""
+        """Mount a clone once more, read-write, let `act` work on it, and clone at each mark.
+
+        The image that is mounted now is detached.
+        """
+        self._shown.close()
         image = self._folder_of_recording() / "again.dmg"
         self.clone(_clone_of(recording, recipe), image)
         taker = Taker(image, self.clone, self.during, self.beside)
@@ -121,12 +126,15 @@ class MacRig:
     ) -> Iterator[MountedImage]:
         """Mount one clone after the other: read-only to look, then a clone of it read-write.
 
-        The two must show the same tree.  What is done to a mounted image is thrown away.
+        The two must show the same tree.  What is done to a mounted image is thrown away.  The
+        image that is mounted now is detached.
         """
+        self._shown.close()
         for item in recipes:
             recipe = item.recipe if isinstance(item, CrashImage) else item
             path = _clone_of(recording, recipe)
             with contextlib.ExitStack() as stack:
+                self._shown = stack
                 try:
                     before = self._looked(path)
                     root = stack.enter_context(self._scratch(path))

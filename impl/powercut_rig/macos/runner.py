@@ -6,8 +6,8 @@ import os
 import shutil
 import signal
 import subprocess
-from collections.abc import Sequence
-from typing import Final, Protocol
+from collections.abc import Callable, Sequence
+from typing import Final
 
 from attrs import frozen
 
@@ -45,12 +45,11 @@ class Finished:
         return text[-_SHOWN_CHARACTERS:]
 
 
-class Runner(Protocol):
-    """Runs a program to its end. Raises CommandError where it cannot start or is too slow."""
+Runner = Callable[[Sequence[str], float], Finished]
+"""Runs a program to its end, within so many seconds; the exit status is the caller's to judge.
 
-    def __call__(self, arguments: Sequence[str], timeout_s: float) -> Finished:
-        """Run; the exit status is the caller's to judge."""
-        ...
+CommandError where the program cannot start or is too slow.
+"""
 
 
 def run_system(arguments: Sequence[str], timeout_s: float) -> Finished:

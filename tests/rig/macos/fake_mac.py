@@ -7,6 +7,7 @@ tree to the drive, as one transaction, unless the fake is told to misbehave.
 
 from __future__ import annotations
 
+import os
 import pickle
 import plistlib
 import shutil
@@ -80,8 +81,14 @@ class FakeMac:
     host: str = "apfs"
     on_command: Callable[[tuple[str, ...]], None] = lambda _: None
     after_command: Callable[[tuple[str, ...]], None] = lambda _: None
-    keeps: Callable[[Tree, Tree], Tree] = lambda _before, now: now
-    """What a sync leaves on the drive, of what was there and what the program sees now."""
+    keeps: Callable[[Tree, Tree, str], Tree] = lambda _before, now, _path: now
+    """What a sync of a path leaves on the drive, of what was there and what a program sees."""
+    at_once: bool = False
+    """Everything reaches the drive as soon as it is asked for, synced or not."""
+    shows: Callable[[Tree], Tree] = lambda tree: tree
+    """What a clone shows of what the drive has."""
+    one_file: tuple[str, ...] = ()
+    """Names that are laid out as hard links of one file, where more than one of them is there."""
     syncs: list[str] = field(factory=list)
     paused: list[float] = field(factory=list)
 
@@ -147,7 +154,7 @@ class FakeMac:
         self.mine.add(number)
         self.most_attached = max(self.most_attached, len(self.attached))
         if point:
-            lay_out(tree, Path(point))
+            lay_out(tree, Path(point), self.one_file)
             if writable:
                 self.drive, self.image, self.root = tree, path, Path(point)
         return Finished(0, attach_plist(number, point), "")
@@ -171,24 +178,32 @@ class FakeMac:
         """A clone: of an image that is attached, what its drive has."""
         assert not dst.exists()
         live = {path for path, point, writable in self.attached.values() if point and writable}
-        content = pickle.dumps(self.drive) if str(src) in live else src.read_bytes()
-        dst.write_bytes(content)
+        if str(src) not in live:
+            dst.write_bytes(src.read_bytes())
+            return
+        # In a second life the library's own disk syncs, past the calls of this fake.
+        at_once = self.at_once or src.name == "again.dmg"
+        tree = gathered(self.root) if at_once else self.drive
+        dst.write_bytes(pickle.dumps(self.shows(tree)))
 
     def pause(self, seconds: float) -> None:
         self.paused.append(seconds)
 
-    def _sync(self, name: str) -> None:
+    def _sync(self, name: str, fd: int) -> None:
         self.syncs.append(name)
-        self.drive = self.keeps(self.drive, gathered(self.root))
+        synced = os.fstat(fd)
+        every = (self.root, *self.root.rglob("*"))
+        path = next(path for path in every if os.path.samestat(path.stat(), synced))
+        self.drive = self.keeps(self.drive, gathered(self.root), str(path.relative_to(self.root)))
 
     def fsync(self, fd: int) -> None:
-        self._sync("fsync")
+        self._sync("fsync", fd)
 
     def barrier(self, fd: int) -> None:
-        self._sync("barrier")
+        self._sync("barrier", fd)
 
     def full(self, fd: int) -> None:
-        self._sync("full")
+        self._sync("full", fd)
 
     def volume(self, fd: int) -> None:
         """A sync of the volume always works, so that a recording has a base."""
@@ -215,12 +230,17 @@ def gathered(point: Path) -> Tree:
     }
 
 
-def lay_out(tree: Tree, point: Path) -> None:
+def lay_out(tree: Tree, point: Path, one_file: Sequence[str] = ()) -> None:
+    first: Path | None = None
     for name, content in sorted(tree.items()):
+        path = point / name
         if content is None:
-            (point / name).mkdir()
+            path.mkdir()
+        elif name in one_file and first is not None:
+            path.hardlink_to(first)
         else:
-            (point / name).write_bytes(content)
+            path.write_bytes(content)
+            first = path if name in one_file else first
 
 
 def clear(point: Path) -> None:

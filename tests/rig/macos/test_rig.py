@@ -125,7 +125,8 @@ def test_a_life_on_a_clone_is_a_recording_of_its_own(mac: FakeMac, rig: MacRig) 
         assert callable(mark)
         mark("write", 0, "begin")
         (Path(root) / "b").write_bytes(b"again")
-        mac.fsync(0)
+        with (Path(root) / "b").open("rb") as opened:
+            mac.fsync(opened.fileno())
         mark("write", 0, "end")
         return "done"
 
