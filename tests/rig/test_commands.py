@@ -154,6 +154,7 @@ def test_the_doctor_finds_this_machine_fit() -> None:
 
 def test_the_doctor_names_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.platform", "darwin")
+    monkeypatch.setattr("powercut_rig.macos.requirements.is_installed", lambda name: False)
     done = CliRunner().invoke(doctor, ["--json"])
 
     assert done.exit_code == 3
@@ -166,7 +167,10 @@ def test_the_doctor_names_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> No
     )
 
 
-def test_apfs_is_not_run_on_linux_and_says_what_a_mac_would_add() -> None:
+def test_apfs_is_not_run_on_linux_and_says_what_a_mac_would_add(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("sys.platform", "linux")
     for arguments in (["--fs", "apfs"], [HOLDING, "--fs", "apfs", "--experiments"]):
         done = CliRunner().invoke(compare, arguments)
 

@@ -62,7 +62,9 @@ class DarwinCalls:
 
     def volume(self, fd: int) -> None:
         """See `Calls.volume`."""
-        _call("fsync_volume_np", fd, _SYNC_VOLUME_WAIT)
+        number = _function("fsync_volume_np", fd, _SYNC_VOLUME_WAIT)
+        if number:  # it returns the errno itself
+            raise OSError(number, f"fsync_volume_np: {os.strerror(number)}")
 
     def rename(self, src: str, dst: str, *flags: str) -> None:
         """See `Calls.rename`."""
@@ -88,16 +90,22 @@ def _control(fd: int, command: int) -> None:
 
 
 def _call(name: str, *arguments: object) -> None:
-    function = _function(name)
-    if function is None:
-        raise OSError(errno.ENOSYS, f"{name} is not in this system's libc")
-    if function(*arguments) != 0:
+    if _function(name, *arguments) != 0:
         number = ctypes.get_errno()
         raise OSError(number, f"{name}: {os.strerror(number)}")
 
 
+def _function(name: str, *arguments: object) -> int:
+    """Call a function of libc; ENOSYS where there is none."""
+    function = _looked_up(name)
+    if function is None:
+        raise OSError(errno.ENOSYS, f"{name} is not in this system's libc")
+    answer: int = function(*arguments)
+    return answer
+
+
 @cache
-def _function(name: str) -> Any:
+def _looked_up(name: str) -> Any:
     """A function of libc, with its arguments' types; None where there is none."""
     function = getattr(ctypes.CDLL(None, use_errno=True), name, None)
     if function is not None:

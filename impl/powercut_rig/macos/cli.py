@@ -64,8 +64,16 @@ def compare_apfs(wish: Wish, run: Runner = run_system, opened: Opened = session)
             err=True,
         )
         sys.exit(2)
-    with running("compare"), opened(run) as rig:
-        result = ask_mac(rig, run, wish, lambda line: click.echo(line, err=True))
+    try:
+        with running("compare"), opened(run) as rig:
+            result = ask_mac(rig, run, wish, lambda line: click.echo(line, err=True))
+    except OSError as error:
+        click.echo(
+            f"powercut: {APFS} was not asked to the end: {error}. Everything is detached and "
+            "removed; no result was written.",
+            err=True,
+        )
+        sys.exit(2)
     try:
         write_result(result, wish.result_path)
         write_pages(result, wish.junit_path, wish.html_path)

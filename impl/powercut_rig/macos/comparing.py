@@ -114,7 +114,7 @@ def compare_on_mac(
                     result.add(
                         hold(own, trace, where, APFS, held_against, plans=(plan,), effort=effort)
                     )
-            except RigError as error:
+            except (RigError, OSError) as error:
                 result.errors.append(str(error))
         results.append(result)
     return results

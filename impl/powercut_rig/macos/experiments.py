@@ -107,7 +107,7 @@ EXPERIMENTS: Final = (
         "namespace-in-order",
         "Can a name be there without one that was made before it in another directory?",
         (Trial("names in two directories", _MANY_NAMES, _TWO_DIRECTORIES),),
-        repeats=6,
+        repeats=4,
     ),
     Experiment(
         "same-sector-in-order",
@@ -119,7 +119,7 @@ EXPERIMENTS: Final = (
                 (Create("/a"), Write("/a", 0, bytes(512))),
             ),
         ),
-        repeats=6,
+        repeats=4,
     ),
     Experiment(
         "unwritten-reads-zeros",
@@ -137,13 +137,13 @@ EXPERIMENTS: Final = (
                 ),
             ),
         ),
-        repeats=6,
+        repeats=4,
     ),
     Experiment(
         "rename-atomic",
         "Can a crash leave a renamed file under neither name, or under both?",
         (Trial("to and fro", _RENAMES, (*_TWO_DIRECTORIES, Create("/d/name0"))),),
-        repeats=6,
+        repeats=4,
     ),
     Experiment(
         "fsync-data",
@@ -200,7 +200,7 @@ EXPERIMENTS: Final = (
                 (Create("/a"), Write("/a", 0, _filled(b"<old>", 4096))),
             ),
         ),
-        repeats=6,
+        repeats=4,
     ),
 )
 """In the order in which they are run."""

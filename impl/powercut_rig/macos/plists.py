@@ -1,4 +1,4 @@
-"""Parsers for what hdiutil, diskutil and sw_vers print; whatever does not fit is refused by name.
+"""Parsers for what hdiutil, diskutil, df and sw_vers print; what does not fit is refused by name.
 
 The property lists are those of `hdiutil attach -plist`, `hdiutil info -plist` and `diskutil info
 -plist`.  They come from the system's own programs, and are read as strictly as if they did not.
@@ -76,7 +76,7 @@ def parse_images(output: bytes) -> dict[str, tuple[str, ...]]:
 
 
 def parse_volume(output: bytes) -> Volume:
-    """What `diskutil info -plist PATH` says. RigError where it says nothing of a file system."""
+    """What `diskutil info -plist DEVICE` says. RigError where it says nothing of a file system."""
     where = "diskutil info -plist"
     info = _plist(output, where)
     file_system = _text(info, "FilesystemType", where)
@@ -89,6 +89,15 @@ def parse_volume(output: bytes) -> Volume:
         _flag(info, "SolidState"),
         _flag(info, "Encryption"),
     )
+
+
+def parse_device(output: bytes) -> str:
+    """The device in what `df -P PATH` prints: of the volume that holds the path. RigError."""
+    lines = output.decode(errors="replace").splitlines()
+    device = lines[-1].split(" ")[0] if len(lines) == 2 else ""
+    if not _DEVICE.match(device):
+        raise RigError(f"df -P answered without a disk device: {output[:200]!r}.")
+    return device
 
 
 def parse_versions(output: bytes) -> dict[str, str]:

@@ -12,10 +12,10 @@ from typing import Final
 from attrs import asdict, frozen
 
 from powercut_rig.errors import RigError
-from powercut_rig.macos.plists import Volume, parse_versions, parse_volume
+from powercut_rig.macos.plists import Volume, parse_device, parse_versions, parse_volume
 from powercut_rig.macos.runner import Runner, is_installed, run_system, succeed
 
-PROGRAMS: Final = ("hdiutil", "diskutil", "fsck_apfs", "sw_vers", "cp")
+PROGRAMS: Final = ("hdiutil", "diskutil", "fsck_apfs", "sw_vers", "df", "cp")
 WHAT_A_MAC_ADDS: Final = (
     "On a Mac, without root, `powercut compare --fs apfs --experiments` adds: saves and random "
     "programs on Apple's own APFS, with fsync, F_BARRIERFSYNC and F_FULLFSYNC each as itself; the "
@@ -68,9 +68,7 @@ def missing_for_mac(run: Runner = run_system, folder: Path | None = None) -> lis
         return missing
     place = (folder or Path(tempfile.gettempdir())).resolve()
     try:
-        volume = parse_volume(
-            succeed(run, ["diskutil", "info", "-plist", str(place)], _ASK_S).stdout
-        )
+        volume = _volume(run, place)
     except RigError as error:
         return [f"It is not known on which file system {place} lies: {error}"]
     if volume.file_system != "apfs":
@@ -104,5 +102,6 @@ def machine(run: Runner, folder: Path) -> Machine:
 
 
 def _volume(run: Runner, folder: Path) -> Volume:
-    arguments = ["diskutil", "info", "-plist", str(folder)]
-    return parse_volume(succeed(run, arguments, _ASK_S).stdout)
+    """What is under a folder. diskutil knows devices and mount points; df knows the device."""
+    device = parse_device(succeed(run, ["df", "-P", str(folder)], _ASK_S).stdout)
+    return parse_volume(succeed(run, ["diskutil", "info", "-plist", device], _ASK_S).stdout)

@@ -180,8 +180,9 @@ class MacRig:
         root.mkdir()
         for name in _QUIET_FILES:
             quiet = root.parent / name
-            quiet.parent.mkdir(exist_ok=True)
-            quiet.touch()
+            with contextlib.suppress(OSError):  # they only keep others from looking
+                quiet.parent.mkdir(exist_ok=True)
+                quiet.touch()
 
     def _mount_point(self) -> Path:
         point = self.folder / "mount"

@@ -21,6 +21,9 @@ from powercut_rig.macos.runner import CommandError, Finished
 
 BUSY = 'hdiutil: couldn\'t unmount "disk5" - Resource busy\n'
 SW_VERS = b"ProductName:\t\tmacOS\nProductVersion:\t\t14.5\nBuildVersion:\t\t23F79\n"
+DF = b"""Filesystem   512-blocks      Used Available Capacity  Mounted on
+/dev/disk3s5  965595304 433227592 496783368    47%    /System/Volumes/Data
+"""
 CLEAN = b"""** Checking the container superblock.
 ** Checking the space manager.
 ** Checking the object map.
@@ -112,7 +115,9 @@ class FakeMac:
                 return Finished(0, self.info(), "")
             case ("hdiutil", "detach", device, *rest):
                 return self._detach(device, "-force" in rest)
-            case ("diskutil", "info", "-plist", _):
+            case ("df", "-P", _):
+                return Finished(0, DF, "")
+            case ("diskutil", "info", "-plist", "/dev/disk3s5"):
                 answer = {
                     "FilesystemType": self.host,
                     "DeviceNode": "/dev/disk3s5",

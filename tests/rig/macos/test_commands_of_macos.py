@@ -190,7 +190,9 @@ def test_a_program_is_ended_when_this_process_is_interrupted(
     assert [child.returncode for child in children] == [-9]
 
 
-def test_clonefile_is_asked_first_and_cp_only_where_libc_has_none(tmp_path: Path) -> None:
+def test_clonefile_is_asked_first_and_cp_only_where_libc_has_none(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     asked: list[tuple[str, ...]] = []
 
     def run(words: Sequence[str], timeout_s: float) -> Finished:
@@ -200,7 +202,8 @@ def test_clonefile_is_asked_first_and_cp_only_where_libc_has_none(tmp_path: Path
     src, dst = tmp_path / "a", tmp_path / "b"
     SystemCloner(run, lambda a, b: None)(src, dst)
     assert asked == []
-    SystemCloner(run)(src, dst)  # clonefile is not in this libc
+    monkeypatch.setattr(calls, "_looked_up", lambda name: None)
+    SystemCloner(run)(src, dst)
     assert asked == [("cp", "-c", str(src), str(dst))]
 
 
@@ -215,7 +218,10 @@ def test_a_file_system_that_cannot_clone_is_never_copied_instead(tmp_path: Path)
         SystemCloner(run, cannot)(tmp_path / "a", tmp_path / "b")
 
 
-def test_half_a_copy_is_removed_and_an_old_file_never_overwritten(tmp_path: Path) -> None:
+def test_half_a_copy_is_removed_and_an_old_file_never_overwritten(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(calls, "_looked_up", lambda name: None)
     dst = tmp_path / "b"
 
     def failing(words: Sequence[str], timeout_s: float) -> Finished:
@@ -231,8 +237,11 @@ def test_half_a_copy_is_removed_and_an_old_file_never_overwritten(tmp_path: Path
     assert dst.read_bytes() == b"old"
 
 
-@pytest.mark.skipif(sys.platform == "darwin", reason="there these calls exist")
-def test_elsewhere_the_darwin_calls_say_that_they_are_not_here(tmp_path: Path) -> None:
+def test_elsewhere_the_darwin_calls_say_that_they_are_not_here(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setattr(calls, "_looked_up", lambda name: None)
     mine = DarwinCalls()
     asked: tuple[Callable[[], None], ...] = (
         lambda: mine.barrier(0),
@@ -254,12 +263,9 @@ def test_the_darwin_calls_have_the_numbers_and_names_of_its_headers(
     monkeypatch.setattr(sys, "platform", "darwin")
     monkeypatch.setattr(fcntl, "fcntl", lambda fd, command: asked.append((fd, command)))
 
-    def function(name: str) -> Callable[..., int]:
-        def call(*given: object) -> int:
-            asked.append((name, *given))
-            return 0
-
-        return call
+    def function(name: str, *given: object) -> int:
+        asked.append((name, *given))
+        return 0
 
     monkeypatch.setattr(calls, "_function", function)
     mine = DarwinCalls()
@@ -281,12 +287,20 @@ def test_a_call_that_fails_raises_its_errno(monkeypatch: pytest.MonkeyPatch) -> 
         ctypes.set_errno(errno.EEXIST)
         return -1
 
-    monkeypatch.setattr(calls, "_function", lambda name: fails)
+    monkeypatch.setattr(calls, "_looked_up", lambda name: fails)
     with pytest.raises(FileExistsError, match="clonefile"):
         clonefile("a", "b")
 
 
-def test_on_linux_it_is_said_what_a_mac_would_add() -> None:
+def test_a_sync_of_the_volume_returns_its_errno_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(calls, "_looked_up", lambda name: lambda *given: errno.ENOSPC)
+    with pytest.raises(OSError, match="fsync_volume_np") as caught:
+        DarwinCalls().volume(3)
+    assert caught.value.errno == errno.ENOSPC
+
+
+def test_on_linux_it_is_said_what_a_mac_would_add(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", "linux")
     (sentence,) = missing_for_mac()
 
     assert "this is linux, not macOS" in sentence

@@ -205,7 +205,7 @@ def test_a_result_that_is_there_is_not_overwritten_and_nothing_is_run(
     assert ended.value.code == 2
     assert "--result" in capsys.readouterr().err
     assert wish.result_path.read_text() == "mine"
-    assert {words[0] for words in mac.commands} == {"diskutil"}
+    assert {words[0] for words in mac.commands} == {"df", "diskutil"}
 
 
 def test_a_result_that_cannot_be_written_is_printed_instead(
@@ -221,8 +221,12 @@ def test_a_result_that_cannot_be_written_is_printed_instead(
 
 
 def test_elsewhere_it_is_not_run_and_says_why(
-    mac: FakeMac, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch,
+    mac: FakeMac,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
+    monkeypatch.setattr(sys, "platform", "linux")
     with pytest.raises(SystemExit) as ended:
         compare_apfs(a_wish(tmp_path), mac, paper(mac, tmp_path / "images"))
 
@@ -241,3 +245,20 @@ def test_an_image_that_cannot_be_believed_ends_the_run_with_one_line(
     assert ended.value.code == 2
     assert "Nothing was concluded" in capsys.readouterr().err
     assert mac.attached == {}
+
+
+def test_an_error_of_this_machine_ends_the_run_with_one_line_and_nothing_attached(
+    fit: None, mac: FakeMac, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(words: tuple[str, ...]) -> None:
+        if words[:2] == ("hdiutil", "create"):
+            raise OSError(28, "No space left on device")
+
+    mac.on_command = full
+    with pytest.raises(SystemExit) as ended:
+        compare_apfs(a_wish(tmp_path), mac, paper(mac, tmp_path / "images"))
+
+    assert ended.value.code == 2
+    assert "No space left on device" in capsys.readouterr().err
+    assert mac.attached == {}
+    assert list((tmp_path / "images").iterdir()) == []

@@ -12,12 +12,13 @@ from powercut_rig.macos.plists import (
     Attached,
     Volume,
     parse_attached,
+    parse_device,
     parse_images,
     parse_versions,
     parse_volume,
     whole_device,
 )
-from tests.rig.macos.fake_mac import CLEAN, SW_VERS, attach_plist
+from tests.rig.macos.fake_mac import CLEAN, DF, SW_VERS, attach_plist
 
 
 def entities(*found: object) -> bytes:
@@ -102,6 +103,13 @@ def test_a_volume_is_known_by_its_file_system() -> None:
     assert parse_volume(plistlib.dumps(answer)) == Volume("apfs", "/dev/disk3s5", "", True, None)
     with pytest.raises(RigError, match="FilesystemType"):
         parse_volume(plistlib.dumps({"Error": True, "ErrorMessage": "Could not find disk"}))
+
+
+def test_the_device_of_a_path_is_read_from_df() -> None:
+    assert parse_device(DF) == "/dev/disk3s5"
+    for bad in (b"", b"df: /no: No such file or directory\n", DF + DF, DF.replace(b"/dev/d", b"d")):
+        with pytest.raises(RigError, match="without a disk device"):
+            parse_device(bad)
 
 
 def test_the_version_of_macos_is_read() -> None:
