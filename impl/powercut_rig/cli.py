@@ -148,8 +148,10 @@ def compare(
     effort = Effort(limit=limit, again=again, fsck_every=fsck_every)
     if APFS in file_systems:
         from powercut_rig.macos.cli import Wish, compare_apfs
+        from powercut_rig.macos.comparing import EFFORT as MAC_EFFORT
 
         refuse_company(file_systems)
+        effort = evolve(MAC_EFFORT, limit=limit, again=again, fsck_every=fsck_every)
         compare_apfs(
             Wish(
                 tuple(parsed), profile, recordings, effort, experiments, result_path, as_json,

@@ -45,8 +45,7 @@ def session(
     parent = (parent or Path(tempfile.gettempdir())).resolve()
     disks = DiskImages(run, pause)
     _remove_stale(parent, disks)
-    folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent))
-    lock = _locked(folder)
+    folder, lock = _new_folder(parent)
     try:
         with _interrupted_once():
             try:
@@ -94,6 +93,19 @@ def _interrupted_once() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _new_folder(parent: Path) -> tuple[Path, int]:
+    """A new folder, and the lock that says that it is in use."""
+    while True:
+        folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent))
+        try:
+            lock = _locked(folder)
+        except (FileNotFoundError, BlockingIOError):
+            continue  # another run took it for a dead one's before it was locked
+        if folder.exists():
+            return folder, lock
+        os.close(lock)
 
 
 def _locked(folder: Path) -> int:

@@ -14,6 +14,7 @@ from powercut import ops
 from powercut_rig.blocklog import Recipe
 from powercut_rig.crashimages import Bounds
 from powercut_rig.errors import RigError
+from powercut_rig.macos import session as session_module
 from powercut_rig.macos.rig import CloneLog, MacRig
 from powercut_rig.macos.runner import CommandError
 from powercut_rig.macos.session import PREFIX, own_folder, session
@@ -250,6 +251,24 @@ def test_a_folder_whose_image_stays_attached_is_kept_and_the_command_is_said(
         use()
 
     assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_new_folder_that_another_run_took_for_a_dead_ones_is_made_again(
+    mac: FakeMac, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    locked, taken = session_module._locked, []
+
+    def taken_once(folder: Path) -> int:
+        if not taken:
+            taken.append(folder)
+            folder.rmdir()
+            raise BlockingIOError
+        return locked(folder)
+
+    monkeypatch.setattr(session_module, "_locked", taken_once)
+    with session(mac, clone=mac.clone, calls=mac, parent=tmp_path) as rig:
+        assert [rig.folder] == list(tmp_path.iterdir())
+        assert rig.folder not in taken
 
 
 def test_a_folder_of_its_own_is_gone_afterwards(rig: MacRig) -> None:
