@@ -256,7 +256,8 @@ def test_a_folder_whose_image_stays_attached_is_kept_and_the_command_is_said(
 def test_a_new_folder_that_another_run_took_for_a_dead_ones_is_made_again(
     mac: FakeMac, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    locked, taken = session_module._locked, []
+    locked = session_module._locked
+    taken: list[Path] = []
 
     def taken_once(folder: Path) -> int:
         if not taken:
