@@ -26,6 +26,7 @@ from powercut_rig.doctor import diagnose, kernel
 from powercut_rig.errors import RigError, RigUnavailable
 from powercut_rig.filesystems import FILE_SYSTEMS
 from powercut_rig.guest.prepare import prepared
+from powercut_rig.macos import APFS
 from powercut_rig.report import junit, show, to_json
 from powercut_rig.requirements import what_is_missing
 from powercut_rig.soak import EFFORT, Soaked, soak, write_counterexamples
@@ -40,6 +41,9 @@ class FileSystems(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # n
 
     name = "NAMES"
 
+    def __init__(self, also: tuple[str, ...] = ()) -> None:
+        self._known = (*FILE_SYSTEMS, *also)
+
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> tuple[str, ...]:
@@ -48,8 +52,8 @@ class FileSystems(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # n
             return tuple(value)
         names = tuple(dict.fromkeys(name.strip() for name in value.split(",")))
         for name in names:
-            if name not in FILE_SYSTEMS:
-                known = ", ".join(FILE_SYSTEMS)
+            if name not in self._known:
+                known = ", ".join(self._known)
                 self.fail(f"{name!r} is no file system of the rig; it knows {known}.", param, ctx)
         return names
 
@@ -57,10 +61,10 @@ class FileSystems(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # n
 FS_OPTION = click.option(
     "--fs",
     "file_systems",
-    type=FileSystems(),
+    type=FileSystems(also=(APFS,)),
     default="ext4",
     show_default=True,
-    help="Record on these, with commas between: " + ", ".join(FILE_SYSTEMS) + ".",
+    help=f"Record on these, with commas between: {', '.join(FILE_SYSTEMS)}; or {APFS}, on a Mac.",
 )
 JOBS_OPTION = click.option(
     "--jobs", type=click.IntRange(1), help="Workers at a time; as many as cores by default."
@@ -68,7 +72,7 @@ JOBS_OPTION = click.option(
 
 
 @click.command(epilog=EXIT_STATUS)
-@click.argument("traces", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("traces", nargs=-1, type=click.Path(path_type=Path))
 @FS_OPTION
 @click.option("--profile", "-p", metavar="NAME", help="This profile instead of the disk's own.")
 @click.option(
@@ -99,6 +103,15 @@ JOBS_OPTION = click.option(
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 @click.option("--junit", "junit_path", type=click.Path(dir_okay=False, path_type=Path))
 @click.option("--html", "html_path", type=click.Path(dir_okay=False, path_type=Path))
+@click.option("--experiments", is_flag=True, help=f"{APFS} only: also measure its rules in doubt.")
+@click.option(
+    "--result",
+    "result_path",
+    type=click.Path(dir_okay=False, path_type=Path),
+    default=Path("powercut-apfs-result.json"),
+    show_default=True,
+    help=f"{APFS} only: where the result is written, for `powercut report`.",
+)
 def compare(
     traces: tuple[Path, ...],
     file_systems: tuple[str, ...],
@@ -112,6 +125,8 @@ def compare(
     as_json: bool,
     junit_path: Path | None,
     html_path: Path | None,
+    experiments: bool,
+    result_path: Path,
 ) -> None:
     """Hold the crash images of TRACES on real disks against the model.
 
@@ -121,15 +136,35 @@ def compare(
     saves, and crashes again.  Needs root, /dev/fuse and loop devices, or for the disks of a guest
     QEMU and a compiler and no root (`powercut doctor` says what is missing); everything it makes
     is its own and is gone afterwards.
+
+    `--fs apfs` runs on a Mac and needs no root there: a disk image is cloned at each step.
+    Without TRACES it runs saves and programs of its own.
     """
     with bad_input():
         parsed = [(str(path), read_trace(path)) for path in traces]
         for where, trace in parsed:
             check_judgeable(trace, where)
             for name in file_systems:
-                prepare(trace, where, load_profile(profile or FILE_SYSTEMS[name].profile))
-    refuse_unless_ready(file_systems)
+                own = name if name == APFS else FILE_SYSTEMS[name].profile
+                prepare(trace, where, load_profile(profile or own))
     effort = Effort(limit=limit, again=again, fsck_every=fsck_every)
+    if APFS in file_systems:
+        from powercut_rig.macos.cli import Wish, compare_apfs
+        from powercut_rig.macos.comparing import EFFORT as MAC_EFFORT
+
+        refuse_company(file_systems)
+        effort = evolve(MAC_EFFORT, limit=limit, again=again, fsck_every=fsck_every)
+        compare_apfs(
+            Wish(
+                tuple(parsed), profile, recordings, effort, experiments, result_path, as_json,
+                junit_path, html_path,
+            )
+        )  # fmt: skip
+    if not parsed:
+        raise click.UsageError(
+            "Missing argument 'TRACES...': a file system other than apfs needs one."
+        )
+    refuse_unless_ready(file_systems)
     with running("compare"), progress(lines=lines, quiet=as_json) as told:
         results = run_campaign(
             parsed,
@@ -143,6 +178,18 @@ def compare(
     write_reports(results, junit_path, html_path)
     emit({"kernel": kernel(), **to_json(results)}) if as_json else show(results)
     sys.exit(status_of(results))
+
+
+def refuse_company(file_systems: Sequence[str]) -> None:
+    """Leave with exit status 2 where APFS is asked for beside what runs on Linux only."""
+    if len(file_systems) > 1:
+        others = ", ".join(name for name in file_systems if name != APFS)
+        click.echo(
+            f"powercut: {APFS} runs on a Mac, and {others} on Linux; ask for {APFS} alone. Nothing "
+            "was run.",
+            err=True,
+        )
+        sys.exit(2)
 
 
 def write_reports(

@@ -16,14 +16,14 @@ from typing import Final
 from attrs import define, evolve, field, frozen
 
 from powercut.ops import Op
-from powercut.profile import load_profile
+from powercut.profile import Profile, load_profile
 from powercut.subject import Subject, load_subject
 from powercut.trace import Trace
 from powercut_rig.answers import Answer, PlainTree, recover
 from powercut_rig.blocklog import BlockLog
 from powercut_rig.cases import Case, check_judgeable, prepare
 from powercut_rig.comparison import DISAGREES, HUNG, OUTSIDE, REFUSED, Comparison, Finding
-from powercut_rig.crashimages import Bounds, CrashImage, CrashImages, Moment, crash_images
+from powercut_rig.crashimages import Bounds, CrashImage, CrashImages, Moment
 from powercut_rig.deadline import DeadlineError, deadline
 from powercut_rig.filesystems import FILE_SYSTEMS
 from powercut_rig.life import Rehearsal, judge_life, live, next_number, rehearse
@@ -61,7 +61,7 @@ class Effort:
 
 
 @frozen
-class _Scene:
+class Scene:
     """A recording whose images are judged: the first crash, or (`crash` 2) one after a recovery."""
 
     case: Case
@@ -76,12 +76,13 @@ class _Scene:
 
 
 @frozen
-class _SecondScene(_Scene):
+class SecondScene(Scene):
     """The same where the log counts calls of the subject's disk, and not ops."""
 
     rehearsal: Rehearsal
 
     def progress(self, moment: Moment) -> tuple[int, int]:
+        """How many ops the calls amount to that had returned, and had begun."""
         completed, begun = super().progress(moment)
         return self.rehearsal.ops(completed), self.rehearsal.ops(begun)
 
@@ -109,7 +110,34 @@ def compare_in_worker(
     if limit is not None:
         effort = evolve(effort, limit=limit)
     entry = FILE_SYSTEMS[fs]
-    profile = load_profile(profile_name or entry.profile)
+    bounds = evolve(effort.bounds, atomic_unit_bytes=entry.atomic_unit_bytes)
+    with rig_for(fs) as rig:
+        return hold(
+            rig,
+            trace,
+            where,
+            fs,
+            load_profile(profile_name or entry.profile),
+            plans=plans,
+            promised=promised,
+            effort=evolve(effort, bounds=bounds),
+            clock=clock,
+        )
+
+
+def hold(
+    rig: AnyRig,
+    trace: Trace,
+    where: str,
+    fs: str,
+    profile: Profile,
+    *,
+    plans: Sequence[int],
+    promised: Collection[str] = (),
+    effort: Effort,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Comparison:
+    """Record a trace with a rig that is open, and hold its crash images against a profile."""
     check_judgeable(trace, where)
     case = prepare(trace, where, profile)
     subject = load_subject(trace.subject) if trace.subject else None
@@ -117,18 +145,16 @@ def compare_in_worker(
     kept = {trace.property, *promised} if trace.verdict == "holds" else set[str]()
     member = Member(case.program)
     ops = [step.op for step in case.program.steps]
-    bounds = evolve(effort.bounds, atomic_unit_bytes=entry.atomic_unit_bytes)
-    with rig_for(fs) as rig:
-        judge = _Judge(result, rig, subject, kept, evolve(effort, bounds=bounds), clock)
-        for plan, early in _plans(trace, ops, plans):
-            log = rig.record(ops, writeback=early)
-            result.plans.add(plan)
-            returned, bare = log.syncs()
-            result.syncs += returned
-            result.syncs_unflushed += bare
-            result.flushes += log.flushes
-            result.timeline = result.timeline or Timeline.of(log, f"{where} on {fs}, plan {plan}")
-            judge.all_images(_Scene(case, member, log, plan, 1))
+    judge = Judge(result, rig, subject, kept, effort, clock)
+    for plan, early in _plans(trace, ops, plans):
+        log = rig.record(ops, writeback=early)
+        result.plans.add(plan)
+        returned, bare = log.syncs()
+        result.syncs += returned
+        result.syncs_unflushed += bare
+        result.flushes += log.flushes
+        result.timeline = result.timeline or Timeline.of(log, f"{where} on {fs}, plan {plan}")
+        judge.all_images(Scene(case, member, log, plan, 1))
     result.allowed = member.allowed() if effort.coverage else None
     result.seen = member.seen
     return result
@@ -147,7 +173,7 @@ def _plans(
 
 
 @define
-class _Judge:
+class Judge:
     """Judges the images of scenes and counts into one result."""
 
     result: Comparison
@@ -157,10 +183,10 @@ class _Judge:
     effort: Effort
     clock: Callable[[], float]
 
-    def all_images(self, scene: _Scene) -> None:
+    def all_images(self, scene: Scene) -> None:
         """Every image of a first crash; from some of them, a second one."""
         effort, result = self.effort, self.result
-        found = crash_images(scene.log, evolve(effort.bounds, seed=scene.plan))
+        found = self.rig.crash_images(scene.log, evolve(effort.bounds, seed=scene.plan))
         self._count(found)
         chosen = found.images if effort.limit is None else found.sample(effort.limit)
         again = set(_places(len(chosen), effort.again if self.subject else 0))
@@ -183,7 +209,7 @@ class _Judge:
         self.result.tried.update(found.tried)
         self.result.possible.update(found.possible)
 
-    def _second_crash(self, scene: _Scene, image: CrashImage, tree: PlainTree) -> None:
+    def _second_crash(self, scene: Scene, image: CrashImage, tree: PlainTree) -> None:
         """Let a process live on this image, record it, and crash it again."""
         subject, result = self.subject, self.result
         if subject is None:
@@ -209,15 +235,15 @@ class _Judge:
             return
         self._note(scene, image, {v.property for v in judge_life(life, oracle)}, repr(life))
         member = Member(rehearsal.case.program)
-        second = _SecondScene(rehearsal.case, member, log, scene.plan, 2, rehearsal)
-        found = crash_images(log, evolve(self.effort.bounds, seed=scene.plan))
+        second = SecondScene(rehearsal.case, member, log, scene.plan, 2, rehearsal)
+        found = self.rig.crash_images(log, evolve(self.effort.bounds, seed=scene.plan))
         self._count(found)
         chosen = found.sample(self.effort.again_limit)
         for after, mounted in zip(chosen, self.rig.images_after(log, chosen), strict=True):
             self._judge(second, after, mounted)
 
     def _look(
-        self, scene: _Scene, image: CrashImage, mounted: AnyImage
+        self, scene: Scene, image: CrashImage, mounted: AnyImage
     ) -> tuple[Sight, Answer] | None:
         """An image's tree and what recovery answers on it; None where it cannot be had in time."""
         profile, subject = scene.case.program.profile, self.subject
@@ -237,7 +263,7 @@ class _Judge:
             return None
         return sight, answer
 
-    def _judge(self, scene: _Scene, image: CrashImage, mounted: AnyImage) -> PlainTree | None:
+    def _judge(self, scene: Scene, image: CrashImage, mounted: AnyImage) -> PlainTree | None:
         """Everything that one image has to say; its tree where it has one."""
         result, subject = self.result, self.subject
         if scene.crash == 1:
@@ -272,7 +298,7 @@ class _Judge:
         self._note(scene, image, broken, repr(real))
         return sight.plain
 
-    def _note(self, scene: _Scene, image: CrashImage, broken: set[str], detail: str) -> None:
+    def _note(self, scene: Scene, image: CrashImage, broken: set[str], detail: str) -> None:
         """Count broken properties; where one is promised, that is a finding."""
         result = self.result
         result.violations.update(broken)
@@ -280,7 +306,7 @@ class _Judge:
             result.not_allowed += 1
             self._keep(f"{' and '.join(wrong)} broken, and promised", scene, image, detail)
 
-    def _keep(self, kind: str, scene: _Scene, image: CrashImage, detail: str) -> None:
+    def _keep(self, kind: str, scene: Scene, image: CrashImage, detail: str) -> None:
         moments = ", ".join(
             "{}/{} ({})".format(*scene.progress(moment), moment.crash_class)
             for moment in image.moments

@@ -9,6 +9,8 @@ from attrs import frozen
 
 from powercut_rig.filesystems import FILE_SYSTEMS
 from powercut_rig.guest.packages import missing_programs
+from powercut_rig.macos import APFS
+from powercut_rig.macos.requirements import missing_for_mac
 from powercut_rig.requirements import missing_everywhere, missing_for
 
 
@@ -38,6 +40,8 @@ def diagnose() -> list[Diagnosis]:
         own = tuple(missing_for(fs)) if sys.platform == "linux" else ()
         common = guest if fs.in_guest else everywhere
         found.append(Diagnosis(name, fs.title, (*common, *own)))
+    title = "APFS by Apple's own driver, on a disk image that is cloned"
+    found.append(Diagnosis(APFS, title, tuple(missing_for_mac())))
     return found
 
 

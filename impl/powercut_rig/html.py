@@ -38,14 +38,17 @@ th,pre{background:#161b22}}
 """
 
 
-def page(results: Sequence[Comparison], title: str = "Model against disk") -> str:
-    """The whole report."""
+def page(
+    results: Sequence[Comparison], title: str = "Model against disk", foreword: str = ""
+) -> str:
+    """The whole report; `foreword` is HTML that stands below the title."""
     return "\n".join(
         [
             "<!doctype html>",
             f'<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>',
             '<meta name="viewport" content="width=device-width, initial-scale=1">',
             f"<style>{_STYLE}</style></head><body><h1>{escape(title)}</h1>",
+            foreword,
             _summary(results),
             *(_section(result) for result in results),
             "</body></html>",

@@ -21,7 +21,7 @@ from powercut.disk import Disk
 from powercut.ops import Op
 from powercut.subject import Plan
 from powercut_rig.blocklog import BlockLog, Recipe, Replay
-from powercut_rig.crashimages import CrashImage
+from powercut_rig.crashimages import Bounds, CrashImage, CrashImages, crash_images
 from powercut_rig.disk import Disk as BlockDisk
 from powercut_rig.errors import RigError, RigUnavailable
 from powercut_rig.filesystems import FILE_SYSTEMS
@@ -115,6 +115,10 @@ class Rig:
             plan=default_plan(ops) if writeback is None else writeback,
             mount_options=self._mount_options,
         )
+
+    def crash_images(self, log: BlockLog, bounds: Bounds) -> CrashImages:
+        """The contents that a crash could have left, within bounds; see `crash_images`."""
+        return crash_images(log, bounds)
 
     def images(
         self,

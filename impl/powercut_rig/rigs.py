@@ -10,7 +10,7 @@ from powercut.disk import Disk
 from powercut.ops import Op
 from powercut.subject import Plan
 from powercut_rig.blocklog import BlockLog, Recipe
-from powercut_rig.crashimages import CrashImage
+from powercut_rig.crashimages import Bounds, CrashImage, CrashImages
 from powercut_rig.filesystems import FILE_SYSTEMS
 from powercut_rig.guest.rig import GuestRig
 from powercut_rig.images import FsckReport
@@ -57,6 +57,9 @@ class AnyRig(Protocol):
         writeback: Sequence[WriteBack] | None = None,
     ) -> BlockLog:
         """All that ops make a fresh file system write."""
+
+    def crash_images(self, log: BlockLog, bounds: Bounds) -> CrashImages:
+        """The crash images that follow from a recording."""
 
     def images(
         self,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
+from typing import Any
 
 from powercut.disk import Disk
 from powercut_rig.blocklog import Phase
@@ -78,6 +79,15 @@ class RootedDisk:
         """See `Disk.unlock`."""
         self._disk.unlock(self._at(path))
 
+    def __getattr__(self, name: str) -> Any:
+        """A full sync, where the disk below offers one: a subject looks whether it is there."""
+        if name == "full_sync_dir" and hasattr(self._disk, name):
+            return self._full_sync_dir
+        raise AttributeError(name)
+
+    def _full_sync_dir(self, path: str) -> None:
+        self._disk.full_sync_dir(self._at(path))  # type: ignore[attr-defined]  # not in every disk
+
 
 Watcher = Callable[[str, int, Phase], None]
 """Told of each call that changes the disk: its name, its number, and begin or end."""
@@ -142,3 +152,7 @@ class WatchedDisk(RootedDisk):
         """See `Disk.lock`; it may create the file."""
         with self._watched("lock"):
             super().lock(path)
+
+    def _full_sync_dir(self, path: str) -> None:
+        with self._watched("full sync of a directory"):
+            super()._full_sync_dir(path)

@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 from powercut_rig import BlockLog, Flush, Mark, Recipe, Write, html
-from powercut_rig.cli import compare, doctor
+from powercut_rig.cli import compare, doctor, soak_command
 from powercut_rig.comparison import OUTSIDE, Comparison, Finding
 from powercut_rig.filesystems import FILE_SYSTEMS
 from powercut_rig.report import junit
@@ -149,11 +149,14 @@ def test_the_doctor_finds_this_machine_fit() -> None:
     done = CliRunner().invoke(doctor, ["--json"])
 
     assert done.exit_code == 0
-    assert all(each["ready"] for each in json.loads(done.output)["can_run"])
+    said = {each["name"]: each for each in json.loads(done.output)["can_run"]}
+    assert {name for name, each in said.items() if not each["ready"]} == {"apfs"}
+    assert "F_BARRIERFSYNC and F_FULLFSYNC" in said["apfs"]["missing"][0]
 
 
 def test_the_doctor_names_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.platform", "darwin")
+    monkeypatch.setattr("powercut_rig.macos.requirements.is_installed", lambda name: False)
     done = CliRunner().invoke(doctor, ["--json"])
 
     assert done.exit_code == 3
@@ -163,3 +166,34 @@ def test_the_doctor_names_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> No
     assert guest.startswith("The guest needs Linux on x86_64 and this is darwin")
     for name, fs in FILE_SYSTEMS.items():
         assert missing[name] == missing["guest" if fs.in_guest else "ext4"]
+    assert missing["apfs"][0] == (
+        "The program hdiutil of macOS was not found; it belongs to the system."
+    )
+
+
+def test_apfs_is_not_run_on_linux_and_says_what_a_mac_would_add(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("sys.platform", "linux")
+    for arguments in (["--fs", "apfs"], [HOLDING, "--fs", "apfs", "--experiments"]):
+        done = CliRunner().invoke(compare, arguments)
+
+        assert done.exit_code == 3
+        assert "this is linux, not macOS" in done.output
+        assert "On a Mac, without root" in done.output
+
+
+def test_apfs_is_asked_for_alone_and_the_others_need_a_trace() -> None:
+    together = CliRunner().invoke(compare, [HOLDING, "--fs", "ext4,apfs"])
+    without = CliRunner().invoke(compare, ["--fs", "ext4"])
+
+    assert (together.exit_code, without.exit_code) == (2, 2)
+    assert "ask for apfs alone" in together.output
+    assert "Missing argument 'TRACES...'" in without.output
+
+
+def test_a_soak_does_not_take_apfs() -> None:
+    done = CliRunner().invoke(soak_command, ["--fs", "apfs"])
+
+    assert done.exit_code == 2
+    assert "'apfs' is no file system of the rig" in done.output

@@ -18,7 +18,7 @@ from powercut.ops import Op
 from powercut.subject import Plan
 from powercut_rig import linux, worker
 from powercut_rig.blocklog import BlockLog, Recipe, Replay
-from powercut_rig.crashimages import CrashImage
+from powercut_rig.crashimages import Bounds, CrashImage, CrashImages, crash_images
 from powercut_rig.deadline import DeadlineError
 from powercut_rig.errors import RigError, RigUnavailable
 from powercut_rig.filesystems import FILE_SYSTEMS, FileSystem
@@ -162,6 +162,10 @@ class GuestRig:
             recorder.mount()
             answer = act(lambda plan: RemoteDisk(recorder, plan), recorder.mark)
             return BlockLog(recording.size_bytes, content, recorder.records()), answer
+
+    def crash_images(self, log: BlockLog, bounds: Bounds) -> CrashImages:
+        """See `Rig.crash_images`."""
+        return crash_images(log, bounds)
 
     def images(
         self,

@@ -1,0 +1,130 @@
+"""Traces on a Mac's APFS, held against the model by the same judgement as on every other rig."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from typing import Final
+
+from attrs import evolve
+
+from powercut.ops import Barrier, Create, Fsync, Fullsync, Link, Op, Tmpfile, Write
+from powercut.profile import load_profile
+from powercut.trace import Trace
+from powercut_rig.compare import Effort, brief, hold
+from powercut_rig.comparison import Comparison
+from powercut_rig.errors import RigError
+from powercut_rig.macos import APFS
+from powercut_rig.macos.rig import MacRig
+from powercut_rig.macos.session import own_folder
+from powercut_rig.programs import program_trace, random_program, saves_trace
+
+MODES: Final = ("atomic_nodirsync", "atomic_dirsync", "atomic_fullsync")
+EFFORT: Final = Effort(again=1, again_limit=12, fsck_every=10, coverage=False)
+"""What is done for each recording where nobody says otherwise: an attach costs a second."""
+
+_MARKED: Final[tuple[Op, ...]] = (Create("/a"), Write("/a", 0, b"old"))
+_PROGRAMS: Final = 4
+_PROGRAM_OPS: Final = 12
+_PROMISED: Final = "P1"
+"""All that every mode promises on every Mac: what comes back is whole. The rest is counted."""
+
+
+def own_traces() -> list[tuple[str, Trace]]:
+    """What is run where no trace is named: saves in each mode, and random programs of file ops.
+
+    In the programs every file sync is in turn an fsync, an F_BARRIERFSYNC and an F_FULLFSYNC.
+    """
+    saves = [
+        (
+            f"saves of lastgood:{mode}",
+            evolve(saves_trace(number, f"lastgood:{mode}", APFS), property=_PROMISED),
+        )
+        for number, mode in enumerate(MODES, start=1)
+    ]
+    drawn = itertools.islice(mac_programs(), _PROGRAMS)
+    return [
+        *saves,
+        *((f"program {number}", program_trace(program, APFS)) for number, program in drawn),
+    ]
+
+
+def mac_programs() -> Iterator[tuple[int, tuple[Op, ...]]]:
+    """Random programs that macOS can run, each with its number."""
+    for number in itertools.count():
+        program = random_program(number, _PROGRAM_OPS)
+        if not any(isinstance(op, Tmpfile) or _links_a_handle(op) for op in program):
+            yield number, _with_every_sync(program)
+
+
+def calibrated(rig: MacRig, effort: Effort) -> tuple[Effort, list[str]]:
+    """Whether the clones of this Mac can be believed: the effort to go on with, and notes.
+
+    A file that F_FULLFSYNC has returned for, and its name after a sync of the volume, must be in
+    the clone that follows: RigError where they are not, for then the image's driver keeps back
+    what it is given, and no clone means anything.  Where fsck_apfs cannot look at a fresh image,
+    the effort comes back without it.
+    """
+    notes = []
+    with own_folder(rig, "calibration") as own:
+        log = own.record((Write("/a", 0, b"new"), Fullsync("/a")), setup=_MARKED, writeback=())
+        newest = log.found.images[-1]
+        seen = own.tree(log, newest.recipe).plain
+        if seen != {"a": b"new"}:
+            raise RigError(
+                f"A clone shows {brief(seen) or 'nothing'} after F_FULLFSYNC of a file that holds "
+                "b'new': on this Mac an image file does not hold what its volume was told to "
+                "write, so clones of it mean nothing. Nothing was concluded."
+            )
+        if effort.fsck_every:
+            try:
+                report = own.disks.fsck(log.clones[newest.recipe.position])
+            except RigError as error:
+                return evolve(effort, fsck_every=0), [f"fsck was not asked: {error}"]
+            if not report.clean:
+                notes.append(
+                    f"fsck_apfs complains of a fresh image: {report.output.strip()[-300:]}"
+                )
+    return effort, notes
+
+
+def compare_on_mac(
+    rig: MacRig,
+    traces: Sequence[tuple[str, Trace]],
+    recordings: int,
+    effort: Effort,
+    *,
+    profile: str | None = None,
+    on_progress: Callable[[str], None] = lambda _: None,
+) -> list[Comparison]:
+    """A comparison for each trace, each over so many recordings.
+
+    A trace that cannot be run to its end is an error of its comparison; the others go on.
+    """
+    results = []
+    held_against = load_profile(profile or APFS)
+    for number, (where, trace) in enumerate(traces):
+        result = Comparison(
+            where, APFS, held_against.name, trace.subject, trace.property, trace.verdict
+        )
+        for plan in range(recordings):
+            on_progress(f"{where}: recording {plan + 1} of {recordings}")
+            try:
+                with own_folder(rig, f"trace-{number}-{plan}") as own:
+                    result.add(
+                        hold(own, trace, where, APFS, held_against, plans=(plan,), effort=effort)
+                    )
+            except (RigError, OSError) as error:
+                result.errors.append(str(error))
+        results.append(result)
+    return results
+
+
+def _links_a_handle(op: Op) -> bool:
+    return isinstance(op, Link) and op.src.startswith("@")
+
+
+def _with_every_sync(program: Sequence[Op]) -> tuple[Op, ...]:
+    """The program with its file syncs replaced in turn: fsync, barrier, full."""
+    kinds = itertools.cycle((Fsync, Barrier, Fullsync))
+    return tuple(next(kinds)(op.path) if isinstance(op, Fsync) else op for op in program)

@@ -1,0 +1,246 @@
+"""The rig on a Mac: record a program on an APFS image by cloning it, and mount the clones.
+
+It is used as the block recorder's `Rig` is.  A log holds marks only, and a recipe means the clone
+taken at that place; all clones are of the kernel class.  Two images with one content share their
+ids, so no two are ever attached at a time: clones are looked at when the recording has ended.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Final, TypeVar
+
+from attrs import define, field, frozen
+
+from powercut.disk import Disk
+from powercut.ops import Op
+from powercut.subject import Plan
+from powercut_rig.blocklog import BlockLog, Recipe
+from powercut_rig.crashimages import Bounds, CrashImage, CrashImages
+from powercut_rig.errors import RigError
+from powercut_rig.images import FsckReport, MountedImage
+from powercut_rig.macos.calls import Calls
+from powercut_rig.macos.clones import Cloner
+from powercut_rig.macos.images import DiskImages
+from powercut_rig.macos.runner import CommandError
+from powercut_rig.macos.taking import Beside, Taker, beside_in_thread
+from powercut_rig.macos.workload import MacRunner
+from powercut_rig.rooted import RootedDisk
+from powercut_rig.tree import Sight, look
+from powercut_rig.workload import MarkWriter, Workload
+from powercut_rig.writeback import WriteBack, default_plan
+
+_T = TypeVar("_T")
+
+SIZE_BYTES: Final = 64 << 20
+DURING: Final = 4
+"""Clones taken while one sync runs."""
+
+_ROOT: Final = "root"
+_QUIET_FILES: Final = (".metadata_never_index", ".fseventsd/no_log")
+"""Names that keep Spotlight and the event log of macOS away from a volume."""
+
+
+@frozen
+class CloneLog(BlockLog):
+    """A recording by clones: its records are marks; `clones` holds image files by position."""
+
+    clones: Mapping[int, Path] = field(factory=dict)
+    found: CrashImages = field(factory=lambda: CrashImages((), {}, {}))
+
+
+@define
+class MacRig:
+    """Records and mounts below `folder`, which lies on APFS and belongs to this process alone.
+
+    `during` clones at most are taken beside each sync while it runs, by what `beside` starts.
+    """
+
+    folder: Path
+    disks: DiskImages
+    clone: Cloner
+    calls: Calls
+    size_bytes: int = SIZE_BYTES
+    during: int = DURING
+    beside: Beside = beside_in_thread
+    _recordings: int = 0
+    _shown: contextlib.ExitStack = field(factory=contextlib.ExitStack)
+
+    def record(
+        self,
+        ops: Sequence[Op],
+        *,
+        setup: Sequence[Op] = (),
+        writeback: Sequence[WriteBack] | None = None,
+    ) -> CloneLog:
+        """Run `ops` on a fresh volume and return a clone for each step.
+
+        `setup` ops run first and are synced with the volume.  Clones are taken before the first
+        op, after each op and each early write, beside syncs that run, and after a last sync of
+        the volume.  Raises RigError when an op fails; everything is detached then.
+        """
+        plan = default_plan(ops) if writeback is None else writeback
+        image = self._folder_of_recording() / "recording.dmg"
+        self.disks.create(image, self.size_bytes)
+        taker = Taker(image, self.clone, self.during, self.beside)
+        with self._mounted(image) as root, contextlib.ExitStack() as stack:
+            stack.callback(taker.end)  # before anything is detached
+            self._begin(root)
+            workload = Workload(MacRunner(str(root), self.calls), taker.mark)
+            stack.enter_context(contextlib.closing(workload))
+            workload.perform(setup)
+            workload.sync()
+            taker.take()
+            workload.run(ops, plan)
+            taker.mark("end of program", len(ops), "note")
+            workload.sync()
+            taker.take()
+        image.unlink()
+        return self._log(taker)
+
+    def record_on(
+        self,
+        recording: BlockLog,
+        recipe: Recipe,
+        act: Callable[[Callable[[Plan], Disk], MarkWriter], _T],
+    ) -> tuple[CloneLog, _T]:
+        """Mount a clone once more, read-write, let `act` work on it, and clone at each mark.
+
+        The image that is mounted now is detached.
+        """
+        self._shown.close()
+        image = self._folder_of_recording() / "again.dmg"
+        self.clone(_clone_of(recording, recipe), image)
+        taker = Taker(image, self.clone, self.during, self.beside)
+        with self._mounted(image) as root, contextlib.ExitStack() as stack:
+            stack.callback(taker.end)
+            taker.take()
+            below = str(root)
+            answer = act(lambda plan: RootedDisk(plan.real_disk(), below), taker.mark)
+            taker.take()
+        image.unlink()
+        return self._log(taker), answer
+
+    def crash_images(self, log: BlockLog, bounds: Bounds) -> CrashImages:  # noqa: ARG002 - a clone is a clone
+        """The clones of a recording, equal contents merged."""
+        return log.found if isinstance(log, CloneLog) else CrashImages((), {}, {})
+
+    def images(
+        self,
+        recording: BlockLog,
+        recipes: Iterable[CrashImage | Recipe],
+        *,
+        only_read: bool = False,  # noqa: ARG002 - that both mounts show one tree is looked at too
+    ) -> Iterator[MountedImage]:
+        """Mount one clone after the other: read-only to look, then a clone of it read-write.
+
+        The two must show the same tree.  What is done to a mounted image is thrown away.  The
+        image that is mounted now is detached.
+        """
+        self._shown.close()
+        for item in recipes:
+            recipe = item.recipe if isinstance(item, CrashImage) else item
+            path = _clone_of(recording, recipe)
+            with contextlib.ExitStack() as stack:
+                self._shown = stack
+                try:
+                    before = self._looked(path)
+                    root = stack.enter_context(self._scratch(path))
+                    refusal = _difference(before, look(str(root)))
+                except (CommandError, OSError) as error:
+                    refusal, root = _refused(error), self.folder
+                fsck = _Fsck(self.disks, path, stack.close)
+                yield MountedImage(recipe, refusal, "", str(root), stack.close, fsck)
+
+    images_after = images
+
+    def tree(self, recording: BlockLog, recipe: Recipe) -> Sight:
+        """The tree of a clone, attached read-only. CommandError, OSError, RigError."""
+        return self._looked(_clone_of(recording, recipe))
+
+    def forget(self, recording: CloneLog) -> None:
+        """Remove the clones of a recording that nobody needs any more."""
+        for path in recording.clones.values():
+            path.unlink(missing_ok=True)
+
+    def _looked(self, path: Path) -> Sight:
+        with self.disks.attached(path, self._mount_point(), writable=False):
+            return look(str(self._mount_point() / _ROOT))
+
+    @contextlib.contextmanager
+    def _scratch(self, path: Path) -> Iterator[Path]:
+        """A clone of a clone, mounted read-write; gone afterwards."""
+        scratch = self.folder / "scratch.dmg"
+        self.clone(path, scratch)
+        try:
+            with self._mounted(scratch) as root:
+                yield root
+        finally:
+            scratch.unlink()
+
+    @contextlib.contextmanager
+    def _mounted(self, image: Path) -> Iterator[Path]:
+        with self.disks.attached(image, self._mount_point(), writable=True):
+            yield self._mount_point() / _ROOT
+
+    def _begin(self, root: Path) -> None:
+        """Make the folder that a program sees as its root, beside the system's own names."""
+        root.mkdir()
+        for name in _QUIET_FILES:
+            quiet = root.parent / name
+            with contextlib.suppress(OSError):  # they only keep others from looking
+                quiet.parent.mkdir(exist_ok=True)
+                quiet.touch()
+
+    def _mount_point(self) -> Path:
+        point = self.folder / "mount"
+        point.mkdir(mode=0o700, exist_ok=True)
+        return point
+
+    def _folder_of_recording(self) -> Path:
+        self._recordings += 1
+        folder = self.folder / f"recording-{self._recordings}"
+        folder.mkdir(mode=0o700)
+        return folder
+
+    def _log(self, taker: Taker) -> CloneLog:
+        clones, found = taker.distinct()
+        return CloneLog(self.size_bytes, {}, tuple(taker.records), clones, found)
+
+
+@frozen
+class _Fsck:
+    """Ends a mount and asks fsck_apfs about the clone that it was made from."""
+
+    disks: DiskImages
+    path: Path
+    unmount: Callable[[], None]
+
+    def __call__(self) -> FsckReport:
+        self.unmount()
+        return self.disks.fsck(self.path)
+
+
+def _clone_of(recording: BlockLog, recipe: Recipe) -> Path:
+    if not isinstance(recording, CloneLog) or recipe.position not in recording.clones:
+        raise RigError(f"No clone was taken at {recipe}; nothing was attached.")
+    return recording.clones[recipe.position]
+
+
+def _refused(error: CommandError | OSError) -> OSError:
+    return error if isinstance(error, OSError) else OSError(errno.EIO, str(error))
+
+
+def _difference(before: Sight, after: Sight) -> OSError | None:
+    """What is wrong where the two ways to mount an image show two trees."""
+    if before.digest == after.digest:
+        return None
+    differing = sorted(
+        path
+        for path in {*before.plain, *after.plain}
+        if before.plain.get(path, -1) != after.plain.get(path, -1)
+    )
+    return OSError(errno.EIO, f"mounted read-only and read-write it differs in {differing[:5]}")
