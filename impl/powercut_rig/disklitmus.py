@@ -29,11 +29,10 @@ from powercut_rig.compare import brief
 from powercut_rig.crashimages import Bounds, CrashImage, Moment, crash_images
 from powercut_rig.errors import ImageRefused, RigError
 from powercut_rig.filesystems import FILE_SYSTEMS
-from powercut_rig.images import MountedImage
 from powercut_rig.membership import Member, Program
 from powercut_rig.pool import Job, run_jobs
-from powercut_rig.rig import Rig
-from powercut_rig.tree import Sight, look
+from powercut_rig.rigs import AnyImage, rig_for
+from powercut_rig.tree import Sight
 from powercut_rig.worker import tell
 from powercut_rig.writeback import drawn_plan
 
@@ -215,7 +214,7 @@ class _Asking:
         entry, case = FILE_SYSTEMS[self.row.fs], self.case
         for plan in probe.plans:
             bounds = Bounds(seed=plan, atomic_unit_bytes=entry.atomic_unit_bytes)
-            with Rig(fs=self.row.fs) as rig:
+            with rig_for(self.row.fs) as rig:
                 early = drawn_plan(case.program, plan)
                 log = rig.record(case.program, setup=case.setup, writeback=early)
                 chosen = self._in_question(crash_images(log, bounds).images, probe.images)
@@ -241,11 +240,11 @@ class _Asking:
             )
         )
 
-    def _ask(self, plan: int, image: CrashImage, mounted: MountedImage) -> None:
+    def _ask(self, plan: int, image: CrashImage, mounted: AnyImage) -> None:
         row = self.row
         row.images += 1
         try:
-            sight = look(mounted.mountpoint)
+            sight = mounted.look()
         except (OSError, ImageRefused) as error:
             row.refused += 1
             row.findings.append(f"plan {plan}, {image.recipe}: cannot be read: {error}")

@@ -102,7 +102,6 @@ def test_a_rename_without_a_sync_is_seen_to_lose_the_file(fs: str) -> None:
     row = run_in_worker(dl.ask_disk, case(SAVE, ["exists", "g"]), fs, FEW)
 
     assert (row.seen, row.ours, row.findings) == ("violated", "violated", [])
-    assert row.answers < row.images
     assert row.agrees
 
 

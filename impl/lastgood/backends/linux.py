@@ -36,8 +36,8 @@ BREAKS: Final[Mapping[str, Mapping[str, str]]] = {
 """Mount options that no profile speaks for, and why; the first half of one that has a value.
 
 Those of ext4 that change only what is *not* synced (`data=`, `nodelalloc`, `noauto_da_alloc`) have
-profiles under which the protocol holds, as has `fsync_mode=posix` of f2fs. `notreelog`, `nodatacow` and
-`lazytime` weaken no fsync. A file system is mounted read-only with `norecovery`.
+profiles under which the protocol holds, as has `fsync_mode=posix` of f2fs. `notreelog`, `nodatacow`
+and `lazytime` weaken no fsync. A file system is mounted read-only with `norecovery`.
 """
 BARRIERS_OFF: Final = {"nobarrier": NO_FLUSH, "barrier=0": NO_FLUSH}
 """The same, on every file system."""
