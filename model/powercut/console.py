@@ -18,7 +18,7 @@ Exit status:
   0  as expected: every property asked holds; every trace gave its recorded verdict
   1  a property fails; a trace gave another verdict than it records; a gated case disagrees
   2  bad input: nothing was changed
-  3  this machine cannot run it
+  3  this machine cannot run it, or the output could not be written
   4  unknown: the answer hangs on a rule that the profile has in doubt"""
 
 

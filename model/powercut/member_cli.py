@@ -19,6 +19,7 @@ Exit status:
   0  yes: some crash at that moment leaves this tree
   1  no: none does, and what contradicts what is printed
   2  bad input: nothing was run
+  3  the output could not be written
   4  undecided: the budget was spent before there was an answer"""
 
 _STATUS = {"yes": 0, "no": 1, "undecided": 4}
