@@ -3,18 +3,22 @@
 The model is `powercut.rules`; docs/README.md says where to read on.
 """
 
-from powercut.crash import Crash, CrashSpace
-from powercut.errors import (
-    IllegalCrashError,
-    PowercutError,
-    ProfileError,
-    SubjectError,
-    TraceError,
-)
-from powercut.pieces import even_cuts, no_cuts
-from powercut.profile import Profile, load_profile, profile_names
-from powercut.state import State, run_program
-from powercut.trace import Trace, read_trace, render_trace
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from powercut.crash import Crash, CrashSpace
+    from powercut.errors import (
+        IllegalCrashError,
+        PowercutError,
+        ProfileError,
+        SubjectError,
+        TraceError,
+    )
+    from powercut.pieces import even_cuts, no_cuts
+    from powercut.profile import Profile, load_profile, profile_names
+    from powercut.state import State, run_program
+    from powercut.trace import Trace, read_trace, render_trace
 
 __all__ = [
     "Crash",
@@ -35,3 +39,29 @@ __all__ = [
     "render_trace",
     "run_program",
 ]
+
+_HOMES = {
+    "crash": ("Crash", "CrashSpace"),
+    "errors": (
+        "IllegalCrashError",
+        "PowercutError",
+        "ProfileError",
+        "SubjectError",
+        "TraceError",
+    ),
+    "pieces": ("even_cuts", "no_cuts"),
+    "profile": ("Profile", "load_profile", "profile_names"),
+    "state": ("State", "run_program"),
+    "trace": ("Trace", "read_trace", "render_trace"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    """A public name, loaded when it is asked for.
+
+    So the command has taken charge of Ctrl-C before anything else is loaded.
+    """
+    for home, names in _HOMES.items():
+        if name in names:
+            return getattr(import_module(f"powercut.{home}"), name)
+    raise AttributeError(f"module 'powercut' has no attribute {name!r}")

@@ -2,7 +2,8 @@
 
 A case is a setup that is durable, ops under test, a moment for the crash, a question, and what the
 publishers say for each file system.  An op or a predicate that the model does not have makes the
-case one that is not run, with the reason; anything malformed is an error that names it.
+case one that is not run, with the reason; so does a published result of an unknown kind to its row.
+Anything malformed is an error that names it.
 """
 
 from __future__ import annotations
@@ -12,13 +13,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from powercut import ops
+from powercut.arguments import OFFSET_MAX
 from powercut.content import Data, Fill
 from powercut.errors import CaseError, NotModelledError
-from powercut.predicate import Predicate, absolute, read_predicate
-from powercut.reading import Reader
+from powercut.predicate import UNSPOKEN, Predicate, absolute, read_question
+from powercut.reading import Reader, can_be_passed, hint, short
 from powercut.trace import unmapped
 
 READ: Final = Reader(CaseError)
@@ -32,20 +34,52 @@ OPS_MAX: Final = 20_000
 CLASSES: Final = {"power": "power", "os": "kernel"}
 """The names that the cases use for crash classes."""
 
+RESULTS: Final = {
+    "holds": "yes",
+    "not_found": "yes",
+    "forbidden_by_model": "yes",
+    "violated": "no",
+    "reachable": "no",
+    "allowed_by_model": "no",
+    "unknown": "",
+}
+"""The results that the cases use: whether all is well, or somebody lost something, or neither."""
+
+EVIDENCE: Final = (
+    "measured",
+    "model",
+    "doc",
+    "regression-test",
+    "no-failure-reported",
+    "computed",
+    "derived",
+    "none",
+)
+"""The kinds of evidence that the cases use."""
+
 
 @frozen
 class Published:
-    """What somebody says of one file system: the result, the kind of evidence, and a count."""
+    """What somebody says of one file system: the result, the kind of evidence, and a count.
+
+    Where `odd` is not empty, one of the words is none that the cases use: a misspelling, or newer
+    than this reader.  What is meant is not guessed at.
+    """
 
     name: str
     result: str
     evidence: str
     states: int | None = None
+    odd: str = ""
 
 
 @frozen
 class Case:
-    """One case. Where `not_run` is not empty, the case cannot be run, and says why."""
+    """One case. Where `not_run` is not empty, the case cannot be run, and says why.
+
+    `unspoken` is what it asks that is true of every state of the model; where it is `weaker`, the
+    predicate is what else must hold.  `offsets` are those inside a file that the predicate names.
+    """
 
     id: str
     family: str
@@ -58,6 +92,9 @@ class Case:
     predicate: Predicate | None
     published: tuple[Published, ...]
     not_run: str = ""
+    unspoken: str = ""
+    weaker: bool = False
+    offsets: tuple[int, ...] = ()
 
 
 def read_cases(path: Path) -> list[Case]:
@@ -81,22 +118,26 @@ def read_cases(path: Path) -> list[Case]:
 
 def _case(raw: Any, where: str) -> Case:
     if not isinstance(raw, dict):
-        raise READ.fail(where, f"expected an object, found {raw!r}")
+        raise READ.fail(where, f"expected an object, found {short(raw)}")
     case_id = READ.typed(raw, "id", str, where)
     where = f"{where} ({case_id})"
     question = READ.typed(raw, "question", dict, where)
-    predicate, reason = None, ""
+    asked, reason = None, ""
     setup: tuple[ops.Op, ...] = ()
     program: tuple[ops.Op, ...] = ()
     try:
         setup = tuple(_ops(READ.typed(raw, "setup", list, where), where))
         program = tuple(_ops(READ.typed(raw, "ops", list, where), where))
-        predicate = read_predicate(READ.typed(question, "predicate", list, where), where)
+        asked = read_question(READ.typed(question, "predicate", list, where), where)
         refused = unmapped((*setup, *program))
         reason = "" if refused is None else refused[1]
     except NotModelledError as error:
         reason = str(error)
     outcomes = READ.typed(raw, "outcome", dict, where)
+    kind = READ.one_of(question, "kind", ("must", "reachable"), where)
+    if asked is not None and asked.weaker and kind == "reachable":
+        # That the rest of a conjunction can be says nothing of the whole.
+        asked = evolve(asked, weaker=False)
     return Case(
         case_id,
         READ.typed(raw, "family", str, where),
@@ -105,22 +146,31 @@ def _case(raw: Any, where: str) -> Case:
         program,
         READ.one_of(question, "crash", ("end", "anywhere"), where),
         CLASSES[READ.one_of(raw, "crash_class", tuple(CLASSES), where)],
-        READ.one_of(question, "kind", ("must", "reachable"), where),
-        predicate,
+        kind,
+        None if asked is None else asked.predicate,
         tuple(_published(outcomes, name, where) for name in outcomes),
         reason,
+        "" if asked is None else " and ".join(UNSPOKEN[name] for name in asked.unspoken),
+        asked is not None and asked.weaker,
+        () if asked is None else asked.offsets,
     )
 
 
 def _published(outcomes: Mapping[str, Any], name: str, where: str) -> Published:
     table = READ.typed(outcomes, name, dict, f"{where}: outcome")
     here = f"{where}: outcome {name}"
-    return Published(
-        name,
-        READ.typed(table, "result", str, here),
-        READ.typed(table, "evidence", str, here),
-        READ.optional(table, "states", int, None, here),
+    words = {
+        "result": READ.typed(table, "result", str, here),
+        "evidence": READ.typed(table, "evidence", str, here),
+    }
+    states = READ.optional(table, "states", int, None, here)
+    known = {"result": tuple(RESULTS), "evidence": EVIDENCE}
+    odd = "; ".join(
+        f"the {key} {short(word)} is none that is known{hint(word, known[key])}"
+        for key, word in words.items()
+        if word not in known[key]
     )
+    return Published(name, words["result"], words["evidence"], states, odd)
 
 
 def _ops(raw: Sequence[Any], where: str) -> Iterator[ops.Op]:
@@ -130,19 +180,21 @@ def _ops(raw: Sequence[Any], where: str) -> Iterator[ops.Op]:
         if count >= OPS_MAX:
             raise READ.fail(where, f"more than {OPS_MAX} ops")
         if not isinstance(table, dict):
-            raise READ.fail(where, f"an op is an object, found {table!r}")
+            raise READ.fail(where, f"an op is an object, found {short(table)}")
         name = READ.typed(table, "op", str, where)
+        if name == "repeat":
+            raise NotModelledError("a repeat inside a repeat is not spelt out")
         if name in ops.NOT_MODELLED:
             raise NotModelledError(ops.NOT_MODELLED[name])
         if name == "mkdir":
             directories.add(str(table.get("path")))
         if name not in _OPS:
-            raise NotModelledError(f"the model has no op {name!r}")
+            raise NotModelledError(f"the model has no op {short(name)}")
         arguments = _Arguments(table, where, table.get("path") in directories, {"op"})
         yield from _OPS[name](arguments)
         odd = sorted(set(table) - arguments.read)
         if odd:
-            raise NotModelledError(f"the model knows no {odd[0]!r} of the op {name!r}")
+            raise NotModelledError(f"the model knows no {short(odd[0])} of the op {name!r}")
 
 
 def _repeated(raw: Sequence[Any], where: str) -> Iterator[Any]:
@@ -155,7 +207,7 @@ def _repeated(raw: Sequence[Any], where: str) -> Iterator[Any]:
         for number in range(first, min(last, first + OPS_MAX) + 1):
             for inner in READ.typed(table, "ops", list, where):
                 if not isinstance(inner, dict):
-                    raise READ.fail(where, f"an op is an object, found {inner!r}")
+                    raise READ.fail(where, f"an op is an object, found {short(inner)}")
                 yield {
                     key: value.replace("{i}", f"{number:04}") if isinstance(value, str) else value
                     for key, value in inner.items()
@@ -181,17 +233,37 @@ class _Arguments:
         return absolute(self.text(key))
 
     def text(self, key: str) -> str:
+        """A text that the kernel could be given as the name of something."""
         self.read.add(key)
-        return str(READ.typed(self.table, key, str, self.where))
+        text = str(READ.typed(self.table, key, str, self.where))
+        if not can_be_passed(text):
+            raise READ.fail(self.where, f"{key} is {short(text)}, which no program can pass on")
+        return text
 
     def number(self, key: str) -> int:
+        """A number that the kernel could be given as an offset or a size."""
         self.read.add(key)
-        return READ.count(self.table, key, self.where)
+        number = READ.count(self.table, key, self.where)
+        if number > OFFSET_MAX:
+            expected = f"expected at most {OFFSET_MAX}, the largest file offset of a system"
+            raise READ.fail(self.where, f"{key} is {number}, {expected}")
+        return number
+
+    def characters(self, key: str) -> bytes:
+        """A text of which each character stands for one byte."""
+        self.read.add(key)
+        text = str(READ.typed(self.table, key, str, self.where))
+        try:
+            return text.encode("latin-1")
+        except UnicodeEncodeError as error:
+            odd = text[error.start]
+            expected = "expected characters up to U+00FF, each for one byte"
+            raise READ.fail(self.where, f"{key} holds {odd!r}, {expected}") from error
 
     def data(self) -> Data:
         if "data" in self.table:
-            return self.text("data").encode("latin-1")
-        fill = self.text("fill").encode("latin-1")
+            return self.characters("data")
+        fill = self.characters("fill")
         if len(fill) != 1:
             raise READ.fail(self.where, f"fill is {fill!r}, expected one character")
         return Fill(fill[0], self.number("len"))

@@ -16,12 +16,19 @@ from rich.markup import escape
 from rich.table import Table
 
 from powercut.cases import read_cases
-from powercut.conformance import Row, compare_case
-from powercut.console import EXIT_STATUS, as_json, bad_input, emit
+from powercut.conformance import NAMED_OFFSETS, PIECES, Row, compare_case
+from powercut.console import EXIT_STATUS, FilePath, as_json, bad_input, emit
 from powercut.errors import ProfileError
 from powercut.profile import Claim, Profile, load_profile, profile_names
 from powercut.reading import hint
 from powercut.rules import RULES
+
+BOUND: Final = (
+    f"bound: every crash in which an event lands in at most {PIECES} pieces, cut evenly, and in "
+    f"more at the first {NAMED_OFFSETS} offsets that its question names; counts of states in at "
+    f"most {PIECES}"
+)
+"""What the answers to published cases speak for."""
 
 _STANDINGS: Final = (("", "claims"), ("in doubt: ", "unknown"), ("while quiet: ", "quiet"))
 
@@ -37,7 +44,7 @@ def profiles(name: str | None, rule_id: str | None, as_json: bool) -> None:
     its sources say.
     """
     with bad_input():
-        chosen = [load_profile(n) for n in ([name] if name else profile_names())]
+        chosen = [load_profile(n) for n in ([name] if name is not None else profile_names())]
         if rule_id is not None and rule_id not in RULES:
             known = ", ".join(RULES)
             raise ProfileError(f"unknown rule {rule_id!r}{hint(rule_id, RULES)}. Known: {known}")
@@ -157,7 +164,7 @@ def _show_rule(rule_id: str, chosen: Sequence[Profile]) -> None:
 
 
 @click.command(epilog=EXIT_STATUS)
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", type=FilePath())
 @click.option("--profile", "-p", metavar="NAME", help="Only what is published for this profile.")
 @click.option("--all", "show_all", is_flag=True, help="Print every row, not the differences alone.")
 @as_json
@@ -166,16 +173,24 @@ def litmus(file: Path, profile: str | None, show_all: bool, as_json: bool) -> No
 
     A row is one case and one file system that somebody published a result for. It is gated where
     the name has a profile, the evidence is strong, the model has all that the case needs and the
-    point is not disputed. Exit status 0 says that no gated row disagrees.
+    point is not disputed. Exit status 0 says that no gated row disagrees, within the bound that is
+    printed. A row whose result or evidence is no known word is not run, and told on stderr as well.
     """
     with bad_input():
-        only = load_profile(profile) if profile else None
+        only = load_profile(profile) if profile is not None else None
         rows = [row for case in read_cases(file) for row in compare_case(case, only)]
     if as_json:
         emit({"cases": [row.to_json() for row in rows], "summary": summary(rows)})
     else:
         _show_rows(rows, show_all)
+    odd = Counter(row.published.odd for row in rows if row.published.odd)
+    for reason, count in odd.items():
+        click.echo(f"powercut: {_rows(count)} of {file} not run, nor gated: {reason}", err=True)
     sys.exit(1 if any(_disagrees(row) for row in rows) else 0)
+
+
+def _rows(count: int) -> str:
+    return "1 row" if count == 1 else f"{count} rows"
 
 
 def _disagrees(row: Row) -> bool:
@@ -183,13 +198,14 @@ def _disagrees(row: Row) -> bool:
 
 
 def summary(rows: Sequence[Row]) -> dict[str, Any]:
-    """The counts of some rows: in all, and for each family."""
+    """The counts of some rows, in all and for each family, and the bound they stand for."""
     families = list(dict.fromkeys(row.case.family for row in rows))
     return {
         **_counts(rows),
         "families": {
             name: _counts([r for r in rows if r.case.family == name]) for name in families
         },
+        "bound": {"pieces": PIECES, "named_offsets": NAMED_OFFSETS},
         "reasons": dict(sorted(Counter(row.not_run for row in rows if row.not_run).items())),
     }
 
@@ -236,7 +252,8 @@ def _show_rows(rows: Sequence[Row], show_all: bool) -> None:
             )
         console.print(detail)
     for reason, count in counts["reasons"].items():
-        console.print(f"not run, {count} rows: {reason}", markup=False, highlight=False)
+        console.print(f"not run, {_rows(count)}: {reason}", markup=False, highlight=False)
+    console.print(BOUND, markup=False, highlight=False)
 
 
 def _why(row: Row) -> str:

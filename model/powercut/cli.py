@@ -15,7 +15,7 @@ from rich.table import Table
 
 from powercut.catalog_cli import litmus, profiles
 from powercut.check import Effort, Question, check, write_traces
-from powercut.console import EXIT_STATUS, as_json, bad_input, emit
+from powercut.console import EXIT_STATUS, FilePath, as_json, bad_input, emit
 from powercut.enumerate import DEEP, Bound
 from powercut.explain import explain as explain_trace
 from powercut.explain import render
@@ -99,7 +99,7 @@ def powercut() -> None:
 @click.option("--random", is_flag=True, help="Sample other histories each time.")
 @click.option(
     "--traces",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=FilePath(file_okay=False),
     default=Path("powercut-traces"),
     show_default=True,
     help="Where a counterexample is written.",
@@ -207,13 +207,13 @@ def how_far(verdict: Verdict) -> str:
 
 
 @powercut.command(epilog=EXIT_STATUS)
-@click.argument("traces", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("traces", nargs=-1, required=True, type=FilePath())
 @click.option("--profile", "-p", metavar="NAME", help="This profile instead of the trace's own.")
 @as_json
 def replay(traces: tuple[Path, ...], profile: str | None, as_json: bool) -> None:
     """Judge TRACES again on the model: the same file gives the same verdict on any machine."""
     with bad_input():
-        other = load_profile(profile) if profile else None
+        other = load_profile(profile) if profile is not None else None
         parsed = [(path, read_trace(path)) for path in traces]
         results = [(path, replay_trace(trace, str(path), other)) for path, trace in parsed]
     if as_json:
@@ -238,13 +238,13 @@ def replay(traces: tuple[Path, ...], profile: str | None, as_json: bool) -> None
 
 
 @powercut.command(epilog=EXIT_STATUS)
-@click.argument("trace", type=click.Path(path_type=Path))
+@click.argument("trace", type=FilePath())
 @click.option("--profile", "-p", metavar="NAME", help="This profile instead of the trace's own.")
 @as_json
 def explain(trace: Path, profile: str | None, as_json: bool) -> None:
     """Say why TRACE is possible, and which rule or which fsync would forbid it."""
     with bad_input():
-        other = load_profile(profile) if profile else None
+        other = load_profile(profile) if profile is not None else None
         explanation = explain_trace(read_trace(trace), str(trace), other)
     if as_json:
         emit(explanation.to_json())

@@ -11,72 +11,51 @@ there.
 
 from __future__ import annotations
 
-import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+import errno
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache, partial
-from importlib import resources
 from typing import Any, Final
 
 from attrs import evolve, frozen
 
 from powercut import ops
-from powercut.cases import Case, Published
+from powercut.cases import RESULTS, Case, Published
 from powercut.crash import CrashSpace
+from powercut.disputed import disputed_points
 from powercut.errors import CaseError
-from powercut.pieces import even_cuts
+from powercut.events import Entry, Event, Extent, Size
+from powercut.pieces import Cuts, even_cuts
 from powercut.predicate import Moment, Predicate
 from powercut.profile import Claim, Profile, load_profile, profile_names
-from powercut.reading import Reader
 from powercut.rules import RULES
 from powercut.search import Look, Search
 from powercut.state import State
 from powercut.tree import Look as TreeLook
-from powercut.tree import look
-
-READ: Final = Reader(CaseError)
+from powercut.tree import fail, look
 
 STRONG: Final = ("model", "doc", "regression-test", "computed")
-"""The kinds of evidence that gate; a `measured` result does where it says that a state was seen."""
+"""The kinds of evidence that gate; a `measured` result does where a state was seen: see _SEEN."""
+
+_SEEN: Final = ("reachable", "violated")
+"""The results that say that a state was seen, or one that must not be."""
 
 RAN_QUIETLY: Final = ("regression-test",)
 """The kinds of evidence that come from one crash, milliseconds after the first op."""
 
 PIECES: Final = 2
-"""How many pieces one event may have in a case."""
+"""How many pieces one event may have in a case, but for those that the question names."""
+
+NAMED_OFFSETS: Final = 16
+"""At how many of the offsets that a question names the events are cut as well."""
 
 STATES_MAX: Final = 100_000
 """The most crash states that are counted where a source asserts their number."""
 
-_SAYS_NO: Final = ("violated", "reachable", "allowed_by_model")
-_SAYS_YES: Final = ("holds", "not_found", "forbidden_by_model")
+LARGEST_FILE: Final = (1 << 44) - 4096
+"""The largest file that the kernel is asked for, in bytes: that of ext4; others hold more."""
 
-
-@frozen
-class Disputed:
-    """A point on which sources conflict: which rows it is about, and why it is not gated on.
-
-    `cases` are ids; where `names_only` is set, the row's ops under test change names and nothing
-    else.  An empty field asks nothing.
-    """
-
-    point: str
-    reason: str
-    profiles: tuple[str, ...]
-    families: tuple[str, ...]
-    cases: tuple[str, ...]
-    names_only: bool
-
-    def covers(self, case: Case, profile: str) -> bool:
-        """The row of that case and that profile is about this point."""
-        return (
-            (not self.profiles or profile in self.profiles)
-            and (not self.families or case.family in self.families)
-            and (not self.cases or case.id in self.cases)
-            and (not self.names_only or all(isinstance(op, _NAME_OPS) for op in case.program))
-        )
-
-
-_NAME_OPS = (ops.Create, ops.Mkdir, ops.Rmdir, ops.Link, ops.Unlink, ops.Rename, ops.Symlink)
+NAME_BYTES_MAX: Final = 255
+PATH_BYTES_MAX: Final = 4095
 
 
 @frozen
@@ -125,30 +104,6 @@ class Row:
 
 
 @cache
-def disputed_points() -> tuple[Disputed, ...]:
-    """The points of disputed.toml. CaseError where the file is malformed."""
-    where = "disputed.toml"
-    text = (resources.files("powercut") / where).read_text(encoding="utf-8")
-    raw = tomllib.loads(text)
-    READ.schema(raw, where)
-    points = []
-    for table in READ.typed(raw, "point", list, where):
-        known = {"point", "reason", "profiles", "families", "cases", "names_only"}
-        READ.keys(table, known, where)
-        points.append(
-            Disputed(
-                READ.typed(table, "point", str, where),
-                READ.typed(table, "reason", str, where),
-                READ.strings(table, "profiles", where),
-                READ.strings(table, "families", where),
-                READ.strings(table, "cases", where),
-                READ.optional(table, "names_only", bool, False, where),
-            )
-        )
-    return tuple(points)
-
-
-@cache
 def published_names() -> Mapping[str, str]:
     """Which profile stands for each name that others use for a file system."""
     return {
@@ -167,7 +122,7 @@ def compare_case(case: Case, only: Profile | None = None) -> Iterator[Row]:
 
 
 def _row(case: Case, published: Published, profile: Profile | None) -> Row:
-    not_run = case.not_run
+    not_run = case.not_run or _unasked(case, published)
     if profile is None:
         not_run = not_run or f"no profile stands for {published.name!r}"
     if profile is None or not_run:
@@ -205,17 +160,29 @@ def _row(case: Case, published: Published, profile: Profile | None) -> Row:
     )
 
 
+def _unasked(case: Case, published: Published) -> str:
+    """Why a published result cannot be held against the model's answer; empty where it can.
+
+    That a conjunction holds says that its parts do; that it does not says nothing of each.
+    """
+    if published.odd:
+        return published.odd
+    if case.unspoken and not (case.weaker and RESULTS[published.result] == "yes"):
+        return f"the model does not speak of it: {case.unspoken}"
+    return ""
+
+
 def _in_our_words(result: str, kind: str) -> str | None:
     """A published result in the words of the question; None where it says nothing."""
-    if result in _SAYS_NO:
+    if RESULTS[result] == "no":
         return "violated" if kind == "must" else "reachable"
-    if result in _SAYS_YES:
+    if RESULTS[result] == "yes":
         return "holds" if kind == "must" else "unreachable"
     return None
 
 
 def _is_strong(published: Published) -> bool:
-    seen = published.evidence == "measured" and published.result == "reachable"
+    seen = published.evidence == "measured" and published.result in _SEEN
     return seen or published.evidence in STRONG
 
 
@@ -224,10 +191,31 @@ def _ours(case: Case, profile: Profile, points: Sequence[Point]) -> tuple[str, t
     relied_on = answer(case, profile, points)
     if not profile.unknown or relied_on in ("holds", "unreachable"):
         return relied_on, ()
-    hopeful = profile.with_unknown()
-    if answer(case, hopeful, points) == relied_on:
+
+    def turns(doubted: Sequence[Claim]) -> bool:
+        hopeful = evolve(profile, claims=(*profile.claims, *doubted))
+        return answer(case, hopeful, points) != relied_on
+
+    if not turns(profile.unknown):
         return relied_on, ()
-    return "unknown", tuple(claim.rule.id for claim in profile.unknown)
+    return "unknown", tuple(claim.rule.id for claim in turning(profile.unknown, turns))
+
+
+def turning(
+    doubted: Sequence[Claim], turns: Callable[[Sequence[Claim]], bool]
+) -> tuple[Claim, ...]:
+    """The claims that an answer hangs on, where all the doubted ones together turn it.
+
+    Each that turns it by itself; where none does, a set of which none can be left out.
+    """
+    alone = tuple(claim for claim in doubted if turns((claim,)))
+    if alone:
+        return alone
+    needed = tuple(doubted)
+    for claim in doubted:
+        fewer = tuple(other for other in needed if other is not claim)
+        needed = fewer if turns(fewer) else needed
+    return needed
 
 
 @frozen
@@ -246,18 +234,44 @@ def case_points(case: Case) -> tuple[Point, ...]:
     return tuple(_points(case))
 
 
+def _performed(state: State, op: ops.Op, op_id: str) -> State:
+    """The state after an op. OSError: its own, and those for names and sizes beyond all limits."""
+    _check_names(op)
+    after = state.perform(op, op_id)
+    for event in after.issued[len(state.issued) :]:
+        if isinstance(event, Size) and event.new > LARGEST_FILE:
+            what = f"a file of {event.new} bytes; {LARGEST_FILE} are the most that ext4 holds"
+            raise OSError(errno.EFBIG, errno.errorcode[errno.EFBIG], what)
+    return after
+
+
+def _check_names(op: ops.Op) -> None:
+    """OSError: ENOENT for an empty path, ENAMETOOLONG for a long one or a long name in it."""
+    for key in ("path", "src", "dst", "target"):
+        path = getattr(op, key, None)
+        if not isinstance(path, str) or path.startswith("@"):
+            continue
+        if not path:
+            raise fail(errno.ENOENT, path)
+        as_bytes = path.encode("utf-8", "surrogateescape")
+        names = as_bytes.split(b"/")
+        if len(as_bytes) > PATH_BYTES_MAX or max(map(len, names)) > NAME_BYTES_MAX:
+            raise fail(errno.ENAMETOOLONG, f"{path[:32]}...")
+
+
 def _points(case: Case) -> Iterator[Point]:
     state = State()
     for number, op in enumerate(case.setup, start=1):
-        state = state.perform(op, f"s{number}")
+        state = _performed(state, op, f"s{number}")
     state = State.settled(state.view, state.next_inode, state.handles)
     marks: frozenset[str] = frozenset()
     if case.crash == "anywhere":
         yield Point(state, marks)
     for number, op in enumerate(case.program, start=1):
+        after = _performed(state, op, f"o{number}")
         if case.crash == "anywhere":
             yield Point(state.begin(op, f"o{number}"), marks)
-        state = state.perform(op, f"o{number}")
+        state = after
         marks |= {op.label} if isinstance(op, ops.Mark) else frozenset()
         if case.crash == "anywhere":
             yield Point(state, marks)
@@ -274,13 +288,33 @@ def answer(case: Case, profile: Profile, points: Sequence[Point], *, still: bool
     if predicate is None:
         raise CaseError(f"case {case.id} has no predicate that can be run")
     wanted = case.kind == "reachable"
-    cuts = even_cuts(profile, PIECES)
+    cuts = named_cuts(profile, case.offsets)
     for point in points:
         space = CrashSpace.of(point.state, profile, case.crash_class, cuts)
         asked = partial(_asked, predicate, point.marks)
         if any(found == wanted for found, _ in Search(space, still).answers(asked)):
             return "reachable" if wanted else "violated"
     return "unreachable" if wanted else "holds"
+
+
+def named_cuts(profile: Profile, offsets: Sequence[int]) -> Cuts:
+    """Even cuts, and cuts on either side of the first NAMED_OFFSETS of those offsets.
+
+    What a question tells apart can so be told apart by what has landed. Cuts are where units of the
+    file system end: sizes are cut at blocks, data at sectors.
+    """
+    even = even_cuts(profile, PIECES)
+
+    def cuts(event: Event) -> Sequence[int]:
+        if isinstance(event, Entry):
+            return ()
+        start, stop = event.span
+        unit = profile.sector_bytes if isinstance(event, Extent) else profile.block_bytes
+        inside = [offset for offset in offsets if start < offset < stop][:NAMED_OFFSETS]
+        named = {edge for at in inside for edge in (at // unit * unit, -(-at // unit) * unit)}
+        return sorted({*even(event), *(cut for cut in named if start < cut < stop)})
+
+    return cuts
 
 
 def _asked(predicate: Predicate, marks: frozenset[str], at: Look) -> bool:

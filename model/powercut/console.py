@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import click
@@ -17,8 +18,22 @@ Exit status:
   0  as expected: every property asked holds; every trace gave its recorded verdict
   1  a property fails; a trace gave another verdict than it records; a gated case disagrees
   2  bad input: nothing was changed
-  3  this machine cannot run it
+  3  this machine cannot run it, or the output could not be written
   4  unknown: the answer hangs on a rule that the profile has in doubt"""
+
+
+class FilePath(click.Path):
+    """The path of a file; an empty one, which would mean the current folder, is refused."""
+
+    def __init__(self, *, file_okay: bool = True) -> None:
+        super().__init__(file_okay=file_okay, path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """As of click. BadParameter."""
+        if value == "":
+            self.fail("the path is empty; expected the name of a file or folder", param, ctx)
+        return super().convert(value, param, ctx)
+
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from powercut.console import as_json, bad_input, emit
+from powercut.console import FilePath, as_json, bad_input, emit
 from powercut.member import BUDGET
 from powercut.moments import ANYWHERE, Found, prepare, program_of
 from powercut.observed import read_tree
@@ -19,17 +19,18 @@ Exit status:
   0  yes: some crash at that moment leaves this tree
   1  no: none does, and what contradicts what is printed
   2  bad input: nothing was run
+  3  the output could not be written
   4  undecided: the budget was spent before there was an answer"""
 
 _STATUS = {"yes": 0, "no": 1, "undecided": 4}
 
 
 @click.command("member", epilog=EXIT_STATUS)
-@click.argument("trace", type=click.Path(path_type=Path))
+@click.argument("trace", type=FilePath())
 @click.option(
     "--tree",
     required=True,
-    type=click.Path(path_type=Path),
+    type=FilePath(),
     help="The observed tree, as JSON: paths to contents. docs/traces.md says how.",
 )
 @click.option("--profile", "-p", metavar="NAME", help="This profile instead of the trace's own.")
@@ -66,7 +67,7 @@ def member_command(
     """
     with bad_input():
         parsed = read_trace(trace)
-        chosen = load_profile(profile or parsed.profile)
+        chosen = load_profile(parsed.profile if profile is None else profile)
         observed = read_tree(tree)
         program = program_of(parsed, str(trace))
         question = prepare(program, chosen, crash_class, at, where=str(trace))

@@ -21,7 +21,7 @@ from attrs import evolve, field, frozen
 
 from powercut.content import Content, Run
 from powercut.errors import TreeError
-from powercut.reading import SIZE_LIMIT_BYTES, Reader
+from powercut.reading import SIZE_LIMIT_BYTES, Reader, is_file_name, short
 from powercut.tree import Directory, File, Symlink, Tree, walk
 
 READ: Final = Reader(TreeError)
@@ -126,7 +126,7 @@ def parse_tree(text: str, where: str) -> Observed:
     except (ValueError, RecursionError) as error:
         raise READ.fail(where, f"not JSON: {error}") from error
     if not isinstance(raw, dict):
-        raise READ.fail(where, f"expected an object of paths, found {_short(raw)}")
+        raise READ.fail(where, f"expected an object of paths, found {short(raw)}")
     groups = _groups(raw.pop("links", []), where)
     entries = {_key(key): _value(key, value, where) for key, value in raw.items()}
     return Observed.of(entries, groups, where)
@@ -154,7 +154,7 @@ def _value(key: str, value: Any, where: str) -> Value:
     here = f"{where}: {key!r}"
     if key.endswith("/"):
         if value is not None:
-            raise READ.fail(here, f"expected null for a directory, found {_short(value)}")
+            raise READ.fail(here, f"expected null for a directory, found {short(value)}")
         return None
     if isinstance(value, dict):
         READ.keys(value, {"symlink"}, here)
@@ -162,7 +162,7 @@ def _value(key: str, value: Any, where: str) -> Value:
     if isinstance(value, list):
         return _content(value, here)
     expected = 'a list of [byte, count], or {"symlink": target}; a directory ends in "/"'
-    raise READ.fail(here, f"expected {expected}; found {_short(value)}")
+    raise READ.fail(here, f"expected {expected}; found {short(value)}")
 
 
 def _content(pairs: list[Any], here: str) -> Content:
@@ -181,7 +181,7 @@ def _content(pairs: list[Any], here: str) -> Content:
         if not whole or not 0 <= pair[0] <= 255 or not 1 <= pair[1] <= FILE_LIMIT_BYTES:
             raise READ.fail(
                 here,
-                f"expected [byte, count] with a byte and a count above 0; found {_short(pair)}",
+                f"expected [byte, count] with a byte and a count above 0; found {short(pair)}",
             )
         byte, count = pair
         if size + count > FILE_LIMIT_BYTES:
@@ -225,7 +225,7 @@ def _groups(raw: Any, where: str) -> list[list[str]]:
     for group in groups:
         if not (isinstance(group, list) and group and all(isinstance(p, str) for p in group)):
             expected = 'lists of paths (a file of that name is written "./links")'
-            raise READ.fail(f"{where}: links", f"expected {expected}; found {_short(group)}")
+            raise READ.fail(f"{where}: links", f"expected {expected}; found {short(group)}")
     return [[_key(path) for path in group] for group in groups]
 
 
@@ -235,14 +235,9 @@ def _key(key: str) -> str:
 
 def _clean(path: str, where: str) -> str:
     names = path.removesuffix("/").split("/")
-    if any(name in ("", ".", "..") or "\0" in name for name in names):
+    if not all(is_file_name(name) for name in names):
         raise READ.fail(where, f"{path!r} is no path below the root, such as 'd/f'")
     return "/".join(names)
-
-
-def _short(value: Any) -> str:
-    shown = repr(value)
-    return shown if len(shown) <= 60 else f"{shown[:57]}..."
 
 
 def _as_read(content: Content) -> Content:

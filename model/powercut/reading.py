@@ -1,4 +1,4 @@
-"""Strict reading of TOML: every value is checked, and what is wrong is named with its place."""
+"""Strict reading: every value is checked, and what is wrong is named with its place."""
 
 from __future__ import annotations
 
@@ -108,6 +108,29 @@ class Reader:
         version = table.get("schema")
         if isinstance(version, bool) or version != 1:
             raise self.fail(where, f"schema is {version!r}, expected 1")
+
+
+def short(value: Any) -> str:
+    """A value as a complaint shows it, of at most 60 characters."""
+    shown = repr(value)
+    return shown if len(shown) <= 60 else f"{shown[:57]}..."
+
+
+def can_be_passed(text: str) -> bool:
+    """A text that a program can pass to the kernel: no NUL, and bytes that it can stand for.
+
+    A byte that is not UTF-8 stands there as Python reads it (U+DC80 to U+DCFF).
+    """
+    try:
+        return b"\0" not in text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return False
+
+
+def is_file_name(value: Any) -> bool:
+    """A text that can name an entry of a directory."""
+    text = isinstance(value, str) and value not in ("", ".", "..") and "/" not in value
+    return text and can_be_passed(value)
 
 
 def hint(word: str, known: Iterable[str]) -> str:

@@ -22,6 +22,7 @@ ROOT = Path(__file__).resolve().parents[2]
 LIMIT_S = 60
 COUNTEREXAMPLE = ROOT / "traces/counterexamples/lastgood-unsafe-ext4-ordered-power-P3.toml"
 REGRESSION = ROOT / "traces/regressions/lastgood-atomic-dirsync-two-saves.toml"
+PUBLISHED = ROOT / "tests/litmus/published.json"
 QUICK = ["--saves", "1", "--crashes", "1", "--parts", "1", "--pieces", "1", "--no-deep"]
 BOUND_KEYS = ["saves", "crashes", "parts", "pieces", "states", "runs"]
 ENUMERATED = [*QUICK, "--method", "enumerated"]
@@ -212,6 +213,16 @@ MISUSE: dict[str, list[str]] = {
     "explain folder": ["explain", "."],
     "unknown profile to replay": ["replay", "-p", "ext5", str(COUNTEREXAMPLE)],
     "unknown profile to show": ["profiles", "ext5"],
+    "empty profile to show": ["profiles", ""],
+    "empty profile to replay": ["replay", "-p", "", str(COUNTEREXAMPLE)],
+    "empty profile to explain": ["explain", "-p", "", str(COUNTEREXAMPLE)],
+    "empty profile to litmus": ["litmus", "-p", "", str(PUBLISHED)],
+    "empty profile to member": ["member", "-p", "", str(COUNTEREXAMPLE), "--tree", "t.json"],
+    "empty trace": ["replay", ""],
+    "empty trace to explain": ["explain", ""],
+    "empty cases": ["litmus", ""],
+    "empty tree": ["member", str(COUNTEREXAMPLE), "--tree", ""],
+    "empty folder": ["check", "lastgood:unsafe", "-p", "xfs", "--traces", ""],
 }
 
 
@@ -222,6 +233,13 @@ def test_bad_input_exits_with_2_says_so_on_stderr_and_leaves_nothing(arguments: 
     assert (done.exit_code, done.stdout, left()) == (2, "", [])
     assert len(done.stderr.strip()) > 20
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("name", [name for name in MISUSE if name.startswith("empty")])
+def test_an_empty_argument_is_named_for_what_it_is(name: str) -> None:
+    told = run(*MISUSE[name]).stderr
+
+    assert "unknown profile ''" in told or "the path is empty" in told
 
 
 def test_a_malformed_trace_stops_those_before_it_too(tmp_path: Path) -> None:
