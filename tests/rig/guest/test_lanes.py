@@ -20,9 +20,17 @@ from powercut_rig.worker import (
     private_folder,
     run_without_mounts,
     tell,
+    tell_alive,
 )
 
 LANE = "lane"
+
+
+def alive() -> int:
+    for _ in range(8):
+        tell_alive()
+        time.sleep(0.1)
+    return os.getpid()
 
 
 def pid() -> int:
@@ -76,6 +84,17 @@ def test_a_worker_that_dies_or_hangs_is_replaced() -> None:
     assert "died before it answered" in str(dead.error)
     assert "nothing heard" in str(hung.error)
     assert works.error is None
+
+
+def test_a_sign_of_life_keeps_a_job_that_has_nothing_to_count() -> None:
+    heard: list[object] = []
+    (outcome,) = run_jobs(
+        [Job("slow", alive, LANE)], 1, silence_s=0.6,
+        on_progress=lambda job, value: heard.append(value),
+    )  # fmt: skip
+
+    assert outcome.error is None
+    assert heard == []
 
 
 def test_what_a_worker_has_to_do_at_its_end_is_done(tmp_path: Path) -> None:
