@@ -125,6 +125,8 @@ def _hear(each: _Running, on_progress: Callable[[Job, Any], None]) -> None:
         each.worker.end(patience_s=_UNWIND_S)
         return
     for message in messages:
+        if message.kind == "alive":
+            continue
         if message.kind == "progress":
             each.last = message.value
             on_progress(each.job, message.value)

@@ -54,9 +54,9 @@ _at_end = contextlib.ExitStack()
 
 @frozen
 class Message:
-    """What a worker says: `progress` any number of times, then one `result` or `error`."""
+    """What a worker says: `progress` and `alive` any number of times, then `result` or `error`."""
 
-    kind: Literal["progress", "result", "error"]
+    kind: Literal["progress", "alive", "result", "error"]
     value: Any
     text: str = ""
 
@@ -85,6 +85,12 @@ def tell(value: object) -> None:
     """Tell the parent how far the work is; it counts as a sign of life.  Only in a worker."""
     if inside_worker():
         _send(_send_fd, Message("progress", value))
+
+
+def tell_alive() -> None:
+    """Tell the parent that the work goes on, though there is nothing to count yet."""
+    if inside_worker():
+        _send(_send_fd, Message("alive", None))
 
 
 class Worker:
@@ -208,7 +214,7 @@ def _answer_of(worker: Worker, timeout_s: float) -> Message:
                 "mounts and devices are gone with it. Try fewer images."
             )
         for message in worker.read():
-            if message.kind != "progress":
+            if message.kind in ("result", "error"):
                 return message
 
 

@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from powercut_rig import linux
+from powercut_rig import linux, worker
 from powercut_rig.errors import RigUnavailable
 from powercut_rig.guest import agent, initramfs
 from powercut_rig.guest.prepare import Guest, load_order
@@ -117,6 +117,7 @@ class Machine:
 
         def starved() -> bool:
             """This machine is so busy that the guest has not had its time yet."""
+            worker.tell_alive()
             return self.processor_s() < timeout_s / 2 and time.monotonic() < end
 
         try:

@@ -181,6 +181,7 @@ class GuestRig:
             recipe = item.recipe if isinstance(item, CrashImage) else item
             cells = replay.content(recipe).cells
             checker.unmount()
+            checker.start()
             checker.hold(recording.base, cells)
             yield _mounted(checker, recipe, self._fs.read_only_options if only_read else None)
         checker.unmount()
@@ -194,7 +195,6 @@ class GuestRig:
 
 def _mounted(checker: Station, recipe: Recipe, read_only: str | None) -> GuestImage:
     refusal, lost = None, None
-    checker.start()
     try:
         if read_only is None:
             checker.mount(linux.MS_NOATIME)

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from types import TracebackType
 from typing import Any, Final, Self
 
+from powercut_rig import worker
 from powercut_rig.blocklog import Mark, Phase, Record
 from powercut_rig.errors import RigError
 from powercut_rig.filesystems import FileSystem
@@ -91,11 +92,13 @@ class Station:
         log = self._log_fd if self._recording else None
         self._machine = qemu.Machine(prepared(), self.fs.guest_module, self.disk.fd, log)
         self.boots += 1
+        worker.tell_alive()
         try:
             self._machine.wait_until_ready(qemu.RECORDING if self._recording else qemu.LOOKING)
         except BaseException:
             self.stop()
             raise
+        worker.tell_alive()
 
     def request(self, do: str, *arguments: Any) -> Any:
         """Ask the running guest; see `Connection.request`."""
@@ -120,9 +123,12 @@ class Station:
     def unmount(self) -> None:
         """Unmount the disk, if it is mounted.
 
-        `RigError` where something still uses it, GuestLostError where the guest hangs.  After an
-        error the guest is ended, so that the disk is not in use in any case.
+        `RigError` where something still uses it, GuestLostError where the guest hangs over it.
+        After an error the guest is ended, and one that was lost before is too, so that the disk is
+        not in use in any case.
         """
+        if self._machine is not None and self._machine.connection.lost:
+            self.stop()
         if not self._mounted:
             return
         try:

@@ -26,6 +26,7 @@ from powercut_rig.crashimages import crash_images
 from powercut_rig.errors import RigError
 from powercut_rig.filesystems import FILE_SYSTEMS
 from powercut_rig.guest import protocol
+from powercut_rig.guest.protocol import GuestLostError
 from powercut_rig.guest.rig import GuestRig, station
 from powercut_rig.pool import Job, run_jobs
 from powercut_rig.programs import program_trace
@@ -67,7 +68,7 @@ def in_guest() -> Iterator[InGuest]:
         worker.give(partial(function, *arguments))
         while True:
             for message in worker.read():
-                if message.kind != "progress":
+                if message.kind in ("result", "error"):
                     return message.unpack()
 
     yield call
@@ -168,6 +169,38 @@ def test_a_guest_that_hangs_or_dies_costs_one_image_and_is_started_anew(
     assert boots == 1
     assert first != second
     assert gone([first])
+
+
+def lose_it_while_mounted(by: signal.Signals) -> tuple[list[str], list[dict[str, object]]]:
+    """Look at four images; over the second one, once it is mounted, the guest gets a signal."""
+    fs = FILE_SYSTEMS["guest-ext4"]
+    said: list[str] = []
+    trees: list[dict[str, object]] = []
+    with GuestRig(fs.name) as rig:
+        log = rig.record(PROGRAM)
+        end = Recipe(len(log.records))
+        checker = station(fs, recording=False)
+        for number, image in enumerate(rig.images(log, [end] * 4)):
+            if number == 1:
+                checker.request_s = 2.0
+                os.kill(checker.pid, by)
+            try:
+                trees.append(dict(image.look().tree))
+            except GuestLostError as error:
+                said.append(str(error))
+            checker.request_s = protocol.REQUEST_S
+    return said, trees
+
+
+@pytest.mark.parametrize("by", [signal.SIGSTOP, signal.SIGKILL])
+def test_a_guest_that_is_lost_with_an_image_mounted_is_replaced_for_the_next_one(
+    in_guest: InGuest, by: signal.Signals
+) -> None:
+    said, trees = in_guest(lose_it_while_mounted, by)
+
+    assert len(said) == 1
+    assert "`look`" in said[0]
+    assert trees == [END] * 3
 
 
 def record_with_a_dead_guest() -> tuple[str, int]:
@@ -292,7 +325,7 @@ def test_the_command_takes_disks_of_the_guest_by_name(tmp_path: Path) -> None:
 
     assert done.exit_code == 1, done.output
     strict, packaged = json.loads(done.stdout)["comparisons"]
-    assert strict["agrees"]
+    assert strict["agrees"], strict
     assert strict["syncs"]["flushes"] > 0
     assert not packaged["agrees"]
     assert packaged["syncs"]["flushes"] == 0

@@ -20,9 +20,16 @@ from powercut_rig.worker import (
     private_folder,
     run_without_mounts,
     tell,
+    tell_alive,
 )
 
 LANE = "lane"
+
+
+def alive() -> int:
+    tell_alive()
+    tell_alive()
+    return os.getpid()
 
 
 def pid() -> int:
@@ -76,6 +83,15 @@ def test_a_worker_that_dies_or_hangs_is_replaced() -> None:
     assert "died before it answered" in str(dead.error)
     assert "nothing heard" in str(hung.error)
     assert works.error is None
+
+
+def test_a_sign_of_life_is_neither_progress_nor_a_result() -> None:
+    heard: list[object] = []
+    jobs = [Job("slow", alive, LANE), Job("next", alive, LANE)]
+    outcomes = list(run_jobs(jobs, 1, on_progress=lambda job, value: heard.append(value)))
+
+    assert len({outcome.result for outcome in outcomes} - {None}) == 1
+    assert heard == []
 
 
 def test_what_a_worker_has_to_do_at_its_end_is_done(tmp_path: Path) -> None:
