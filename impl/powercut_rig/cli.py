@@ -15,11 +15,10 @@ from rich.table import Table
 
 from powercut.console import EXIT_STATUS, bad_input, emit
 from powercut.errors import TraceError
-from powercut.profile import load_profile
 from powercut.trace import read_trace
 from powercut_rig import html
 from powercut_rig.campaign import Progress, cores, run_campaign
-from powercut_rig.cases import check_judgeable, prepare
+from powercut_rig.cases import check_judgeable, prepare, profile_named
 from powercut_rig.compare import Effort
 from powercut_rig.comparison import Comparison
 from powercut_rig.doctor import diagnose, kernel
@@ -74,7 +73,12 @@ JOBS_OPTION = click.option(
 @click.command(epilog=EXIT_STATUS)
 @click.argument("traces", nargs=-1, type=click.Path(path_type=Path))
 @FS_OPTION
-@click.option("--profile", "-p", metavar="NAME", help="This profile instead of the disk's own.")
+@click.option(
+    "--profile",
+    "-p",
+    metavar="NAME",
+    help="Instead of the disk's own profile; NAME+RULE has a rule more, to refute it.",
+)
 @click.option(
     "--recordings",
     type=click.IntRange(1),
@@ -146,7 +150,7 @@ def compare(
             check_judgeable(trace, where)
             for name in file_systems:
                 own = name if name == APFS else FILE_SYSTEMS[name].profile
-                prepare(trace, where, load_profile(profile or own))
+                prepare(trace, where, profile_named(profile or own))
     effort = Effort(limit=limit, again=again, fsck_every=fsck_every)
     if APFS in file_systems:
         from powercut_rig.macos.cli import Wish, compare_apfs
