@@ -395,7 +395,7 @@ def fsync_checkpoints(sync: Sync, piece: Piece) -> bool:
     Every change of a name up to the inode's own last change is durable; for any other file, those
     that made the directories above it.
     Source: f2fs.checkpoint
-    Litmus: fsync-directory-keeps-others, fsync-below-new-directory
+    Litmus: fsync-directory-keeps-others, fsync-below-new-directory, fsync-keeps-links
     Errs: allows too much: changes after that are kept too if no checkpoint came between.
     """
     known = sync.about

@@ -80,7 +80,7 @@ def test_where_fsync_flushes_the_strongest_mode_is_plain(tmp_path: Path) -> None
         ("xfs", "nobarrier", "process", True),
         ("btrfs", "nodatacow,notreelog,lazytime", "power", True),
         ("btrfs", "nobarrier", "process", True),
-        ("f2fs", "fsync_mode=posix", "power", True),
+        ("f2fs", "fsync_mode=posix", "process", True),
         ("f2fs", "fsync_mode=strict", "process", True),
         ("f2fs", "fsync_mode=nobarrier", "process", True),
         ("f2fs", "nobarrier", "process", True),

@@ -13,8 +13,10 @@ from lastgood.disk import UNKNOWN, CrashClass, FileSystem
 MOUNTS: Final = "/proc/self/mountinfo"
 ATOMIC_RENAME: Final = frozenset({"ext3", "ext4", "xfs", "btrfs", "f2fs", "tmpfs", "apfs"})
 IN_MEMORY: Final = frozenset({"tmpfs", "ramfs"})
-PROFILED: Final = frozenset({"ext4", "xfs", "btrfs", "f2fs", "nilfs2"})
+PROFILED: Final = frozenset({"ext4", "xfs", "btrfs", "nilfs2"})
 """The only ones whose fsync is relied on: a profile of the model speaks for each, and holds."""
+DOUBTED: Final = frozenset({"f2fs"})
+"""A profile speaks for these, and has in doubt what would have to hold."""
 SERVED: Final = frozenset(
     {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "virtiofs", "vboxsf", "afs", "ceph", "lustre"}
     | {"gpfs", "beegfs", "beegfs_nodev", "glusterfs", "ocfs2", "gfs2", "wekafs", "orangefs"}
@@ -28,7 +30,6 @@ BREAKS: Final[Mapping[str, Mapping[str, str]]] = {
     "ext4": {"journal_async_commit": "a commit record can land before what it commits"},
     "f2fs": {
         "fsync_mode=nobarrier": NO_FLUSH,
-        "fsync_mode=strict": "it is in doubt whether an fsync waits for what it wrote last",
         "checkpoint=disable": "an fsync makes nothing durable",
         "disable_roll_forward": "what an fsync wrote is not brought back by the next mount",
     },
@@ -36,8 +37,8 @@ BREAKS: Final[Mapping[str, Mapping[str, str]]] = {
 """Mount options that no profile speaks for, and why; the first half of one that has a value.
 
 Those of ext4 that change only what is *not* synced (`data=`, `nodelalloc`, `noauto_da_alloc`) have
-profiles under which the protocol holds, as has `fsync_mode=posix` of f2fs. `notreelog`, `nodatacow`
-and `lazytime` weaken no fsync. A file system is mounted read-only with `norecovery`.
+profiles under which the protocol holds. `notreelog`, `nodatacow` and `lazytime` weaken no fsync.
+A file system is mounted read-only with `norecovery`.
 """
 BARRIERS_OFF: Final = {"nobarrier": NO_FLUSH, "barrier=0": NO_FLUSH}
 """The same, on every file system."""
@@ -99,6 +100,8 @@ def _weakness(name: str, options: frozenset[str]) -> str:
             return f"it is mounted with {option}, so that {breaking[option]}: mount it without that"
     if name in PROFILED:
         return ""
+    if name in DOUBTED:
+        return f"it is in doubt whether every fsync of {name} has the drive flush its cache"
     if name in IN_MEMORY:
         return "it lives in memory: nothing on it survives the machine"
     if name in SERVED:
