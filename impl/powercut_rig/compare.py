@@ -56,7 +56,7 @@ class Effort:
     again_limit: int = 40
     fsck_every: int = 50
     coverage: bool = True
-    image_s: float = 20.0
+    image_s: float = 60.0
     bounds: Bounds = field(factory=Bounds)
 
 

@@ -13,7 +13,7 @@ from powercut_rig.deadline import DeadlineError
 from powercut_rig.errors import RigError
 from powercut_rig.guest import wire
 
-REQUEST_S: Final = 10.0
+REQUEST_S: Final = 30.0
 """How long a guest may take for one request before it counts as hung."""
 
 _MORE_S: Final = 1.0
