@@ -339,7 +339,7 @@ def soak_command(
             on_progress=tell_progress,
         )
         written = write_counterexamples(found, traces)
-    results = list(found.sums.values())
+    results = [found.sums[name] for name in file_systems if name in found.sums]
     write_reports(results, junit_path, html_path)
     emit({"kernel": kernel(), **to_json(results)}) if as_json else show(results)
     for path in written:
