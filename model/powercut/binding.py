@@ -118,12 +118,13 @@ def _bound(
 def _permitted(
     promise: str, state: State, catalog: Catalog, profile: Profile, crash_class: str
 ) -> int:
-    """The pieces that a permission speaks of, for some sync that has begun."""
-    mask = 0
+    """The pieces that a permission speaks of: the last sync gives what those before it gave."""
     claims = _by_sync(profile.of_kind("scope", crash_class), promise)
-    for sync in state.syncs if claims else ():
-        for claim in claims.get(sync.kind, ()):
-            mask |= covered(claim.rule, sync, catalog)
+    last = next((sync for sync in reversed(state.syncs) if sync.kind in claims), None)
+    mask = 0
+    if last is not None:
+        for claim in claims[last.kind]:
+            mask |= covered(claim.rule, last, catalog)
     return mask
 
 

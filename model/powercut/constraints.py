@@ -24,7 +24,8 @@ Pairs = Iterator[tuple[int, int]]
 class Catalog:
     """Pieces in program order, found by what they change; and the lanes of concurrent ops.
 
-    `naming` has the pieces that give an inode a name, `about` those that take one from it as well.
+    `naming` has the pieces that give an inode a name (all of them: `given`), and `about` those that
+    take one from it as well.
     """
 
     pieces: Sequence[Piece]
@@ -40,9 +41,13 @@ class Catalog:
     about: dict[int, int] = field(factory=dict)
     of_op: dict[str, int] = field(factory=dict)
     direct: int = 0
+    given: int = 0
     _starts: list[int] = field(factory=list)
+    _takers: list[int] = field(factory=list)
+    _taken: list[int] = field(factory=list)
 
     def __attrs_post_init__(self) -> None:
+        names: dict[tuple[int, str, int | None], int] = {}
         for position, piece in enumerate(self.pieces):
             bit = 1 << position
             event = piece.event
@@ -54,6 +59,11 @@ class Catalog:
                 self.firsts |= bit if event.first else 0
                 _add(self.in_directory, event.directory, bit)
                 if event.target is not None:
+                    self._take(
+                        piece.index, names.get((event.directory, event.entry, event.replaced), 0)
+                    )
+                    _add(names, (event.directory, event.entry, event.target), bit)
+                    self.given |= bit
                     _add(self.naming, event.target, bit)
                     _add(self.about, event.target, bit)
                 if event.replaced is not None:
@@ -65,6 +75,17 @@ class Catalog:
                     self.overwrites |= bit
                     self.direct |= bit if event.direct else 0
         self.everything = (1 << len(self.pieces)) - 1
+
+    def _take(self, index: int, taken: int) -> None:
+        """Event number `index` gives another file the name that these gave."""
+        if taken:
+            self._takers.append(index)
+            self._taken.append(taken | (self._taken[-1] if self._taken else 0))
+
+    def taken_by(self, count: int) -> int:
+        """The pieces whose name another file had taken when `count` events had been issued."""
+        place = bisect_left(self._takers, count)
+        return self._taken[place - 1] if place else 0
 
     def before(self, index: int) -> int:
         """The pieces of the first `index` events."""

@@ -64,11 +64,9 @@ def _of_ops(ops: Iterable[str], catalog: Catalog) -> int:
 
 
 def _replaced(sync: Sync, catalog: Catalog) -> int:
-    mask = 0
-    for position in bits(catalog.entries):
-        if sync.found_replaced(catalog.pieces[position]):
-            mask |= 1 << position
-    return mask
+    taken = catalog.taken_by(sync.position)
+    unknown = sync.unknown_until
+    return taken | (catalog.given & catalog.before(unknown - 1) if unknown else 0)
 
 
 def _sent(sync: Sync, catalog: Catalog) -> int:

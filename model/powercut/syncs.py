@@ -8,7 +8,7 @@ there is none.  They are worked out when a rule first asks.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import cached_property
 
 from attrs import field, frozen
@@ -41,7 +41,7 @@ class Facts:
     names it had, and theirs in turn.  `moves` are the ops that renamed something out of it to
     another directory.  `full` and `held` are the most that a log of it may bring: the directories
     with their names, itself and those beneath it, and where its names had changed, those of its
-    names and beneath them; and the inodes, in those, above it, and its kin.
+    names and beneath them; and the inodes, in those and above it.
 
     Each is worked out from the events issued and the view when it is asked for, in O(events) at
     worst; `since` is where the new directories begin that `below` speaks of.  An event that is None
@@ -169,12 +169,12 @@ class Facts:
     def held(self) -> frozenset[int]:
         """See `Facts`."""
         inside = {child for directory in self.full for child in _in(self._view, directory)}
-        return self.ancestors | self.kin | inside
+        return self.ancestors | {self._inode} | inside
 
     @cached_property
     def kin(self) -> frozenset[int]:
         """See `Facts`."""
-        return kin_of(self._issued, self._inode)
+        return kin_of(self._issued, {self._inode})
 
     @cached_property
     def _parents(self) -> dict[int, tuple[int, ...]]:
@@ -289,12 +289,15 @@ class Sync:
 
     @cached_property
     def _held(self) -> frozenset[int]:
-        return frozenset().union(*(about.held for about in self._logs))
+        held = frozenset[int]().union(*(about.held for about in self._logs))
+        return kin_of(self._issued, held)  # a file whose old name was taken over is logged as well
 
     def found_replaced(self, piece: Piece) -> bool:
         """The name that the piece gives had been taken by another file, or may have been."""
         given = piece.event
-        return isinstance(given, Entry) and any(
+        if not isinstance(given, Entry) or given.target is None:
+            return False
+        return any(
             event is None
             or (
                 isinstance(event, Entry)
@@ -304,6 +307,12 @@ class Sync:
             )
             for event in self._issued[piece.index + 1 :]
         )
+
+    @property
+    def unknown_until(self) -> int:
+        """How many events there are up to the last of which nothing is known; 0 where all are."""
+        latest_first = zip(range(len(self._issued), 0, -1), reversed(self._issued), strict=True)
+        return next((n for n, event in latest_first if event is None), 0) if self._lanes else 0
 
     def had_sent(self, piece: Piece) -> bool:
         """The piece had been handed to the drive, for sure, when this sync returned."""
@@ -346,10 +355,10 @@ def parents_in(view: Tree) -> dict[int, tuple[int, ...]]:
     return found
 
 
-def kin_of(issued: Sequence[Event | None], inode: int) -> frozenset[int]:
-    """The inodes that share a name with this one over time, and with those in turn; itself too."""
+def kin_of(issued: Sequence[Event | None], inodes: Collection[int]) -> frozenset[int]:
+    """The inodes that share a name with these over time, and with those in turn; these too."""
     entries = [event for event in issued if isinstance(event, Entry)]
-    kin, names = {inode}, set[tuple[int, str]]()
+    kin, names = set(inodes), set[tuple[int, str]]()
     grown = True
     while grown:
         size = len(kin) + len(names)
