@@ -12,12 +12,13 @@ from rich.markup import escape
 from rich.table import Table
 
 from powercut.cases import Case, read_cases
-from powercut.console import EXIT_STATUS, bad_input, emit
+from powercut.console import EXIT_STATUS, FilePath, bad_input, emit
 from powercut.errors import CaseError
 from powercut_rig.campaign import cores
 from powercut_rig.cli import FS_OPTION, JOBS_OPTION, refuse_unless_ready, running
 from powercut_rig.disklitmus import IMAGES, PLANS, Probe, Shown, ask_disks, counts
 from powercut_rig.doctor import kernel
+from powercut_rig.filesystems import FILE_SYSTEMS
 
 _PROGRESS_CASES = 40
 _SUMMARY = (
@@ -27,7 +28,7 @@ _SUMMARY = (
 
 
 @click.command("disk-litmus", epilog=EXIT_STATUS)
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", type=FilePath())
 @FS_OPTION
 @click.option("--case", "wanted", multiple=True, metavar="ID", help="Only this case; repeatable.")
 @click.option(
@@ -62,6 +63,11 @@ def disk_litmus(
     the disk contradicts is listed, and is no failure: kernels differ.  Exit status 1 says that a
     disk showed what its profile rules out, or an image that could not be read.
     """
+    if not set(file_systems) <= set(FILE_SYSTEMS):
+        raise click.UsageError(
+            "apfs is asked on a Mac, by `powercut compare --fs apfs`; published cases are not run "
+            "on it. Nothing was run."
+        )
     with bad_input():
         cases = _chosen(read_cases(file), wanted, str(file))
     refuse_unless_ready(file_systems)

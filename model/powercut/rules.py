@@ -44,6 +44,13 @@ FILE_SYNCS: Final = ("fsync", "fdatasync", "barrier", "fullsync")
 RANGED_SYNCS: Final = ("o_sync", "o_dsync", "msync")
 INODE_SYNCS: Final = (*FILE_SYNCS, *RANGED_SYNCS)
 
+
+def _journalled(piece: Piece) -> bool:
+    """A journal of metadata has the change: of a name, or a truncation."""
+    event = piece.event
+    return isinstance(event, Entry) or (isinstance(event, Size) and event.truncates)
+
+
 # --- order ------------------------------------------------------------------------------------
 
 
@@ -318,9 +325,7 @@ def fsync_commits_journal(sync: Sync, piece: Piece) -> bool:
     overwrite-commits-nothing
     Errs: allows too much: changes after that are kept too if no commit came between.
     """
-    event = piece.event
-    journalled = isinstance(event, Entry) or (isinstance(event, Size) and event.truncates)
-    return journalled and sync.had_issued(piece, sync.committed)
+    return _journalled(piece) and sync.had_issued(piece, sync.committed)
 
 
 @rule("fdatasync-commits-names", "scope", on=("fdatasync", "o_dsync", "msync"))
@@ -331,9 +336,9 @@ def fdatasync_commits_names(sync: Sync, piece: Piece) -> bool:
     Litmus: fdatasync-after-rename
     Errs: allows too much, as fsync-commits-journal does.
     """
-    event = piece.event
-    journalled = isinstance(event, Entry) or (isinstance(event, Size) and event.truncates)
-    return journalled and not sync.is_directory and sync.had_issued(piece, sync.about.touched)
+    return (
+        _journalled(piece) and not sync.is_directory and sync.had_issued(piece, sync.about.touched)
+    )
 
 
 @rule("fsync-logs-queue", "scope", on=INODE_SYNCS)
@@ -359,9 +364,7 @@ def directory_sync_commits(sync: Sync, piece: Piece) -> bool:
     Litmus: fsync-directory, fsync-directory-keeps-others, fdatasync-directory,
     fdatasync-directory-then-panic
     """
-    event = piece.event
-    journalled = isinstance(event, Entry) or (isinstance(event, Size) and event.truncates)
-    return journalled and sync.is_directory
+    return _journalled(piece) and sync.is_directory
 
 
 @rule("fsync-commits-all", "scope", on=INODE_SYNCS)

@@ -148,3 +148,13 @@ def test_a_case_that_is_not_there_is_bad_input() -> None:
 
     assert done.exit_code == 2
     assert "no case has the id 'none'" in done.output
+
+
+@pytest.mark.parametrize("arguments", [["cases.json", "--fs", "apfs"], [""]])
+def test_a_disk_that_is_asked_elsewhere_and_an_empty_path_are_bad_input(
+    arguments: list[str],
+) -> None:
+    done = CliRunner().invoke(disk_litmus, arguments)
+
+    assert done.exit_code == 2
+    assert "Traceback" not in done.output
