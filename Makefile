@@ -5,6 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PYTEST_ARGS ?=
+WORKERS ?= auto
 IMAGES ?= 15000
 APFS_IMAGES ?= 4000
 RUN_EXTRAS := cli,check,rig,train
@@ -50,7 +51,7 @@ demo: run-env rig-env
 	@$(BIN)/python examples/main_job.py
 
 test: all-env rig-env
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup $(PYTEST_ARGS)
 
 lint: all-env
 	$(BIN)/ruff check .

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import signal
 
+import pytest
 from hypothesis import HealthCheck, settings
 
 # A runner in the background of a shell ignores SIGINT, and what it starts would do so too; some
@@ -37,3 +38,16 @@ settings.register_profile(
     suppress_health_check=_SLOW_MACHINES,
 )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dev"))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """With several workers, what shares this machine's devices stays together, in one of them.
+
+    The tests of the rig look for mounts and loop devices that were left behind, and would see
+    each other's; the guests are booted once for all that ask them.
+    """
+    for item in items:
+        for group in ("rig", "guest"):
+            if item.get_closest_marker(group):
+                item.add_marker(pytest.mark.xdist_group(group))
