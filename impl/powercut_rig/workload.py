@@ -284,7 +284,7 @@ def open_flags(words: Sequence[str]) -> int:
 def _write_mapped(fd: int, offset: int, data: Data) -> None:
     size = os.fstat(fd).st_size
     with mmap.mmap(fd, size) as mapped:
-        mapped[offset : offset + len(data)] = _bytes_of(data)
+        mapped[offset : offset + len(data)] = bytes_of(data)
 
 
 def _sync_mapped(fd: int, offset: int, size: int) -> None:
@@ -293,7 +293,8 @@ def _sync_mapped(fd: int, offset: int, size: int) -> None:
         mapped.flush(start, offset + size - start)
 
 
-def _bytes_of(data: Data) -> bytes:
+def bytes_of(data: Data) -> bytes:
+    """What a write of `data` puts into a file."""
     return data if isinstance(data, bytes) else bytes([data.byte]) * len(data)
 
 

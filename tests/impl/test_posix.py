@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import gc
 import hashlib
+import mmap
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from lastgood.backends import darwin, linux
+from lastgood.backends.darwin_calls import map_file
 from lastgood.backends.posix import PosixDisk
 from tests.impl.disks import names_in
 
@@ -201,3 +204,59 @@ def test_on_macos_fsync_serves_the_kernel_class_only() -> None:
         "/Volumes/My Disk",
         False,
     )
+
+
+class _SyncsAFile(mmap.mmap):
+    """Python's map as it is on macOS, where one over a file is a full sync of the drive."""
+
+    def __new__(cls, fd: int, *arguments: int, **named: int) -> _SyncsAFile:
+        if fd != -1:
+            raise AssertionError("mmap.mmap over a file issues F_FULLFSYNC on macOS")
+        return super().__new__(cls, fd, *arguments, **named)
+
+
+def test_a_map_on_macos_syncs_nothing_and_lives_as_long_as_a_view_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = bytes(range(256)) * 200
+    path = tmp_path / "part"
+    path.write_bytes(content)
+    disk = darwin.DarwinDisk()
+    monkeypatch.setattr(mmap, "mmap", _SyncsAFile)
+
+    view = disk.map(str(path), len(content))
+    piece = view[1000:2000]
+    path.unlink()
+    del view
+    gc.collect()
+
+    assert (piece.readonly, piece.format, bytes(piece)) == (True, "B", content[1000:2000])
+    assert (
+        bytes(disk.read_and_digest(__file__, 1 << 20, "sha256")[0]) == Path(__file__).read_bytes()
+    )
+
+
+def test_a_map_on_macos_is_ended_with_its_last_view(tmp_path: Path) -> None:
+    path = tmp_path / "part"
+    path.write_bytes(b"x" * 5000)
+    maps = Path("/proc/self/maps")
+    if not maps.exists():
+        pytest.skip("no /proc here to say what is mapped")
+    view = darwin.DarwinDisk().map(str(path), 5000)
+    assert str(path) in maps.read_text()
+    del view
+    gc.collect()
+
+    assert str(path) not in maps.read_text()
+
+
+def test_a_map_on_macos_refuses_as_every_other_and_maps_an_empty_file(tmp_path: Path) -> None:
+    path = tmp_path / "part"
+    path.write_bytes(b"")
+    disk = darwin.DarwinDisk()
+
+    assert bytes(disk.map(str(path), 0)) == b""
+    path.write_bytes(b"ab")
+    assert code(disk.map, str(path), 1) == errno.EFBIG
+    with path.open("wb") as written:  # a descriptor that may not be read
+        assert code(map_file, written.fileno(), 1) == errno.EACCES

@@ -13,6 +13,7 @@ import struct
 import subprocess
 from typing import Final
 
+from lastgood.backends.darwin_calls import map_file
 from lastgood.backends.posix import LOOK, PosixDisk, opened
 from lastgood.disk import UNKNOWN, FileSystem
 
@@ -42,6 +43,9 @@ class DarwinDisk(PosixDisk):
         with opened(path, LOOK | os.O_DIRECTORY) as fd:
             os.fsync(fd)
             fcntl.fcntl(fd, fcntl.F_FULLFSYNC)  # type: ignore[attr-defined,unused-ignore]
+
+    def _mapped(self, fd: int, size_bytes: int) -> memoryview:
+        return map_file(fd, size_bytes)
 
     def _keep_space(self, fd: int, size_bytes: int) -> None:
         # struct fstore: flags, position mode, offset, length, and what was allocated.

@@ -123,7 +123,7 @@ class PosixDisk:
         with _opened_file(path, limit_bytes) as (fd, size_bytes):
             if not size_bytes:
                 return memoryview(b"")
-            return memoryview(mmap.mmap(fd, size_bytes, access=mmap.ACCESS_READ))
+            return self._mapped(fd, size_bytes)
 
     def mkdir(self, path: str) -> None:
         """See `Disk.mkdir`."""
@@ -245,6 +245,10 @@ class PosixDisk:
 
     def _sync(self, fd: int) -> None:
         os.fsync(fd)
+
+    def _mapped(self, fd: int, size_bytes: int) -> memoryview:
+        """Map all of a file that is not empty, read-only; the map outlives the descriptor."""
+        return memoryview(mmap.mmap(fd, size_bytes, access=mmap.ACCESS_READ))
 
     def _write_back(self, fd: int) -> None:
         """Let the kernel begin to write what is dirty, where it can be told to. No promise."""

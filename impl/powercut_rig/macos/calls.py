@@ -1,7 +1,9 @@
-"""The Darwin calls that Python does not have: clonefile, the three syncs, renamex_np.
+"""The Darwin calls that Python does not have: clonefile, the three syncs, renamex_np, a bare mmap.
 
 Each raises OSError with the errno of the call that it stands for.  Elsewhere than on macOS every
-one of them raises ENOSYS.
+one of them raises ENOSYS, but for the two that work on a map.  Those are here because Python's
+`mmap.mmap` issues F_FULLFSYNC on macOS before it maps a file, also with `trackfd=False`
+(Modules/mmapmodule.c; python/cpython issue 113861): a store into a map would be a full sync.
 """
 
 from __future__ import annotations
@@ -9,8 +11,10 @@ from __future__ import annotations
 import ctypes
 import errno
 import fcntl
+import mmap
 import os
 import sys
+from collections.abc import Callable
 from functools import cache
 from typing import Any, Final, Protocol
 
@@ -18,12 +22,20 @@ F_FULLFSYNC: Final = 51
 F_BARRIERFSYNC: Final = 85
 _CLONE_NOFOLLOW: Final = 1
 _SYNC_VOLUME_WAIT: Final = 2
+_MS_SYNC: Final = 0x10 if sys.platform == "darwin" else 4
+_MAP_FAILED: Final = ctypes.c_void_p(-1).value
 _RENAME_FLAGS: Final = {"EXCHANGE": 2, "NOREPLACE": 4}  # RENAME_SWAP, RENAME_EXCL
 _ARGUMENTS: Final[dict[str, list[Any]]] = {
     "clonefile": [ctypes.c_char_p, ctypes.c_char_p, ctypes.c_int],
     "fsync_volume_np": [ctypes.c_int, ctypes.c_int],
     "renamex_np": [ctypes.c_char_p, ctypes.c_char_p, ctypes.c_uint],
-}
+    "mmap": [
+        ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_int64,
+    ],
+    "munmap": [ctypes.c_void_p, ctypes.c_size_t],
+    "msync": [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int],
+}  # fmt: skip
+_ANSWERS: Final[dict[str, Any]] = {"mmap": ctypes.c_void_p}  # an int for the others
 
 
 class Calls(Protocol):
@@ -43,6 +55,12 @@ class Calls(Protocol):
 
     def rename(self, src: str, dst: str, *flags: str) -> None:
         """Rename with NOREPLACE or EXCHANGE."""
+
+    def write_mapped(self, fd: int, offset: int, data: bytes) -> None:
+        """Store into a shared map of a file, and unmap it; the file is that long already."""
+
+    def sync_mapped(self, fd: int, offset: int, size: int) -> None:
+        """Call msync with MS_SYNC on the pages that hold those bytes."""
 
 
 class DarwinCalls:
@@ -74,6 +92,16 @@ class DarwinCalls:
         value = sum(_RENAME_FLAGS[flag] for flag in flags)
         _call("renamex_np", os.fsencode(src), os.fsencode(dst), value)
 
+    def write_mapped(self, fd: int, offset: int, data: bytes) -> None:
+        """See `Calls.write_mapped`. EINVAL for bytes beyond the end of the file."""
+        _mapped(fd, offset + len(data), lambda at: ctypes.memmove(at + offset, data, len(data)))
+
+    def sync_mapped(self, fd: int, offset: int, size: int) -> None:
+        """See `Calls.sync_mapped`. EINVAL for bytes beyond the end of the file."""
+        start = offset - offset % mmap.PAGESIZE
+        end = offset + size
+        _mapped(fd, end, lambda at: _call("msync", at + start, end - start, _MS_SYNC))
+
 
 def clonefile(src: str, dst: str) -> None:
     """Make `dst` a copy-on-write copy of `src`, as it is at one moment. OSError.
@@ -81,6 +109,22 @@ def clonefile(src: str, dst: str) -> None:
     ENOSYS where libc has no such function; EXDEV and ENOTSUP where the file system cannot.
     """
     _call("clonefile", os.fsencode(src), os.fsencode(dst), _CLONE_NOFOLLOW)
+
+
+def _mapped(fd: int, size: int, act: Callable[[int], object]) -> None:
+    """Map the first bytes of a file, call `act` with the address, and unmap."""
+    if size > os.fstat(fd).st_size:  # a store there would be a SIGBUS
+        raise OSError(errno.EINVAL, f"{size} bytes to map, and the file is shorter")
+    address = _function(
+        "mmap", None, size, mmap.PROT_READ | mmap.PROT_WRITE, mmap.MAP_SHARED, fd, 0
+    )
+    if address is None or address == _MAP_FAILED:
+        number = ctypes.get_errno()
+        raise OSError(number, f"mmap: {os.strerror(number)}")
+    try:
+        act(address)
+    finally:
+        _call("munmap", address, size)
 
 
 def _control(fd: int, command: int) -> None:
@@ -95,13 +139,12 @@ def _call(name: str, *arguments: object) -> None:
         raise OSError(number, f"{name}: {os.strerror(number)}")
 
 
-def _function(name: str, *arguments: object) -> int:
+def _function(name: str, *arguments: object) -> Any:
     """Call a function of libc; ENOSYS where there is none."""
     function = _looked_up(name)
     if function is None:
         raise OSError(errno.ENOSYS, f"{name} is not in this system's libc")
-    answer: int = function(*arguments)
-    return answer
+    return function(*arguments)
 
 
 @cache
@@ -110,4 +153,5 @@ def _looked_up(name: str) -> Any:
     function = getattr(ctypes.CDLL(None, use_errno=True), name, None)
     if function is not None:
         function.argtypes = _ARGUMENTS[name]
+        function.restype = _ANSWERS.get(name, ctypes.c_int)
     return function

@@ -13,6 +13,7 @@ from attrs import define, field
 
 from powercut_rig.blocklog import Mark, Phase, Progress, Recipe
 from powercut_rig.crashimages import CrashImage, CrashImages, Moment
+from powercut_rig.errors import RigError
 from powercut_rig.macos.clones import Cloner
 
 _READ_BYTES: Final = 1 << 20
@@ -23,8 +24,11 @@ Beside = Callable[[Callable[[], bool]], Callable[[], None]]
 """Starts calling a function beside the program, until it says False; the answer ends that."""
 
 
-def beside_in_thread(step: Callable[[], bool]) -> Callable[[], None]:
-    """Call `step` in a thread. What it raises is raised again by the function that ends it."""
+def beside_in_thread(step: Callable[[], bool], join_s: float = _JOIN_S) -> Callable[[], None]:
+    """Call `step` in a thread. What it raises is raised again by the function that ends it.
+
+    That function waits `join_s` seconds for a step that is under way; RigError where it stays so.
+    """
     ended = threading.Event()
     failed: list[BaseException] = []
 
@@ -40,9 +44,15 @@ def beside_in_thread(step: Callable[[], bool]) -> Callable[[], None]:
 
     def end() -> None:
         ended.set()
-        thread.join(_JOIN_S)
+        thread.join(join_s)
         if failed:
             raise failed[0]
+        if thread.is_alive():
+            raise RigError(
+                f"A clone that was begun while a sync ran is not done {join_s:g} s after it. This "
+                "recording is given up: nothing is concluded from it. Nobody can end the clone; "
+                "a disk that is nearly full, or that hangs, does this."
+            )
 
     return end
 

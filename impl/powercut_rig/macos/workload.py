@@ -12,12 +12,14 @@ from powercut.ops import (
     Fsync,
     Fullsync,
     Link,
+    Mapwrite,
+    Msync,
     Op,
     Rename,
     Tmpfile,
 )
 from powercut_rig.macos.calls import Calls
-from powercut_rig.workload import OpRunner
+from powercut_rig.workload import OpRunner, bytes_of
 from powercut_rig.writeback import WriteBack
 
 
@@ -46,6 +48,15 @@ class MacRunner(OpRunner):
                 self._with_file(path, os.O_RDONLY, self._calls.barrier)
             case Fullsync(path=path):
                 self._with_file(path, os.O_RDONLY, self._calls.full)
+            case Mapwrite(path=path, offset=offset, data=data):
+                store = bytes_of(data)
+                self._with_file(
+                    path, os.O_RDWR, lambda fd: self._calls.write_mapped(fd, offset, store)
+                )
+            case Msync(path=path, offset=offset, size=size):
+                self._with_file(
+                    path, os.O_RDWR, lambda fd: self._calls.sync_mapped(fd, offset, size)
+                )
             case Rename(src=src, dst=dst, flags=words):
                 self._calls.rename(self._real(src), self._real(dst), *words)
             case Tmpfile():

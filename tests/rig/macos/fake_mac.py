@@ -219,6 +219,13 @@ class FakeMac:
         assert not flags
         Path(src).rename(dst)
 
+    def write_mapped(self, fd: int, offset: int, data: bytes) -> None:
+        assert os.pwrite(fd, data, offset) == len(data)
+
+    def sync_mapped(self, fd: int, offset: int, size: int) -> None:
+        assert os.fstat(fd).st_size >= offset + size
+        self._sync("msync", fd)
+
 
 def at_once(step: Callable[[], bool]) -> Callable[[], None]:
     """Takes clones before the sync instead of beside it: the same each time."""

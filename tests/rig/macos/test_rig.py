@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import mmap
 import signal
+import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -15,10 +17,12 @@ from powercut_rig.blocklog import Recipe
 from powercut_rig.crashimages import Bounds
 from powercut_rig.errors import RigError
 from powercut_rig.macos import session as session_module
+from powercut_rig.macos.calls import DarwinCalls
 from powercut_rig.macos.rig import CloneLog, MacRig
 from powercut_rig.macos.runner import CommandError
 from powercut_rig.macos.session import PREFIX, own_folder, session
 from powercut_rig.macos.taking import beside_in_thread
+from powercut_rig.macos.workload import MacRunner
 from powercut_rig.tree import read_tree
 from powercut_rig.writeback import WriteBack
 from tests.rig.macos.fake_mac import FakeMac, at_once
@@ -299,3 +303,57 @@ def test_what_fails_beside_the_program_is_raised_where_it_ends() -> None:
     with pytest.raises(RigError, match="no room"):
         beside_in_thread(step)()
     beside_in_thread(lambda: False)()
+
+
+def test_a_clone_beside_a_sync_that_never_ends_is_an_error() -> None:
+    begun, let_go = threading.Event(), threading.Event()
+
+    def step() -> bool:
+        begun.set()
+        let_go.wait()
+        return False
+
+    end = beside_in_thread(step, join_s=0)
+    begun.wait()
+    try:
+        with pytest.raises(RigError, match="nothing is concluded"):
+            end()
+    finally:
+        let_go.set()
+
+
+def test_a_store_into_a_map_and_its_msync_are_no_full_sync(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`mmap.mmap` over a file issues F_FULLFSYNC on macOS, so no file may come to it."""
+
+    class OfNoFile(mmap.mmap):
+        def __new__(cls, fd: int, *arguments: int) -> OfNoFile:
+            assert fd == -1
+            return super().__new__(cls, fd, *arguments)
+
+    monkeypatch.setattr(mmap, "mmap", OfNoFile)
+    path = tmp_path / "a"
+    path.write_bytes(bytes(3 * mmap.PAGESIZE))
+    runner = MacRunner(str(tmp_path), DarwinCalls())
+    at = 2 * mmap.PAGESIZE + 5
+
+    runner.perform(ops.Mapwrite("/a", at, b"stored"))
+    runner.perform(ops.Msync("/a", at, 6))
+
+    assert path.read_bytes() == bytes(at) + b"stored" + bytes(mmap.PAGESIZE - 11)
+    for beyond in (
+        ops.Mapwrite("/a", path.stat().st_size - 1, b"xy"),
+        ops.Msync("/a", at, 1 << 20),
+    ):
+        with pytest.raises(OSError, match="the file is shorter"):
+            runner.perform(beyond)
+
+
+def test_a_map_reaches_the_drive_at_its_msync(mac: FakeMac, rig: MacRig) -> None:
+    program = (*OPS[:2], ops.Fsync("/a"), ops.Mapwrite("/a", 0, b"two"), ops.Msync("/a", 0, 3))
+    log = rig.record(program, writeback=())
+    seen = trees_by_ops(rig, log)
+
+    assert (seen[4], seen[5]) == ({"a": b"one"}, {"a": b"two"})
+    assert mac.syncs.count("msync") == 1
