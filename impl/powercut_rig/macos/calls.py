@@ -18,6 +18,8 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any, Final, Protocol
 
+from powercut_rig.macos.plists import raw_device
+
 F_FULLFSYNC: Final = 51
 F_BARRIERFSYNC: Final = 85
 _CLONE_NOFOLLOW: Final = 1
@@ -62,6 +64,9 @@ class Calls(Protocol):
     def sync_mapped(self, fd: int, offset: int, size: int) -> None:
         """Call msync with MS_SYNC on the pages that hold those bytes."""
 
+    def open_device(self, device: str) -> int:
+        """A descriptor that writes to a whole device of ours, past the system's buffer cache."""
+
 
 class DarwinCalls:
     """The calls of this machine."""
@@ -95,6 +100,10 @@ class DarwinCalls:
     def write_mapped(self, fd: int, offset: int, data: bytes) -> None:
         """See `Calls.write_mapped`. EINVAL for bytes beyond the end of the file."""
         _mapped(fd, offset + len(data), lambda at: ctypes.memmove(at + offset, data, len(data)))
+
+    def open_device(self, device: str) -> int:
+        """See `Calls.open_device`."""
+        return os.open(raw_device(device), os.O_WRONLY | os.O_CLOEXEC)
 
     def sync_mapped(self, fd: int, offset: int, size: int) -> None:
         """See `Calls.sync_mapped`. EINVAL for bytes beyond the end of the file."""

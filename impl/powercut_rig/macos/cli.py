@@ -25,7 +25,7 @@ from powercut_rig.macos.result import Result, made_here, read_result, write_resu
 from powercut_rig.macos.rig import MacRig
 from powercut_rig.macos.runner import Runner, run_system
 from powercut_rig.macos.session import session
-from powercut_rig.macos.settling import settle
+from powercut_rig.macos.settling import settle_or_say_why
 from powercut_rig.report import junit
 
 Opened = Callable[[Runner], AbstractContextManager[MacRig]]
@@ -92,26 +92,39 @@ def compare_apfs(wish: Wish, run: Runner = run_system, opened: Opened = session)
 
 def ask_mac(rig: MacRig, run: Runner, wish: Wish, tell: Callable[[str], None]) -> Result:
     """Everything that is asked of a Mac. RigError where its images cannot be trusted at all."""
-    effort, notes = calibrated(rig, wish.effort)
+    known = calibrated(rig, wish.effort)
     comparisons = compare_on_mac(
         rig,
         wish.traces or own_traces(),
         wish.recordings,
-        effort,
+        known.effort,
         profile=wish.profile,
         on_progress=tell,
     )
     profile = load_profile(wish.profile or APFS)
-    settled = [settle(each, rig, profile, tell) for each in EXPERIMENTS if wish.experiments]
+    lands = known.plain_writes_land
+    settled = [
+        settle_or_say_why(each, rig, profile, tell, plain_writes_land=lands)
+        for each in EXPERIMENTS
+        if wish.experiments
+    ]
     return Result(
-        machine(run, rig.folder), made_here(), tuple(comparisons), tuple(settled), tuple(notes)
+        machine(run, rig.folder),
+        made_here(),
+        tuple(comparisons),
+        tuple(settled),
+        known.notes,
+        lands,
     )
 
 
 def exit_status(result: Result) -> int:
-    """1 where something left the model or a promise broke, 4 where something is undecided."""
+    """1 where something left the model or a promise broke, 4 where something is undecided.
+
+    Where the image's driver may keep writes back, what left the model is undecided too.
+    """
     if not result.agrees:
-        return 1
+        return 1 if result.plain_writes_land else 4
     return status_of(result.comparisons)
 
 

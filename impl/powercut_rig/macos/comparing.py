@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
-from attrs import evolve
+from attrs import evolve, frozen
 
 from powercut.ops import Barrier, Create, Fsync, Fullsync, Link, Op, Tmpfile, Write
 from powercut.profile import load_profile
@@ -17,6 +18,7 @@ from powercut_rig.errors import RigError
 from powercut_rig.macos import APFS
 from powercut_rig.macos.rig import MacRig
 from powercut_rig.macos.session import own_folder
+from powercut_rig.macos.taking import count_in_file
 from powercut_rig.programs import program_trace, random_program, saves_trace
 
 MODES: Final = ("atomic_nodirsync", "atomic_dirsync", "atomic_fullsync")
@@ -24,6 +26,9 @@ EFFORT: Final = Effort(again=1, again_limit=12, fsck_every=10, coverage=False)
 """What is done for each recording where nobody says otherwise: an attach costs a second."""
 
 _MARKED: Final[tuple[Op, ...]] = (Create("/a"), Write("/a", 0, b"old"))
+_BLANK_BYTES: Final = 8 << 20
+_BLOCK: Final = b"powercut wrote this block and synced nothing.".ljust(4096, b".")
+_BLOCK_AT: Final = 1 << 20
 _PROGRAMS: Final = 4
 _PROGRAM_OPS: Final = 12
 _PROMISED: Final = "P1"
@@ -57,13 +62,28 @@ def mac_programs() -> Iterator[tuple[int, tuple[Op, ...]]]:
             yield number, _with_every_sync(program)
 
 
-def calibrated(rig: MacRig, effort: Effort) -> tuple[Effort, list[str]]:
-    """Whether the clones of this Mac can be believed: the effort to go on with, and notes.
+@frozen
+class Calibration:
+    """What is known of this Mac's images before anything is judged by them.
+
+    `effort` is what to go on with.  `plain_writes_land`: a write to an image's device is in the
+    clone that follows, though nothing was synced.  Where it is not, or was not seen, a tree that
+    lacks something may lack it in the cache of the image's driver: it strikes no rule.
+    """
+
+    effort: Effort
+    plain_writes_land: bool
+    notes: tuple[str, ...] = ()
+
+
+def calibrated(rig: MacRig, effort: Effort) -> Calibration:
+    """Whether the clones of this Mac can be believed, and how far.
 
     A file that F_FULLFSYNC has returned for, and its name after a sync of the volume, must be in
     the clone that follows: RigError where they are not, for then the image's driver keeps back
-    what it is given, and no clone means anything.  Where fsck_apfs cannot look at a fresh image,
-    the effort comes back without it.
+    what it is given, and no clone means anything.  F_FULLFSYNC may also empty the driver's own
+    cache, which fsync does not: so a plain write to a device is looked for as well.  Where
+    fsck_apfs cannot look at a fresh image, the effort comes back without it.
     """
     notes = []
     with own_folder(rig, "calibration") as own:
@@ -79,13 +99,41 @@ def calibrated(rig: MacRig, effort: Effort) -> tuple[Effort, list[str]]:
         if effort.fsck_every:
             try:
                 report = own.disks.fsck(log.clones[newest.recipe.position])
+                if not report.clean:
+                    notes.append(
+                        f"fsck_apfs complains of a fresh image: {report.output.strip()[-300:]}"
+                    )
             except RigError as error:
-                return evolve(effort, fsck_every=0), [f"fsck was not asked: {error}"]
-            if not report.clean:
-                notes.append(
-                    f"fsck_apfs complains of a fresh image: {report.output.strip()[-300:]}"
-                )
-    return effort, notes
+                effort = evolve(effort, fsck_every=0)
+                notes.append(f"fsck was not asked: {error}")
+        kept_back = _keeps_back(own)
+    if kept_back:
+        notes.append(
+            f"{kept_back} So a tree that lacks something may lack it in the cache of the image's "
+            "driver: no rule is struck on this Mac, and a tree outside the model proves nothing."
+        )
+    return Calibration(effort, not kept_back, tuple(notes))
+
+
+def _keeps_back(rig: MacRig) -> str:
+    """Why a plain write cannot be said to reach the image file, in a sentence; "" where it can."""
+    image, clone = rig.folder / "plain.dmg", rig.folder / "plain-clone.dmg"
+    try:
+        rig.disks.create_blank(image, _BLANK_BYTES)
+        with rig.disks.attached(image, None, writable=True) as found:
+            fd = rig.calls.open_device(found.device)
+            try:  # the device stays open: its last close might flush it
+                os.pwrite(fd, _BLOCK, _BLOCK_AT)
+                rig.clone(image, clone)
+            finally:
+                os.close(fd)
+    except (RigError, OSError) as error:
+        return (
+            f"It could not be tried whether a write without a sync reaches an image file: {error}."
+        )
+    if count_in_file(clone, _BLOCK):
+        return ""
+    return "A block that was written to the device of an image is not in the clone that follows."
 
 
 def compare_on_mac(

@@ -15,6 +15,7 @@ from typing import Final
 
 from attrs import frozen
 
+from powercut.content import Fill
 from powercut.ops import (
     Barrier,
     Create,
@@ -24,24 +25,26 @@ from powercut.ops import (
     Op,
     Rename,
     Truncate,
-    Unlink,
     Write,
 )
 
 Ops = tuple[Op, ...]
 
-_PATTERN: Final = b"<old pattern>"
-_FILL_BYTES: Final = 40 << 20
+_MIB: Final = 1 << 20
 
 
 @frozen
 class Trial:
-    """One program: `setup` is durable beforehand; `control` is the program without its sync."""
+    """One program: `setup` is durable beforehand; `control` is the program without its sync.
+
+    With `fill`, copies of that block take all room of the volume before `setup`, and are freed.
+    """
 
     name: str
     ops: Ops
     setup: Ops = ()
     control: Ops | None = None
+    fill: bytes = b""
 
 
 @frozen
@@ -127,14 +130,9 @@ EXPERIMENTS: Final = (
         (
             Trial(
                 "appends over freed space",
-                tuple(Write("/a", 8192 * n, _filled(b"<new>", 8192)) for n in range(12)),
-                (
-                    Create("/fill"),
-                    Write("/fill", 0, _filled(_PATTERN, _FILL_BYTES)),
-                    Fsync("/fill"),
-                    Unlink("/fill"),
-                    Create("/a"),
-                ),
+                tuple(Write("/a", n * _MIB, Fill(ord("n"), _MIB)) for n in range(32)),
+                (Create("/a"),),
+                fill=_filled(b"<old pattern>", 4096),
             ),
         ),
         repeats=4,

@@ -15,7 +15,7 @@ from attrs import define, field
 
 from powercut_rig.errors import RigError
 from powercut_rig.images import FsckReport
-from powercut_rig.macos.plists import Attached, parse_attached, parse_images
+from powercut_rig.macos.plists import Attached, parse_attached, parse_images, raw_device
 from powercut_rig.macos.runner import CommandError, Runner, succeed
 
 CREATE_S: Final = 180.0
@@ -47,9 +47,17 @@ class DiskImages:
 
     def create(self, path: Path, size_bytes: int) -> None:
         """Make an image with an empty APFS volume, unattached. CommandError."""
+        volume = ("-fs", "APFS", "-volname", _VOLUME, "-nospotlight")
+        self._create(path, size_bytes, volume)
+
+    def create_blank(self, path: Path, size_bytes: int) -> None:
+        """Make an image with nothing on it, no partition either, unattached. CommandError."""
+        self._create(path, size_bytes, ("-layout", "NONE"))
+
+    def _create(self, path: Path, size_bytes: int, holding: tuple[str, ...]) -> None:
         arguments = [
             "hdiutil", "create", "-quiet", "-size", f"{size_bytes // 512}b", "-type", "UDIF",
-            "-fs", "APFS", "-volname", _VOLUME, "-nospotlight", str(path),
+            *holding, str(path),
         ]  # fmt: skip
         succeed(self.run, arguments, CREATE_S)
         if not path.is_file():
@@ -91,8 +99,7 @@ class DiskImages:
         The image is attached read-only, and nothing of it mounted.
         """
         with self.attached(path, None, writable=False) as found:
-            raw = found.store.replace("/dev/disk", "/dev/rdisk", 1)
-            done = self.run(["fsck_apfs", "-n", raw], FSCK_S)
+            done = self.run(["fsck_apfs", "-n", raw_device(found.store)], FSCK_S)
         return fsck_report(done.status, f"{done.stdout.decode(errors='replace')}\n{done.stderr}")
 
     def detach_left_behind(self, folder: Path) -> None:

@@ -121,6 +121,12 @@ def whole_device(device: str) -> str:
     return match[1]
 
 
+def raw_device(device: str) -> str:
+    """The node of a device that goes past the system's buffer cache: "/dev/rdisk4". RigError."""
+    whole_device(device)
+    return device.replace("/dev/disk", "/dev/rdisk", 1)
+
+
 def _plist(output: bytes, where: str) -> Mapping[str, Any]:
     if len(output) > _SIZE_LIMIT_BYTES:
         raise RigError(f"{where} answered with {len(output)} B, and was not read.")

@@ -48,13 +48,14 @@ READ: Final = Reader(ResultError)
 
 @frozen
 class Result:
-    """Everything that one run on a Mac found."""
+    """Everything that one run on a Mac found. `plain_writes_land`: see `Calibration`."""
 
     machine: Machine
     made_by: str
     comparisons: tuple[Comparison, ...]
     settled: tuple[Settled, ...]
     notes: tuple[str, ...] = ()
+    plain_writes_land: bool = True
 
     @property
     def agrees(self) -> bool:
@@ -72,6 +73,7 @@ class Result:
             "machine": self.machine.to_json(),
             "agrees": self.agrees,
             "notes": list(self.notes),
+            "plain_writes_land": self.plain_writes_land,
             "comparisons": [_packed(each) for each in self.comparisons],
             "experiments": [
                 {**asdict(each), "in_profile": each.in_profile} for each in self.settled
@@ -109,8 +111,9 @@ def read_result(path: Path) -> Result:
             "what `powercut compare --fs apfs` wrote; the output of `--json` has no machine in it",
         )
     known = {"schema", "kind", "made_by", "machine", "agrees", "notes", "comparisons"}
+    known |= {"experiments", "plain_writes_land"}
     try:
-        READ.keys(raw, known | {"experiments"}, where)
+        READ.keys(raw, known, where)
         READ.schema(raw, where)
         return _result(raw, where)
     except ResultError as error:  # what was found may be long
@@ -124,6 +127,7 @@ def _result(raw: dict[str, Any], where: str) -> Result:
         tuple(_comparison(each, at) for each, at in _tables(raw, "comparisons", where)),
         tuple(_settled(each, at) for each, at in _tables(raw, "experiments", where)),
         tuple(printable(note) for note in READ.strings(raw, "notes", where)),
+        bool(READ.typed(raw, "plain_writes_land", bool, where)),
     )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final, TypeVar
@@ -40,6 +41,8 @@ DURING: Final = 4
 """Clones taken while one sync runs."""
 
 _ROOT: Final = "root"
+_FILL: Final = "fill"
+_BLOCKS_AT_ONCE: Final = 256
 _QUIET_FILES: Final = (".metadata_never_index", ".fseventsd/no_log")
 """Names that keep Spotlight and the event log of macOS away from a volume."""
 
@@ -75,10 +78,12 @@ class MacRig:
         *,
         setup: Sequence[Op] = (),
         writeback: Sequence[WriteBack] | None = None,
+        fill: bytes = b"",
     ) -> CloneLog:
         """Run `ops` on a fresh volume and return a clone for each step.
 
-        `setup` ops run first and are synced with the volume.  Clones are taken before the first
+        `fill`, a block, is written all over the volume's free room, which is freed again.  `setup`
+        ops run then and are synced with the volume.  Clones are taken before the first
         op, after each op and each early write, beside syncs that run, and after a last sync of
         the volume.  Raises RigError when an op fails; everything is detached then.
         """
@@ -89,6 +94,8 @@ class MacRig:
         with self._mounted(image) as root, contextlib.ExitStack() as stack:
             stack.callback(taker.end)  # before anything is detached
             self._begin(root)
+            if fill:
+                self._fill_and_free(root.parent / _FILL, fill)
             workload = Workload(MacRunner(str(root), self.calls), taker.mark)
             stack.enter_context(contextlib.closing(workload))
             workload.perform(setup)
@@ -194,6 +201,24 @@ class MacRig:
             with contextlib.suppress(OSError):  # they only keep others from looking
                 quiet.parent.mkdir(exist_ok=True)
                 quiet.touch()
+
+    def _fill_and_free(self, path: Path, block: bytes) -> None:
+        """Write copies of a block until there is no room, and free them; both are synced."""
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            left, piece_bytes = self.size_bytes, len(block) * _BLOCKS_AT_ONCE
+            while left >= len(block) <= piece_bytes:
+                try:
+                    left -= os.write(fd, block * (min(piece_bytes, left) // len(block)))
+                except OSError as error:
+                    if error.errno != errno.ENOSPC:
+                        raise
+                    piece_bytes //= 2  # a smaller piece may still find room
+            self.calls.volume(fd)
+            path.unlink()
+            self.calls.volume(fd)
+        finally:
+            os.close(fd)
 
     def _mount_point(self) -> Path:
         point = self.folder / "mount"

@@ -19,9 +19,11 @@ from powercut.world import Perform
 from powercut_rig.answers import state_of
 from powercut_rig.compare import brief
 from powercut_rig.crashimages import CrashImage
+from powercut_rig.errors import RigError
 from powercut_rig.macos.experiments import Experiment, Ops, Trial
 from powercut_rig.macos.rig import CloneLog, MacRig
 from powercut_rig.macos.session import own_folder
+from powercut_rig.macos.taking import count_in_file
 from powercut_rig.membership import Member, Program
 from powercut_rig.tree import Sight
 from powercut_rig.writeback import drawn_plan
@@ -63,6 +65,7 @@ class Settled:
 class _Seen:
     """What the clones of one experiment have shown so far."""
 
+    plain_writes_land: bool = True
     clones: int = 0
     trees: set[int] = field(factory=set)
     struck: list[str] = field(factory=list)
@@ -76,9 +79,15 @@ def settle(
     rig: MacRig,
     profile: Profile,
     on_progress: Callable[[str], None] = lambda _: None,
+    *,
+    plain_writes_land: bool = True,
 ) -> Settled:
-    """Run one experiment. RigError, with everything detached, where it cannot be run to its end."""
-    seen = _Seen()
+    """Run one experiment. RigError, with everything detached, where it cannot be run to its end.
+
+    Where `plain_writes_land` is False (see `Calibration`), nothing that a clone lacks is held
+    against a rule.
+    """
+    seen = _Seen(plain_writes_land)
     weak, strong = with_and_without(experiment, profile)
     for number, trial in enumerate(experiment.trials):
         trial_seen = seen.could_tell
@@ -89,6 +98,24 @@ def settle(
         if seen.could_tell == trial_seen and not (seen.struck or seen.outside):
             return _answer(experiment, profile, seen, f"in the trial {trial.name!r}")
     return _answer(experiment, profile, seen, "")
+
+
+def settle_or_say_why(
+    experiment: Experiment,
+    rig: MacRig,
+    profile: Profile,
+    on_progress: Callable[[str], None],
+    *,
+    plain_writes_land: bool,
+) -> Settled:
+    """The same; one that cannot be run to its end is open, and the others can go on."""
+    try:
+        return settle(experiment, rig, profile, on_progress, plain_writes_land=plain_writes_land)
+    except (RigError, OSError) as error:
+        because = f"it could not be run to its end: {error}"
+        return Settled(
+            experiment.rule, experiment.question, "open", because, 0, 0, experiment.leaves_open
+        )
 
 
 def with_and_without(experiment: Experiment, profile: Profile) -> tuple[Profile, Profile]:
@@ -117,7 +144,9 @@ def _run(
 ) -> None:
     """Record a trial once, and its control where it has one; judge every clone."""
     without, with_rule = (Member(p) for p in programs(trial, trial.ops, weak, strong))
-    for image, sight in _sights(rig, trial, trial.ops, repeat):
+    log = _recorded(rig, trial, trial.ops, repeat)
+    unused_bytes = _bytes_never_filled(log, trial)
+    for image, sight in _sights(rig, log):
         seen.clones += image.recipes
         seen.trees.add(sight.digest)
         for moment in image.moments:
@@ -130,24 +159,51 @@ def _run(
                 seen.outside.append(shown)
             elif not strictly:
                 seen.struck.append(shown)
-            elif trial.control is None and _is_half_done(with_rule.program, sight, *at[:2]):
+            elif (
+                trial.control is None
+                and _is_half_done(with_rule.program, sight, *at[:2])
+                and _bytes_landed(sight) > unused_bytes
+            ):
                 seen.could_tell += 1
+    rig.forget(log)
     if trial.control is not None:
         end = len(trial.ops)
-        for image, sight in _sights(rig, trial, trial.control, repeat):
+        log = _recorded(rig, trial, trial.control, repeat)
+        for image, sight in _sights(rig, log):
             seen.clones += image.recipes
             lost = with_rule.ask(sight, end, end, _KERNEL) is False
             if lost and image.ops_completed == len(trial.control):
                 seen.could_tell += 1
+        rig.forget(log)
 
 
-def _sights(rig: MacRig, trial: Trial, ops: Ops, repeat: int) -> Iterator[tuple[CrashImage, Sight]]:
-    """Record some ops of a trial, and look at each clone. Even repeats write nothing early."""
+def _recorded(rig: MacRig, trial: Trial, ops: Ops, repeat: int) -> CloneLog:
+    """Some ops of a trial, recorded. Even repeats write nothing early."""
     early = drawn_plan(ops, 1 if repeat % 2 == 0 else 2 + repeat) if trial.control is None else ()
-    log: CloneLog = rig.record(ops, setup=trial.setup, writeback=early)
+    return rig.record(ops, setup=trial.setup, writeback=early, fill=trial.fill)
+
+
+def _sights(rig: MacRig, log: CloneLog) -> Iterator[tuple[CrashImage, Sight]]:
     for image in log.found.images:
         yield image, rig.tree(log, image.recipe)
-    rig.forget(log)
+
+
+def _bytes_never_filled(log: CloneLog, trial: Trial) -> int:
+    """How much room the image had, before the first op, that did not hold the old pattern.
+
+    More new bytes than that cannot have landed without taking blocks of the old file.  Where a
+    drive that was told of freed blocks has dropped them, the pattern is gone, and this is all.
+    """
+    if not trial.fill:
+        return -1
+    base = log.clones[min(log.clones)]
+    return base.stat().st_size - len(trial.fill) * count_in_file(base, trial.fill)
+
+
+def _bytes_landed(sight: Sight) -> int:
+    """How many bytes of the files that a clone shows are not zero."""
+    contents = [content for content in sight.plain.values() if content]
+    return sum(len(content) - content.count(0) for content in contents)
 
 
 def _is_half_done(program: Program, sight: Sight, completed: int, begun: int) -> bool:
@@ -163,7 +219,12 @@ def _named(tree: dict[str, bytes | None]) -> dict[str, bytes | None]:
 
 def _answer(experiment: Experiment, profile: Profile, seen: _Seen, where: str) -> Settled:
     outcome, because = "open", ""
-    if seen.outside:
+    if not seen.plain_writes_land and (seen.outside or seen.struck):
+        because = (
+            f"a plain write was not seen to reach the image file of this Mac, so this proves "
+            f"nothing: {(seen.outside or seen.struck)[0]}"
+        )
+    elif seen.outside:
         outcome, because = "outside", seen.outside[0]
     elif seen.struck:
         outcome, because = "strike", f"{len(seen.struck)} times, first {seen.struck[0]}"
@@ -172,7 +233,7 @@ def _answer(experiment: Experiment, profile: Profile, seen: _Seen, where: str) -
     elif where or not seen.could_tell:
         because = (
             f"the clones could not have told {where}: no control lost anything and no program was "
-            "seen half done"
+            "seen half done, or none where blocks of the old file were surely used again"
         )
     else:
         outcome = "confirm" if profile.has(experiment.rule) else "add"

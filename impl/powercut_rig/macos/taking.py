@@ -137,3 +137,17 @@ def fingerprint_of(path: Path) -> int:
         while piece := opened.read(_READ_BYTES):
             digest.update(piece)
     return int.from_bytes(digest.digest(), "little")
+
+
+def count_in_file(path: Path, block: bytes) -> int:
+    """How often a block of bytes is in a file, wherever it begins; overlaps are not counted."""
+    count, tail = 0, b""
+    with path.open("rb") as opened:
+        while piece := opened.read(_READ_BYTES):
+            held = tail + piece
+            found = held.count(block)
+            count += found
+            # What was counted must not be counted again with the next piece.
+            after = held.rfind(block) + len(block) if found else 0
+            tail = held[max(after, len(held) - len(block) + 1) :]
+    return count

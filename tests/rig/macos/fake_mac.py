@@ -92,6 +92,10 @@ class FakeMac:
     """What a clone shows of what the drive has."""
     one_file: tuple[str, ...] = ()
     """Names that are laid out as hard links of one file, where more than one of them is there."""
+    freed: bytes = b""
+    """What the blocks of an image hold that no file has any more."""
+    driver_keeps: bool = False
+    """What is written to a device stays in the cache of the image's driver."""
     syncs: list[str] = field(factory=list)
     paused: list[float] = field(factory=list)
 
@@ -106,7 +110,8 @@ class FakeMac:
 
     def _answer(self, words: tuple[str, ...]) -> Finished:
         match words:
-            case ("hdiutil", "create", *_, path):
+            case ("hdiutil", "create", *how, path):
+                assert not ("-fs" in how and "-layout" in how)
                 Path(path).write_bytes(pickle.dumps({}))
                 return Finished(0, b"", "")
             case ("hdiutil", "attach", path, *rest):
@@ -189,7 +194,7 @@ class FakeMac:
         # In a second life the library's own disk syncs, past the calls of this fake.
         at_once = self.at_once or src.name == "again.dmg"
         tree = gathered(self.root) if at_once else self.drive
-        dst.write_bytes(pickle.dumps(self.shows(tree)))
+        dst.write_bytes(pickle.dumps(self.shows(tree)) + self.freed)
 
     def pause(self, seconds: float) -> None:
         self.paused.append(seconds)
@@ -218,6 +223,12 @@ class FakeMac:
     def rename(self, src: str, dst: str, *flags: str) -> None:
         assert not flags
         Path(src).rename(dst)
+
+    def open_device(self, device: str) -> int:
+        path, point, writable = self.attached[int(device.removeprefix("/dev/disk"))]
+        assert writable
+        assert not point
+        return os.open(os.devnull if self.driver_keeps else path, os.O_WRONLY)
 
     def write_mapped(self, fd: int, offset: int, data: bytes) -> None:
         assert os.pwrite(fd, data, offset) == len(data)

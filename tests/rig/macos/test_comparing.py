@@ -22,7 +22,7 @@ from powercut_rig.comparison import OUTSIDE, REFUSED, Comparison
 from powercut_rig.errors import RigError
 from powercut_rig.macos import requirements
 from powercut_rig.macos.cli import Wish, compare_apfs, report
-from powercut_rig.macos.comparing import calibrated, compare_on_mac, own_traces
+from powercut_rig.macos.comparing import Calibration, calibrated, compare_on_mac, own_traces
 from powercut_rig.macos.result import read_result
 from powercut_rig.macos.rig import MacRig
 from powercut_rig.macos.runner import Runner
@@ -128,14 +128,55 @@ def test_a_trace_that_cannot_be_run_is_an_error_of_its_own_and_the_others_go_on(
 
 
 def test_a_fresh_image_is_looked_at_before_anything_is_believed(mac: FakeMac, rig: MacRig) -> None:
-    assert calibrated(rig, EFFORT) == (EFFORT, [])
+    assert calibrated(rig, EFFORT) == Calibration(EFFORT, plain_writes_land=True)
     mac.fsck_status, mac.fsck_output = 66, b"error: Operation not permitted\n"
-    effort, (note,) = calibrated(rig, EFFORT)
-    assert effort.fsck_every == 0
-    assert "Operation not permitted" in note
+    known = calibrated(rig, EFFORT)
+    assert known.effort.fsck_every == 0
+    assert "Operation not permitted" in known.notes[0]
     mac.fsck_status, mac.fsck_output = 8, b"error: volume is corrupt\n"
-    _, (note,) = calibrated(rig, EFFORT)
+    (note,) = calibrated(rig, EFFORT).notes
     assert "complains of a fresh image" in note
+
+
+def test_a_plain_write_is_looked_for_in_a_clone_and_nothing_is_synced(
+    mac: FakeMac, rig: MacRig
+) -> None:
+    mac.driver_keeps = True
+    known = calibrated(rig, EFFORT)
+
+    assert not known.plain_writes_land
+    assert "no rule is struck on this Mac" in known.notes[0]
+    assert mac.attached == {}
+
+
+def test_a_device_that_may_not_be_written_to_leaves_it_open(
+    mac: FakeMac, rig: MacRig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_mac: FakeMac, device: str) -> int:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(FakeMac, "open_device", refuse)
+    known = calibrated(rig, EFFORT)
+
+    assert not known.plain_writes_land
+    assert "could not be tried" in known.notes[0]
+    assert "Permission denied" in known.notes[0]
+    assert mac.attached == {}
+
+
+def test_what_leaves_the_model_is_undecided_where_the_driver_may_keep_writes(
+    fit: None, mac: FakeMac, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mac.driver_keeps = True
+    mac.keeps = lambda before, now, path: before
+    wish = evolve(a_wish(tmp_path), traces=((DIRSYNC, OWN[DIRSYNC]),), profile="posix-minimal")
+    with pytest.raises(SystemExit) as ended:
+        compare_apfs(wish, mac, paper(mac, tmp_path / "images"))
+
+    result = read_result(wish.result_path)
+    assert ended.value.code == 4
+    assert (result.agrees, result.plain_writes_land) == (False, False)
+    assert "proves nothing" in json.loads(capsys.readouterr().out)["notes"][0]
 
 
 def test_clones_that_do_not_show_a_full_sync_mean_nothing(mac: FakeMac, rig: MacRig) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import mmap
+import os
 import signal
 import threading
 from collections.abc import Callable
@@ -21,7 +23,7 @@ from powercut_rig.macos.calls import DarwinCalls
 from powercut_rig.macos.rig import CloneLog, MacRig
 from powercut_rig.macos.runner import CommandError
 from powercut_rig.macos.session import PREFIX, own_folder, session
-from powercut_rig.macos.taking import beside_in_thread
+from powercut_rig.macos.taking import beside_in_thread, count_in_file
 from powercut_rig.macos.workload import MacRunner
 from powercut_rig.tree import read_tree
 from powercut_rig.writeback import WriteBack
@@ -357,3 +359,40 @@ def test_a_map_reaches_the_drive_at_its_msync(mac: FakeMac, rig: MacRig) -> None
 
     assert (seen[4], seen[5]) == ({"a": b"one"}, {"a": b"two"})
     assert mac.syncs.count("msync") == 1
+
+
+def test_all_room_is_filled_freed_and_both_reach_the_drive(
+    mac: FakeMac, rig: MacRig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    block, room = bytes(range(256)) * 16, 1_000_000
+    written = 0
+    fills: list[int] = []
+
+    def write(fd: int, data: bytes) -> int:
+        nonlocal written
+        if written + len(data) > room:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        written += len(data)
+        return os.pwrite(fd, data, written - len(data))
+
+    synced = FakeMac.volume
+
+    def volume(mac: FakeMac, fd: int) -> None:
+        fill = mac.root / "fill"
+        fills.append(fill.read_bytes().count(block) if fill.exists() else 0)
+        synced(mac, fd)
+
+    monkeypatch.setattr(os, "write", write)
+    monkeypatch.setattr(FakeMac, "volume", volume)
+    log = rig.record(OPS[:1], setup=(ops.Mkdir("/d"),), writeback=(), fill=block)
+
+    assert fills[:3] == [room // len(block), 0, 0]
+    assert trees_by_ops(rig, log)[0] == {"d": None}
+
+
+def test_a_block_is_counted_wherever_it_begins(tmp_path: Path) -> None:
+    path, block = tmp_path / "image", b"ab" * 2048
+    path.write_bytes(b"?" + block + b"?" * ((1 << 20) - 5000) + block * 3 + b"ab")
+
+    assert count_in_file(path, block) == 4
+    assert count_in_file(path, b"none of these") == 0

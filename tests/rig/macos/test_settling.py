@@ -8,19 +8,21 @@ from collections.abc import Callable
 import pytest
 from attrs import evolve
 
+from powercut.content import Fill
 from powercut.crash import CrashSpace
-from powercut.ops import Barrier, Fsync, Fullsync
+from powercut.ops import Barrier, Fsync, Fullsync, Op, Write
 from powercut.pieces import even_cuts
 from powercut.profile import load_profile
 from powercut_rig.macos import APFS
 from powercut_rig.macos.experiments import EXPERIMENTS, NOT_BY_AN_IMAGE, Experiment, Trial
-from powercut_rig.macos.rig import MacRig
+from powercut_rig.macos.rig import SIZE_BYTES, MacRig
 from powercut_rig.macos.settling import (
     OUTCOMES,
     Settled,
     ops_of,
     programs,
     settle,
+    settle_or_say_why,
     with_and_without,
 )
 from powercut_rig.membership import Member, sight_of
@@ -77,17 +79,22 @@ def test_every_trial_has_a_crash_state_that_only_its_rule_forbids(
 
 
 def small(rule: str, repeats: int = 1) -> Experiment:
-    """The experiment with fewer repeats, and without the fill of megabytes."""
+    """The experiment with fewer repeats, and with kibibytes where it has mebibytes."""
     experiment = BY_RULE[rule]
-    trials = tuple(
-        evolve(trial, setup=trial.setup[4:]) if _fills(trial) else trial
-        for trial in experiment.trials
+    return evolve(
+        experiment,
+        repeats=repeats,
+        trials=tuple(
+            evolve(trial, ops=tuple(_shrunk(op) for op in trial.ops)) if trial.fill else trial
+            for trial in experiment.trials
+        ),
     )
-    return evolve(experiment, repeats=repeats, trials=trials)
 
 
-def _fills(trial: Trial) -> bool:
-    return any(getattr(op, "path", "") == "/fill" for op in trial.setup)
+def _shrunk(op: Op) -> Op:
+    assert isinstance(op, Write)
+    assert isinstance(op.data, Fill)
+    return Write(op.path, op.offset // 1024, Fill(op.data.byte, len(op.data) // 1024))
 
 
 def outcome(rule: str, rig: MacRig, repeats: int = 1) -> Settled:
@@ -203,19 +210,86 @@ def test_a_barrier_that_does_nothing_is_struck(mac: FakeMac, rig: MacRig) -> Non
     assert outcome("barrier-orders", rig).outcome == "strike"
 
 
-def test_old_bytes_where_new_ones_did_not_land_strike_the_zeros(mac: FakeMac, rig: MacRig) -> None:
-    def shown(old: bytes) -> Callable[[Tree], Tree]:
-        def show(tree: Tree) -> Tree:
-            content = tree.get("root/a")
-            return tree | {"root/a": (old * len(content))[: len(content)]} if content else tree
+(OVER,) = BY_RULE["unwritten-reads-zeros"].trials
 
-        return show
 
+def appended_but_half_landed(old: bytes) -> Callable[[Tree], Tree]:
+    """A drive that has the size of what was appended, and `old` instead of the second half."""
+
+    def show(tree: Tree) -> Tree:
+        content = tree.get("root/a") or b""
+        landed = len(content) // 2
+        return tree | {"root/a": content[:landed] + (old * len(content))[: len(content) - landed]}
+
+    return show
+
+
+@pytest.fixture
+def filled(mac: FakeMac, rig: MacRig) -> MacRig:
+    """A rig of small images; their blocks keep what was freed, as a drive does that is not told."""
     mac.at_once = True
-    mac.shows = shown(b"\0")
-    assert outcome("unwritten-reads-zeros", rig).outcome == "add"
-    mac.shows = shown(b"<old pattern>")
-    assert outcome("unwritten-reads-zeros", rig).outcome == "strike"
+    mac.freed = OVER.fill * 64
+    return evolve(rig, size_bytes=64 * len(OVER.fill))
+
+
+def test_old_bytes_where_new_ones_did_not_land_strike_the_zeros(
+    mac: FakeMac, filled: MacRig
+) -> None:
+    mac.shows = appended_but_half_landed(b"<old pattern>")
+    assert outcome("unwritten-reads-zeros", filled).outcome == "strike"
+
+
+def test_zeros_are_borne_out_where_blocks_of_the_old_file_were_surely_used_again(
+    mac: FakeMac, filled: MacRig
+) -> None:
+    mac.shows = appended_but_half_landed(b"\0")
+    assert outcome("unwritten-reads-zeros", filled).outcome == "add"
+
+
+@pytest.mark.parametrize("freed", [bytes(1 << 18), OVER.fill * 64 + bytes(1 << 16)])
+def test_zeros_are_not_borne_out_where_the_old_bytes_are_gone_or_there_was_other_room(
+    mac: FakeMac, filled: MacRig, freed: bytes
+) -> None:
+    mac.shows = appended_but_half_landed(b"\0")
+    mac.freed = freed
+    found = outcome("unwritten-reads-zeros", filled)
+
+    assert found.outcome == "open"
+    assert "surely used again" in found.because
+
+
+def test_more_is_appended_than_an_image_can_have_beside_what_was_filled() -> None:
+    appended = sum(len(op.data) for op in OVER.ops if isinstance(op, Write))
+
+    assert SIZE_BYTES // 2 <= appended < SIZE_BYTES * 3 // 4
+
+
+def test_nothing_is_struck_where_a_plain_write_does_not_reach_the_image(
+    mac: FakeMac, rig: MacRig
+) -> None:
+    mac.keeps = lambda before, now, path: before
+
+    def answer(lands: bool) -> Settled:
+        return settle(BY_RULE["fsync-data"], rig, PROFILE, plain_writes_land=lands)
+
+    assert answer(True).outcome == "strike"
+    found = answer(False)
+    assert found.outcome == "open"
+    assert "proves nothing" in found.because
+
+
+def test_an_experiment_that_cannot_be_run_is_open_and_says_why(mac: FakeMac, rig: MacRig) -> None:
+    def full(words: tuple[str, ...]) -> None:
+        if words[:2] == ("hdiutil", "create"):
+            raise OSError(28, "No space left on device")
+
+    mac.on_command = full
+    found = settle_or_say_why(
+        BY_RULE["fsync-data"], rig, PROFILE, lambda _: None, plain_writes_land=True
+    )
+
+    assert (found.outcome, found.clones) == ("open", 0)
+    assert "No space left" in found.because
 
 
 def test_a_tree_that_no_rule_explains_is_outside(mac: FakeMac, rig: MacRig) -> None:
