@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from attrs import evolve, frozen
+from attrs import frozen
 
 from powercut.enumerate import pinned
-from powercut.errors import ProfileError, TraceError
+from powercut.errors import TraceError
 from powercut.oracle import Oracle
-from powercut.profile import Claim, Profile, load_profile
-from powercut.reading import hint
-from powercut.rules import RULES
+from powercut.profile import Profile
 from powercut.subject import load_subject
 from powercut.trace import Trace
 from powercut.world import Ack, Begin, CrashStep, Perform, Step
@@ -30,25 +28,6 @@ class Case:
         for number, parts in self.oracles[min(begun, last)].saves.items():
             oracle = oracle.begin(number, parts)
         return oracle
-
-
-def profile_named(name: str) -> Profile:
-    """The profile of that name; with "+RULE" behind it, it has that rule as well, to be refuted.
-
-    ProfileError where there is no such profile or rule.
-    """
-    base, *added = name.split("+")
-    profile = load_profile(base)
-    for rule_id in added:
-        if rule_id not in RULES:
-            known = ", ".join(RULES)
-            raise ProfileError(
-                f"unknown rule {rule_id!r}{hint(rule_id, RULES)}. Known: {known}. Nothing was run."
-            )
-        claim = Claim(RULES[rule_id], "assumed", "a trial")
-        kept = tuple(each for each in profile.unknown if each.rule.id != rule_id)
-        profile = evolve(profile.without(rule_id), claims=(*profile.claims, claim), unknown=kept)
-    return evolve(profile, name=name)
 
 
 def check_judgeable(trace: Trace, where: str) -> None:

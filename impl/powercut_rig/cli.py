@@ -15,10 +15,11 @@ from rich.table import Table
 
 from powercut.console import EXIT_STATUS, bad_input, emit
 from powercut.errors import TraceError
+from powercut.profile import profile_named
 from powercut.trace import read_trace
 from powercut_rig import html
 from powercut_rig.campaign import Progress, cores, run_campaign
-from powercut_rig.cases import check_judgeable, prepare, profile_named
+from powercut_rig.cases import check_judgeable, prepare
 from powercut_rig.compare import Effort
 from powercut_rig.comparison import Comparison
 from powercut_rig.doctor import diagnose, kernel

@@ -16,12 +16,12 @@ from typing import Final
 from attrs import define, evolve, field, frozen
 
 from powercut.ops import Op
-from powercut.profile import Profile
+from powercut.profile import Profile, profile_named
 from powercut.subject import Subject, load_subject
 from powercut.trace import Trace
 from powercut_rig.answers import Answer, PlainTree, recover
 from powercut_rig.blocklog import BlockLog
-from powercut_rig.cases import Case, check_judgeable, prepare, profile_named
+from powercut_rig.cases import Case, check_judgeable, prepare
 from powercut_rig.comparison import DISAGREES, HUNG, OUTSIDE, REFUSED, Comparison, Finding
 from powercut_rig.crashimages import Bounds, CrashImage, CrashImages, Moment
 from powercut_rig.deadline import DeadlineError, deadline

@@ -56,7 +56,7 @@ class MountedImage:
     """One crash image while it is mounted, read-write, its journal replayed by the kernel.
 
     `refusal` holds the error when the file system would not mount it, and `kernel_said` the last
-    of the kernel's log then: a finding, for the caller to judge.
+    that the kernel's log says of its disk then: a finding, for the caller to judge.
     """
 
     recipe: Recipe
@@ -146,7 +146,8 @@ class ImageMounter:
             )
             self._mounted = True
         except OSError as error:
-            refusal, kernel_said = error, linux.kernel_words(_KERNEL_LINES)
+            refusal = error
+            kernel_said = linux.kernel_words(_KERNEL_LINES, self._disk.device)
         mounted = time.perf_counter()
         self.phases.images += 1
         self.phases.content_s += ready - started

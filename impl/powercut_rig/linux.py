@@ -9,7 +9,9 @@ from __future__ import annotations
 import ctypes
 import mmap
 import os
+import re
 import signal
+from pathlib import Path
 from typing import Final
 
 MS_RDONLY: Final = 0x1
@@ -155,11 +157,16 @@ def punch_hole(fd: int, offset_bytes: int, length_bytes: int) -> None:
         _call("fallocate", fd, mode, offset_bytes, length_bytes)
 
 
-def kernel_words(lines: int) -> str:
-    """The last lines of the kernel's log; empty where it may not be read."""
+def kernel_words(lines: int, device: str) -> str:
+    """The last lines of the kernel's log that name a device; empty where it may not be read."""
     if _LIBC is None:
         return ""
     buffer = ctypes.create_string_buffer(_KERNEL_LOG_BYTES)
     length = _LIBC.klogctl(_SYSLOG_READ_ALL, buffer, _KERNEL_LOG_BYTES)
-    said = buffer.raw[: max(0, length)].decode(errors="replace").splitlines()
-    return "\n".join(said[-lines:])
+    return lines_about(device, buffer.raw[: max(0, length)].decode(errors="replace"), lines)
+
+
+def lines_about(device: str, log: str, lines: int) -> str:
+    """The last lines of a log that name a device: "loop7" by its node, and not "loop70"."""
+    named = re.compile(rf"(?<![\w-]){re.escape(Path(device).name)}(?![\w-])")
+    return "\n".join([line for line in log.splitlines() if named.search(line)][-lines:])

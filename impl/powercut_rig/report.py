@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
 
@@ -71,8 +70,14 @@ def remarks(result: Comparison) -> list[str]:
 
 
 def show(results: Sequence[Comparison]) -> None:
-    """Print the comparisons as a table, and what the model does not account for below it."""
+    """Print the traces, a table, and what the model does not account for below it.
+
+    The table has a trace's number only: a path would be cut into pieces on a narrow terminal.
+    """
     console = Console()
+    numbers = {trace: n for n, trace in enumerate(dict.fromkeys(r.trace for r in results), 1)}
+    for trace, number in numbers.items():
+        console.print(f"{number}  {trace}", markup=False, highlight=False, soft_wrap=True)
     table = Table(
         title="model against disk", title_justify="left", caption=_CAPTION, caption_justify="left"
     )
@@ -81,8 +86,8 @@ def show(results: Sequence[Comparison]) -> None:
     for result in results:
         colour = "green" if result.agrees else "red"
         table.add_row(
-            escape(Path(result.trace).stem),
-            result.fs,
+            str(numbers[result.trace]),
+            escape(result.fs),
             f"{result.images} + {result.second_images}",
             f"{len(result.trees)}",
             f"[{colour}]{result.outside}[/]",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -12,6 +12,7 @@ import click
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from powercut.catalog_cli import litmus, profiles
 from powercut.check import Effort, Question, check, write_traces
@@ -22,6 +23,7 @@ from powercut.explain import render
 from powercut.member_cli import member_command
 from powercut.oracle import PROPERTIES
 from powercut.profile import CRASH_CLASSES, load_profile
+from powercut.replay import Replayed
 from powercut.replay import replay as replay_trace
 from powercut.subject import load_subject, subject_names
 from powercut.trace import read_trace
@@ -206,6 +208,25 @@ def how_far(verdict: Verdict) -> str:
     return f"nothing found; cut off at {bound}"
 
 
+def show_replays(results: Sequence[tuple[Path, Replayed]]) -> None:
+    """Print a line for each trace: the verdict, what was asked, and the path in one piece."""
+    rows = [
+        (
+            f"{r.verdict}, as recorded" if r.agrees else f"{r.verdict}, recorded {r.trace.verdict}",
+            r.trace.property,
+            f"{r.trace.subject or 'the ops'} under {r.world.profile.name}",
+        )
+        for _, r in results
+    ]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    console = Console()
+    for (path, result), row in zip(results, rows, strict=True):
+        words = "  ".join(word.ljust(width) for word, width in zip(row, widths, strict=True))
+        line = Text(f"{words}  {path}")
+        line.stylize("green" if result.agrees else "red", 0, len(row[0]))
+        console.print(line, soft_wrap=True)
+
+
 @powercut.command(epilog=EXIT_STATUS)
 @click.argument("traces", nargs=-1, required=True, type=FilePath())
 @click.option("--profile", "-p", metavar="NAME", help="This profile instead of the trace's own.")
@@ -219,21 +240,7 @@ def replay(traces: tuple[Path, ...], profile: str | None, as_json: bool) -> None
     if as_json:
         emit({"traces": [result.to_json(str(path)) for path, result in results]})
     else:
-        table = Table()
-        for heading in ("trace", "subject", "profile", "property", "recorded", "verdict"):
-            table.add_column(heading, overflow="fold")
-        for path, result in results:
-            trace = result.trace
-            colour = "green" if result.agrees else "red"
-            table.add_row(
-                escape(str(path)),
-                escape(trace.subject or "-"),
-                escape(result.world.profile.name),
-                trace.property,
-                trace.verdict,
-                f"[{colour}]{result.verdict}[/]",
-            )
-        Console().print(table)
+        show_replays(results)
     sys.exit(0 if all(result.agrees for _, result in results) else 1)
 
 

@@ -11,7 +11,7 @@ from powercut.console import FilePath, as_json, bad_input, emit
 from powercut.member import BUDGET
 from powercut.moments import ANYWHERE, Found, prepare, program_of
 from powercut.observed import read_tree
-from powercut.profile import CRASH_CLASSES, load_profile
+from powercut.profile import CRASH_CLASSES, profile_named
 from powercut.trace import read_trace
 
 EXIT_STATUS = """\b
@@ -33,7 +33,12 @@ _STATUS = {"yes": 0, "no": 1, "undecided": 4}
     type=FilePath(),
     help="The observed tree, as JSON: paths to contents. docs/traces.md says how.",
 )
-@click.option("--profile", "-p", metavar="NAME", help="This profile instead of the trace's own.")
+@click.option(
+    "--profile",
+    "-p",
+    metavar="NAME",
+    help="This profile instead of the trace's own; NAME+RULE has a rule more, to refute it.",
+)
 @click.option(
     "--crash-class", "-c", type=click.Choice(CRASH_CLASSES), default="power", show_default=True
 )
@@ -67,7 +72,7 @@ def member_command(
     """
     with bad_input():
         parsed = read_trace(trace)
-        chosen = load_profile(parsed.profile if profile is None else profile)
+        chosen = profile_named(parsed.profile if profile is None else profile)
         observed = read_tree(tree)
         program = program_of(parsed, str(trace))
         question = prepare(program, chosen, crash_class, at, where=str(trace))

@@ -133,6 +133,36 @@ def load_profile(name: str) -> Profile:
     return _built_in(name)
 
 
+def profile_named(name: str) -> Profile:
+    """The profile of that name; with "+RULE" behind it, it has that rule as well, to be refuted.
+
+    ProfileError where there is no such profile or rule, or where the rule takes no state away.
+    """
+    base, *added = name.split("+")
+    profile = load_profile(base)
+    for rule_id in added:
+        claim = Claim(_refutable(rule_id), "assumed", "a trial")
+        kept = tuple(each for each in profile.unknown if each.rule.id != rule_id)
+        profile = evolve(profile.without(rule_id), claims=(*profile.claims, claim), unknown=kept)
+    return evolve(profile, name=name)
+
+
+def _refutable(rule_id: str) -> Rule:
+    """The rule of that id, which some tree could contradict. ProfileError."""
+    if rule_id not in RULES:
+        raise ProfileError(
+            f"unknown rule {rule_id!r}{hint(rule_id, RULES)}. Known: {', '.join(RULES)}. "
+            "Nothing was run."
+        )
+    rule = RULES[rule_id]
+    if rule.permits:
+        raise ProfileError(
+            f"{rule_id} is a permission: it adds crash states and forbids none, so no tree can "
+            "refute it. Behind a '+' a rule is expected that takes states away. Nothing was run."
+        )
+    return rule
+
+
 def parse_profile(text: str, where: str) -> Profile:
     """The profile in `text`; `where` names the file in errors. ProfileError."""
     return _profile(READ.toml(text, where), where)

@@ -46,9 +46,10 @@ def empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(folder)
 
 
-def run(*arguments: str | Path) -> Result:
+def run(*arguments: str | Path, columns: int = 100) -> Result:
+    env = {"COLUMNS": str(columns)}
     return CliRunner().invoke(
-        powercut, [str(a) for a in arguments], env={"COLUMNS": "100"}, catch_exceptions=False
+        powercut, [str(a) for a in arguments], env=env, catch_exceptions=False
     )
 
 
@@ -290,6 +291,20 @@ def test_a_trace_with_another_verdict_than_it_records_exits_with_1(tmp_path: Pat
     assert done.exit_code == 1
     assert [r["agrees"] for r in json.loads(done.stdout)["traces"]] == [True, False]
     assert run("replay", path).exit_code == 1
+
+
+def test_a_replayed_trace_is_one_line_whose_path_is_in_one_piece(tmp_path: Path) -> None:
+    wrong = tmp_path / ("a-name-that-is-longer-than-a-terminal-is-wide" * 2 + ".toml")
+    text = COUNTEREXAMPLE.read_text(encoding="utf-8")
+    wrong.write_text(text.replace('verdict = "fails"', 'verdict = "holds"'), encoding="utf-8")
+
+    done = run("replay", COUNTEREXAMPLE, wrong, columns=80)
+    lines = done.stdout.splitlines()
+
+    assert [line.split("  ")[-1] for line in lines] == [str(COUNTEREXAMPLE), str(wrong)]
+    assert lines[0].startswith("fails, as recorded     P")
+    assert lines[1].startswith("fails, recorded holds  P")
+    assert " under " in lines[0]
 
 
 def test_a_trace_can_be_asked_under_another_profile() -> None:

@@ -70,6 +70,18 @@ def test_a_no_names_the_observed_fact_and_the_durable_event(tmp_path: Path) -> N
     assert "f is missing; but r.add is durable: a sync of it had returned" in result.output
 
 
+def test_a_rule_can_be_added_to_the_profile_and_changes_the_answer(tmp_path: Path) -> None:
+    asked = ("--at", "s", "--profile")
+    own = member(tmp_path, {}, *asked, "posix-minimal")
+    strict = member(tmp_path, {}, *asked, "posix-minimal+fsync-logs-names")
+
+    assert (own.exit_code, strict.exit_code) == (0, 1)
+    assert "under posix-minimal+fsync-logs-names" in strict.output
+    refused = member(tmp_path, {}, *asked, "xfs+log-may-bring")
+    assert refused.exit_code == 2
+    assert "is a permission" in refused.output
+
+
 def test_a_no_names_the_rule_that_ties_two_facts(tmp_path: Path) -> None:
     steps = (
         STEPS

@@ -8,7 +8,7 @@ import pytest
 from attrs import evolve
 
 from powercut.errors import ProfileError
-from powercut.profile import EVIDENCE, load_profile, parse_profile, profile_names
+from powercut.profile import EVIDENCE, load_profile, parse_profile, profile_named, profile_names
 from powercut.rules import RULES
 
 HEAD = 'schema = 1\nname = "mine"\ntitle = "a disk of mine"\n'
@@ -207,3 +207,26 @@ def test_a_rule_in_doubt_says_why_and_what_would_settle_it(missing: str) -> None
 
     with pytest.raises(ProfileError, match=f"the key '{missing}' is missing"):
         parse_profile(text, "p.toml")
+
+
+def test_a_rule_can_be_added_behind_a_plus_and_is_then_relied_on() -> None:
+    own, trial = load_profile("apfs"), profile_named("apfs+fsync-directory")
+
+    assert trial.name == "apfs+fsync-directory"
+    assert (own.has("fsync-directory"), trial.has("fsync-directory")) == (False, True)
+    assert {c.rule.id for c in own.unknown} - {c.rule.id for c in trial.unknown} == {
+        "fsync-directory"
+    }
+    assert profile_named("xfs") == load_profile("xfs")
+
+
+@pytest.mark.parametrize("name", ["ext4-ordered+no-such-rule", "no-such-profile+rename-atomic"])
+def test_a_profile_with_a_rule_more_needs_both_to_be_there(name: str) -> None:
+    with pytest.raises(ProfileError, match="no-such"):
+        profile_named(name)
+
+
+@pytest.mark.parametrize("rule", [rule.id for rule in RULES.values() if rule.permits])
+def test_a_permission_behind_a_plus_is_refused_since_no_tree_can_refute_it(rule: str) -> None:
+    with pytest.raises(ProfileError, match=f"{rule} is a permission: it adds crash states"):
+        profile_named(f"xfs+{rule}")

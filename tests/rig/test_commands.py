@@ -16,7 +16,8 @@ from powercut_rig import BlockLog, Flush, Mark, Recipe, Write, html
 from powercut_rig.cli import compare, doctor, soak_command
 from powercut_rig.comparison import OUTSIDE, Comparison, Finding
 from powercut_rig.filesystems import FILE_SYSTEMS
-from powercut_rig.report import junit
+from powercut_rig.linux import lines_about
+from powercut_rig.report import junit, show
 from powercut_rig.timeline import Timeline
 
 TRACES = Path(__file__).parents[2] / "traces"
@@ -197,3 +198,41 @@ def test_a_soak_does_not_take_apfs() -> None:
 
     assert done.exit_code == 2
     assert "'apfs' is no file system of the rig" in done.output
+
+
+def test_the_table_has_a_number_for_each_trace_and_the_path_in_one_piece_above(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    long = "traces/" + "a-name-that-is-longer-than-a-terminal-is-wide" * 2 + ".toml"
+    show(
+        [
+            Comparison(trace, fs, "sequential", None, "P1", "holds")
+            for trace in (HOLDING, long)
+            for fs in ("ext4", "xfs")
+        ]
+    )
+    lines = capsys.readouterr().out.splitlines()
+
+    assert lines[:2] == [f"1  {HOLDING}", f"2  {long}"]
+    rows = [line.replace("│", " ").split()[:2] for line in lines if "xfs" in line or "ext4" in line]
+    assert rows == [["1", "ext4"], ["1", "xfs"], ["2", "ext4"], ["2", "xfs"]]
+
+
+LOG = """\
+[10.1] loop7: detected capacity change from 0 to 65536
+[10.2] EXT4-fs (loop70): error: another disk
+[10.3] EXT4-fs (loop7): bad geometry
+[10.4] usb 1-1: new device
+[10.5] BTRFS error (device loop7 state E): open_ctree failed
+[10.6] I/O error, dev loop71, sector 8
+[10.7] XFS (dm-loop7): not ours either
+"""
+
+
+def test_the_kernels_words_are_those_about_the_disk_and_no_other() -> None:
+    assert lines_about("/of/a/rig/loop7", LOG, 8).split("\n") == [
+        line for line in LOG.splitlines() if line[1:5] in ("10.1", "10.3", "10.5")
+    ]
+    assert "open_ctree" in lines_about("/of/a/rig/loop7", LOG, 1)
+    assert lines_about("/dev/loop9", LOG, 8) == ""

@@ -7,14 +7,12 @@ from pathlib import Path
 import pytest
 
 from powercut import ops
-from powercut.errors import ProfileError
 from powercut.profile import load_profile
 from powercut.trace import read_trace
 from powercut.tree import plain
 from powercut.world import Perform
 from powercut_rig import run_in_worker
 from powercut_rig.answers import state_of
-from powercut_rig.cases import profile_named
 from powercut_rig.compare import Effort, compare_in_worker
 from powercut_rig.comparison import OUTSIDE, Comparison
 from powercut_rig.membership import Member, Program
@@ -93,12 +91,6 @@ def test_a_rule_too_many_is_refuted_by_a_disk(trace: str, fs: str, too_strong: s
     assert own.findings == []
     assert strong.outside > 0
     assert {each.kind for each in strong.findings} == {OUTSIDE}
-
-
-@pytest.mark.parametrize("name", ["ext4-ordered+no-such-rule", "no-such-profile+rename-atomic"])
-def test_a_profile_with_a_rule_more_needs_both_to_be_there(name: str) -> None:
-    with pytest.raises(ProfileError, match="no-such"):
-        profile_named(name)
 
 
 def test_membership_knows_what_a_moment_allows() -> None:

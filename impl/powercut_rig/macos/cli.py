@@ -12,7 +12,7 @@ import click
 from attrs import frozen
 
 from powercut.console import EXIT_STATUS, as_json, bad_input, emit
-from powercut.profile import load_profile
+from powercut.profile import profile_named
 from powercut.trace import Trace
 from powercut_rig.cli import running, status_of
 from powercut_rig.compare import Effort
@@ -101,7 +101,7 @@ def ask_mac(rig: MacRig, run: Runner, wish: Wish, tell: Callable[[str], None]) -
         profile=wish.profile,
         on_progress=tell,
     )
-    profile = load_profile(wish.profile or APFS)
+    profile = profile_named(wish.profile or APFS)
     lands = known.plain_writes_land
     settled = [
         settle_or_say_why(each, rig, profile, tell, plain_writes_land=lands)

@@ -10,7 +10,7 @@ from typing import Final
 from attrs import evolve, frozen
 
 from powercut.ops import Barrier, Create, Fsync, Fullsync, Link, Op, Tmpfile, Write
-from powercut.profile import load_profile
+from powercut.profile import profile_named
 from powercut.trace import Trace
 from powercut_rig.compare import Effort, brief, hold
 from powercut_rig.comparison import Comparison
@@ -150,7 +150,7 @@ def compare_on_mac(
     A trace that cannot be run to its end is an error of its comparison; the others go on.
     """
     results = []
-    held_against = load_profile(profile or APFS)
+    held_against = profile_named(profile or APFS)
     for number, (where, trace) in enumerate(traces):
         result = Comparison(
             where, APFS, held_against.name, trace.subject, trace.property, trace.verdict
