@@ -94,12 +94,21 @@ def main() -> int:
     console.print(
         f"The proof speaks for {proved} Beyond that bound there is random search only.\n"
         f"The counterexample is {failing}\n"
-        f"  powercut explain {failing}\n"
-        "Next: powercut check --help, lastgood verify --help, README.md",
+        f"  {_command('powercut')} explain {failing}\n"
+        f"Next: {_command('powercut')} check --help, {_command('lastgood')} verify --help, "
+        "README.md",
         highlight=False,
         soft_wrap=True,
     )
     return 1 if summary.failed else 0
+
+
+def _command(name: str) -> str:
+    """How to call a program of this environment: by its path, where the shell does not know it."""
+    if shutil.which(name):
+        return name
+    path = Path(sys.executable).parent / name
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
 
 
 def train_and_die(store: Path) -> None:

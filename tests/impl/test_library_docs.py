@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 import warnings
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 import lastgood
 from lastgood.cli import cli
@@ -18,6 +20,7 @@ from lastgood.recovery import GONE
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 GUIDE = (ROOT / "docs" / "guide.md").read_text(encoding="utf-8")
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 PROTOCOL = (ROOT / "docs" / "protocol.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```python\n(.*?)^```$", GUIDE, re.DOTALL | re.MULTILINE)
 
@@ -36,6 +39,33 @@ def test_every_block_of_the_guide_runs_in_its_order(
     assert len(BLOCKS) >= 5
     made = {path.name for path in (tmp_path / "runs").iterdir()}
     assert made == {"arrays", "kept", "preempted", "watched"}
+
+
+def test_what_the_readme_types_runs_and_its_commands_find_what_it_saved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (block,) = re.findall(r"^```python\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
+    commands = [
+        shlex.split(line, comments=True)[1:]
+        for line in re.findall(r"^lastgood .*$", README, re.MULTILINE)
+    ]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", lastgood.LastgoodWarning)
+        exec(compile(block, "README.md", "exec"), {})  # noqa: S102
+
+    assert [words[0] for words in commands] == ["why", "verify", "prune", "doctor"]
+    for words in commands:
+        done = CliRunner().invoke(cli, words)
+        assert done.exit_code == 0, (words, done.output)
+
+
+def test_a_reader_is_told_how_to_reach_the_programs_and_of_no_package_that_is_not_published() -> (
+    None
+):
+    assert ". .venv/bin/activate" in README.partition("## Five minutes")[0]
+    for name, page in {"README.md": README, "guide.md": GUIDE}.items():
+        assert not re.search(r"pip install '?lastgood(?!\[)", page), name
 
 
 def test_the_block_for_pytorch_is_there_and_is_python() -> None:
