@@ -94,8 +94,8 @@ def main() -> int:
     console.print(
         f"The proof speaks for {proved} Beyond that bound there is random search only.\n"
         f"The counterexample is {failing}\n"
-        f"  {_command('powercut')} explain {failing}\n"
-        f"Next: {_command('powercut')} check --help, {_command('lastgood')} verify --help, "
+        f"  {command_line('powercut')} explain {failing}\n"
+        f"Next: {command_line('powercut')} check --help, {command_line('lastgood')} verify --help, "
         "README.md",
         highlight=False,
         soft_wrap=True,
@@ -103,7 +103,7 @@ def main() -> int:
     return 1 if summary.failed else 0
 
 
-def _command(name: str) -> str:
+def command_line(name: str) -> str:
     """How to call a program of this environment: by its path, where the shell does not know it."""
     if shutil.which(name):
         return name

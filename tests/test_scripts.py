@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from examples import main_job
 
 ROOT = Path(__file__).resolve().parent.parent
 LIMIT_S = 60
@@ -102,3 +104,29 @@ def test_set_up_refuses_a_group_that_the_project_does_not_have(tmp_path: Path) -
     assert done.returncode == 3
     assert "no dependency group 'tests'" in done.stderr
     assert not venv.exists()
+
+
+def test_the_demo_says_first_what_it_does_and_that_a_first_run_fetches_packages() -> None:
+    done = subprocess.run(
+        ["make", "--dry-run", "demo", f"PYTHON={sys.executable}"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    said = [line.strip() for line in done.stdout.splitlines()]
+
+    assert "trains a small network" in said[0]
+    assert "fetches Python packages" in said[2]
+    assert said.index(".venv/bin/python examples/main_job.py") > 2
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_the_demo_names_commands_that_the_readers_shell_can_run(
+    monkeypatch: pytest.MonkeyPatch, known: bool
+) -> None:
+    monkeypatch.setattr(shutil, "which", lambda name: f"/bin/{name}" if known else None)
+    for name in ("powercut", "lastgood"):
+        told = main_job.command_line(name)
+        assert told == name if known else Path(told).is_file()
