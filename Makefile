@@ -49,7 +49,7 @@ rig-env:
 
 demo:
 	@echo "demo: it trains a small network and kills it in a save, proves one way of saving and refutes"
-	@echo "demo: another, and holds both against a real ext4. A minute or two; all it writes is in demo-output."
+	@echo "demo: another, and holds both against a real ext4. Some minutes; all it writes is in demo-output."
 	@test -e $(BIN)/python || echo "demo: this first run also fetches Python packages into $(VENV)."
 	@$(MAKE) --no-print-directory run-env rig-env
 	@$(BIN)/python examples/main_job.py

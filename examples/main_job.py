@@ -223,7 +223,8 @@ def refute(folder: Path, summary: Summary) -> Path:
     effort = Effort(method="enumerated", bounds=(Bound(),))  # one crash is enough for these
     report = ask(REFUTED, "ext4-ordered", effort, folder, ("P2", "P3"))
     trace = Path(report.properties["P3"].trace or "")
-    console.print(render(explain(read_trace(trace), str(trace)), f"powercut replay {trace}"))
+    again_by = f"{command_line('powercut')} replay {trace}"
+    console.print(render(explain(read_trace(trace), str(trace)), again_by))
     summary.add(
         report.properties["P3"].verdict == "fails",
         f"{REFUTED} fails P3 under ext4-ordered: an acknowledged group is lost",
