@@ -12,7 +12,7 @@ from rich.table import Table
 
 from powercut_rig.comparison import Comparison
 
-_HEADINGS = ("trace", "disk", "images", "trees", "outside", "violations", "seen", "images/s")
+_HEADINGS = ("#", "disk", "images", "trees", "outside", "violations", "seen", "images/s")
 _CAPTION = (
     "images: of a first crash + of a second one, in a recovery. trees: distinct ones. "
     "seen: how many of the model's trees the disk showed (?: not listed, or too many to list)."
