@@ -45,15 +45,18 @@ def test_what_the_readme_types_runs_and_its_commands_find_what_it_saved(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    (block,) = re.findall(r"^```python\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
+    blocks = re.findall(r"^```python\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
     commands = [
         shlex.split(line, comments=True)[1:]
         for line in re.findall(r"^lastgood .*$", README, re.MULTILINE)
     ]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", lastgood.LastgoodWarning)
-        exec(compile(block, "README.md", "exec"), {})  # noqa: S102
+        names: dict[str, object] = {}
+        for number, block in enumerate(blocks, 1):
+            exec(compile(block, f"README.md, block {number}", "exec"), names)  # noqa: S102
 
+    assert blocks
     assert [words[0] for words in commands] == ["why", "verify", "prune", "doctor"]
     for words in commands:
         done = CliRunner().invoke(cli, words)
