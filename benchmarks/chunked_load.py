@@ -81,11 +81,11 @@ def told(
     processor = Processor()
     watched = {name: processor.watched(name, work) for name, work in works.items()}
     took = in_turns(watched, runs, before_each)
-    print(f"{'':34}{'GB/s':>7}{'cpu s':>8}   " + "".join(f"{'by ' + name:32}" for name in by))
+    print(f"{'':34}{'GB/s':>7}{'cpu s':>8}   " + "".join(f"{'by ' + name:36}" for name in by))
     for name, each in took.items():
         speed = size_bytes / statistics.median(each) / 1e9
         cpu_s = statistics.median(processor.spent_s[name])
-        ratios = "".join(f"{shown(each, took[other]):32}" for other in by)
+        ratios = "".join(f"{shown(each, took[other]):36}" for other in by)
         print(f"{name:34}{speed:7.2f}{cpu_s:8.2f}   {ratios}")
 
 

@@ -336,7 +336,8 @@ def test_no_memory_is_taken_for_a_size_that_only_the_manifest_knows_of(
 
     monkeypatch.setattr(loaded_module, "fresh_memory", noted)
     assert open_read_only(tmp_path / "store").load_latest(hold="memory") is None
-    assert taken == []
+    # Another thread may have come to an intact part.
+    assert len(MODEL) not in taken
 
 
 def test_a_part_that_becomes_a_symlink_is_not_followed(tmp_path: Path) -> None:
