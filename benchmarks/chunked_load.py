@@ -154,9 +154,8 @@ def saved(folder: Path, parts: Mapping[str, bytearray], how: Mapping[str, Any]) 
 
 
 def emptied(folder: Path) -> None:
-    """What comes before each run, untimed: nothing of the last one is left, nor dirty."""
+    """What comes before each run, untimed. A save has synced what it wrote: nothing is dirty."""
     shutil.rmtree(folder, ignore_errors=True)
-    os.sync()
 
 
 def memory(folder: Path, size_bytes: int) -> None:
