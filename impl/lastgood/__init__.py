@@ -6,6 +6,7 @@ with Store("checkpoints/run-7", keep=LatestN(3)) as store:
 """
 
 from lastgood.cadence import AtSteps, Cadence, EveryInterval, EverySteps
+from lastgood.damage import Damaged
 from lastgood.errors import (
     IntegrityError,
     LastgoodError,
@@ -16,7 +17,7 @@ from lastgood.errors import (
 )
 from lastgood.events import Event
 from lastgood.hashing import DigestUnavailableError
-from lastgood.loaded import Loaded
+from lastgood.loaded import Loaded, Opened
 from lastgood.preemption import Preemption
 from lastgood.pruning import Pruning
 from lastgood.receipt import Receipt
@@ -39,6 +40,7 @@ __all__ = (
     "BestN",
     "Cadence",
     "Candidate",
+    "Damaged",
     "DigestUnavailableError",
     "Event",
     "EveryInterval",
@@ -53,6 +55,7 @@ __all__ = (
     "LatestN",
     "LeaseError",
     "Loaded",
+    "Opened",
     "Policy",
     "Preemption",
     "Pruning",

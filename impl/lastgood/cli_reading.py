@@ -43,10 +43,11 @@ from lastgood.inspection import (
     quarantined,
     verified,
 )
-from lastgood.manifest import Manifest, Part
-from lastgood.recovery import GONE, Each, Group, Rejection, integrity_error
+from lastgood.manifest import Manifest
+from lastgood.recovery import GONE, Group, Rejection, integrity_error
+from lastgood.surveying import Each
 from lastgood.threads import default_workers, each_in_threads
-from lastgood.verifying import RejectedError
+from lastgood.verifying import RejectedError, Unit
 
 
 @click.group(
@@ -91,7 +92,11 @@ def ls(directory: str, as_json: bool) -> None:
 @AS_JSON
 @honest
 def verify(directory: str, generation: int | None, as_json: bool) -> None:
-    """Read every byte of every group of the store DIR, and say which are intact."""
+    """Read every byte of every group of the store DIR, and say which are intact.
+
+    Of a damaged group every damaged range is named: chunks, where it was saved with them, or else
+    whole parts. With --json they are under "damaged".
+    """
     disk = disk_here()
     path = disk.canonical(directory)
     with progress(disk, path) as each:
@@ -141,13 +146,19 @@ def show(directory: str, generation: int, as_json: bool) -> None:
     if as_json:
         print_json({"path": group.path, **manifest_json(manifest)})
         return
-    table = Table(caption=Text(f"digests are {manifest.algorithm}, of {plain(manifest.attempt)}"))
+    caption = f"digests are {manifest.algorithm}, of {plain(manifest.attempt)}"
+    if (chunking := manifest.chunking) is not None:
+        caption += f"; chunks of {chunking.chunk_bytes:,} bytes have {chunking.algorithm}"
+    table = Table(caption=Text(caption))
     table.add_column("bytes", justify="right")
+    if chunking is not None:
+        table.add_column("chunks", justify="right")
     for heading in ("part", "digest", "taken from"):
         table.add_column(heading, overflow="fold")
     for part in manifest.parts:
         shown = Text(part.path), Text(part.digest), Text(part.digest_from)
-        table.add_row(f"{part.size_bytes:,}", *shown)
+        chunks = () if chunking is None else (f"{len(part.chunks) // chunking.digits:,}",)
+        table.add_row(f"{part.size_bytes:,}", *chunks, *shown)
     say_table(table)
     say(json.dumps(dict(manifest.metadata), indent=2, sort_keys=True))
 
@@ -233,26 +244,29 @@ def progress(disk: Reader, path: str) -> Iterator[Each]:
         task = bar.add_task("", total=sum(row.size_bytes for row in rows))
 
         def telling(
-            check: Callable[[Part], RejectedError | None], parts: Iterable[Part]
+            check: Callable[[Unit], RejectedError | None], units: Iterable[Unit]
         ) -> Iterable[RejectedError | None]:
-            def checked(part: Part) -> RejectedError | None:
-                answer = check(part)
-                bar.advance(task, part.size_bytes)
+            def checked(unit: Unit) -> RejectedError | None:
+                answer = check(unit)
+                bar.advance(task, unit.size_bytes)
                 return answer
 
-            return each(checked, parts)
+            return each(checked, units)
 
         yield telling
 
 
 def manifest_json(manifest: Manifest) -> dict[str, Any]:
     """A manifest as JSON can say it."""
+    chunking = manifest.chunking
     return {
         "generation": manifest.generation,
         "step": manifest.step,
         "attempt": manifest.attempt,
         "world_size": manifest.world_size,
         "digest": manifest.algorithm,
+        "chunk_bytes": None if chunking is None else chunking.chunk_bytes,
+        "chunk_digest": None if chunking is None else chunking.algorithm,
         "saved_at_s": manifest.saved_at_s,
         "metadata": dict(manifest.metadata),
         "parts": [
@@ -261,6 +275,7 @@ def manifest_json(manifest: Manifest) -> dict[str, Any]:
                 "size_bytes": part.size_bytes,
                 "digest": part.digest,
                 "digest_from": part.digest_from,
+                "chunks": [] if chunking is None else chunking.digests(part.chunks),
             }
             for part in manifest.parts
         ],

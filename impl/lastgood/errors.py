@@ -9,6 +9,8 @@ import errno
 from collections.abc import Callable
 from typing import ClassVar
 
+from lastgood.damage import Damaged
+
 Ending = Callable[[], str]
 """Says, at the end of an error, what became of what is on disk; it may clean up first."""
 
@@ -30,14 +32,20 @@ class LeaseError(UsageError):
 
 
 class IntegrityError(LastgoodError):
-    """What is on disk is not what was saved. `reason` is machine-readable, `group` a name."""
+    """What is on disk is not what was saved. `reason` is machine-readable, `group` a name.
+
+    `damaged` are the ranges of bytes that are known to be damaged: see `Damaged`.
+    """
 
     exit_status: ClassVar[int] = 1
 
-    def __init__(self, message: str, reason: str, group: str) -> None:
+    def __init__(
+        self, message: str, reason: str, group: str, damaged: tuple[Damaged, ...] = ()
+    ) -> None:
         super().__init__(message)
         self.reason = reason
         self.group = group
+        self.damaged = damaged
 
 
 class StorageError(LastgoodError):

@@ -6,9 +6,10 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any, Final
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from lastgood.aside import has_quarantine
+from lastgood.damage import Damaged, said
 from lastgood.disk import Reader, join
 from lastgood.errors import UsageError
 from lastgood.layout import (
@@ -21,19 +22,19 @@ from lastgood.layout import (
     parse_name,
 )
 from lastgood.opening import require_store
+from lastgood.ranges import look_at_shape
 from lastgood.recovery import (
     GONE,
-    Each,
     Group,
     Rejection,
     examine,
     examine_aside,
     list_store,
-    look_at_shape,
     newest_valid_now,
     read_group,
     storage_error,
 )
+from lastgood.surveying import Each
 
 OK: Final = 0
 DAMAGED: Final = 1
@@ -45,7 +46,11 @@ _MALFORMED: Final = ("manifest_error:", "unsafe_path:", "not_regular:")
 
 @frozen
 class Row:
-    """One group and what was found: "valid", "listed" (not verified), or the rejection's reason."""
+    """One group and what was found: "valid", "listed" (not verified), or the rejection's reason.
+
+    `damaged` are ranges known to be damaged, all of them after a `verify`; `chunk_bytes` is the
+    size of its chunks, None where it has none.
+    """
 
     name: str
     path: str
@@ -55,6 +60,8 @@ class Row:
     detail: str
     size_bytes: int
     parts: int
+    chunk_bytes: int | None = None
+    damaged: tuple[Damaged, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """The row as JSON can say it."""
@@ -67,6 +74,8 @@ class Row:
             "detail": self.detail,
             "size_bytes": self.size_bytes,
             "parts": self.parts,
+            "chunk_bytes": self.chunk_bytes,
+            "damaged": [each.as_json() for each in self.damaged],
         }
 
 
@@ -93,11 +102,13 @@ def listed(reader: Reader, store: str) -> Report:
 
 
 def verified(reader: Reader, store: str, generation: int | None, *, each: Each = map) -> Report:
-    """Every group, or those of one generation, verified in full."""
-    rows = [
-        _row(store, name, examine(reader, store, name, each=each), "valid")
-        for name in _chosen(reader, store, generation)
-    ]
+    """Every group, or those of one generation, verified in full: all that is damaged."""
+    rows = []
+    for name in _chosen(reader, store, generation):
+        row = _row(store, name, examine(reader, store, name, each=each, surveys=True), "valid")
+        if row.damaged:
+            row = evolve(row, detail=f"{row.detail}; {said(row.damaged)}")
+        rows.append(row)
     return Report(store, tuple(rows), status_of([row.verdict for row in rows]))
 
 
@@ -232,6 +243,19 @@ def _row(store: str, name: GroupName, answer: Group | Rejection, word: str, entr
     entry = entry or str(name)
     path = str(Path(store) / entry)
     if isinstance(answer, Rejection):
-        return Row(entry, path, name.generation, name.step, answer.reason, answer.detail, 0, 0)
-    parts = len(answer.manifest.parts)
-    return Row(entry, path, name.generation, name.step, word, "", answer.size_bytes, parts)
+        numbers = name.generation, name.step
+        return Row(
+            entry, path, *numbers, answer.reason, answer.detail, 0, 0, damaged=answer.damaged
+        )
+    manifest = answer.manifest
+    return Row(
+        entry,
+        path,
+        name.generation,
+        name.step,
+        word,
+        "",
+        answer.size_bytes,
+        len(manifest.parts),
+        None if manifest.chunking is None else manifest.chunking.chunk_bytes,
+    )

@@ -17,7 +17,6 @@ from lastgood.layout import GroupName, given_up, newest_first
 from lastgood.plan import Mode, plan_give_up
 from lastgood.recovery import (
     GONE,
-    Each,
     Group,
     Rejection,
     examine,
@@ -27,6 +26,7 @@ from lastgood.recovery import (
 from lastgood.remembering import Memory
 from lastgood.retention import Candidate, Policy, doomed
 from lastgood.steps import Step
+from lastgood.surveying import Each
 
 MAX_DEPTH: Final = 2048
 """Directories inside each other that a walk follows: four times as deep as a part's path can be.

@@ -35,7 +35,7 @@ def test_every_block_of_the_guide_runs_in_its_order(
 
     assert len(BLOCKS) >= 5
     made = {path.name for path in (tmp_path / "runs").iterdir()}
-    assert made == {"arrays", "kept", "preempted", "watched"}
+    assert made == {"arrays", "chunked", "kept", "preempted", "watched"}
 
 
 def test_the_block_for_pytorch_is_there_and_is_python() -> None:

@@ -26,7 +26,7 @@ SOAK = settings.get_current_profile_name() == "soak"
 ONCE = Bound(saves=1, crashes=1, parts=2, pieces=1, runs=3_000 if SOAK else 150)
 TWICE = Bound(saves=1, crashes=2, parts=1, pieces=1, runs=3_000 if SOAK else 100)
 LEAST = Bound(saves=1, crashes=1, parts=1, pieces=1, runs=300)
-WAYS = ("lastgood+interleaved", "lastgood+attempt", "lastgood+repair")
+WAYS = ("lastgood+interleaved", "lastgood+attempt", "lastgood+repair", "lastgood+chunked")
 
 
 @pytest.mark.parametrize("profile", ["posix-minimal", "posix-atomic-rename", "ext4-ordered"])

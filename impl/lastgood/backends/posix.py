@@ -14,6 +14,7 @@ from typing import Final
 
 from lastgood.disk import UNKNOWN, FileSystem
 from lastgood.hashing import new_hasher
+from lastgood.memory import fresh_memory
 
 LOOK: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _MAKE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -106,7 +107,7 @@ class PosixDisk:
         digest = new_hasher(algorithm)
         with _opened_file(path, limit_bytes) as (fd, size_bytes):
             # Anonymous memory comes zeroed page by page as it is touched, not beforehand.
-            whole = memoryview(_fresh_memory(size_bytes) if size_bytes else b"")
+            whole = memoryview(fresh_memory(size_bytes) if size_bytes else b"")
             done = 0
             while done < size_bytes:
                 count = os.readv(fd, [whole[done : done + _READ_BYTES]])
@@ -117,6 +118,12 @@ class PosixDisk:
             if done == size_bytes and os.read(fd, 1):
                 raise _error(errno.EFBIG, path)
         return whole[:done].toreadonly(), digest.hexdigest()
+
+    @contextlib.contextmanager
+    def open_file(self, path: str, limit_bytes: int) -> Iterator[OpenFd]:
+        """See `OpensFiles.open_file`."""
+        with _opened_file(path, limit_bytes) as (fd, size_bytes):
+            yield OpenFd(fd, size_bytes)
 
     def map(self, path: str, limit_bytes: int) -> memoryview:
         """See `Maps.map`."""
@@ -269,6 +276,24 @@ class PosixDisk:
             )
 
 
+class OpenFd:
+    """An open file by its descriptor. It keeps no position: any thread may read anywhere."""
+
+    def __init__(self, fd: int, size_bytes: int) -> None:
+        self.size_bytes = size_bytes
+        self._fd = fd
+
+    def read_into(self, offset_bytes: int, room: memoryview) -> int:
+        """See `OpenFile.read_into`."""
+        done = 0
+        while done < len(room):
+            count = os.preadv(self._fd, [room[done:]], offset_bytes + done)
+            if not count:
+                break
+            done += count
+        return done
+
+
 @contextlib.contextmanager
 def opened(path: str, flags: int) -> Iterator[int]:
     """A descriptor for the length of a block."""
@@ -277,15 +302,6 @@ def opened(path: str, flags: int) -> Iterator[int]:
         yield fd
     finally:
         os.close(fd)
-
-
-def _fresh_memory(size_bytes: int) -> mmap.mmap:
-    memory = mmap.mmap(-1, size_bytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    if hasattr(mmap, "MADV_HUGEPAGE"):
-        # Fewer faults for the same bytes; where the kernel will not, nothing is lost.
-        with contextlib.suppress(OSError):
-            memory.madvise(mmap.MADV_HUGEPAGE)
-    return memory
 
 
 @contextlib.contextmanager
