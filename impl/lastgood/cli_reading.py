@@ -34,7 +34,6 @@ from lastgood.cli_saying import (
 from lastgood.comparing import compare
 from lastgood.disk import Reader
 from lastgood.inspection import (
-    NO_DAMAGE,
     OK,
     Report,
     latest,
@@ -44,7 +43,7 @@ from lastgood.inspection import (
     verified,
 )
 from lastgood.manifest import Manifest, Part
-from lastgood.recovery import GONE, Each, Group, Rejection, integrity_error
+from lastgood.recovery import Each, Group, Rejection, integrity_error
 from lastgood.threads import default_workers, each_in_threads
 from lastgood.verifying import RejectedError
 
@@ -282,9 +281,10 @@ def _tell(report: Report, as_json: bool) -> None:
 
 
 def _complain(report: Report) -> None:
+    """One line for each damaged group; for everything that is no group, where nothing else is."""
+    found = any(row.verdict in ("valid", "listed") for row in report.rows)
     for row in report.rows:
-        went_away = row.verdict == GONE and report.exit_status != OK
-        if row.verdict not in NO_DAMAGE or went_away:
+        if row.is_damage or (report.exit_status != OK and not found):
             complain(f"{row.path}: {row.detail} ({row.verdict}). Nothing was changed.")
 
 
@@ -298,7 +298,9 @@ def _show(report: Report, as_json: bool) -> None:
     table.add_column("verdict", overflow="fold")
     table.add_column("group", overflow="fold")
     for row in report.rows:
-        style = {"valid": "green", "listed": ""}.get(row.verdict, "red")
+        style = {"valid": "green", "listed": ""}.get(
+            row.verdict, "red" if row.is_damage else "yellow"
+        )
         table.add_row(
             str(row.generation),
             str(row.step),

@@ -23,7 +23,8 @@ from lastgood.layout import MAX_NUMBER
 EXIT_STATUS: Final = """
 \b
 Exit status:
-  0  as expected (`latest`: a good group was found; what it fell back from is on stderr)
+  0  as expected (`latest`: a good group was found; what it fell back from is on stderr).
+     A save that is going on, or that a crash has cut off, is no damage
   1  damage was found, or nothing is loadable: content that does not match its manifest,
      a part or a manifest that is missing; `prune` and `repair` leave no valid group;
      `diff` found a difference; `doctor` a weakness

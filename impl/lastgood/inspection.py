@@ -6,7 +6,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any, Final
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from lastgood.aside import has_quarantine
 from lastgood.disk import Reader, join
@@ -23,6 +23,7 @@ from lastgood.layout import (
 from lastgood.opening import require_store
 from lastgood.recovery import (
     GONE,
+    NO_COMMIT,
     Each,
     Group,
     Rejection,
@@ -40,12 +41,19 @@ DAMAGED: Final = 1
 MALFORMED: Final = 2
 
 NO_DAMAGE: Final = ("valid", "listed", "attempt", GONE)
+_LOST: Final = (
+    f"{MANIFEST} is missing, and a newer group was committed: a save that ended before its commit, "
+    f"or a group that has lost its {MANIFEST}"
+)
 _MALFORMED: Final = ("manifest_error:", "unsafe_path:", "not_regular:")
 
 
 @frozen
 class Row:
-    """One group and what was found: "valid", "listed" (not verified), or the rejection's reason."""
+    """One group and what was found: "valid", "listed" (not verified), or the rejection's reason.
+
+    `is_damage`: something is wrong that no save which is going on, or was cut off, explains.
+    """
 
     name: str
     path: str
@@ -55,6 +63,7 @@ class Row:
     detail: str
     size_bytes: int
     parts: int
+    is_damage: bool
 
     def as_json(self) -> dict[str, Any]:
         """The row as JSON can say it."""
@@ -67,6 +76,7 @@ class Row:
             "detail": self.detail,
             "size_bytes": self.size_bytes,
             "parts": self.parts,
+            "damage": self.is_damage,
         }
 
 
@@ -85,20 +95,19 @@ class Report:
 
 def listed(reader: Reader, store: str) -> Report:
     """Every group by its manifest and the kinds of its entries; no part is read."""
-    rows = [
-        _row(store, name, _at_a_glance(reader, store, name), "listed")
-        for name in _names(reader, store)
-    ]
-    return Report(store, tuple(rows), status_of([row.verdict for row in rows]))
+    names = _names(reader, store)
+    rows = [_row(store, name, _at_a_glance(reader, store, name), "listed") for name in names]
+    return _reported(reader, store, names, rows)
 
 
 def verified(reader: Reader, store: str, generation: int | None, *, each: Each = map) -> Report:
     """Every group, or those of one generation, verified in full."""
+    names = _names(reader, store)
     rows = [
         _row(store, name, examine(reader, store, name, each=each), "valid")
-        for name in _chosen(reader, store, generation)
+        for name in _chosen(store, names, generation)
     ]
-    return Report(store, tuple(rows), status_of([row.verdict for row in rows]))
+    return _reported(reader, store, names, rows)
 
 
 def latest(reader: Reader, store: str, generation: int | None, *, each: Each = map) -> Report:
@@ -106,13 +115,13 @@ def latest(reader: Reader, store: str, generation: int | None, *, each: Each = m
 
     The status is 0 where there is one, whatever was rejected on the way.
     """
+    listing = _names(reader, store)
     if generation is None:
         # Where its writer prunes meanwhile, what it left is listed and looked at again.
-        _names(reader, store)
         scan = newest_valid_now(reader, store, each=each)
         rejected, good = scan.rejected, scan.group
     else:
-        names = [name for name in _chosen(reader, store, generation) if not name.attempt]
+        names = [name for name in _chosen(store, listing, generation) if not name.attempt]
         answers = [examine(reader, store, name, each=each) for name in names]
         rejected = tuple(answer for answer in answers if isinstance(answer, Rejection))
         good = next((answer for answer in answers if isinstance(answer, Group)), None)
@@ -121,6 +130,7 @@ def latest(reader: Reader, store: str, generation: int | None, *, each: Each = m
         for answer in rejected
         if (name := parse_name(answer.name)) is not None and not name.attempt
     ]
+    rows = _judged(reader, store, listing, rows)
     if good is not None:
         rows.append(_row(store, good.name, good, "valid"))
         return Report(store, tuple(rows), OK)
@@ -172,7 +182,8 @@ def would_move_aside(reader: Reader, store: str, newest: int) -> list[Rejection]
 
 def one_group(reader: Reader, store: str, generation: int) -> Group | Rejection:
     """The group of a generation, its manifest read and no part. UsageError where none is there."""
-    names = [name for name in _chosen(reader, store, generation) if not name.attempt]
+    names = _chosen(store, _names(reader, store), generation)
+    names = [name for name in names if not name.attempt]
     if not names:
         raise UsageError(f"{store!r} has no group of generation {generation}.")
     return read_group(reader, store, names[0])
@@ -196,7 +207,7 @@ def status_of(verdicts: list[str]) -> int:
 
 def _at_a_glance(reader: Reader, store: str, name: GroupName) -> Group | Rejection:
     if name.attempt:
-        return Rejection(str(name), name.generation, "attempt", "a save that did not end")
+        return examine(reader, store, name)
     group = read_group(reader, store, name)
     if isinstance(group, Rejection):
         return group
@@ -218,20 +229,57 @@ def _names(reader: Reader, store: str) -> list[GroupName]:
     return names
 
 
-def _chosen(reader: Reader, store: str, generation: int | None) -> list[GroupName]:
-    names = _names(reader, store)
+def _chosen(store: str, names: list[GroupName], generation: int | None) -> list[GroupName]:
     if generation is None:
         return names
     chosen = [name for name in names if name.generation == generation]
     if not chosen:
-        raise UsageError(f"{store!r} has no group of generation {generation}.")
+        known = ", ".join(str(name.generation) for name in names[:8])
+        raise UsageError(
+            f"{store!r} has no group of generation {generation}. Nothing was changed. "
+            f"It has: {known or 'none'}{', …' * (len(names) > 8)}. (Generations count saves; "
+            "the step of training is another number.)"
+        )
     return chosen
+
+
+def _reported(reader: Reader, store: str, names: list[GroupName], rows: list[Row]) -> Report:
+    rows = _judged(reader, store, names, rows)
+    return Report(store, tuple(rows), status_of([row.verdict for row in rows if row.is_damage]))
+
+
+def _judged(reader: Reader, store: str, names: list[GroupName], rows: list[Row]) -> list[Row]:
+    """The rows, where a save that may be going on is no damage. StorageError.
+
+    The record form writes under the final name, so the newest directory may be without its
+    MANIFEST, for as long as its save takes or since one died: nothing was ever claimed of it.
+    One that is older than a committed group is no save that goes on: there is one writer, and its
+    generations grow.
+    """
+    return [
+        row if row.verdict != NO_COMMIT else _unfinished(reader, store, names, row) for row in rows
+    ]
+
+
+def _unfinished(reader: Reader, store: str, names: list[GroupName], row: Row) -> Row:
+    for name in names:
+        if name.generation > row.generation and not name.attempt:
+            manifest = join(store, str(name), MANIFEST)
+            try:
+                if reader.kind(manifest) != "missing":
+                    return evolve(row, detail=_LOST)
+            except OSError as error:
+                raise storage_error(f"looking at {manifest!r}", error) from error
+    return evolve(row, is_damage=False)
 
 
 def _row(store: str, name: GroupName, answer: Group | Rejection, word: str, entry: str = "") -> Row:
     entry = entry or str(name)
     path = str(Path(store) / entry)
     if isinstance(answer, Rejection):
-        return Row(entry, path, name.generation, name.step, answer.reason, answer.detail, 0, 0)
-    parts = len(answer.manifest.parts)
-    return Row(entry, path, name.generation, name.step, word, "", answer.size_bytes, parts)
+        said, detail, size_bytes, parts = answer.reason, answer.detail, 0, 0
+    else:
+        said, detail, size_bytes = word, "", answer.size_bytes
+        parts = len(answer.manifest.parts)
+    is_damage = said not in NO_DAMAGE
+    return Row(entry, path, name.generation, name.step, said, detail, size_bytes, parts, is_damage)

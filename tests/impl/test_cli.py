@@ -18,6 +18,8 @@ from tests.impl.disks import PARTS, open_store, tree
 from tests.impl.test_recovery import DAMAGE, IDS, NEW, OLD, Harm
 
 MALFORMED = ("manifest_error", "unsafe_path", "not_regular")
+# The newest directory without a MANIFEST may be a save that is going on: test_cli_unfinished.py.
+AT_REST = [each for each in zip(DAMAGE, IDS, strict=True) if each[0][1] != "no_commit"]
 
 
 def lastgood(*arguments: str) -> Result:
@@ -77,7 +79,7 @@ def test_json_says_the_same_to_programs(store: Path) -> None:
     assert [row["name"] for row in latest["rejected"]] == [NEW]
 
 
-@pytest.mark.parametrize(("harm", "reason"), DAMAGE, ids=IDS)
+@pytest.mark.parametrize(("harm", "reason"), [d for d, _ in AT_REST], ids=[i for _, i in AT_REST])
 def test_each_damage_has_its_line_and_status_and_changes_nothing(
     store: Path, harm: Harm, reason: str
 ) -> None:
@@ -97,7 +99,7 @@ def test_each_damage_has_its_line_and_status_and_changes_nothing(
     assert tree(store) == before
 
 
-@pytest.mark.parametrize(("harm", "reason"), DAMAGE, ids=IDS)
+@pytest.mark.parametrize(("harm", "reason"), [d for d, _ in AT_REST], ids=[i for _, i in AT_REST])
 def test_ls_tells_a_malformed_group_without_reading_a_part(
     store: Path, harm: Harm, reason: str
 ) -> None:
@@ -111,7 +113,7 @@ def test_ls_tells_a_malformed_group_without_reading_a_part(
             assert f"({reason})" in done.stderr
             assert "expected" in done.stderr
             assert len(done.stderr.splitlines()) == 1
-        elif reason in ("no_commit", "commit_manifest_mismatch"):
+        elif reason == "commit_manifest_mismatch":
             assert done.exit_code == 1
             assert f"({reason})" in done.stderr
         else:
