@@ -21,6 +21,7 @@ from lastgood.preemption import Preemption
 from lastgood.pruning import Pruning
 from lastgood.receipt import Receipt
 from lastgood.recovery import Group, Rejection
+from lastgood.report import PartReport, QuarantineReport
 from lastgood.retention import (
     AnyOf,
     BestN,
@@ -53,9 +54,11 @@ __all__ = (
     "LatestN",
     "LeaseError",
     "Loaded",
+    "PartReport",
     "Policy",
     "Preemption",
     "Pruning",
+    "QuarantineReport",
     "Receipt",
     "Rejection",
     "StorageError",

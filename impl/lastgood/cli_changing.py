@@ -195,6 +195,8 @@ def doctor(directory: str, probe: bool, as_json: bool) -> None:
     for what, count in said["store"].items():
         table.add_row(what.replace("_", " "), str(count))
     say_table(table)
+    if said["store"].get("quarantined"):
+        say("`lastgood quarantine DIR` says what lies in quarantine, and what to do about it")
     for weakness in said["weaknesses"]:
         complain(f"{said['path']}: {weakness}.")
     sys.exit(0 if diagnosis.is_strong else 1)

@@ -25,6 +25,7 @@ from lastgood.cli_saying import (
     GENERATION,
     complain,
     honest,
+    moment,
     plain,
     print_json,
     say,
@@ -42,8 +43,10 @@ from lastgood.inspection import (
     quarantined,
     verified,
 )
+from lastgood.layout import QUARANTINE
 from lastgood.manifest import Manifest, Part
 from lastgood.recovery import Each, Group, Rejection, integrity_error
+from lastgood.report import ENDING, QuarantineReport
 from lastgood.threads import default_workers, each_in_threads
 from lastgood.verifying import RejectedError
 
@@ -183,12 +186,31 @@ def why(directory: str, as_json: bool) -> None:
 @AS_JSON
 @honest
 def quarantine(directory: str, as_json: bool) -> None:
-    """List what recoveries of DIR have set aside, and why. Nothing in there is ever deleted."""
+    """List what was set aside in DIR, why, and what is wrong with it now.
+
+    Nothing in there is ever deleted. Beside each entry its report says what was found, of which
+    part, and what to do: how to take the entry back as well.
+    """
     disk = disk_here()
     path = disk.canonical(directory)
     with progress(disk, path) as each:
         report = quarantined(disk, path, each=each)
-    _show(report, as_json)
+    if as_json:
+        print_json(report.as_json())
+        return
+    table = Table(caption=Text(f"{len(report.rows)} in {path}/{QUARANTINE}"))
+    for heading in ("entry", "set aside", "for", "now"):
+        table.add_column(heading, overflow="fold")
+    for row in report.rows:
+        why = row.report
+        when, reason = "", str(why)
+        if isinstance(why, QuarantineReport):
+            when, reason = moment(why.when_s), why.reason
+        style = "green" if row.verdict == "valid" else ""
+        table.add_row(Text(row.name), Text(when), Text(reason), Text(row.verdict, style))
+    say_table(table)
+    if any(isinstance(row.report, QuarantineReport) for row in report.rows):
+        say(f"ENTRY{ENDING} beside each says what was found, of which part, and what to do")
 
 
 @cli.command(epilog=EXIT_STATUS)
@@ -292,7 +314,8 @@ def _show(report: Report, as_json: bool) -> None:
     if as_json:
         print_json(report.as_json())
         return
-    table = Table(caption=Text(f"{len(report.rows)} in {report.store}"))
+    aside = f"\n{len(report.aside)} in quarantine" if report.aside else ""
+    table = Table(caption=Text(f"{len(report.rows)} in {report.store}{aside}"))
     for heading in ("generation", "step", "bytes", "parts"):
         table.add_column(heading, justify="right")
     table.add_column("verdict", overflow="fold")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import datetime
 import functools
 import json
 import math
@@ -132,6 +133,17 @@ def complain(text: str) -> None:
 def plain(text: str) -> str:
     """Text that a stranger has chosen, without what a terminal would obey or cannot show."""
     return text if text.isprintable() else json.dumps(text)
+
+
+def moment(when_s: int | None) -> str:
+    """A Unix time for people, in UTC; as a number where no calendar has it."""
+    if when_s is None:
+        return "at a time unknown"
+    try:
+        at = datetime.datetime.fromtimestamp(when_s, datetime.UTC)
+    except (OverflowError, ValueError, OSError):
+        return f"at {when_s} s"
+    return at.strftime("%Y-%m-%d %H:%M:%SZ")
 
 
 @contextlib.contextmanager

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from attrs import evolve, frozen
 
-from lastgood.aside import has_quarantine
+from lastgood.aside import has_quarantine, read_report
 from lastgood.disk import Reader, join
 from lastgood.errors import UsageError
 from lastgood.layout import (
@@ -31,10 +31,12 @@ from lastgood.recovery import (
     examine_aside,
     list_store,
     look_at_shape,
+    names_aside,
     newest_valid_now,
     read_group,
     storage_error,
 )
+from lastgood.report import QuarantineReport
 
 OK: Final = 0
 DAMAGED: Final = 1
@@ -53,6 +55,7 @@ class Row:
     """One group and what was found: "valid", "listed" (not verified), or the rejection's reason.
 
     `is_damage`: something is wrong that no save which is going on, or was cut off, explains.
+    `report` is that of something in quarantine, or in words why none can be read.
     """
 
     name: str
@@ -64,10 +67,11 @@ class Row:
     size_bytes: int
     parts: int
     is_damage: bool
+    report: QuarantineReport | str | None = None
 
     def as_json(self) -> dict[str, Any]:
         """The row as JSON can say it."""
-        return {
+        said = {
             "name": self.name,
             "path": self.path,
             "generation": self.generation,
@@ -78,26 +82,36 @@ class Row:
             "parts": self.parts,
             "damage": self.is_damage,
         }
+        if self.report is not None:
+            why = self.report
+            said["report"] = {"error": why} if isinstance(why, str) else why.as_json()
+        return said
 
 
 @frozen
 class Report:
-    """Rows, newest first, and the exit status that they deserve."""
+    """Rows, newest first, and the exit status that they deserve.
+
+    `aside` are the entries of the quarantine, where somebody asked for them.
+    """
 
     store: str
     rows: tuple[Row, ...]
     exit_status: int
+    aside: tuple[str, ...] | None = None
 
     def as_json(self) -> dict[str, Any]:
         """The report as JSON can say it."""
-        return {"store": self.store, "groups": [row.as_json() for row in self.rows]}
+        said = {"store": self.store, "groups": [row.as_json() for row in self.rows]}
+        return said if self.aside is None else {**said, "quarantined": list(self.aside)}
 
 
 def listed(reader: Reader, store: str) -> Report:
     """Every group by its manifest and the kinds of its entries; no part is read."""
     names = _names(reader, store)
     rows = [_row(store, name, _at_a_glance(reader, store, name), "listed") for name in names]
-    return _reported(reader, store, names, rows)
+    aside = tuple(entry for entry, _ in names_aside(reader, store))
+    return evolve(_reported(reader, store, names, rows), aside=aside)
 
 
 def verified(reader: Reader, store: str, generation: int | None, *, each: Each = map) -> Report:
@@ -138,15 +152,15 @@ def latest(reader: Reader, store: str, generation: int | None, *, each: Each = m
 
 
 def quarantined(reader: Reader, store: str, *, each: Each = map) -> Report:
-    """Everything in quarantine, verified anew: why each of it was rejected. The status is 0.
+    """Everything in quarantine, verified anew, with the report on it. The status is 0.
 
-    What is valid there was moved by somebody else, or was never acknowledged.
+    What is valid there was put right, was moved by somebody else, or was never acknowledged.
     """
     _names(reader, store)
     require_quarantine(reader, store)
     folder = join(store, QUARANTINE)
     rows = [
-        _row(folder, name, answer, "valid", entry)
+        evolve(_row(folder, name, answer, "valid", entry), report=read_report(reader, store, entry))
         for entry, name, answer in examine_aside(reader, store, each=each)
     ]
     return Report(store, tuple(rows), OK)
@@ -182,11 +196,18 @@ def would_move_aside(reader: Reader, store: str, newest: int) -> list[Rejection]
 
 def one_group(reader: Reader, store: str, generation: int) -> Group | Rejection:
     """The group of a generation, its manifest read and no part. UsageError where none is there."""
-    names = _chosen(store, _names(reader, store), generation)
-    names = [name for name in names if not name.attempt]
-    if not names:
-        raise UsageError(f"{store!r} has no group of generation {generation}.")
-    return read_group(reader, store, names[0])
+    names = _names(reader, store)
+    groups = [name for name in names if name.generation == generation and not name.attempt]
+    if not groups:
+        aside = [e for e, name in names_aside(reader, store) if name.generation == generation]
+        raise _no_such_group(
+            store,
+            names,
+            generation,
+            f" In quarantine there is {', '.join(aside[:8])}: `lastgood quarantine` says why."
+            * bool(aside),
+        )
+    return read_group(reader, store, groups[0])
 
 
 def nothing_valid(verdicts: list[str]) -> int:
@@ -234,13 +255,19 @@ def _chosen(store: str, names: list[GroupName], generation: int | None) -> list[
         return names
     chosen = [name for name in names if name.generation == generation]
     if not chosen:
-        known = ", ".join(str(name.generation) for name in names[:8])
-        raise UsageError(
-            f"{store!r} has no group of generation {generation}. Nothing was changed. "
-            f"It has: {known or 'none'}{', …' * (len(names) > 8)}. (Generations count saves; "
-            "the step of training is another number.)"
-        )
+        raise _no_such_group(store, names, generation)
     return chosen
+
+
+def _no_such_group(
+    store: str, names: list[GroupName], generation: int, more: str = ""
+) -> UsageError:
+    known = ", ".join(str(name.generation) for name in names[:8] if not name.attempt)
+    return UsageError(
+        f"{store!r} has no group of generation {generation}, it has: {known or 'none'}"
+        f"{', …' * (len(names) > 8)}.{more} Nothing was changed. (A generation is the first number "
+        "of a group's name; the step of training is the second.)"
+    )
 
 
 def _reported(reader: Reader, store: str, names: list[GroupName], rows: list[Row]) -> Report:

@@ -11,7 +11,7 @@ import errno
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
-from attrs import frozen
+from attrs import field, frozen
 
 from lastgood.disk import LetsGo, Reader, join, kind_said
 from lastgood.errors import IntegrityError, StorageError, UsageError
@@ -22,6 +22,7 @@ from lastgood.plan import subdirs
 from lastgood.verifying import (
     MISSING,
     NOT_REGULAR,
+    Found,
     RejectedError,
     check_part,
     compared,
@@ -69,12 +70,16 @@ class Group:
 
 @frozen
 class Rejection:
-    """A directory that is no valid group. `reason` is a word for machines, `detail` for people."""
+    """A directory that is no valid group. `reason` is a word for machines, `detail` for people.
+
+    `found` is the first part that failed its check, where it was one.
+    """
 
     name: str
     generation: int
     reason: str
     detail: str
+    found: Found | None = field(default=None, eq=False, repr=False)
 
 
 @frozen
@@ -157,10 +162,15 @@ def examine_aside(
 ) -> Iterator[tuple[str, GroupName, Group | Rejection]]:
     """Every entry of the quarantine that has a group's name, verified in full. StorageError."""
     folder = join(store, QUARANTINE)
-    for entry in list_store(reader, store).in_quarantine:
-        name = parse_name(entry, in_quarantine=True)
-        if name is not None:
-            yield entry, name, examine(reader, folder, name, each=each, entry=entry)
+    for entry, name in names_aside(reader, store):
+        yield entry, name, examine(reader, folder, name, each=each, entry=entry)
+
+
+def names_aside(reader: Reader, store: str) -> list[tuple[str, GroupName]]:
+    """The entries of the quarantine that have a group's name, and that name. StorageError."""
+    entries = list_store(reader, store).in_quarantine
+    named = ((entry, parse_name(entry, in_quarantine=True)) for entry in entries)
+    return [(entry, name) for entry, name in named if name is not None]
 
 
 def examine_all(reader: Reader, store: str, *, each: Each = map) -> Iterator[Group | Rejection]:
@@ -325,7 +335,7 @@ def _rejected_if_there(
         raise storage_error(f"looking at {path!r}", error) from error
     if not is_there:
         return _rejection(name, GONE, "it is not in the store any more")
-    return _rejection(name, rejected.reason, str(rejected))
+    return Rejection(str(name), name.generation, rejected.reason, str(rejected), rejected.found)
 
 
 def _require_dir(reader: Reader, path: str, subdir: str) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from itertools import count
-from typing import Final
+from typing import ClassVar, Final
 
 from attrs import frozen
 
@@ -37,11 +37,18 @@ class Recovered:
 
 
 class LastgoodSession:
-    """A process that writes to a lastgood store: the production writer on somebody's disk."""
+    """A process that writes to a lastgood store: the production writer on somebody's disk.
+
+    Reports in quarantine are left to a session of their own: nobody depends on one, and every
+    file that nobody depends on multiplies the states that an exhaustive search has to count.
+    """
+
+    reports: ClassVar[bool] = False
 
     def __init__(self, disk: Disk, store: str, mode: Mode, form: Form) -> None:
         ids = count(1)
         self._writer = Writer(disk, store, mode, form, lambda: f"attempt-{next(ids)}")
+        self._writer.reports = self.reports
         self._writer.open()
 
     def save(self, step: int, parts: Mapping[str, bytes]) -> int:
@@ -89,6 +96,12 @@ class RepairingSession(LastgoodSession):
         """Repair, and hand out what is left as the newest valid group."""
         repaired = self._writer.repair()
         return _handed_out(self._writer.disk, Scan(repaired.group, ()))
+
+
+class ReportingSession(LastgoodSession):
+    """A process that reports on what it moves to quarantine, as every one in production does."""
+
+    reports = True
 
 
 class AttemptSession(LastgoodSession):
@@ -206,6 +219,7 @@ RECORD: Final = LastgoodSubject("record")
 RENAME: Final = LastgoodSubject("rename")
 ATTEMPT: Final = LastgoodSubject(None, AttemptSession)
 INTERLEAVED: Final = LastgoodSubject(None, InterleavedSession)
+REPORTED: Final = LastgoodSubject(None, ReportingSession)
 REPAIRED: Final = LastgoodSubject(None, RepairingSession)
 KEEP_ONE: Final = LastgoodSubject(None, PruningSession)
 PAPER: Final = PaperSubject()

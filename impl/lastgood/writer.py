@@ -119,7 +119,7 @@ class Writer(Saver):
         older = [examine(self.disk, self.store, name, each=self._each) for name in others]
         bad = tuple(each for each in older if isinstance(each, Rejection) and each.reason != GONE)
         listing = list_store(self.disk, self.store)
-        self._set_aside((each.name for each in bad), listing.in_quarantine)
+        self._set_aside(bad, listing.in_quarantine)
         leftovers, stuck = look_at_leftovers(self.disk, self.store, listing.in_store)
         done = self._give_up(Pruning((), (), leftovers, (), stuck))
         return Repair(scan.group, (*scan.rejected, *bad), done.leftovers, done.stuck)
@@ -136,12 +136,13 @@ class Writer(Saver):
             for step in plan_resync(mode, self.store, group.path, group.part_paths):
                 self._resync(step, str(group.name))
             self._note_durable(group.name, mode)
-        self._set_aside((rejected.name for rejected in scan.rejected), listing.in_quarantine)
+        self._set_aside(scan.rejected, listing.in_quarantine)
         return scan
 
-    def _set_aside(self, names: Iterable[str], taken: Iterable[str]) -> None:
+    def _set_aside(self, rejected: Iterable[Rejection], taken: Iterable[str]) -> None:
         try:
-            move_aside(self.disk, self.store, names, taken)
+            now_s, told = self._now_s(), self.reports
+            move_aside(self.disk, self.store, rejected, taken, now_s, reports=told)
         except OSError as error:
             raise storage_error(f"moving damaged groups of {self.store!r} aside", error) from error
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from lastgood import subjects
+from lastgood.report import report_name
 from lastgood.subjects import (
     ATTEMPT,
     AUTO,
@@ -17,6 +18,7 @@ from lastgood.subjects import (
     RECORD,
     RENAME,
     REPAIRED,
+    REPORTED,
     LastgoodSubject,
     PaperSubject,
 )
@@ -24,7 +26,7 @@ from tests.impl.disks import WatchedDisk, names_in, tree
 
 Subject = LastgoodSubject | PaperSubject
 PARTS = {"a": b"1", "b": b"2"}
-SUBJECTS = [AUTO, RECORD, RENAME, ATTEMPT, INTERLEAVED, KEEP_ONE, REPAIRED, PAPER]
+SUBJECTS = [AUTO, RECORD, RENAME, ATTEMPT, INTERLEAVED, KEEP_ONE, REPAIRED, REPORTED, PAPER]
 
 
 @pytest.mark.parametrize("subject", SUBJECTS)
@@ -89,6 +91,7 @@ def test_the_entry_points_name_these_objects() -> None:
     assert found["lastgood+keep1"] is subjects.KEEP_ONE
     assert found["lastgood+keep1"] is subjects.KEEP_ONE
     assert found["lastgood+repair"] is subjects.REPAIRED
+    assert found["lastgood+report"] is subjects.REPORTED
     assert found["paper"] is subjects.PAPER
 
 
@@ -105,6 +108,19 @@ def test_a_session_that_keeps_one_group_prunes_after_saves_and_recoveries(tmp_pa
     session.close()
 
     assert names_in(tmp_path / "run") == ["gen-00000003-step-00000003", "lock"]
+
+
+def test_only_a_session_that_reports_writes_reports(tmp_path: Path) -> None:
+    for subject, names in (
+        (RECORD, []),
+        (REPORTED, [report_name("attempt-gen-00000009-step-00000001")]),
+    ):
+        home = tmp_path / str(len(names))
+        (home / "run" / "attempt-gen-00000009-step-00000001").mkdir(parents=True)
+        session = subject.open(WatchedDisk(home), f"{home.resolve()}/run", "unsafe", True)
+        session.recover()
+        session.close()
+        assert names_in(home / "run" / "quarantine")[1:] == names
 
 
 def test_parts_of_an_interleaved_save_are_open_at_the_same_time(tmp_path: Path) -> None:
