@@ -8,11 +8,13 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
-from lastgood import LatestN
+from lastgood import LatestN, Rejection
+from lastgood.aside import move_aside
 from lastgood.backends.posix import PosixDisk
 from lastgood.manifest import Manifest, Part, encode
 from lastgood.metadata import to_text
 from lastgood.plan import Form
+from lastgood.verifying import Found
 from tests.fuzz.tape import NAMES, OWN, spelled_number, spelled_path
 from tests.fuzz.trees import program_of, step_number, unsealed
 from tests.impl.disks import EXT4, PARTS, nested, open_store
@@ -61,6 +63,22 @@ def _paths() -> Iterator[bytes]:
 def _texts() -> Iterator[bytes]:
     for value in ({}, {"a": [1, -1.5, "x", None, True]}, {"deep": nested(63)}, {"n": 2**63 - 1}):
         yield to_text(value).encode()
+
+
+def _reports() -> Iterator[bytes]:
+    """A whole report, and tapes that change one of its values."""
+    missing = Rejection("gen-00000002-step-00000002", 2, "missing:model", "x", Found("model"))
+    with tempfile.TemporaryDirectory() as folder:
+        with open_store(Path(folder), disk=_Quick(EXT4)) as store:
+            store.save(1, PARTS)
+            store.save(2, PARTS)
+        root = Path(folder) / "store"
+        move_aside(_Quick(EXT4), str(root), [missing], [missing.name], 5.0)
+        (path,) = (root / "quarantine").glob("*.json")
+        yield path.read_bytes()
+    for key in range(13):
+        yield bytes([0, 1, key, key, 1, 1])
+        yield bytes([0, 3, key % 4, key, 1, 1])
 
 
 def _names() -> Iterator[bytes]:
@@ -152,6 +170,7 @@ _MADE: Final[Mapping[str, Callable[[], Iterator[bytes]]]] = {
     "part-path": _paths,
     "metadata": _texts,
     "names": _names,
+    "report": _reports,
     "store-tree": _looked_at,
     "store-writer": _worked_on,
     "paper-tree": _papers,

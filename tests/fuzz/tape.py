@@ -27,7 +27,7 @@ NAMES: Final[tuple[bytes, ...]] = (
     b"pruned-gen-00000000-step-00000000",
     b"gen-00000001-step-00000001.1",
     b"gen-00000002-step-00000002.999999999",
-    b"quarantined-gen-00000002-step-00000002.json",
+    b"gen-00000002-step-00000002.report.json",
     b"gen-0000001-step-00000001",
     b"GEN-00000001-STEP-00000001",
     b"Model",

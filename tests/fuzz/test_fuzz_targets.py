@@ -13,7 +13,7 @@ import pytest
 
 from lastgood.errors import StorageError
 from lastgood.manifest import ManifestError, decode
-from tests.fuzz import targets
+from tests.fuzz import stores, values
 from tests.fuzz.seeds import seeds
 from tests.fuzz.tape import NAMES, Tape, spelled_blob, spelled_number, spelled_path
 from tests.fuzz.targets import TARGETS
@@ -114,16 +114,16 @@ def test_a_changed_tree_and_a_lost_file_are_noticed(tmp_path: Path) -> None:
     with open_store(tmp_path, workers=1) as store:
         store.save(1, PARTS)
     root = tmp_path / "store"
-    before, contents = photograph(root), targets._contents(root)
+    before, contents = photograph(root), stores.contents(root)
     model = root / "gen-00000001-step-00000001" / "model"
     model.rename(model.with_name("other"))
     assert photograph(root) != before
-    targets._nothing_lost(contents, targets._contents(root), set())
+    stores.nothing_lost(contents, stores.contents(root), set())
     model.with_name("other").unlink()
 
     with pytest.raises(AssertionError):
-        targets._nothing_lost(contents, targets._contents(root), set())
-    targets._nothing_lost(contents, targets._contents(root), {b"gen-00000001-step-00000001"})
+        stores.nothing_lost(contents, stores.contents(root), set())
+    stores.nothing_lost(contents, stores.contents(root), {b"gen-00000001-step-00000001"})
 
 
 def test_an_exception_that_nobody_documented_is_a_finding(
@@ -142,7 +142,7 @@ def test_an_exception_that_nobody_documented_is_a_finding(
             TARGETS["store-tree"](data)
     monkeypatch.setattr("lastgood.reading.newest_valid_now", raising(StorageError("x")))
     TARGETS["store-tree"](data)
-    monkeypatch.setattr(targets, "decode", raising(ValueError("x")))
+    monkeypatch.setattr(values, "decode", raising(ValueError("x")))
     with pytest.raises(ValueError, match="x"):
         TARGETS["manifest-bytes"](b"")
     with pytest.raises(ManifestError):
