@@ -59,6 +59,9 @@ from lastgood.verifying import RejectedError
 def cli() -> None:
     """Look at a store of checkpoints, and look after it.
 
+    DIR is a store: a directory of groups, each of which is one checkpoint. The name of a group
+    has its generation, which counts saves, and its step of training: gen-00000003-step-00000030.
+
     `prune` and `repair` change one, as the holder of its lease, and say beforehand with --dry-run
     what they would do; `doctor --probe` and `bench` make a folder of their own in it, and remove
     it. Nothing else changes anything.
@@ -77,7 +80,7 @@ _GENERATION: Final = click.option(
 )
 
 
-@cli.command("ls", epilog=EXIT_STATUS)
+@cli.command("ls", short_help="List the groups and their sizes; quick.", epilog=EXIT_STATUS)
 @DIRECTORY
 @AS_JSON
 @honest
@@ -87,7 +90,7 @@ def ls(directory: str, as_json: bool) -> None:
     _tell(listed(disk, disk.canonical(directory)), as_json)
 
 
-@cli.command(epilog=EXIT_STATUS)
+@cli.command(short_help="Read every byte, and say which groups are intact.", epilog=EXIT_STATUS)
 @DIRECTORY
 @_GENERATION
 @AS_JSON
@@ -101,7 +104,7 @@ def verify(directory: str, generation: int | None, as_json: bool) -> None:
     _tell(report, as_json)
 
 
-@cli.command("latest", epilog=EXIT_STATUS)
+@cli.command("latest", short_help="Print the path of the newest intact group.", epilog=EXIT_STATUS)
 @DIRECTORY
 @_GENERATION
 @AS_JSON
@@ -125,12 +128,12 @@ def latest_command(directory: str, generation: int | None, as_json: bool) -> Non
     elif good:
         say_path(good[0].path)
     elif not bad:
-        complain(f"{report.store!r} holds no group.")
+        complain(f"{report.store!r} holds no group. Nothing was changed.")
     _complain(report)
     sys.exit(report.exit_status)
 
 
-@cli.command(epilog=EXIT_STATUS)
+@cli.command(short_help="Show parts, digests and metadata of a group.", epilog=EXIT_STATUS)
 @DIRECTORY
 @click.argument("generation", type=GENERATION, metavar="N")
 @AS_JSON
@@ -154,7 +157,7 @@ def show(directory: str, generation: int, as_json: bool) -> None:
     say(json.dumps(dict(manifest.metadata), indent=2, sort_keys=True))
 
 
-@cli.command(epilog=EXIT_STATUS)
+@cli.command(short_help="Say which group a load takes, and why no newer one.", epilog=EXIT_STATUS)
 @DIRECTORY
 @AS_JSON
 @honest
@@ -181,7 +184,7 @@ def why(directory: str, as_json: bool) -> None:
     sys.exit(report.exit_status)
 
 
-@cli.command(epilog=EXIT_STATUS)
+@cli.command(short_help="List what was set aside, and why.", epilog=EXIT_STATUS)
 @DIRECTORY
 @AS_JSON
 @honest
@@ -198,6 +201,9 @@ def quarantine(directory: str, as_json: bool) -> None:
     if as_json:
         print_json(report.as_json())
         return
+    if not report.rows:
+        say(f"nothing in quarantine in {plain(path)}")
+        return
     table = Table(caption=Text(f"{len(report.rows)} in {path}/{QUARANTINE}"))
     for heading in ("entry", "set aside", "for", "now"):
         table.add_column(heading, overflow="fold")
@@ -213,7 +219,7 @@ def quarantine(directory: str, as_json: bool) -> None:
         say(f"ENTRY{ENDING} beside each says what was found, of which part, and what to do")
 
 
-@cli.command(epilog=EXIT_STATUS)
+@cli.command(short_help="Compare two groups by their manifests.", epilog=EXIT_STATUS)
 @DIRECTORY
 @click.argument("first", type=GENERATION, metavar="N")
 @click.argument("second", type=GENERATION, metavar="M")
@@ -315,6 +321,9 @@ def _show(report: Report, as_json: bool) -> None:
         print_json(report.as_json())
         return
     aside = f"\n{len(report.aside)} in quarantine" if report.aside else ""
+    if not report.rows:
+        say(f"no group in {plain(report.store)}{aside}")
+        return
     table = Table(caption=Text(f"{len(report.rows)} in {report.store}{aside}"))
     for heading in ("generation", "step", "bytes", "parts"):
         table.add_column(heading, justify="right")

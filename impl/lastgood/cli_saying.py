@@ -188,7 +188,26 @@ def positive(_context: click.Context, _parameter: click.Parameter, value: float 
 
 DIRECTORY: Final = click.argument("directory", metavar="DIR", callback=_directory)
 AS_JSON: Final = click.option("--json", "as_json", is_flag=True, help="Print JSON, not a table.")
-GENERATION: Final = click.IntRange(min=0, max=MAX_NUMBER)
+
+
+class _Generation(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # click 8.1: none
+    """The number of a save, as a group's name carries it."""
+
+    name = "number"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        text = str(value)
+        if not (text.isascii() and text.isdecimal()) or not len(text) <= len(str(MAX_NUMBER)):
+            self.fail(
+                f"{text[:40]!r} is no generation, expected a number such as the 3 of "
+                "gen-00000003-step-00000030. Nothing was changed.",
+                param,
+                ctx,
+            )
+        return int(text)
+
+
+GENERATION: Final = _Generation()
 
 
 def _ending() -> str:

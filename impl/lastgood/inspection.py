@@ -243,9 +243,12 @@ def _names(reader: Reader, store: str) -> list[GroupName]:
         looks_like_a_group = MANIFEST in entries
         raise UsageError(
             f"{store!r}: found a directory with neither a group nor {LOCK!r}, expected a store. "
-            "Nothing was changed."
-            + " It looks like a group: name the directory that it is in."
-            * looks_like_a_group
+            "Nothing was changed. "
+            + (
+                "It looks like a group: name the directory that it is in."
+                if looks_like_a_group
+                else "A store is what a program has opened to save to: is it above or below this?"
+            )
         )
     return names
 
@@ -289,14 +292,15 @@ def _judged(reader: Reader, store: str, names: list[GroupName], rows: list[Row])
 
 
 def _unfinished(reader: Reader, store: str, names: list[GroupName], row: Row) -> Row:
-    for name in names:
-        if name.generation > row.generation and not name.attempt:
-            manifest = join(store, str(name), MANIFEST)
-            try:
-                if reader.kind(manifest) != "missing":
-                    return evolve(row, detail=_LOST)
-            except OSError as error:
-                raise storage_error(f"looking at {manifest!r}", error) from error
+    newer = [n for n in names if n.generation > row.generation and not n.attempt]
+    for group in (join(store, str(name)) for name in newer):
+        try:
+            # What only has a group's name may be a symlink that leads out of the store.
+            is_dir = reader.kind(group) == "dir"
+            if is_dir and reader.kind(join(group, MANIFEST)) != "missing":
+                return evolve(row, detail=_LOST)
+        except OSError as error:
+            raise storage_error(f"looking at {group!r}", error) from error
     return evolve(row, is_damage=False)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,8 +9,8 @@ from typing import Any
 import pytest
 
 from lastgood.plan import Form
+from tests.impl.commands import run, said
 from tests.impl.disks import PARTS, open_store, tree
-from tests.impl.test_cli import lastgood
 from tests.impl.test_recovery import NEW, OLD
 
 GOING_ON = "a save that is still going on, or that ended before its"
@@ -30,7 +29,7 @@ def store(tmp_path: Path) -> Path:
 
 
 def rows(*arguments: str) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = json.loads(lastgood(*arguments, "--json").stdout)["groups"]
+    found: list[dict[str, Any]] = said(*arguments)["groups"]
     return found
 
 
@@ -45,7 +44,7 @@ def test_a_save_that_is_going_on_is_no_damage(
         yield b"half"
         before = tree(store)
         for command in ("ls", "verify", "latest", "why"):
-            done = lastgood(command, str(store))
+            done = run(command, str(store))
             assert (done.exit_code, done.stderr) == (0, ""), command
             if command == "ls":
                 assert reason in done.stdout
@@ -60,7 +59,7 @@ def test_a_save_that_is_going_on_is_no_damage(
         opened.save(3, {"model": part()})
 
     assert seen == [name]
-    assert lastgood("verify", str(store)).exit_code == 0
+    assert run("verify", str(store)).exit_code == 0
 
 
 @pytest.mark.parametrize(("form", "name", "reason"), FORMS)
@@ -71,9 +70,9 @@ def test_what_a_crash_has_cut_off_is_no_damage(
     (store / name / "model").write_bytes(b"half")
 
     for command in ("ls", "verify", "latest"):
-        done = lastgood(command, str(store))
+        done = run(command, str(store))
         assert (done.exit_code, done.stderr) == (0, ""), command
-    assert lastgood("repair", str(store)).exit_code == 0
+    assert run("repair", str(store)).exit_code == 0
     assert [row["name"] for row in rows("ls", str(store))] == [NEW, OLD]
 
 
@@ -84,8 +83,8 @@ def test_with_nothing_but_a_save_that_is_going_on_there_is_no_damage_and_no_late
     store = tmp_path.resolve() / "store"
     (store / OLD).mkdir()
 
-    assert lastgood("verify", str(store)).exit_code == 0
-    done = lastgood("latest", str(store))
+    assert run("verify", str(store)).exit_code == 0
+    done = run("latest", str(store))
     assert (done.exit_code, done.stdout) == (1, "")
     assert f"{store / OLD}: MANIFEST is missing: {GOING_ON} commit (no_commit)" in done.stderr
 
@@ -98,11 +97,11 @@ def test_a_group_without_a_manifest_that_is_older_than_a_committed_one_is_damage
     before = tree(store)
 
     for command in ("ls", "verify"):
-        done = lastgood(command, str(store))
+        done = run(command, str(store))
         assert done.exit_code == 1
         assert len(done.stderr.splitlines()) == 1
         assert "or a group that has lost its MANIFEST (no_commit)" in done.stderr
         assert [row["damage"] for row in rows(command, str(store))] == [False, True]
-    alone = lastgood("verify", str(store), "--generation", "1")
+    alone = run("verify", str(store), "--generation", "1")
     assert (alone.exit_code, "(no_commit)" in alone.stderr) == (1, True)
     assert tree(store) == before

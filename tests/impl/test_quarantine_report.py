@@ -30,6 +30,7 @@ from lastgood.report import (
     report_name,
 )
 from lastgood.verifying import Found
+from tests.impl.commands import run
 from tests.impl.disks import (
     PARTS,
     Unsynced,
@@ -40,7 +41,6 @@ from tests.impl.disks import (
     open_store,
     tree,
 )
-from tests.impl.test_cli import lastgood as command
 from tests.impl.test_recovery import DAMAGE, IDS, NEW, OLD, Harm
 
 MANY = {**PARTS, "z": b"last"}
@@ -180,7 +180,7 @@ def test_a_group_whose_sync_failed_is_reported_as_never_acknowledged(store: Path
     assert reports[name].reason == SYNC_FAILED
     assert "EIO" in reports[name].detail
     assert not any("take it back" in line for line in reports[name].what_to_do)
-    done = command("quarantine", str(store))
+    done = run("quarantine", str(store))
     assert SYNC_FAILED in done.stdout
     assert "valid" in done.stdout
 
@@ -191,9 +191,9 @@ def test_what_was_taken_back_works_and_can_be_set_aside_again(store: Path) -> No
     (store / NEW / "model").unlink()
     report = set_aside(store)[NEW]
     (store / "quarantine" / NEW / "model").write_bytes(kept)
-    assert command("quarantine", str(store)).stdout.count("valid") == 1
+    assert run("quarantine", str(store)).stdout.count("valid") == 1
     (store / "quarantine" / NEW).rename(store / report.name)
-    assert command("verify", str(store)).exit_code == 0
+    assert run("verify", str(store)).exit_code == 0
     loaded = lastgood.open_read_only(store).load_latest()
     assert loaded is not None
     assert loaded.step == 2
@@ -207,22 +207,22 @@ def test_what_was_taken_back_works_and_can_be_set_aside_again(store: Path) -> No
 
 
 def test_the_commands_know_what_lies_in_quarantine(store: Path) -> None:
-    assert "quarantine" not in command("ls", str(store)).stdout
+    assert "quarantine" not in run("ls", str(store)).stdout
     (store / NEW / "model").unlink()
     set_aside(store)
     before = tree(store)
 
-    assert "1 in quarantine" in command("ls", str(store)).stdout
-    assert json.loads(command("ls", str(store), "--json").stdout)["quarantined"] == [NEW]
-    done = command("show", str(store), "2")
+    assert "1 in quarantine" in run("ls", str(store)).stdout
+    assert json.loads(run("ls", str(store), "--json").stdout)["quarantined"] == [NEW]
+    done = run("show", str(store), "2")
     assert done.exit_code == 2
     assert f"In quarantine there is {NEW}: `lastgood quarantine` says why." in done.stderr
-    assert "quarantine" not in command("show", str(store), "7").stderr
-    assert "`lastgood quarantine DIR` says" in command("doctor", str(store)).stdout
-    shown = command("quarantine", str(store)).stdout
+    assert "quarantine" not in run("show", str(store), "7").stderr
+    assert "`lastgood quarantine DIR` says" in run("doctor", str(store)).stdout
+    shown = run("quarantine", str(store)).stdout
     assert "2023-11-14 22:13:20Z" in shown
     assert "missing:model" in shown
-    row = json.loads(command("quarantine", str(store), "--json").stdout)["groups"][0]
+    row = json.loads(run("quarantine", str(store), "--json").stdout)["groups"][0]
     assert row["report"]["reason"] == row["verdict"] == "missing:model"
     assert tree(store) == before
 
@@ -258,14 +258,14 @@ def test_a_report_that_somebody_has_made_is_no_trouble(store: Path, how: str) ->
     (store.parent / "outside").write_bytes((store / "quarantine" / REPORT).read_bytes())
     unreadable(store / "quarantine" / REPORT, how)
     before = tree(store)
-    done = command("quarantine", str(store), "--json")
+    done = run("quarantine", str(store), "--json")
 
     assert done.exit_code == 0
     (row,) = json.loads(done.stdout)["groups"]
     assert row["verdict"] == "missing:model"
     assert list(row["report"]) == ["error"]
     assert "expected" in row["report"]["error"] or how == "deep"
-    assert command("quarantine", str(store)).exit_code == 0
+    assert run("quarantine", str(store)).exit_code == 0
     assert lastgood.open_read_only(store).reports() == {}
     assert tree(store) == before
     with open_store(store.parent, disk=Unsynced(store.parent)) as opened:
