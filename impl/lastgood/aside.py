@@ -11,13 +11,12 @@ import errno
 from collections.abc import Iterable
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
-from typing import Final
 
 from lastgood.disk import Disk, Reader, join, kind_said
 from lastgood.errors import LastgoodError, UsageError
 from lastgood.layout import MANIFEST, QUARANTINE, GroupName, free_name, parse_name
 from lastgood.perform import Performer
-from lastgood.recovery import NO_COMMIT, Group, Rejection, list_store, read_group, storage_error
+from lastgood.recovery import Group, Rejection, ended, list_store, read_group, storage_error
 from lastgood.report import (
     ENDING,
     SIZE_LIMIT_BYTES,
@@ -33,13 +32,6 @@ from lastgood.report import (
 )
 from lastgood.steps import Rename
 from lastgood.verifying import MISSING, NOT_REGULAR
-
-_ENDED: Final = {
-    "attempt": "a save that ended before its rename",
-    NO_COMMIT: f"{MANIFEST} is missing: a save that ended before its commit, or a group that has "
-    "lost it",
-}
-"""What the holder of the lease knows better than a reader: that no save is going on there."""
 
 
 def has_quarantine(reader: Reader, store: str) -> bool:
@@ -179,7 +171,7 @@ def _report(
         name.generation,
         name.step,
         rejection.reason,
-        _ENDED.get(rejection.reason, rejection.detail),
+        ended(rejection).detail,
         None if when_s is None else max(0, int(when_s)),
         _version(),
         advice(str(name), entry, rejection.reason),

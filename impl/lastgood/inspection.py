@@ -27,6 +27,7 @@ from lastgood.recovery import (
     Each,
     Group,
     Rejection,
+    ended,
     examine,
     examine_aside,
     list_store,
@@ -160,10 +161,18 @@ def quarantined(reader: Reader, store: str, *, each: Each = map) -> Report:
     require_quarantine(reader, store)
     folder = join(store, QUARANTINE)
     rows = [
-        evolve(_row(folder, name, answer, "valid", entry), report=read_report(reader, store, entry))
+        evolve(
+            _row(folder, name, _settled(answer), "valid", entry),
+            report=read_report(reader, store, entry),
+        )
         for entry, name, answer in examine_aside(reader, store, each=each)
     ]
     return Report(store, tuple(rows), OK)
+
+
+def _settled(answer: Group | Rejection) -> Group | Rejection:
+    """The answer on what lies in quarantine, where nobody saves."""
+    return ended(answer) if isinstance(answer, Rejection) else answer
 
 
 def require_quarantine(reader: Reader, store: str) -> None:
@@ -183,7 +192,7 @@ def moved_aside(reader: Reader, store: str, before: Collection[str]) -> list[Rej
             answer = examine(reader, folder, name, entry=entry)
             if isinstance(answer, Group):
                 answer = Rejection(entry, name.generation, "valid", "it is intact now")
-            moved.append(answer)
+            moved.append(ended(answer))
     return sorted(moved, key=lambda each: -each.generation)
 
 

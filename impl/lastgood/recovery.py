@@ -11,7 +11,7 @@ import errno
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from lastgood.disk import LetsGo, Reader, join, kind_said
 from lastgood.errors import IntegrityError, StorageError, UsageError
@@ -36,6 +36,12 @@ GONE: Final = "gone"
 
 _GOING_ON: Final = "a save that is still going on, or that ended before {}"
 """Who only reads cannot tell which: a live process may be writing there."""
+
+_ENDED: Final = {
+    "attempt": "a save that ended before its rename",
+    NO_COMMIT: f"{MANIFEST} is missing: a save that ended before its commit, or a group that has "
+    "lost it",
+}
 
 _LOOKS: Final = 16
 """How often a reader lists a store again that changes under its eyes."""
@@ -287,6 +293,11 @@ def integrity_error(rejection: Rejection) -> IntegrityError:
         rejection.reason,
         rejection.name,
     )
+
+
+def ended(rejection: Rejection) -> Rejection:
+    """The rejection, as the holder of the lease knows it: no save is going on there."""
+    return evolve(rejection, detail=_ENDED.get(rejection.reason, rejection.detail))
 
 
 def storage_error(doing: str, error: OSError) -> StorageError:

@@ -34,6 +34,7 @@ from lastgood.recovery import (
     Group,
     Rejection,
     Scan,
+    ended,
     examine,
     list_store,
     newest_valid,
@@ -117,7 +118,8 @@ class Writer(Saver):
         names = newest_first(list_store(self.disk, self.store).in_store)
         others = (name for name in names if scan.group is None or name != scan.group.name)
         older = [examine(self.disk, self.store, name, each=self._each) for name in others]
-        bad = tuple(each for each in older if isinstance(each, Rejection) and each.reason != GONE)
+        found = (each for each in older if isinstance(each, Rejection) and each.reason != GONE)
+        bad = tuple(map(ended, found))
         listing = list_store(self.disk, self.store)
         self._set_aside(bad, listing.in_quarantine)
         leftovers, stuck = look_at_leftovers(self.disk, self.store, listing.in_store)
@@ -129,6 +131,7 @@ class Writer(Saver):
         listing = list_store(self.disk, self.store)
         self._note_generations(listing)
         scan = newest_valid(reader, self.store, listing.in_store, each=self._each)
+        scan = evolve(scan, rejected=tuple(map(ended, scan.rejected)))
         if scan.group is not None and scan.group.name == durable:
             return scan
         if scan.group is not None:

@@ -68,8 +68,15 @@ def test_every_command_and_kind_of_event_is_in_the_guide() -> None:
 
 @pytest.mark.parametrize(
     "reason",
-    ["no_commit", "attempt", "commit_manifest_mismatch", "name_mismatch", "digest_mismatch", GONE]
-    + [SYNC_FAILED],
+    [
+        "no_commit",
+        "attempt",
+        "commit_manifest_mismatch",
+        "name_mismatch",
+        "digest_mismatch",
+        GONE,
+        SYNC_FAILED,
+    ],
 )
 def test_every_reason_is_explained(reason: str) -> None:
     assert f"`{reason}" in PROTOCOL

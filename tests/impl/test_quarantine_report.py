@@ -119,6 +119,19 @@ def test_what_a_crash_cut_off_is_called_that_by_who_knows_it(store: Path) -> Non
         assert "still going on" not in report.detail
         assert "a save that ended before its" in report.detail
         assert report.parts == ()
+    assert "still going on" not in run("quarantine", str(store), "--json").stdout
+
+
+@pytest.mark.parametrize("arguments", [["repair"], ["prune", "--keep-latest", "1"]])
+def test_who_moves_a_dead_save_does_not_say_that_it_may_be_going_on(
+    store: Path, arguments: list[str]
+) -> None:
+    (store / "gen-00000003-step-00000003").mkdir()
+    (store / "attempt-gen-00000004-step-00000004").mkdir()
+    done = run(arguments[0], str(store), *arguments[1:])
+
+    assert done.stdout.count("a save that ended before its") == 2
+    assert "going on" not in done.stdout
 
 
 def test_everything_is_moved_before_the_first_report_is_begun(store: Path) -> None:
