@@ -13,7 +13,7 @@ ALL_EXTRAS := cli,check,rig,contracts,train,digests
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint format contracts soak images apfs-images bench wheel clean run-env all-env rig-env
-.PHONY: test-torch bench-peers
+.PHONY: test-torch bench-peers fuzz fuzz-env
 
 help:
 	@echo "make demo       the worked example: the promise, its proof and a real crash"
@@ -22,6 +22,7 @@ help:
 	@echo "make format     let ruff format and repair what it can"
 	@echo "make contracts  CrossHair on the pure parts, within a fixed budget"
 	@echo "make soak       the stateful suites with many more examples"
+	@echo "make fuzz       all that reads a store, coverage-guided: FUZZ_TARGETS, FUZZ_SECONDS each"
 	@echo "make images     crash images of ext4, xfs and btrfs, IMAGES of them, held against the model"
 	@echo "make apfs-images  crash images of APFS (linux-apfs-rw) in a guest: no root, no KVM"
 	@echo "make bench      the benchmarks (they print ratios; nothing is asserted)"
@@ -69,6 +70,22 @@ contracts: all-env
 soak: all-env rig-env
 	HYPOTHESIS_PROFILE=soak $(BIN)/python -m pytest tests/model tests/stateful $(PYTEST_ARGS)
 
+# Atheris has no wheel for every Python: it has an environment of its own, which nothing else needs.
+FUZZ_TARGETS ?= manifest-bytes manifest-body manifest-values part-path metadata names report \
+	store-tree store-writer paper-tree
+FUZZ_SECONDS ?= 60
+FUZZ_RUNS ?= -1
+
+fuzz-env: setup-python
+	@$(PYTHON) scripts/setup_venv.py --venv $(VENV)-fuzz --extras cli,digests --groups fuzz
+
+fuzz: fuzz-env
+	@for target in $(FUZZ_TARGETS); do \
+	  echo "== $$target"; \
+	  nice $(VENV)-fuzz/bin/python -m tests.fuzz $$target --seconds $(FUZZ_SECONDS) \
+	    --runs $(FUZZ_RUNS) || exit $$?; \
+	done
+
 images: all-env rig-env
 	$(BIN)/powercut soak --images $(IMAGES) --traces build/powercut-traces --junit build/images.xml
 
@@ -100,5 +117,5 @@ wheel: all-env
 	$(BIN)/check-wheel-contents dist/*.whl
 
 clean:
-	rm -rf $(VENV) $(PEERS) dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(PEERS) $(VENV)-fuzz dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -22,6 +22,7 @@ from lastgood.preemption import Preemption
 from lastgood.pruning import Pruning
 from lastgood.receipt import Receipt
 from lastgood.recovery import Group, Rejection
+from lastgood.report import PartReport, QuarantineReport
 from lastgood.retention import (
     AnyOf,
     BestN,
@@ -56,9 +57,11 @@ __all__ = (
     "LeaseError",
     "Loaded",
     "Opened",
+    "PartReport",
     "Policy",
     "Preemption",
     "Pruning",
+    "QuarantineReport",
     "Receipt",
     "Rejection",
     "StorageError",

@@ -25,6 +25,7 @@ from lastgood.cli_saying import (
     GENERATION,
     complain,
     honest,
+    moment,
     plain,
     print_json,
     say,
@@ -34,7 +35,6 @@ from lastgood.cli_saying import (
 from lastgood.comparing import compare
 from lastgood.disk import Reader
 from lastgood.inspection import (
-    NO_DAMAGE,
     OK,
     Report,
     latest,
@@ -43,8 +43,10 @@ from lastgood.inspection import (
     quarantined,
     verified,
 )
+from lastgood.layout import QUARANTINE
 from lastgood.manifest import Manifest
-from lastgood.recovery import GONE, Group, Rejection, integrity_error
+from lastgood.recovery import Group, Rejection, integrity_error
+from lastgood.report import ENDING, QuarantineReport
 from lastgood.surveying import Each
 from lastgood.threads import default_workers, each_in_threads
 from lastgood.verifying import RejectedError, Unit
@@ -57,6 +59,9 @@ from lastgood.verifying import RejectedError, Unit
 @click.version_option(package_name="lastgood")
 def cli() -> None:
     """Look at a store of checkpoints, and look after it.
+
+    DIR is a store: a directory of groups, each of which is one checkpoint. The name of a group
+    has its generation, which counts saves, and its step of training: gen-00000003-step-00000030.
 
     `prune` and `repair` change one, as the holder of its lease, and say beforehand with --dry-run
     what they would do; `doctor --probe` and `bench` make a folder of their own in it, and remove
@@ -76,7 +81,7 @@ _GENERATION: Final = click.option(
 )
 
 
-@cli.command("ls", epilog=EXIT_STATUS)
+@cli.command("ls", short_help="List the groups and their sizes; quick.", epilog=EXIT_STATUS)
 @DIRECTORY
 @AS_JSON
 @honest
@@ -86,7 +91,7 @@ def ls(directory: str, as_json: bool) -> None:
     _tell(listed(disk, disk.canonical(directory)), as_json)
 
 
-@cli.command(epilog=EXIT_STATUS)
+@cli.command(short_help="Read every byte, and say which groups are intact.", epilog=EXIT_STATUS)
 @DIRECTORY
 @_GENERATION
 @AS_JSON
@@ -104,7 +109,7 @@ def verify(directory: str, generation: int | None, as_json: bool) -> None:
     _tell(report, as_json)
 
 
-@cli.command("latest", epilog=EXIT_STATUS)
+@cli.command("latest", short_help="Print the path of the newest intact group.", epilog=EXIT_STATUS)
 @DIRECTORY
 @_GENERATION
 @AS_JSON
@@ -128,12 +133,12 @@ def latest_command(directory: str, generation: int | None, as_json: bool) -> Non
     elif good:
         say_path(good[0].path)
     elif not bad:
-        complain(f"{report.store!r} holds no group.")
+        complain(f"{report.store!r} holds no group. Nothing was changed.")
     _complain(report)
     sys.exit(report.exit_status)
 
 
-@cli.command(epilog=EXIT_STATUS)
+@cli.command(short_help="Show parts, digests and metadata of a group.", epilog=EXIT_STATUS)
 @DIRECTORY
 @click.argument("generation", type=GENERATION, metavar="N")
 @AS_JSON
@@ -163,7 +168,7 @@ def show(directory: str, generation: int, as_json: bool) -> None:
     say(json.dumps(dict(manifest.metadata), indent=2, sort_keys=True))
 
 
-@cli.command(epilog=EXIT_STATUS)
+@cli.command(short_help="Say which group a load takes, and why no newer one.", epilog=EXIT_STATUS)
 @DIRECTORY
 @AS_JSON
 @honest
@@ -190,20 +195,42 @@ def why(directory: str, as_json: bool) -> None:
     sys.exit(report.exit_status)
 
 
-@cli.command(epilog=EXIT_STATUS)
+@cli.command(short_help="List what was set aside, and why.", epilog=EXIT_STATUS)
 @DIRECTORY
 @AS_JSON
 @honest
 def quarantine(directory: str, as_json: bool) -> None:
-    """List what recoveries of DIR have set aside, and why. Nothing in there is ever deleted."""
+    """List what was set aside in DIR, why, and what is wrong with it now.
+
+    Nothing in there is ever deleted. Beside each entry its report says what was found, of which
+    part, and what to do: how to take the entry back as well.
+    """
     disk = disk_here()
     path = disk.canonical(directory)
     with progress(disk, path) as each:
         report = quarantined(disk, path, each=each)
-    _show(report, as_json)
+    if as_json:
+        print_json(report.as_json())
+        return
+    if not report.rows:
+        say(f"nothing in quarantine in {plain(path)}")
+        return
+    table = Table(caption=Text(f"{len(report.rows)} in {path}/{QUARANTINE}"))
+    for heading in ("entry", "set aside", "for", "now"):
+        table.add_column(heading, overflow="fold")
+    for row in report.rows:
+        why = row.report
+        when, reason = "", str(why)
+        if isinstance(why, QuarantineReport):
+            when, reason = moment(why.when_s), why.reason
+        style = "green" if row.verdict == "valid" else ""
+        table.add_row(Text(row.name), Text(when), Text(reason), Text(row.verdict, style))
+    say_table(table)
+    if any(isinstance(row.report, QuarantineReport) for row in report.rows):
+        say(f"ENTRY{ENDING} beside each says what was found, of which part, and what to do")
 
 
-@cli.command(epilog=EXIT_STATUS)
+@cli.command(short_help="Compare two groups by their manifests.", epilog=EXIT_STATUS)
 @DIRECTORY
 @click.argument("first", type=GENERATION, metavar="N")
 @click.argument("second", type=GENERATION, metavar="M")
@@ -297,9 +324,10 @@ def _tell(report: Report, as_json: bool) -> None:
 
 
 def _complain(report: Report) -> None:
+    """One line for each damaged group; for everything that is no group, where nothing else is."""
+    found = any(row.verdict in ("valid", "listed") for row in report.rows)
     for row in report.rows:
-        went_away = row.verdict == GONE and report.exit_status != OK
-        if row.verdict not in NO_DAMAGE or went_away:
+        if row.is_damage or (report.exit_status != OK and not found):
             complain(f"{row.path}: {row.detail} ({row.verdict}). Nothing was changed.")
 
 
@@ -307,13 +335,19 @@ def _show(report: Report, as_json: bool) -> None:
     if as_json:
         print_json(report.as_json())
         return
-    table = Table(caption=Text(f"{len(report.rows)} in {report.store}"))
+    aside = f"\n{len(report.aside)} in quarantine" if report.aside else ""
+    if not report.rows:
+        say(f"no group in {plain(report.store)}{aside}")
+        return
+    table = Table(caption=Text(f"{len(report.rows)} in {report.store}{aside}"))
     for heading in ("generation", "step", "bytes", "parts"):
         table.add_column(heading, justify="right")
     table.add_column("verdict", overflow="fold")
     table.add_column("group", overflow="fold")
     for row in report.rows:
-        style = {"valid": "green", "listed": ""}.get(row.verdict, "red")
+        style = {"valid": "green", "listed": ""}.get(
+            row.verdict, "red" if row.is_damage else "yellow"
+        )
         table.add_row(
             str(row.generation),
             str(row.step),

@@ -64,3 +64,12 @@ def code_of(error: OSError) -> str:
 def nothing_changed() -> str:
     """The ending of an error that came before anything was done."""
     return "Nothing was changed."
+
+
+def storage_error(doing: str, error: OSError) -> StorageError:
+    """The disk failed while `doing` something; that says nothing about a group's content."""
+    name = errno.errorcode.get(error.errno or 0, "an unknown error")
+    return StorageError(
+        f"{doing} failed: {name} ({error.strerror or error}). That is no sign of damage, so no "
+        "group was rejected or moved for it. Mend the disk or the permissions, then try again."
+    )

@@ -30,6 +30,8 @@ VERSION_LINE: Final = "# lastgood manifest 1"
 SIZE_LIMIT_BYTES: Final = 16 << 20
 NAME_LIMIT_BYTES: Final = 255
 PATH_LIMIT_BYTES: Final = 1024
+FOLDERS_LIMIT_BYTES: Final = 64 << 20
+"""Of the paths of all directories that the parts name: what a reader may have to remember."""
 MAX_SIZE_BYTES: Final = MAX_INTEGER
 _KEYS: Final = {"attempt", "generation", "metadata", "parts", "step", "world_size"}
 _MORE_KEYS: Final = {"chunk_bytes", "chunk_digest", "digest", "saved_at_s"}
@@ -102,6 +104,14 @@ def is_safe_name(name: str) -> bool:
 def is_count(value: object) -> bool:
     """The value is an integer that counts something, of 63 bits: not a truth value."""
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_INTEGER
+
+
+def are_too_deep(paths: Sequence[str]) -> bool:
+    """So many directories are named that their paths would fill a reader's memory.
+
+    A manifest of 16 MiB can name millions, each of them deep inside others.
+    """
+    return sum(path.count("/") * len(path) for path in paths) > FOLDERS_LIMIT_BYTES
 
 
 def clash(paths: Sequence[str]) -> str | None:
@@ -231,6 +241,11 @@ def _from_json(text: str, sums: list[str]) -> Manifest:
     parts = tuple(_part(raw, line, algorithm, chunking) for raw, line in pairs)
     if not parts:
         raise ManifestError("manifest_error:parts", "it lists no part, expected one at least")
+    if are_too_deep([part.path for part in parts]):
+        raise ManifestError(
+            "manifest_error:parts",
+            f"its directories' paths are too long, expected {FOLDERS_LIMIT_BYTES} bytes at most",
+        )
     if (path := clash([part.path for part in parts])) is not None:
         raise ManifestError(
             "manifest_error:parts", f"two parts need the path {path!r}, expected one"

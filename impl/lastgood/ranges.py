@@ -11,7 +11,7 @@ from collections.abc import Collection
 from typing import Final, SupportsIndex
 
 from lastgood.disk import Reader, join, kind_said
-from lastgood.errors import IntegrityError, UsageError
+from lastgood.errors import IntegrityError, UsageError, storage_error
 from lastgood.hashing import digest_of
 from lastgood.layout import GroupName
 from lastgood.manifest import Part
@@ -30,7 +30,6 @@ from lastgood.recovery import (
     new_rejection,
     read_group,
     rejected_now,
-    storage_error,
 )
 from lastgood.surveying import Each
 from lastgood.verifying import (

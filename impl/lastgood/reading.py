@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
+from lastgood.aside import read_report
 from lastgood.backends.process import Turns
 from lastgood.disk import Disk, Reader
 from lastgood.errors import UsageError
@@ -27,9 +28,11 @@ from lastgood.recovery import (
     examine_aside,
     integrity_error,
     list_store,
+    names_aside,
     newest_valid_now,
     read_group,
 )
+from lastgood.report import QuarantineReport
 from lastgood.surveying import Each
 
 _Handed = TypeVar("_Handed", Loaded, Opened)
@@ -184,6 +187,18 @@ class StoreReader:
         """
         aside = examine_aside(self._disk, self._path, each=self._each)
         return {entry: answer for entry, _, answer in aside}
+
+    def reports(self) -> dict[str, QuarantineReport]:
+        """Why what lies in quarantine was moved there, by its name there: see `QuarantineReport`.
+
+        What has no report, or none that can be read, is left out: a crash may have taken it, and
+        versions before this one wrote none. Changes nothing. StorageError.
+        """
+        names = [entry for entry, _ in names_aside(self._disk, self._path)]
+        read = {entry: read_report(self._disk, self._path, entry) for entry in names}
+        return {
+            entry: report for entry, report in read.items() if isinstance(report, QuarantineReport)
+        }
 
     def _scan(self, holding: Holding | None) -> tuple[Scan, list[str]]:
         """The newest valid group, by looking only, and the names of what was moved aside: none."""

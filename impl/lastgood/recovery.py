@@ -11,11 +11,11 @@ import errno
 from collections.abc import Collection, Iterable, Iterator
 from typing import Final, Protocol
 
-from attrs import evolve, frozen
+from attrs import evolve, field, frozen
 
 from lastgood.damage import Damaged
 from lastgood.disk import LetsGo, Reader, join, kind_said
-from lastgood.errors import IntegrityError, StorageError, UsageError
+from lastgood.errors import IntegrityError, StorageError, UsageError, storage_error
 from lastgood.layout import MANIFEST, QUARANTINE, GroupName, newest_first, parse_name
 from lastgood.manifest import SIZE_LIMIT_BYTES, Manifest, ManifestError, Part, decode
 from lastgood.plan import subdirs
@@ -23,6 +23,7 @@ from lastgood.surveying import Each, survey
 from lastgood.verifying import (
     MISSING,
     NOT_REGULAR,
+    Found,
     RejectedError,
     check_unit,
     units,
@@ -35,6 +36,12 @@ GONE: Final = "gone"
 
 _GOING_ON: Final = "a save that is still going on, or that ended before {}"
 """Who only reads cannot tell which: a live process may be writing there."""
+
+_ENDED: Final = {
+    "attempt": "a save that ended before its rename",
+    NO_COMMIT: f"{MANIFEST} is missing: a save that ended before its commit, or a group that has "
+    "lost it",
+}
 
 _LOOKS: Final = 16
 """How often a reader lists a store again that changes under its eyes."""
@@ -74,7 +81,8 @@ class Rejection:
     """A directory that is no valid group. `reason` is a word for machines, `detail` for people.
 
     `damaged` are ranges of bytes that are known to be damaged: of a verification all that there
-    are, of a load the one that it stopped at, if that was a chunk.
+    are, of a load the one that it stopped at, if that was a chunk. `found` is the first part that
+    failed its check, where it was one.
     """
 
     name: str
@@ -82,6 +90,7 @@ class Rejection:
     reason: str
     detail: str
     damaged: tuple[Damaged, ...] = ()
+    found: Found | None = field(default=None, eq=False, repr=False)
 
 
 @frozen
@@ -182,10 +191,15 @@ def examine_aside(
 ) -> Iterator[tuple[str, GroupName, Group | Rejection]]:
     """Every entry of the quarantine that has a group's name, verified in full. StorageError."""
     folder = join(store, QUARANTINE)
-    for entry in list_store(reader, store).in_quarantine:
-        name = parse_name(entry, in_quarantine=True)
-        if name is not None:
-            yield entry, name, examine(reader, folder, name, each=each, entry=entry)
+    for entry, name in names_aside(reader, store):
+        yield entry, name, examine(reader, folder, name, each=each, entry=entry)
+
+
+def names_aside(reader: Reader, store: str) -> list[tuple[str, GroupName]]:
+    """The entries of the quarantine that have a group's name, and that name. StorageError."""
+    entries = list_store(reader, store).in_quarantine
+    named = ((entry, parse_name(entry, in_quarantine=True)) for entry in entries)
+    return [(entry, name) for entry, name in named if name is not None]
 
 
 def examine_all(reader: Reader, store: str, *, each: Each = map) -> Iterator[Group | Rejection]:
@@ -320,13 +334,9 @@ def integrity_error(rejection: Rejection) -> IntegrityError:
     )
 
 
-def storage_error(doing: str, error: OSError) -> StorageError:
-    """The disk failed while `doing` something; that says nothing about a group's content."""
-    name = errno.errorcode.get(error.errno or 0, "an unknown error")
-    return StorageError(
-        f"{doing} failed: {name} ({error.strerror or error}). That is no sign of damage, so no "
-        "group was rejected or moved for it. Mend the disk or the permissions, then try again."
-    )
+def ended(rejection: Rejection) -> Rejection:
+    """The rejection, as the holder of the lease knows it: no save is going on there."""
+    return evolve(rejection, detail=_ENDED.get(rejection.reason, rejection.detail))
 
 
 def _read_manifest(reader: Reader, path: str) -> Manifest:
@@ -366,7 +376,8 @@ def _rejected_if_there(
         raise storage_error(f"looking at {path!r}", error) from error
     if not is_there:
         return new_rejection(name, GONE, "it is not in the store any more")
-    return evolve(new_rejection(name, rejected.reason, str(rejected)), damaged=rejected.damaged)
+    rejection = new_rejection(name, rejected.reason, str(rejected))
+    return evolve(rejection, damaged=rejected.damaged, found=rejected.found)
 
 
 def _require_dir(reader: Reader, path: str, subdir: str) -> None:

@@ -14,9 +14,11 @@ from lastgood.chunks import DIGESTS_LIMIT_BYTES
 from lastgood.errors import Ending, UsageError, nothing_changed
 from lastgood.layout import MAX_NUMBER
 from lastgood.manifest import (
+    FOLDERS_LIMIT_BYTES,
     PATH_LIMIT_BYTES,
     SIZE_LIMIT_BYTES,
     Manifest,
+    are_too_deep,
     clash,
     encode,
     is_count,
@@ -78,6 +80,11 @@ def _refusal(request: Request, parts: list[str]) -> str | None:
                 f"characters, of {PATH_LIMIT_BYTES} bytes at most, and not MANIFEST, below it, or "
                 "'-'."
             )
+    if are_too_deep(parts):
+        return (
+            "the parts lie in too many directories inside each other, expected "
+            f"{FOLDERS_LIMIT_BYTES} bytes of directories' paths at most: use shorter paths."
+        )
     if (both := clash(parts)) is not None:
         return f"{both!r} is both a part and a directory."
     names = [*parts, *subdirs(parts)]

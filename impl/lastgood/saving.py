@@ -96,7 +96,8 @@ class Saver(LeaseHolder):
     `workers` say how many threads share the checks and the parts. `chunking` is how parts are cut.
 
     `unsure` names a group that was never acknowledged and whose bytes may not be on the medium,
-    whole as it may look. `interleaves` is that of the performer.
+    whole as it may look. `interleaves` is that of the performer. `reports`: whatever moves to
+    quarantine gets one.
     """
 
     def __init__(
@@ -119,6 +120,7 @@ class Saver(LeaseHolder):
         super().__init__(disk, store, mode, top)
         self.form = form
         self.interleaves = False
+        self.reports = True
         self.unsure: GroupName | None = None
         self._new_id, self._now_s, self._each = new_id, now_s, each
         self._algorithm, self._chunking, self._workers = algorithm, chunking, workers
@@ -353,7 +355,11 @@ class Saver(LeaseHolder):
         """
         self.failed = f"a save failed with {code_of(error)}, so what reached the disk is unknown"
         self.unsure = name
-        return withdraw(self.disk, self.store, str(name))
+        why = (
+            f"its save failed with {code_of(error)} at or before a sync: it was never "
+            "acknowledged, and what looks whole here may not be on the disk"
+        )
+        return withdraw(self.disk, self.store, name, why, self._now_s(), reports=self.reports)
 
     def _note_durable(self, name: GroupName, mode: Mode) -> None:
         if syncs_dirs(mode):

@@ -8,7 +8,6 @@ import uuid
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path, PurePath
-from types import TracebackType
 from typing import Any, Literal, Self, SupportsIndex
 
 from lastgood.cadence import Cadence, LastSave
@@ -228,12 +227,7 @@ class Store(StoreReader):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         self.close()
 
     def _acknowledged(self, writer: Writer, saved: Saved) -> Receipt:

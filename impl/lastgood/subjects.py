@@ -39,7 +39,13 @@ class Recovered:
 
 
 class LastgoodSession:
-    """A process that writes to a lastgood store: the production writer on somebody's disk."""
+    """A process that writes to a lastgood store: the production writer on somebody's disk.
+
+    Reports in quarantine are left to a session of their own: nobody depends on one, and every
+    file that nobody depends on multiplies the states that an exhaustive search has to count.
+    """
+
+    reports: ClassVar[bool] = False
 
     chunking: ClassVar[Chunking | None] = None
 
@@ -48,6 +54,7 @@ class LastgoodSession:
         self._writer = Writer(
             disk, store, mode, form, lambda: f"attempt-{next(ids)}", chunking=self.chunking
         )
+        self._writer.reports = self.reports
         self._writer.open()
 
     def save(self, step: int, parts: Mapping[str, bytes]) -> int:
@@ -95,6 +102,12 @@ class RepairingSession(LastgoodSession):
         """Repair, and hand out what is left as the newest valid group."""
         repaired = self._writer.repair()
         return _handed_out(self._writer.disk, Scan(repaired.group, ()))
+
+
+class ReportingSession(LastgoodSession):
+    """A process that reports on what it moves to quarantine, as every one in production does."""
+
+    reports = True
 
 
 class AttemptSession(LastgoodSession):
@@ -231,6 +244,7 @@ RENAME: Final = LastgoodSubject("rename")
 CHUNKED: Final = LastgoodSubject(None, ChunkedSession)
 ATTEMPT: Final = LastgoodSubject(None, AttemptSession)
 INTERLEAVED: Final = LastgoodSubject(None, InterleavedSession)
+REPORTED: Final = LastgoodSubject(None, ReportingSession)
 REPAIRED: Final = LastgoodSubject(None, RepairingSession)
 KEEP_ONE: Final = LastgoodSubject(None, PruningSession)
 PAPER: Final = PaperSubject()

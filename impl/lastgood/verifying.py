@@ -26,13 +26,30 @@ UNIT_BYTES: Final = 32 << 20
 _WORDS: Final = {"sha256": "SHA-256", "blake3": "BLAKE3", "xxh3": "XXH3 (128 bits)"}
 
 
-class RejectedError(Exception):
-    """A check failed: `reason` is a word for machines, the message is for people."""
+@frozen
+class Found:
+    """A part that failed its check, and what was found of it; None for what could not be."""
 
-    def __init__(self, reason: str, detail: str, damaged: tuple[Damaged, ...] = ()) -> None:
+    path: str
+    size_bytes: int | None = None
+    digest: str | None = None
+
+
+class RejectedError(Exception):
+    """A check failed: `reason` is a word for machines, the message is for people.
+
+    `found` is there where the check was that of a part, and `damaged` where it was of a chunk.
+    """
+
+    def __init__(
+        self,
+        reason: str,
+        detail: str,
+        found: Found | None = None,
+        damaged: tuple[Damaged, ...] = (),
+    ) -> None:
         super().__init__(detail)
-        self.reason = reason
-        self.damaged = damaged
+        self.reason, self.found, self.damaged = reason, found, damaged
 
 
 @frozen
@@ -149,21 +166,24 @@ def check_digests(unit: Unit, found: Sequence[str]) -> RejectedError | None:
 
 def compared(part: Part, size_bytes: int, digest: str, algorithm: str) -> RejectedError | None:
     """How what was found differs from what the manifest says; None for not at all."""
+    found = Found(part.path, size_bytes, digest)
     if size_bytes != part.size_bytes:
-        return of_another_size(part, size_bytes)
+        return of_another_size(part, size_bytes, digest)
     if digest != part.digest:
         return RejectedError(
             f"{_mismatch(algorithm)}:{part.path}",
             f"{part.path!r} has the {_WORDS[algorithm]} {digest}, {MANIFEST} says {part.digest}",
+            found,
         )
     return None
 
 
-def of_another_size(part: Part, size_bytes: int) -> RejectedError:
+def of_another_size(part: Part, size_bytes: int, digest: str | None = None) -> RejectedError:
     """The damage of a part that has another size than it was saved with."""
     return RejectedError(
         f"size_mismatch:{part.path}",
         f"{part.path!r} has {size_bytes} bytes, {MANIFEST} says {part.size_bytes}",
+        Found(part.path, size_bytes, digest),
     )
 
 
@@ -184,19 +204,22 @@ def chunk_damage(unit: Unit, number: int, digest: str) -> RejectedError:
         f"{unit.part.path!r}: chunk {number} of {count}, bytes {start} to "
         f"{start + size_bytes - 1}, has the {_WORDS[unit.algorithm]} {digest}, {MANIFEST} says "
         f"{unit.expected(number)}",
+        Found(unit.part.path, unit.part.size_bytes),
         (damaged,),
     )
 
 
 def damage_of(error: OSError, part: str) -> RejectedError | None:
     """What an errno says about the part itself; None where it speaks of the disk."""
+    found = Found(part)
     if error.errno in MISSING:
-        return RejectedError(f"missing:{part}", f"{part!r} is missing")
+        return RejectedError(f"missing:{part}", f"{part!r} is missing", found)
     if error.errno in NOT_REGULAR:
         detail = f"{part!r} is a symlink or special file, expected a regular file"
-        return RejectedError(f"not_regular:{part}", detail)
+        return RejectedError(f"not_regular:{part}", detail, found)
     if error.errno == errno.EFBIG:
-        return RejectedError(f"size_mismatch:{part}", f"{part!r} is longer than {MANIFEST} says")
+        detail = f"{part!r} is longer than {MANIFEST} says"
+        return RejectedError(f"size_mismatch:{part}", detail, found)
     return None
 
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.impl.commands import run, said
 from tests.impl.disks import Unsynced, open_store, tree
 from tests.impl.test_chunks import CHUNK, noise
-from tests.impl.test_cli_commands import lastgood_command, said
 
 GROUP = "gen-00000001-step-00000001"
 
@@ -39,7 +39,7 @@ def damage(store: Path) -> None:
 def test_verify_names_every_damaged_range_and_no_intact_one(store: Path) -> None:
     damage(store)
     before = tree(store)
-    done = lastgood_command("verify", str(store))
+    done = run("verify", str(store))
     (row,) = said("verify", str(store))["groups"]
 
     assert done.exit_code == 1
@@ -65,7 +65,7 @@ def test_verify_names_every_damaged_range_and_no_intact_one(store: Path) -> None
 def test_an_intact_group_has_no_damage_and_says_that_it_has_chunks(store: Path) -> None:
     (row,) = said("verify", str(store))["groups"]
     (listed,) = said("ls", str(store))["groups"]
-    plain = lastgood_command("show", str(store), "1").stdout
+    plain = run("show", str(store), "1").stdout
     shown = said("show", str(store), "1")
 
     assert (row["verdict"], row["damaged"], row["chunk_bytes"]) == ("valid", [], CHUNK)

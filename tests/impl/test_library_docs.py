@@ -15,6 +15,7 @@ import lastgood
 from lastgood.cli import cli
 from lastgood.events import Kind
 from lastgood.recovery import GONE
+from lastgood.report import SYNC_FAILED
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 GUIDE = (ROOT / "docs" / "guide.md").read_text(encoding="utf-8")
@@ -67,7 +68,15 @@ def test_every_command_and_kind_of_event_is_in_the_guide() -> None:
 
 @pytest.mark.parametrize(
     "reason",
-    ["no_commit", "attempt", "commit_manifest_mismatch", "name_mismatch", "digest_mismatch", GONE],
+    [
+        "no_commit",
+        "attempt",
+        "commit_manifest_mismatch",
+        "name_mismatch",
+        "digest_mismatch",
+        GONE,
+        SYNC_FAILED,
+    ],
 )
 def test_every_reason_is_explained(reason: str) -> None:
     assert f"`{reason}" in PROTOCOL

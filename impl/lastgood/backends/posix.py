@@ -176,8 +176,7 @@ class PosixDisk:
         if path in self._files:
             self._sync(self._files[path])
             return
-        with opened(path, LOOK) as fd:
-            _require_regular(fd, path)
+        with _opened_file(path, None) as (fd, _):
             self._sync(fd)
 
     def close(self, path: str) -> None:
@@ -214,9 +213,8 @@ class PosixDisk:
         self._own(path)
         if path in self._locks:
             raise _error(errno.EWOULDBLOCK, path)
-        fd = os.open(path, _LOCK, 0o666)
+        fd = _open_regular(path, _LOCK)
         try:
-            _require_regular(fd, path)
             # flock belongs to this open file: a second store in the same process is kept out too.
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BaseException:
@@ -305,20 +303,33 @@ def opened(path: str, flags: int) -> Iterator[int]:
 
 
 @contextlib.contextmanager
-def _opened_file(path: str, limit_bytes: int) -> Iterator[tuple[int, int]]:
+def _opened_file(path: str, limit_bytes: int | None) -> Iterator[tuple[int, int]]:
     """A regular file and its size; EFBIG before anything is read where it is too long."""
-    with opened(path, LOOK) as fd:
-        size_bytes = _require_regular(fd, path).st_size
-        if size_bytes > limit_bytes:
+    fd = _open_regular(path, LOOK)
+    try:
+        size_bytes = os.fstat(fd).st_size
+        if limit_bytes is not None and size_bytes > limit_bytes:
             raise _error(errno.EFBIG, path)
         yield fd, size_bytes
+    finally:
+        os.close(fd)
 
 
-def _require_regular(fd: int, path: str) -> os.stat_result:
-    status = os.fstat(fd)
-    if not stat.S_ISREG(status.st_mode):
+def _open_regular(path: str, flags: int) -> int:
+    """A descriptor of a regular file: ELOOP for a symlink, EINVAL for all else that is none.
+
+    What is none is not even opened: that alone wakes whoever waits at the other end of a fifo, and
+    starts some devices. It is looked at again once it is open, as it may have been replaced.
+    """
+    with contextlib.suppress(FileNotFoundError):  # O_CREAT is for the open itself to see
+        mode = os.lstat(path).st_mode
+        if not stat.S_ISREG(mode):
+            raise _error(errno.ELOOP if stat.S_ISLNK(mode) else errno.EINVAL, path)
+    fd = os.open(path, flags, 0o666)
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
         raise _error(errno.EINVAL, path)
-    return status
+    return fd
 
 
 def _error(number: int, path: str) -> OSError:
