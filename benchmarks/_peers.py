@@ -37,6 +37,8 @@ class Peer:
     gives: str
     needs: str = ""
     """The package that it cannot do without."""
+    settings: Mapping[str, Any] = {}
+    """What its own store is made with, beyond what it has by itself."""
 
 
 def raw(folder: Path, parts: Parts) -> None:
@@ -148,6 +150,7 @@ def orbax(folder: Path, parts: Parts) -> None:
 
 
 MOONCLIP = "files, directories and manifest synced; XXH3-128 per tensor, checked on load"
+MOONCLIP_BARE: Mapping[str, Any] = {"compression_level": 0, "keep_base_in_memory": False}
 LASTGOOD = "files, directory, store and its ancestors synced; {} per part, checked on load"
 LATER = "file and directory synced under its final name; "
 
@@ -166,9 +169,10 @@ PEERS: dict[str, Peer] = {
     ),
     "moonclip": Peer(moonclip, f"{MOONCLIP}; zstd level 3, as it comes", "moonclip"),
     "moonclip, level 0": Peer(
-        partial(moonclip, compression_level=0, keep_base_in_memory=False),
+        partial(moonclip, **MOONCLIP_BARE),
         f"{MOONCLIP}; not compressed, no copy kept for the next delta",
         "moonclip",
+        MOONCLIP_BARE,
     ),
     "durablewrite": Peer(
         durablewrite,

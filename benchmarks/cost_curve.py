@@ -1,6 +1,7 @@
 """What a save costs by its size and its number of parts, against plain files with one fsync each.
 
-    python benchmarks/cost_curve.py [--dir DIR] [--largest BYTES] [--budget-s 45] [--markdown]
+    python benchmarks/cost_curve.py [--dir DIR] [--smallest BYTES] [--largest BYTES] [--budget-s 45]
+                                    [--markdown]
 
 From 1 KiB to 4 GiB, in 1, 16 and 256 parts; the plain files and each digest take turns. A row's
 ratio is the time of the plain files by that of the save, the median over its rounds, with a 95 %
@@ -19,6 +20,7 @@ import argparse
 import importlib.util
 import os
 import shutil
+import signal
 import statistics
 import sys
 import tempfile
@@ -26,6 +28,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
+from typing import cast
 
 from lastgood import Store
 from lastgood.hashing import Algorithm
@@ -103,7 +106,8 @@ class Stores:
 
     def save(self, digest: Algorithm, shared: memoryview, sizes: Sizes) -> None:
         """A save as users have it by default."""
-        self._stores[digest].save(1, parts_of(shared, sizes))
+        parts = cast("Mapping[str, memoryview]", parts_of(shared, sizes))
+        self._stores[digest].save(1, parts)
 
 
 def row(
@@ -122,7 +126,7 @@ def row(
         grown[name] = extra_mib(work)
     took_s = time.perf_counter() - begun_s
     rounds = max(FEWEST, min(MOST, int(budget_s / took_s)))
-    took = in_turns(works, rounds, stores.renew)
+    took = in_turns(works, rounds, stores.renew, warm_up=False)
     stores.close()
     saves = [name for name in works if name != PLAIN]
     cells = [said(size_bytes), str(count), str(rounds)]
@@ -165,10 +169,12 @@ def main() -> None:
     """Measure each shape in a folder that is removed."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--dir", default=None, help="the disk to measure")
+    parser.add_argument("--smallest", type=int, default=SIZES[0], help="in bytes")
     parser.add_argument("--largest", type=int, default=SIZES[-1], help="in bytes")
     parser.add_argument("--budget-s", type=float, default=45, help="seconds for each row, about")
     parser.add_argument("--markdown", action="store_true")
     asked = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # what was made is removed then too
     folder = Path(tempfile.mkdtemp(prefix="lastgood-curve-", dir=asked.dir))
     stores = Stores(folder / "out")
     try:
@@ -179,7 +185,7 @@ def main() -> None:
         printed(names, asked.markdown)
         if asked.markdown:
             printed(["---"] * len(names), markdown=True)
-        for size_bytes in (each for each in SIZES if each <= asked.largest):
+        for size_bytes in (n for n in SIZES if asked.smallest <= n <= asked.largest):
             for count in COUNTS:
                 cells = row(stores, shared, size_bytes, count, asked.budget_s)
                 printed(cells, asked.markdown)
