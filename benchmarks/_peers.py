@@ -7,6 +7,7 @@ installed is named with the reason: see `here`.
 
 from __future__ import annotations
 
+import ctypes
 import importlib.util
 import os
 from collections.abc import Callable, Iterable, Mapping
@@ -230,5 +231,19 @@ def sync_dir(path: Path) -> None:
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def settle(folder: Path) -> None:
+    """Nothing of the folder's file system is dirty. Others are left alone: they may be in use."""
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        sync = getattr(ctypes.CDLL(None, use_errno=True), "syncfs", None)
+        if sync is None:  # macOS
+            os.sync()
+        elif sync(fd):
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number), str(folder))
     finally:
         os.close(fd)

@@ -36,7 +36,7 @@ from lastgood.hashing import Algorithm
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks._memory import extra_mib
 from benchmarks._paired import in_turns, shown
-from benchmarks._peers import sync_dir, write_file
+from benchmarks._peers import settle, sync_dir, write_file
 
 SIZES = tuple(1 << bits for bits in (10, 14, 18, 22, 26, 30, 32))
 COUNTS = (1, 16, 256)
@@ -90,8 +90,8 @@ class Stores:
     def renew(self) -> None:
         """Leave nothing of the last run, nor anything dirty; open anew."""
         self.close()
-        os.sync()
         self.folder.mkdir()
+        settle(self.folder)
         for digest in digests():
             begun_s = time.perf_counter()
             self._stores[digest] = Store(self.folder / digest, digest=digest)

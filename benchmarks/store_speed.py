@@ -40,6 +40,7 @@ from benchmarks._peers import (
     lastgood,
     moonclip_store,
     moonclip_tensors,
+    settle,
 )
 
 SMALL_KIB = {"model.bin": 128, "optim.bin": 64}
@@ -57,7 +58,7 @@ def emptied(folder: Path) -> Callable[[], object]:
 
     def empty() -> None:
         shutil.rmtree(folder / "out", ignore_errors=True)
-        os.sync()
+        settle(folder)
 
     return empty
 
