@@ -63,7 +63,7 @@ def test_a_peer_that_is_not_installed_is_named_with_the_reason(
 @pytest.mark.parametrize("warm_up", [True, False])
 def test_each_takes_its_turn_and_is_first_in_its_own_round(warm_up: bool) -> None:
     order: list[str] = []
-    works = {name: lambda name=name: order.append(name) for name in "ab"}  # type: ignore[misc]
+    works = {name: lambda name=name: order.append(name) for name in "ab"}
     took = in_turns(works, 3, lambda: order.append("."), warm_up=warm_up)
 
     assert "".join(order) == ".a.b" * warm_up + ".a.b.b.a.a.b"
