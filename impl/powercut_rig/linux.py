@@ -145,7 +145,7 @@ def cached_pages(fd: int, size_bytes: int) -> int:
 
 
 def _mapped_pages_in_core(fd: int, size_bytes: int) -> int:
-    """The same where the kernel is older: it looks at each page, 25 ns for one that is not there."""
+    """The same on an older kernel: it looks at each page of the range, the absent ones too."""
     found = ctypes.create_string_buffer(-(-size_bytes // mmap.PAGESIZE))
     with mmap.mmap(fd, size_bytes) as mapped:
         start = ctypes.c_char.from_buffer(mapped)

@@ -110,24 +110,24 @@ class ScratchDisk:
         self._block_bytes = block_bytes
         self._memory = MemoryDisk(size_bytes)
         self._cleanup = contextlib.ExitStack()
-        self._loop: LoopDevice
+        self.loop: LoopDevice
 
     @property
     def device(self) -> str:
         """The path of the block device."""
-        return self._loop.path
+        return self.loop.path
 
     def __enter__(self) -> Self:
         with contextlib.ExitStack() as undo:
             undo.enter_context(self._memory)
             self._memory.load(self._base)
-            self._loop = LoopDevice(
+            self.loop = LoopDevice(
                 f"/proc/self/fd/{self._memory.fd}",
                 self._folder,
                 block_bytes=self._block_bytes,
                 direct=False,
             )
-            undo.callback(self._loop.close)
+            undo.callback(self.loop.close)
             self._cleanup = undo.pop_all()
         return self
 
@@ -140,9 +140,9 @@ class ScratchDisk:
         The device must not be in use.  What the kernel still has to write goes out first, or it
         would go over the content; and what it read while the content changed is dropped.
         """
-        self._loop.write_back()
+        self.loop.write_back()
         self._memory.hold(cells)
-        self._loop.forget_cached_pages()
+        self.loop.forget_cached_pages()
 
 
 def chunks_of(flat: mmap.mmap, fd: int) -> dict[int, bytes]:
