@@ -19,14 +19,15 @@ PLANS_PER_JOB = 4
 
 @frozen
 class Progress:
-    """How far a campaign is: images so far, jobs done and in all."""
+    """How far a campaign is: images so far, jobs done and in all, and what a job is."""
 
     images: int
     jobs_done: int
     jobs: int
+    what: str = "recordings"
 
     def __str__(self) -> str:
-        return f"{self.images} images, {self.jobs_done} of {self.jobs} recordings judged"
+        return f"{self.images} images, {self.jobs_done} of {self.jobs} {self.what} judged"
 
 
 def cores() -> int:

@@ -29,6 +29,7 @@ from powercut_rig.blocklog import (
 
 _Item = TypeVar("_Item")
 
+_FEW_TEARS: Final = 5
 _TEAR_UNITS: Final = (SECTOR_BYTES, 4096)
 
 
@@ -290,12 +291,12 @@ def _losses(
             yield "pair", Recipe(position, pair)
     if bounds.alone and len(older) > 1:
         yield "landing", Recipe(position, tuple(older))
-    for tear in spread(_tears(log, newest, bounds.atomic_unit_bytes), bounds.tears):
+    for tear in spread(_tears(log, newest, bounds), bounds.tears):
         yield "torn", Recipe(position, (), (tear,))
     if bounds.older_tears:
         wide = [index for index in older if _cuts(log, index, bounds.atomic_unit_bytes)]
         for index in spread(wide, bounds.older_tears):
-            tears = _tears(log, index, bounds.atomic_unit_bytes)
+            tears = _tears(log, index, bounds)
             yield "torn", Recipe(position, (), (tears[len(tears) // 2],))
 
 
@@ -307,11 +308,17 @@ def _cuts(log: BlockLog, index: int, unit_bytes: int) -> range:
     return range(unit_bytes - record.offset_bytes % unit_bytes, len(record.data), unit_bytes)
 
 
-def _tears(log: BlockLog, index: int, unit_bytes: int) -> tuple[Torn, ...]:
-    """Ways in which a write of several units lands in part: a head of it, or a tail."""
-    record, cuts = log.records[index], _cuts(log, index, unit_bytes)
+def _tears(log: BlockLog, index: int, bounds: Bounds) -> tuple[Torn, ...]:
+    """Ways in which a write of several units lands in part: a head of it, or a tail.
+
+    Five of them, or each where the bounds have room for more.
+    """
+    record, cuts = log.records[index], _cuts(log, index, bounds.atomic_unit_bytes)
     if not isinstance(record, Write) or not cuts:
         return ()
+    if bounds.tears > _FEW_TEARS:
+        size = len(record.data)
+        return tuple(w for cut in cuts for w in (Torn(index, 0, cut), Torn(index, cut, size)))
     size, middle = len(record.data), cuts[len(cuts) // 2]
     ways = (
         Torn(index, 0, cuts[0]),
