@@ -180,6 +180,13 @@ def refuse_company(file_systems: Sequence[str]) -> None:
 )
 @click.option("--workloads", type=click.IntRange(1), help="Stop after so many workloads, too.")
 @click.option("--coverage", is_flag=True, help="Say how many of the model's trees were seen.")
+@click.option(
+    "--every",
+    type=click.IntRange(1),
+    default=PROGRESS_IMAGES,
+    show_default=True,
+    help="Say how far it is after so many images.",
+)
 @JOBS_OPTION
 @report_options
 @click.option(
@@ -195,6 +202,7 @@ def soak_command(
     first: int,
     workloads: int | None,
     coverage: bool,
+    every: int,
     jobs: int | None,
     as_json: bool,
     junit_path: Path | None,
@@ -213,9 +221,9 @@ def soak_command(
 
     def tell_progress(found: Soaked) -> None:
         nonlocal said
-        if found.images - said >= PROGRESS_IMAGES or not found.agrees:
-            said = found.images
-            click.echo(f"{found.images} of {images} images, {found.in_words}", err=True)
+        if found.images_so_far - said >= every:
+            said = found.images_so_far
+            click.echo(f"{said} of {images} images, {found.in_words}", err=True)
 
     found = Soaked(first)
     written: list[Path] = []

@@ -68,6 +68,11 @@ class Effort:
     image_s: float = 60.0
     bounds: Bounds = field(factory=Bounds)
 
+    def on(self, fs: str) -> Effort:
+        """The same, with writes torn at the unit that this file system asks of a drive."""
+        unit_bytes = FILE_SYSTEMS[fs].atomic_unit_bytes
+        return evolve(self, bounds=evolve(self.bounds, atomic_unit_bytes=unit_bytes))
+
 
 @frozen
 class Scene:
@@ -118,18 +123,16 @@ def compare_in_worker(
     effort = effort or Effort()
     if limit is not None:
         effort = evolve(effort, limit=limit)
-    entry = FILE_SYSTEMS[fs]
-    bounds = evolve(effort.bounds, atomic_unit_bytes=entry.atomic_unit_bytes)
     with rig_for(fs) as rig:
         return hold(
             rig,
             trace,
             where,
             fs,
-            profile_named(profile_name or entry.profile),
+            profile_named(profile_name or FILE_SYSTEMS[fs].profile),
             plans=plans,
             promised=promised,
-            effort=evolve(effort, bounds=bounds),
+            effort=effort.on(fs),
             clock=clock,
         )
 

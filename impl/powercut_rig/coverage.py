@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from attrs import define, evolve, field
@@ -23,7 +23,7 @@ from powercut_rig.cases import prepare, profile_named
 from powercut_rig.compare import Effort, hold
 from powercut_rig.comparison import Comparison
 from powercut_rig.coverage_set import Small
-from powercut_rig.crashimages import Bounds
+from powercut_rig.crashimages import Bounds, spread
 from powercut_rig.filesystems import FILE_SYSTEMS
 from powercut_rig.membership import Digest, Program, sight_of
 from powercut_rig.pool import Job, run_jobs
@@ -43,7 +43,11 @@ WIDE: Final = Bounds(singles=32, pairs=64, tears=64, older_tears=16, subsets=64)
 """Nearly every loss of an epoch of a small program."""
 
 DRAWN_PLANS: Final = 4
-LIMIT: Final = 400
+STEPPED_MAX: Final = 24
+"""Of a longer program's stepped plans so many are taken, evenly spread."""
+
+LIMIT: Final = 60
+WIDE_LIMIT: Final = 240
 
 Level = str
 
@@ -59,19 +63,26 @@ LEVELS: Final[Mapping[Level, str]] = {
 class Coverage:
     """What came of one workload on one disk.
 
-    `unseen` counts the model's trees that were not seen, by reason; `elsewhere` are trees that the
-    model has too, with data cut at other places than in the list.
+    `seen_by` counts those seen once the work of each level was done.  `unseen` counts the model's
+    trees that were not seen, by reason; `elsewhere` are trees that the model has too, with data cut
+    at other places than in the list.
     """
 
     workload: str
     fs: str
     profile: str
     allowed: int = 0
-    seen: int = 0
+    seen_by: Counter[Level] = field(factory=Counter)
     elsewhere: int = 0
     unseen: Counter[str] = field(factory=Counter)
+    recordings: int = 0
     comparison: Comparison | None = None
     errors: list[str] = field(factory=list)
+
+    @property
+    def seen(self) -> int:
+        """How many of them were seen in the end."""
+        return max(self.seen_by.values(), default=0)
 
     @property
     def agrees(self) -> bool:
@@ -87,9 +98,10 @@ class Coverage:
             "profile": self.profile,
             "allowed": self.allowed,
             "seen": self.seen,
+            "seen_by_level": dict(self.seen_by),
             "seen_cut_elsewhere": self.elsewhere,
             "unseen": {reason: self.unseen[reason] for reason in REASONS if self.unseen[reason]},
-            "recordings": len(result.plans) if result else 0,
+            "recordings": self.recordings,
             "images": result.images if result else 0,
             "agrees": self.agrees,
             "errors": [*self.errors, *(str(each) for each in (result.findings if result else ()))],
@@ -132,44 +144,40 @@ def reason_of(pieces: Sequence[Piece], landed: int) -> str:
     return "data late" if any(isinstance(event, Extent) for event in older) else "in order"
 
 
-def _rounds(level: Level, bounds: Bounds) -> Iterable[tuple[Planner, Callable[[int], int], Bounds]]:
-    """The planners of a level, how many plans each has for so many moments, and the bounds."""
-    bounds = evolve(WIDE, atomic_unit_bytes=bounds.atomic_unit_bytes) if level == "wide" else bounds
-    yield drawn_plan, lambda _stepped: DRAWN_PLANS, bounds
+def _rounds(level: Level, stepped: int) -> Iterator[tuple[Level, Planner, Sequence[int], Effort]]:
+    """What each level does up to that one: planner, the numbers of its plans, and the effort."""
+    base = Effort(LIMIT, again=0, fsck_every=0, coverage=False)
+    yield "drawn", drawn_plan, range(DRAWN_PLANS), base
     if level != "drawn":
-        yield stepped_plan, lambda stepped: stepped, bounds
+        yield "stepped", stepped_plan, spread(range(stepped), STEPPED_MAX), base
+    if level == "wide":
+        yield "wide", drawn_plan, range(DRAWN_PLANS), evolve(base, limit=WIDE_LIMIT, bounds=WIDE)
 
 
-def cover_in_worker(small: Small, fs: str, level: Level, limit: int = LIMIT) -> Coverage:
+def cover_in_worker(small: Small, fs: str, level: Level) -> Coverage:
     """Record one workload as a level asks, and count. In a worker."""
-    entry = FILE_SYSTEMS[fs]
-    profile = profile_named(entry.profile)
+    profile = profile_named(FILE_SYSTEMS[fs].profile)
     trace = small.trace(profile.name)
     program = prepare(trace, small.name, profile).program
     allowed = allowed_trees(program)
     moments = len(stepped_plans([step.op for step in program.steps]))
-    effort = Effort(limit=limit, again=0, fsck_every=0, coverage=False)
-    result: Comparison | None = None
+    row = Coverage(small.name, fs, profile.name, len(allowed))
     with rig_for(fs) as rig:
-        for planner, plans, bounds in _rounds(
-            level, evolve(effort.bounds, atomic_unit_bytes=entry.atomic_unit_bytes)
-        ):
+        for name, planner, plans, effort in _rounds(level, moments):
             more = hold(
-                rig, trace, small.name, fs, profile, plans=range(plans(moments)),
-                effort=evolve(effort, bounds=bounds), planner=planner,
+                rig, trace, small.name, fs, profile, plans=plans, effort=effort.on(fs),
+                planner=planner,
             )  # fmt: skip
-            if result is None:
-                result = more
+            row.recordings += len(more.plans)
+            if row.comparison is None:
+                row.comparison = more
             else:
-                more.plans = {len(result.plans) + plan for plan in more.plans}
-                result.add(more)
-    seen = result.seen if result else set()
-    return Coverage(
-        small.name, fs, profile.name, len(allowed), len(seen & allowed.keys()),
-        len(seen - allowed.keys()),
-        Counter(reason for tree, reason in allowed.items() if tree not in seen),
-        result,
-    )  # fmt: skip
+                row.comparison.add(more)
+            row.seen_by[name] = len(row.comparison.seen & allowed.keys())
+    seen = row.comparison.seen if row.comparison else set()
+    row.elsewhere = len(seen - allowed.keys())
+    row.unseen.update(reason for tree, reason in allowed.items() if tree not in seen)
+    return row
 
 
 def cover(
@@ -177,7 +185,6 @@ def cover(
     file_systems: Sequence[str],
     level: Level = "wide",
     *,
-    limit: int = LIMIT,
     parallel: int | None = None,
     on_progress: Callable[[Progress], None] = lambda _progress: None,
 ) -> list[Coverage]:
@@ -188,7 +195,7 @@ def cover(
         for small in workloads:
             name = f"{small.name} on {fs}"
             found[name] = Coverage(small.name, fs, FILE_SYSTEMS[fs].profile)
-            work = functools.partial(cover_in_worker, small, fs, level, limit)
+            work = functools.partial(cover_in_worker, small, fs, level)
             jobs.append(Job(name, work, lane_of(fs)))
     live: dict[str, int] = {}
     seen: dict[str, int] = {}
@@ -218,7 +225,8 @@ def summed(rows: Sequence[Coverage]) -> list[Coverage]:
     for row in rows:
         total = sums.setdefault(row.fs, Coverage("all", row.fs, row.profile))
         total.allowed += row.allowed
-        total.seen += row.seen
+        total.seen_by.update(row.seen_by)
+        total.recordings += row.recordings
         total.elsewhere += row.elsewhere
         total.unseen.update(row.unseen)
     return list(sums.values())

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from powercut.console import EXIT_STATUS, emit
-from powercut_rig.coverage import LEVELS, LIMIT, REASONS, Coverage, cover, summed
+from powercut_rig.coverage import LEVELS, REASONS, Coverage, cover, summed
 from powercut_rig.coverage_set import TWENTY
 from powercut_rig.doctor import kernel
 from powercut_rig.options import (
@@ -41,13 +41,6 @@ from powercut_rig.options import (
     show_default=True,
     help="; ".join(f"{name}: {said}" for name, said in LEVELS.items()) + ".",
 )
-@click.option(
-    "--limit",
-    type=click.IntRange(1),
-    default=LIMIT,
-    show_default=True,
-    help="At most this many images a recording.",
-)
 @JOBS_OPTION
 @PROGRESS_OPTION
 @JSON_OPTION
@@ -55,7 +48,6 @@ def coverage(
     file_systems: tuple[str, ...],
     wanted: tuple[str, ...],
     level: str,
-    limit: int,
     jobs: int | None,
     lines: bool,
     as_json: bool,
@@ -69,7 +61,7 @@ def coverage(
     refuse_unless_ready(file_systems)
     chosen = [small for small in TWENTY if not wanted or small.name in wanted]
     with running("coverage"), progress(lines=lines, quiet=as_json) as told:
-        rows = cover(chosen, file_systems, level, limit=limit, parallel=jobs, on_progress=told)
+        rows = cover(chosen, file_systems, level, parallel=jobs, on_progress=told)
     if as_json:
         emit(
             {
@@ -93,12 +85,18 @@ def show_coverage(rows: Sequence[Coverage], level: str) -> None:
         caption="\n".join(f"{reason}: {said}" for reason, said in REASONS.items()),
         caption_justify="left",
     )
-    for heading in ("workload", "disk", "allowed", "seen", "not seen, by the plainest reason"):
+    done = list(LEVELS)[: list(LEVELS).index(level) + 1]
+    headings = (*(f"seen, {name}" for name in done), "not seen, by the plainest reason")
+    for heading in ("workload", "disk", "allowed", *headings):
         table.add_column(heading, overflow="fold")
     for row in (*rows, *summed(rows)):
         unseen = (f"{reason} {row.unseen[reason]}" for reason in REASONS if row.unseen[reason])
         table.add_row(
-            row.workload, row.fs, str(row.allowed), str(row.seen), ", ".join(unseen) or "none"
+            row.workload,
+            row.fs,
+            str(row.allowed),
+            *(str(row.seen_by[name]) for name in done),
+            ", ".join(unseen) or "none",
         )
     console = Console()
     console.print(table)

@@ -12,7 +12,7 @@ import errno
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final, Self
+from typing import Final
 
 from attrs import define, field, frozen
 
@@ -22,6 +22,7 @@ from powercut_rig import linux
 from powercut_rig.blocklog import BlockLog, Recipe, Replay
 from powercut_rig.errors import ImageRefused, RigError
 from powercut_rig.filesystems import FileSystem
+from powercut_rig.opening import Opened
 from powercut_rig.rooted import RootedDisk
 from powercut_rig.scratch import Cells, ScratchDisk
 from powercut_rig.tools import run_tool
@@ -93,7 +94,7 @@ class MountedImage:
         return self._fsck()
 
 
-class ImageMounter:
+class ImageMounter(Opened):
     """Mounts recipes of one log, one after the other, on one disk.
 
     Use as a context; leaving it unmounts.  `folder` is a private folder of the rig.
@@ -109,20 +110,13 @@ class ImageMounter:
         self._disk = ScratchDisk(folder, log.size_bytes, log.base, block_bytes=fs.image_block_bytes)
         self._mounted = False
         self._used_since = 0.0
-        self._cleanup = contextlib.ExitStack()
         self.phases = Phases()
 
-    def __enter__(self) -> Self:
-        with contextlib.ExitStack() as undo:
-            undo.enter_context(self._disk)
-            self._mount_point.mkdir(mode=0o700)
-            undo.callback(self._mount_point.rmdir)
-            undo.callback(self._detach)
-            self._cleanup = undo.pop_all()
-        return self
-
-    def __exit__(self, *_details: object) -> None:
-        self._cleanup.close()
+    def _open(self, undo: contextlib.ExitStack) -> None:
+        undo.enter_context(self._disk)
+        self._mount_point.mkdir(mode=0o700)
+        undo.callback(self._mount_point.rmdir)
+        undo.callback(self._detach)
 
     def mount(self, recipe: Recipe) -> MountedImage:
         """Unmount the image before, if it still is, and mount this one."""

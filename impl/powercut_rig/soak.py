@@ -93,7 +93,8 @@ class Workload:
 class Soaked:
     """What a soak has found so far: one sum for each file system, and all that went wrong.
 
-    Its workloads are those from number `first` to before `next`.
+    Its workloads are those from number `first` to before `next`; `under_way` counts the images of
+    those that are being judged, and that an interrupt loses.
     """
 
     first: int = 0
@@ -101,6 +102,7 @@ class Soaked:
     wrong: list[tuple[Workload, Comparison]] = field(factory=list)
     workloads: int = 0
     next: int = field(init=False)
+    under_way: dict[str, int] = field(factory=dict)
 
     def __attrs_post_init__(self) -> None:
         self.next = self.first
@@ -119,6 +121,11 @@ class Soaked:
     def images(self) -> int:
         """All images so far."""
         return sum(each.images + each.second_images for each in self.sums.values())
+
+    @property
+    def images_so_far(self) -> int:
+        """The same, with those of workloads that are under way."""
+        return self.images + sum(self.under_way.values())
 
     @property
     def agrees(self) -> bool:
@@ -167,8 +174,13 @@ def soak(
                 todo[name] = workload
                 yield Job(name, functools.partial(workload.compare, effort), lane_of(fs))
 
-    for outcome in run_jobs(jobs(), parallel):
+    def heard(job: Job, images: int) -> None:
+        found.under_way[job.name] = images
+        on_progress(found)
+
+    for outcome in run_jobs(jobs(), parallel, on_progress=heard):
         workload = todo.pop(outcome.job.name)
+        found.under_way.pop(outcome.job.name, None)
         result = outcome.result
         if outcome.error is not None:
             profile = FILE_SYSTEMS[workload.fs].profile
