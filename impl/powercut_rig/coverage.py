@@ -43,11 +43,13 @@ WIDE: Final = Bounds(singles=32, pairs=64, tears=64, older_tears=16, subsets=64)
 """Nearly every loss of an epoch of a small program."""
 
 DRAWN_PLANS: Final = 4
-STEPPED_MAX: Final = 24
+STEPPED_MAX: Final = 12
 """Of a longer program's stepped plans so many are taken, evenly spread."""
 
-LIMIT: Final = 60
-WIDE_LIMIT: Final = 240
+LIMIT: Final = 40
+"""Images of a recording; of one with wide bounds there are more."""
+
+WIDE_LIMIT: Final = 120
 
 Level = str
 
@@ -151,7 +153,7 @@ def _rounds(level: Level, stepped: int) -> Iterator[tuple[Level, Planner, Sequen
     if level != "drawn":
         yield "stepped", stepped_plan, spread(range(stepped), STEPPED_MAX), base
     if level == "wide":
-        yield "wide", drawn_plan, range(DRAWN_PLANS), evolve(base, limit=WIDE_LIMIT, bounds=WIDE)
+        yield "wide", drawn_plan, (0, 2), evolve(base, limit=WIDE_LIMIT, bounds=WIDE)
 
 
 def cover_in_worker(small: Small, fs: str, level: Level) -> Coverage:

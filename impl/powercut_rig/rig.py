@@ -122,8 +122,7 @@ class Rig(Opened):
         """
         self._check_open()
         self._close_images()
-        mounter = ImageMounter(self._folder, self._fs, recording, self._mount_options)
-        self.phases = mounter.phases
+        mounter = ImageMounter(self._folder, self._fs, recording, self._mount_options, self.phases)
         self._mounter = mounter
         self._images.enter_context(mounter)
         return self._mount_each(mounter, recipes)
