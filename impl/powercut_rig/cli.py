@@ -13,7 +13,7 @@ from rich.table import Table
 
 from powercut.console import EXIT_STATUS, bad_input, emit
 from powercut.trace import read_trace
-from powercut_rig.campaign import cores, run_campaign
+from powercut_rig.campaign import run_campaign, workers_for
 from powercut_rig.cases import check_judgeable, prepare, profile_named
 from powercut_rig.compare import Effort
 from powercut_rig.doctor import diagnose, kernel
@@ -235,7 +235,7 @@ def soak_command(
                 images,
                 found,
                 workloads=workloads,
-                parallel=jobs or cores(),
+                parallel=jobs or workers_for(file_systems),
                 effort=evolve(EFFORT, coverage=coverage),
                 on_progress=tell_progress,
             )

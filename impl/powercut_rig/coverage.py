@@ -18,7 +18,7 @@ from powercut.crash import CrashSpace
 from powercut.events import Entry, Extent, Piece, Size
 from powercut.order import bits, subsets
 from powercut.pieces import even_cuts
-from powercut_rig.campaign import Progress, cores, lane_of
+from powercut_rig.campaign import Progress, lane_of, workers_for
 from powercut_rig.cases import prepare, profile_named
 from powercut_rig.compare import Effort, hold
 from powercut_rig.comparison import Comparison
@@ -210,7 +210,7 @@ def cover(
         seen[job.name] = images
         on_progress(Progress(sum(live.values()), done, len(jobs), "workloads"))
 
-    for outcome in run_jobs(jobs, parallel or cores(), on_progress=heard):
+    for outcome in run_jobs(jobs, parallel or workers_for(file_systems), on_progress=heard):
         done += 1
         if outcome.error is not None:
             error = f"{type(outcome.error).__name__}: {outcome.error}"

@@ -65,7 +65,9 @@ SEVERAL_FS_OPTION = click.option(
     help="Record on these, with commas between.",
 )
 JOBS_OPTION = click.option(
-    "--jobs", type=click.IntRange(1), help="Workers at a time; as many as cores by default."
+    "--jobs",
+    type=click.IntRange(1),
+    help="Workers at a time; by default two a core, one a core with disks of a guest.",
 )
 JSON_OPTION = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 PROGRESS_OPTION = click.option(
