@@ -24,7 +24,7 @@ from powercut_rig.answers import Answer, PlainTree, recover
 from powercut_rig.blocklog import BlockLog
 from powercut_rig.cases import Case, check_judgeable, prepare, profile_named
 from powercut_rig.comparison import DISAGREES, HUNG, OUTSIDE, REFUSED, Comparison, Finding
-from powercut_rig.crashimages import Bounds, CrashImage, CrashImages, Moment
+from powercut_rig.crashimages import Bounds, CrashImage, CrashImages, Moment, places
 from powercut_rig.deadline import DeadlineError, deadline
 from powercut_rig.filesystems import FILE_SYSTEMS
 from powercut_rig.life import (
@@ -72,9 +72,11 @@ class Effort:
     bounds: Bounds = field(factory=Bounds)
 
     def on(self, fs: str) -> Effort:
-        """The same, with writes torn at the unit that this file system asks of a drive."""
-        unit_bytes = FILE_SYSTEMS[fs].atomic_unit_bytes
-        return evolve(self, bounds=evolve(self.bounds, atomic_unit_bytes=unit_bytes))
+        """The same, with writes torn where this file system lets a drive tear them."""
+        entry = FILE_SYSTEMS[fs]
+        unit_bytes, whole = entry.atomic_unit_bytes, entry.whole
+        bounds = evolve(self.bounds, atomic_unit_bytes=unit_bytes, whole=whole)
+        return evolve(self, bounds=bounds)
 
 
 @frozen
@@ -244,7 +246,7 @@ class Judge:
         found = self.rig.crash_images(scene.log, evolve(effort.bounds, seed=scene.plan))
         self._count(found)
         chosen = found.images if effort.limit is None else found.sample(effort.limit)
-        again = set(_places(len(chosen), effort.again if self.subject and self.lives else 0))
+        again = set(places(len(chosen), effort.again if self.subject and self.lives else 0))
         only_read = self.subject is None
         began = self.clock()
         for number, (image, mounted) in enumerate(
@@ -299,7 +301,7 @@ class Judge:
         found = self.rig.crash_images(log, evolve(self.effort.bounds, seed=scene.plan))
         self._count(found)
         chosen = found.sample(self.effort.again_limit)
-        again = _places(len(chosen), 1 if further else 0)
+        again = places(len(chosen), 1 if further else 0)
         left: list[tuple[CrashImage, PlainTree]] = []
         for place, (each, mounted) in enumerate(
             zip(chosen, self.rig.images_after(log, chosen), strict=True)
@@ -392,9 +394,3 @@ def brief(tree: PlainTree) -> str:
     """A tree in one line, long contents cut."""
     shown = (f"{p}: {'dir' if c is None else c[:40]!r}" for p, c in sorted(tree.items()))
     return "; ".join(shown)
-
-
-def _places(count: int, wanted: int) -> list[int]:
-    """`wanted` places among `count`, evenly spread and not at the ends."""
-    wanted = min(wanted, count)
-    return [(2 * i + 1) * count // (2 * wanted) for i in range(wanted)]

@@ -41,8 +41,8 @@ class FileSystem:
 
     `kind` is the kernel's name for it, `profile` the model's: `name`, where they say nothing else.
     `size_bytes` is the disk that it gets by default, `smallest_bytes` the smallest that its mkfs
-    takes, the same by default.  `atomic_unit_bytes` is
-    what it asks of a drive: a write tears only between such units.  `image_block_bytes` is the
+    takes, the same by default.  `atomic_unit_bytes` is what it asks of a drive: a write tears only
+    between such units, and not inside of the ranges of bytes that `whole` names.  `image_block_bytes` is the
     logical block of the device that carries crash images: where it equals the file system's
     own, the kernel need not drop its cache at each mount.  `commit` says how its journal or
     transaction is made to commit without the data of files: by a sync of the root directory,
@@ -64,6 +64,7 @@ class FileSystem:
     size_bytes: int
     smallest_bytes: int = Factory(lambda self: self.size_bytes, takes_self=True)
     atomic_unit_bytes: int
+    whole: tuple[tuple[int, int], ...] = ()
     image_block_bytes: int
     commit: Literal["sync-root", "btrfs-call"] = "sync-root"
     own_id: bool = False
@@ -137,6 +138,9 @@ EXT4: Final = FileSystem(
     size_bytes=32 << 20,
     smallest_bytes=16 << 20,
     atomic_unit_bytes=512,
+    # Its superblock is 1024 bytes with one checksum, which is looked at before the journal: torn,
+    # it does not mount (EBADMSG), and that is the drive's fault.
+    whole=((1024, 2048),),
     image_block_bytes=4096,
 )  # fmt: skip
 
