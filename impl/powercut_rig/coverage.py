@@ -46,10 +46,9 @@ DRAWN_PLANS: Final = 4
 STEPPED_MAX: Final = 12
 """Of a longer program's stepped plans so many are taken, evenly spread."""
 
-LIMIT: Final = 40
-"""Images of a recording; of one with wide bounds there are more."""
+LIMIT: Final = 120
+"""Images of a recording; of one with wide bounds there are three times as many."""
 
-WIDE_LIMIT: Final = 120
 
 Level = str
 
@@ -146,17 +145,19 @@ def reason_of(pieces: Sequence[Piece], landed: int) -> str:
     return "data late" if any(isinstance(event, Extent) for event in older) else "in order"
 
 
-def _rounds(level: Level, stepped: int) -> Iterator[tuple[Level, Planner, Sequence[int], Effort]]:
+def _rounds(
+    level: Level, stepped: int, limit: int
+) -> Iterator[tuple[Level, Planner, Sequence[int], Effort]]:
     """What each level does up to that one: planner, the numbers of its plans, and the effort."""
-    base = Effort(LIMIT, again=0, fsck_every=0, coverage=False)
+    base = Effort(limit, again=0, fsck_every=0, coverage=False)
     yield "drawn", drawn_plan, range(DRAWN_PLANS), base
     if level != "drawn":
         yield "stepped", stepped_plan, spread(range(stepped), STEPPED_MAX), base
     if level == "wide":
-        yield "wide", drawn_plan, (0, 2), evolve(base, limit=WIDE_LIMIT, bounds=WIDE)
+        yield "wide", drawn_plan, (0, 2), evolve(base, limit=3 * limit, bounds=WIDE)
 
 
-def cover_in_worker(small: Small, fs: str, level: Level) -> Coverage:
+def cover_in_worker(small: Small, fs: str, level: Level, limit: int = LIMIT) -> Coverage:
     """Record one workload as a level asks, and count. In a worker."""
     profile = profile_named(FILE_SYSTEMS[fs].profile)
     trace = small.trace(profile.name)
@@ -165,7 +166,7 @@ def cover_in_worker(small: Small, fs: str, level: Level) -> Coverage:
     moments = len(stepped_plans([step.op for step in program.steps]))
     row = Coverage(small.name, fs, profile.name, len(allowed))
     with rig_for(fs) as rig:
-        for name, planner, plans, effort in _rounds(level, moments):
+        for name, planner, plans, effort in _rounds(level, moments, limit):
             more = hold(
                 rig, trace, small.name, fs, profile, plans=plans, effort=effort.on(fs),
                 planner=planner,
@@ -187,6 +188,7 @@ def cover(
     file_systems: Sequence[str],
     level: Level = "wide",
     *,
+    limit: int = LIMIT,
     parallel: int | None = None,
     on_progress: Callable[[Progress], None] = lambda _progress: None,
 ) -> list[Coverage]:
@@ -197,7 +199,7 @@ def cover(
         for small in workloads:
             name = f"{small.name} on {fs}"
             found[name] = Coverage(small.name, fs, FILE_SYSTEMS[fs].profile)
-            work = functools.partial(cover_in_worker, small, fs, level)
+            work = functools.partial(cover_in_worker, small, fs, level, limit)
             jobs.append(Job(name, work, lane_of(fs)))
     live: dict[str, int] = {}
     seen: dict[str, int] = {}

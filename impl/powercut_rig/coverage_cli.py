@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from powercut.console import EXIT_STATUS, emit
-from powercut_rig.coverage import LEVELS, REASONS, Coverage, cover, summed
+from powercut_rig.coverage import LEVELS, LIMIT, REASONS, Coverage, cover, summed
 from powercut_rig.coverage_set import TWENTY
 from powercut_rig.doctor import kernel
 from powercut_rig.options import (
@@ -41,6 +41,13 @@ from powercut_rig.options import (
     show_default=True,
     help="; ".join(f"{name}: {said}" for name, said in LEVELS.items()) + ".",
 )
+@click.option(
+    "--limit",
+    type=click.IntRange(1),
+    default=LIMIT,
+    show_default=True,
+    help="At most so many images of a recording; of one with wide bounds three times as many.",
+)
 @JOBS_OPTION
 @PROGRESS_OPTION
 @JSON_OPTION
@@ -48,6 +55,7 @@ def coverage(
     file_systems: tuple[str, ...],
     wanted: tuple[str, ...],
     level: str,
+    limit: int,
     jobs: int | None,
     lines: bool,
     as_json: bool,
@@ -61,7 +69,7 @@ def coverage(
     refuse_unless_ready(file_systems)
     chosen = [small for small in TWENTY if not wanted or small.name in wanted]
     with running("coverage"), progress(lines=lines, quiet=as_json) as told:
-        rows = cover(chosen, file_systems, level, parallel=jobs, on_progress=told)
+        rows = cover(chosen, file_systems, level, limit=limit, parallel=jobs, on_progress=told)
     if as_json:
         emit(
             {
