@@ -46,11 +46,12 @@ class FileSystem:
     `image_block_bytes` is the logical block of the device that carries crash images: where it
     equals the file system's own, the kernel need not drop its cache at each mount.  `commit` says
     how its journal or transaction is made to commit without the data of files: by a sync of the
-    root directory, or by the file system's own call.  An `own_id` is drawn for each recording where the kernel
-    keeps track of ids: two disks with one id are never mounted side by side.  `guest_module`
-    names the module that a guest loads for it; without one this machine's kernel has it.  `lacks`
-    names kinds of ops that it does not have, as `powercut_rig.programs` calls them.  Where a mount
-    that only reads shows the same tree, since nothing is replayed, `read_only_options` are for it.
+    root directory, or by the file system's own call.  An `own_id` is drawn for each recording where
+    the kernel keeps track of ids: two disks with one id are never mounted side by side.
+    `guest_module` names the module that a guest loads for it; without one this machine's kernel has
+    it.  `lacks` names kinds of ops that it does not have, as `powercut_rig.programs` calls them.
+    Where a mount that only reads shows the same tree, since nothing is replayed,
+    `read_only_options` are for it.
     """
 
     name: str
