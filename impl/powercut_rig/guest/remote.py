@@ -46,6 +46,7 @@ class RemoteDisk:
     def __init__(self, station: Station, plan: Plan) -> None:
         kind = type(plan.real_disk())
         self._station = station
+        station.provide(kind.__module__)
         station.request("open_disk", kind.__module__, kind.__qualname__)
 
     def _call(self, method: str, *arguments: Any) -> Any:

@@ -144,16 +144,25 @@ def test_an_archive_holds_each_file_with_its_bytes(files: dict[str, bytes]) -> N
 
 
 def test_the_archives_hold_what_init_asks_for() -> None:
-    base = initramfs.base_archive(b"BB", {"virtio": b"V"})
-    boot = initramfs.at_boot(b"agent", "/usr/bin/python3", ["/a b"], ["virtio", "apfs_strict"])
-    files = {name: body for name, _, body in (*unpacked(base), *unpacked(boot))}
+    base = initramfs.base_archive(b"BB", {"nfit": b"V", "late": b"L"}, ["nfit"])
+    python = {"/usr/bin/python3": b"P", "/usr/lib/x/os.pyc": b"O"}
+    boot = initramfs.at_boot(b"agent", "/usr/bin/python3", ["/a b"], python)
+    entries = (*unpacked(base), *unpacked(boot))
+    files = {name: body for name, _, body in entries}
+    folders = [name for name, mode, _ in entries if mode == 0o040755]
 
-    assert files["modules/virtio.ko"] == b"V"
-    assert files["load"].split() == [b"virtio", b"apfs_strict"]
+    assert files["modules/nfit.ko"] == b"V"
+    assert files["modules/late.ko"] == b"L"
+    assert files["load"].split() == [b"nfit"]
     assert files["paths"] == b'["/a b"]'
-    for path in ("/load", "/python", "/agent.py", "/paths", "/bin/busybox"):
+    assert files["usr/bin/python3"] == b"P"
+    for path in ("/load", "/python", "/agent.py", "/bin/busybox"):
         assert path in initramfs.INIT
         assert path[1:] in files
+    # A folder comes before what is in it, or the kernel leaves the file out.
+    assert [*folders[-4:]] == ["usr", "usr/bin", "usr/lib", "usr/lib/x"]
+    for place in ("proc", "sys", "dev", "mnt"):
+        assert place in folders
 
 
 def test_init_is_a_script_that_a_shell_understands() -> None:
@@ -174,6 +183,11 @@ def test_modules_come_after_what_they_need_and_what_is_built_in_is_left_out() ->
 
     assert list(order) == ["c_d", "b", "a", "e"]
     assert order["b"] == every["b"]
+
+
+def test_the_memory_disk_is_found_before_it_is_driven() -> None:
+    assert initramfs.BASE_MODULES.index("nfit") < initramfs.BASE_MODULES.index("nd_pmem")
+    assert not {*initramfs.BASE_MODULES} & {*initramfs.LATER_MODULES}
 
 
 def test_modules_that_need_each_other_are_refused() -> None:
