@@ -43,6 +43,7 @@ class Agent:
         self._root = ROOT
         self._runner: Any = None
         self._disk: Any = None
+        self._disk_number: int | None = None
 
     def hello(self, modules: list[str]) -> dict[str, str]:
         """Who this is, after importing what will be needed: an import takes its time here."""
@@ -124,12 +125,15 @@ class Agent:
 
         return sight_to(look(self._root))
 
-    def open_disk(self, module: str, name: str) -> None:
-        """Make a disk of the subject's own kind, for `call`."""
-        self._disk = getattr(importlib.import_module(module), name)()
+    def call(self, disk: list[Any], method: str, arguments: list[Any]) -> Any:
+        """Call a method of a subject's own disk; the first arguments are paths below the mount.
 
-    def call(self, method: str, arguments: list[Any]) -> Any:
-        """Call a method of that disk; the first arguments are paths below the mount."""
+        `disk` is a number, a module and a name there: another number means a new disk.
+        """
+        number, module, name = disk
+        if self._disk is None or self._disk_number != number:
+            self._disk = getattr(importlib.import_module(module), name)()
+            self._disk_number = number
         paths = 2 if method == "rename" else 1
         real = [self._root + path if path != "/" else self._root for path in arguments[:paths]]
         return getattr(self._disk, method)(*real, *arguments[paths:])

@@ -34,7 +34,9 @@ def main() -> None:
     # By this file Python finds its library, although the module itself is built in.
     sources, compiled = {str(Path(encodings.__file__).parent.with_name("os.py"))}, set()
     for module in tuple(sys.modules.values()):
-        loader = getattr(getattr(module, "__spec__", None), "loader", None)
+        if getattr(module, "__file__", None) is None:  # built in, or a package passed over
+            continue
+        loader = getattr(module.__spec__, "loader", None)
         if isinstance(loader, SourceFileLoader):
             sources.add(loader.path)
         elif isinstance(loader, ExtensionFileLoader):

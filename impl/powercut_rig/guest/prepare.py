@@ -89,7 +89,9 @@ def prepared() -> Ready:
     if missing := packages.missing_programs():
         raise RigUnavailable(missing)
     cache = cache_folder()
-    guest = prepare(packages.known_parts(), cache, build_and_boot)
+    state = packages.state_of_apt()
+    parts = packages.remembered_parts(cache, packages.known_parts, state)
+    guest = prepare(parts, cache, build_and_boot)
     with _cache_errors(cache), alone(cache):
         return ready(guest)
 
@@ -216,7 +218,8 @@ def _drivers(root: Path, work: Path, release: str) -> dict[str, bytes]:
 
 def _compiled(headers: Path, source: Path, release: str) -> bytes:
     jobs = f"-j{os.cpu_count() or 1}"
-    command = ("make", "-C", str(headers), f"M={source}", jobs, "modules")
+    # Without debugging information, which would be stripped.
+    command = ("make", "-C", str(headers), f"M={source}", jobs, "KCFLAGS=-g0", "modules")
     try:
         run_tool(command, timeout_s=_BUILD_TIMEOUT_S)
     except RigError as error:
