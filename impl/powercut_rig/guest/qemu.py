@@ -170,18 +170,22 @@ class Machine:
             undo.callback(ours.close)
             talk, monitor = socket.socketpair()
             undo.callback(talk.close)
-            with theirs, monitor:
+            with theirs, monitor, self._devices(kernel) as devices:
                 files = Files(
-                    memory_disk_fd, theirs.fileno(), monitor.fileno(), self._console,
-                    recorded_disk_fd, log_fd,
-                )  # fmt: skip
+                    memory_disk_fd,
+                    theirs.fileno(),
+                    monitor.fileno(),
+                    self._console,
+                    recorded_disk_fd,
+                    log_fd,
+                )
                 extra = [] if kernel is None else [kernel.initrd_fd]
-                with self._devices(kernel) as devices:
-                    command = arguments(files, saved.memory, kernel)
-                    self._process = _start(command, [*files.all(), *extra, *devices], self._console)
-                    undo.callback(self._kill)
-                    self._monitor = Monitor(talk)
-                    self._go_on(devices)
+                command = arguments(files, saved.memory, kernel)
+                self._process = _start(command, [*files.all(), *extra, *devices], self._console)
+                undo.callback(self._kill)
+            # Only QEMU has the other ends now: when it dies that is noticed at once.
+            self._monitor = Monitor(talk)
+            self._go_on(devices)
             self.connection = Connection(ours)
             undo.pop_all()
 
@@ -191,7 +195,11 @@ class Machine:
         if kernel is not None:
             yield []
             return
-        fd = os.open(self._saved.devices, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            fd = os.open(self._saved.devices, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError as error:
+            why = f"The saved guest {self._saved.devices} cannot be opened ({error.strerror})."
+            raise RigUnavailable([why]) from error
         try:
             yield [fd]
         finally:
