@@ -28,6 +28,7 @@ from typing import Any
 from lastgood import Loaded, Opened, Store, open_read_only
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from benchmarks._memory import extra_mib
 from benchmarks._paired import in_turns, shown
 
 WAYS: Mapping[str, Mapping[str, Any]] = {
@@ -84,7 +85,7 @@ def told(
     print(f"{'':34}{'GB/s':>7}{'cpu s':>8}   " + "".join(f"{'by ' + name:36}" for name in by))
     for name, each in took.items():
         speed = size_bytes / statistics.median(each) / 1e9
-        cpu_s = statistics.median(processor.spent_s[name])
+        cpu_s = statistics.median(processor.spent_s[name][-runs:])  # without the warm-up
         ratios = "".join(f"{shown(each, took[other]):36}" for other in by)
         print(f"{name:34}{speed:7.2f}{cpu_s:8.2f}   {ratios}")
 
@@ -174,22 +175,23 @@ def memory(folder: Path, size_bytes: int) -> None:
 
 def measured_memory(folder: Path, what: str) -> None:
     """Print the growth of this process's peak while it reads, without what it was given."""
-    from benchmarks.store_speed import peak_kib
-
     store = open_read_only(folder / "chunks of SHA-256")
     handed: Loaded | Opened | memoryview | None = store.open_group()
-    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
-    before = peak_kib()
     result_bytes = 0
-    if what == "verify":
-        store.verify()
-    elif what == "range":
-        handed = of_the_middle(store, 10 << 20)
-        result_bytes = len(handed)
-    else:
-        handed = store.load(1, hold="memory")
-        result_bytes = handed.group.size_bytes
-    print(f"{(peak_kib() - before) / 1024 - result_bytes / (1 << 20):6.1f} MiB")
+
+    def read() -> None:
+        nonlocal handed, result_bytes
+        if what == "verify":
+            store.verify()
+        elif what == "range":
+            handed = of_the_middle(store, 10 << 20)
+            result_bytes = len(handed)
+        else:
+            handed = store.load(1, hold="memory")
+            result_bytes = handed.group.size_bytes
+
+    grown_mib = extra_mib(read)
+    print(f"{grown_mib - result_bytes / (1 << 20):6.1f} MiB")
 
 
 def main() -> None:
