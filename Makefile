@@ -13,7 +13,7 @@ ALL_EXTRAS := cli,check,rig,contracts,train,digests
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint format contracts soak images apfs-images bench wheel clean run-env all-env rig-env
-.PHONY: test-torch bench-peers
+.PHONY: test-torch bench-peers bench-curve chaos fuzz fuzz-env
 
 help:
 	@echo "make demo       the worked example: the promise, its proof and a real crash"
@@ -22,11 +22,14 @@ help:
 	@echo "make format     let ruff format and repair what it can"
 	@echo "make contracts  CrossHair on the pure parts, within a fixed budget"
 	@echo "make soak       the stateful suites with many more examples"
+	@echo "make fuzz       all that reads a store, coverage-guided: FUZZ_TARGETS, FUZZ_SECONDS each"
 	@echo "make images     crash images of ext4, xfs and btrfs, IMAGES of them, held against the model"
 	@echo "make apfs-images  crash images of APFS (linux-apfs-rw) in a guest: no root, no KVM"
 	@echo "make bench      the benchmarks (they print ratios; nothing is asserted)"
-	@echo "make bench-peers  the library against PyTorch, safetensors, DCP and Orbax"
+	@echo "make bench-peers  the library against moonclip, PyTorch, safetensors, DCP, Orbax, durablewrite"
+	@echo "make bench-curve  what a save costs from 1 KiB to 4 GiB, in 1 to 256 parts (an hour, 5 GiB free)"
 	@echo "make test-torch  what needs PyTorch, in an environment of its own"
+	@echo "make chaos      training runs that ckpt-chaos kills in the middle of their saves"
 	@echo "make wheel      build the wheel and the sdist, and check what is in them"
 	@echo "make clean      remove what the tools left behind, .venv included"
 
@@ -73,6 +76,22 @@ contracts: all-env
 soak: all-env rig-env
 	HYPOTHESIS_PROFILE=soak $(BIN)/python -m pytest tests/model tests/stateful $(PYTEST_ARGS)
 
+# Atheris has no wheel for every Python: it has an environment of its own, which nothing else needs.
+FUZZ_TARGETS ?= manifest-bytes manifest-body manifest-values part-path metadata names report \
+	store-tree store-writer paper-tree
+FUZZ_SECONDS ?= 60
+FUZZ_RUNS ?= -1
+
+fuzz-env: setup-python
+	@$(PYTHON) scripts/setup_venv.py --venv $(VENV)-fuzz --extras cli,digests --groups fuzz
+
+fuzz: fuzz-env
+	@for target in $(FUZZ_TARGETS); do \
+	  echo "== $$target"; \
+	  nice $(VENV)-fuzz/bin/python -m tests.fuzz $$target --seconds $(FUZZ_SECONDS) \
+	    --runs $(FUZZ_RUNS) || exit $$?; \
+	done
+
 images: all-env rig-env
 	$(BIN)/powercut soak --images $(IMAGES) --traces build/powercut-traces --junit build/images.xml
 
@@ -81,22 +100,35 @@ apfs-images: all-env rig-env
 
 bench: all-env rig-env
 	@for bench in benchmarks/*.py; do \
-	  case "$$bench" in */_*) continue ;; esac; \
+	  case "$$bench" in */_*|*/cost_curve.py) continue ;; esac; \
 	  echo "== $$bench"; $(BIN)/python "$$bench" || exit 1; \
 	done
 
-# PyTorch is large: it has an environment of its own, which nothing else needs.
+# What needs packages that nothing else needs has an environment of its own, made anew where its
+# list has changed. PyTorch is large: its files are not compiled beforehand.
 PEERS := $(VENV)-peers
+TORCH := $(VENV)-torch
+CHAOS := $(VENV)-chaos
+$(PEERS)/stamp: benchmarks/peers.txt tests/torch/requirements.txt
+$(TORCH)/stamp: tests/torch/requirements.txt
+$(CHAOS)/stamp: tests/chaos/requirements.txt
 
-$(PEERS): setup-python
-	$(PYTHON) -m venv $(PEERS)
-	$(PEERS)/bin/python -m pip install -q -r benchmarks/peers.txt
+$(PEERS)/stamp $(TORCH)/stamp $(CHAOS)/stamp: | setup-python
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install -q --no-compile -r $<
+	@touch $@
 
-test-torch: $(PEERS)
-	PYTHONPATH=impl $(PEERS)/bin/python -m pytest -p no:cacheprovider tests/torch/torch_lane.py
+test-torch: $(TORCH)/stamp
+	PYTHONPATH=impl $(TORCH)/bin/python -m pytest -p no:cacheprovider tests/torch/torch_lane.py $(PYTEST_ARGS)
 
-bench-peers: $(PEERS)
+chaos: $(CHAOS)/stamp
+	PYTHONPATH=impl $(CHAOS)/bin/python -m tests.chaos
+
+bench-peers: $(PEERS)/stamp
 	PYTHONPATH=impl $(PEERS)/bin/python benchmarks/store_speed.py
+
+bench-curve: all-env
+	$(BIN)/python benchmarks/cost_curve.py
 
 wheel: all-env
 	rm -rf dist
@@ -104,5 +136,5 @@ wheel: all-env
 	$(BIN)/check-wheel-contents dist/*.whl
 
 clean:
-	rm -rf $(VENV) $(PEERS) dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(PEERS) $(TORCH) $(CHAOS) $(VENV)-fuzz dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -21,9 +21,18 @@ def in_turns(
     works: Mapping[str, Callable[[], object]],
     runs: int,
     before_each: Callable[[], object],
+    *,
+    warm_up: bool = True,
 ) -> dict[str, list[float]]:
-    """The seconds of each, in `runs` rounds; each round begins with another one."""
+    """The seconds of each, in `runs` rounds; each round begins with another one.
+
+    With `warm_up` each is carried out once before, which does not count: the first time imports
+    what it needs.
+    """
     took: dict[str, list[float]] = {name: [] for name in works}
+    for work in works.values() if warm_up else ():
+        before_each()
+        work()
     names = list(works)
     for turn in range(runs):
         shift = turn % len(names)

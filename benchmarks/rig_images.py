@@ -7,8 +7,15 @@ judged, and unmounted: the work of `powercut compare`, fsck apart.  One worker o
 the rate of a core alone, with the kernel's threads wherever the kernel puts them; two workers a
 core give the rate of a busy machine, divided by its cores.  The peer mounts full copies of the
 same contents with losetup, mount(8) and umount(8), and only runs the recovery.  Rounds of all
-are interleaved; the median is told, with the range.  Needs root, /dev/fuse and loop devices; says
-so with exit status 3 where they are missing.
+are interleaved; the median is told, with the range.
+
+Below stands where the processor's time of an image goes: laying the content, the mount and umount
+calls by themselves (the kernel's own work, journal replay included), reading with recovery, the
+model with all else of the worker, and the kernel's threads: loop driver, journals, workqueues.  The
+last are those of the whole machine meanwhile, so run nothing else.  Their sum, on one core, is what
+no number of workers can go below.
+
+Needs root, /dev/fuse and loop devices; says so with exit status 3 where they are missing.
 """
 
 from __future__ import annotations
@@ -29,7 +36,7 @@ from powercut_rig.answers import recover_for_real
 from powercut_rig.blocklog import CHUNK_BYTES, Replay
 from powercut_rig.campaign import cores
 from powercut_rig.cases import prepare
-from powercut_rig.compare import Effort, compare_in_worker
+from powercut_rig.compare import Effort, Judge, Scene, compare_in_worker, hold
 from powercut_rig.filesystems import FILE_SYSTEMS
 from powercut_rig.pool import Job, run_jobs
 from powercut_rig.programs import saves_trace
@@ -53,6 +60,49 @@ def judged(fs: str, images: int, core: int | None) -> tuple[int, float]:
     if not result.agrees:
         raise SystemExit(f"{fs}: {result.findings}")
     return result.images, result.seconds
+
+
+def spent(fs: str, images: int) -> dict[str, float]:
+    """Milliseconds of processor time an image by what they go to, recordings apart."""
+    entry = FILE_SYSTEMS[fs]
+    effort = Effort(limit=images // 2, again=0, fsck_every=0, coverage=False).on(fs)
+    total, kernel = 0.0, 0.0
+
+    def measured(judge: Judge, scene: Scene) -> None:
+        nonlocal total, kernel
+        threads, began = kernel_threads_s(), time.process_time()
+        all_images(judge, scene)
+        total += time.process_time() - began
+        kernel += kernel_threads_s() - threads
+
+    all_images, Judge.all_images = Judge.all_images, measured  # type: ignore[assignment,method-assign]  # timed from outside
+    with Rig(fs) as rig:
+        profile = load_profile(entry.profile)
+        hold(rig, the_trace(fs), "benchmark", fs, profile, plans=(0, 2), effort=effort)
+        phases = rig.phases
+    each = 1000 / phases.images
+    parts = {
+        "content": phases.content.cpu_s,
+        "mount": phases.mount.cpu_s,
+        "reading": phases.use.cpu_s,
+        "umount": phases.unmount.cpu_s,
+    }
+    parts["model and the rest"] = total - sum(parts.values())
+    parts["kernel threads"] = kernel
+    return {name: seconds * each for name, seconds in parts.items()}
+
+
+def kernel_threads_s() -> float:
+    """Processor time of all threads of the kernel so far."""
+    found = 0
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            parent = stat.read_text().rpartition(")")[2].split()[1]
+            if parent == "2" or stat.parent.name == "2":
+                found += int((stat.parent / "schedstat").read_text().split()[0])
+        except OSError:  # it has ended
+            continue
+    return found / 1e9
 
 
 def busy_rate(fs: str, images: int) -> float:
@@ -114,13 +164,14 @@ def main() -> int:
     print(f"load average before: {os.getloadavg()[0]:.2f} on {cores()} cores")
     core = max(os.sched_getaffinity(0))
     for fs in options.fs.split(","):
-        alone, busy, copies = [], [], []
+        alone, busy, copies, costs = [], [], [], []
         try:
             for _ in range(options.rounds):
                 images, seconds = run_in_worker(judged, fs, options.images, core)
                 alone.append(images / seconds)
                 busy.append(busy_rate(fs, options.images))
                 copies.append(run_in_worker(peer, fs, options.peer_images))
+                costs.append(run_in_worker(spent, fs, options.images))
         except RigUnavailable as error:
             print(error, file=sys.stderr)
             return 3
@@ -129,6 +180,11 @@ def main() -> int:
         print(f"  a core, two workers on each  {spread_of(busy)}")
         print(f"  peer: full copies            {spread_of(copies)}")
         print(f"  ratio to the peer            {median(alone) / median(copies):7.1f}")
+        parts = {name: median(cost[name] for cost in costs) for name in costs[0]}
+        said = ", ".join(f"{name} {value:.2f}" for name, value in parts.items())
+        whole = median(sum(cost.values()) for cost in costs)
+        print(f"  ms of processor an image     {whole:7.2f}  {said}")
+        print(f"  so a core has room for       {1000 / whole:7.1f}")
     return 0
 
 

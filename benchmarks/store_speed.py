@@ -1,17 +1,19 @@
 """How fast a store saves and loads, against plain files and against what people use today.
 
     python benchmarks/store_speed.py [--quick] [--dir DIR] [--gib 1] [--parts 16] [--runs 9]
-                                     [--only save,small,load,memory,curve]
+                                     [--only save,small,load,memory]
 
 Everything takes turns in one run, on one machine; a ratio is the median over rounds, with a 95 %
-interval. A ratio above 1 is faster than the peer. Peers that are not installed are named.
-`make bench-peers` runs it in an environment of its own that has them.
+interval. A ratio above 1 is faster than the peer. What each peer has synced and checks is printed
+first; those that are not installed are named. `make bench-peers` runs it in an environment of its
+own that has them. `cost_curve.py` goes over sizes and numbers of parts.
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib.util
+import itertools
 import os
 import shutil
 import statistics
@@ -27,26 +29,28 @@ from lastgood import Store
 from lastgood.hashing import Algorithm
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from benchmarks._memory import extra_mib
 from benchmarks._paired import in_turns, shown
-from benchmarks._peers import PEERS, Parts, bare, lastgood
+from benchmarks._peers import (
+    PEERS,
+    Parts,
+    bare,
+    durablewrite,
+    here,
+    lastgood,
+    moonclip_store,
+    moonclip_tensors,
+    settle,
+)
 
-NEEDS = {"torch.save + fsync": "torch", "safetensors + fsync": "torch", "PyTorch DCP": "torch"}
-NEEDS |= {"Orbax": "orbax", "lastgood, XXH3": "xxhash", "lastgood, XXH3, stable": "xxhash"}
 SMALL_KIB = {"model.bin": 128, "optim.bin": 64}
+SMALL_PEERS = ("moonclip", "moonclip, level 0", "durablewrite")
 
 
 def parts_of(size_bytes: int, count: int) -> Parts:
-    """Noise, which no file system can make smaller, in parts of one size."""
-    noise = os.urandom(1 << 20)
+    """Noise in parts of one size, no two the same: nothing can be compressed, or written once."""
     each = size_bytes // count
-    return {
-        f"part{n:03}": bytearray((noise * (each // len(noise) + 1))[:each]) for n in range(count)
-    }
-
-
-def works_on(folder: Path, parts: Parts, names: list[str]) -> dict[str, Callable[[], object]]:
-    """Each peer's save into a folder of its own."""
-    return {name: partial(PEERS[name], folder / "out", parts) for name in names}
+    return {f"part{n:03}": bytearray(os.urandom(each)) for n in range(count)}
 
 
 def emptied(folder: Path) -> Callable[[], object]:
@@ -54,51 +58,69 @@ def emptied(folder: Path) -> Callable[[], object]:
 
     def empty() -> None:
         shutil.rmtree(folder / "out", ignore_errors=True)
-        os.sync()
+        settle(folder)
 
     return empty
-
-
-def installed() -> list[str]:
-    """The peers that are there; the others are named."""
-    found = []
-    for name in PEERS:
-        if name in NEEDS and importlib.util.find_spec(NEEDS[name]) is None:
-            print(f"  not run: {name} ({NEEDS[name]} is not installed)")
-        else:
-            found.append(name)
-    return found
 
 
 def save(folder: Path, size_bytes: int, count: int, runs: int) -> None:
     """One large group, by every peer."""
     print(f"\nsave {size_bytes >> 20} MiB in {count} parts, {runs} rounds")
-    names = installed()
-    works = works_on(folder, parts_of(size_bytes, count), names)
+    parts = parts_of(size_bytes, count)
+    works: dict[str, Callable[[], object]] = {
+        name: partial(peer.save, folder / "out", parts) for name, peer in here(list(PEERS)).items()
+    }
     took = in_turns(works, runs, emptied(folder))
-    print(f"{'':28}{'GB/s':>6}   by raw                by DCP")
-    for name in names:
-        speed = size_bytes / statistics.median(took[name]) / 1e9
-        by_dcp = shown(took[name], took["PyTorch DCP"]) if "PyTorch DCP" in took else ""
-        print(f"{name:28}{speed:6.2f}   {shown(took[name], took['raw write + fsync'])}   {by_dcp}")
+    print(f"{'':28}{'GB/s':>6}   by raw                by DCP                by moonclip")
+    for name, each in took.items():
+        speed = size_bytes / statistics.median(each) / 1e9
+        others = ("raw write + fsync", "PyTorch DCP", "moonclip")
+        ratios = [shown(each, took[other]) if other in took else f"{'':19}" for other in others]
+        print("   ".join([f"{name:28}{speed:6.2f}", *ratios]))
 
 
 def small(folder: Path, runs: int) -> None:
     """The source paper's group, against the system calls that its plan cannot do without."""
     print(f"\nsmall group (128 KiB + 64 KiB + 40 bytes), {runs} rounds, opening not counted")
-    parts: dict[str, bytearray] = {n: bytearray(os.urandom(k << 10)) for n, k in SMALL_KIB.items()}
+    parts: dict[str, bytearray] = {n: bytearray(k << 10) for n, k in SMALL_KIB.items()}
     parts["rng.json"] = bytearray(b'{"seed": 7, "state": "0123456789abcdef"}')
+
+    def fresh() -> None:
+        """Before each run: other bytes, so that nobody saves what is there already."""
+        shutil.rmtree(folder / "out", ignore_errors=True)
+        for name, kib in SMALL_KIB.items():
+            parts[name][:] = os.urandom(kib << 10)
+
+    fresh()
     with Store(folder / "store") as store:
         works: dict[str, Callable[[], object]] = {
             "bare system calls": partial(bare, folder / "out", parts),
             "lastgood": partial(store.save, 1, parts),
         }
-        took = in_turns(works, runs, lambda: shutil.rmtree(folder / "out", ignore_errors=True))
+        for name in here(list(SMALL_PEERS)):
+            if name == "durablewrite":
+                works[name] = partial(durablewrite, folder / "out", parts)
+            else:
+                works[name] = small_moonclip(folder / name, parts, name)
+        took = in_turns(works, runs, fresh)
     for name, each in took.items():
         low, high = statistics.quantiles(each, n=20)[0], statistics.quantiles(each, n=20)[-1]
         middle = statistics.median(each)
         print(f"{name:28}{1e3 * middle:6.2f} ms  (5 % {1e3 * low:.2f}, 95 % {1e3 * high:.2f})")
-    print(f"{'time by bare':28}{shown(took['bare system calls'], took['lastgood'])}")
+    for other in (name for name in took if name != "lastgood"):
+        print(f"lastgood's time by {other:20}{shown(took[other], took['lastgood'])}")
+
+
+def small_moonclip(folder: Path, parts: Parts, name: str) -> Callable[[], object]:
+    """Saves into one open store, a step later each time."""
+    settings = PEERS[name].settings
+    store, steps = moonclip_store(folder, **settings), itertools.count()
+
+    def save() -> None:
+        store.save_tensors(step=next(steps), tensors=moonclip_tensors(parts))
+        store.flush()
+
+    return save
 
 
 def load(folder: Path, size_bytes: int, count: int, runs: int) -> None:
@@ -143,31 +165,7 @@ def measured_memory(folder: Path, size_bytes: int, count: int, digest: str) -> N
     parts = parts_of(size_bytes, count)
     with Store(folder, digest=digest) as store:  # type: ignore[arg-type]
         store.save(0, {"warm": b"up"})
-        Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
-        before = peak_kib()
-        store.save(1, parts)
-        after = peak_kib()
-    print(f"{(after - before) / 1024:6.1f} MiB")
-
-
-def peak_kib() -> int:
-    """The most memory that this process has had resident, as Linux counts it."""
-    status = Path("/proc/self/status").read_text()
-    return int(next(line for line in status.splitlines() if line.startswith("VmHWM")).split()[1])
-
-
-def curve(folder: Path, largest: int, runs: int) -> None:
-    """How the cost grows with the size and with the number of parts."""
-    print(f"\ncost curve, {runs} rounds each: lastgood with SHA-256 by raw write + fsync")
-    sizes = [1 << n for n in range(10, largest.bit_length(), 4)]
-    shapes = [(size, 4) for size in sizes] + [(64 << 20, n) for n in (1, 4, 16, 64, 256)]
-    for size_bytes, count in shapes:
-        names = ["raw write + fsync", "lastgood, SHA-256"]
-        works = works_on(folder, parts_of(size_bytes, count), names)
-        took = in_turns(works, runs, emptied(folder))
-        middle = 1e3 * statistics.median(took[names[1]])
-        ratio = shown(took[names[1]], took[names[0]])
-        print(f"{size_bytes:>14,} bytes in {count:3} parts  {middle:9.2f} ms   {ratio}")
+        print(f"{extra_mib(partial(store.save, 1, parts)):6.1f} MiB")
 
 
 def main() -> None:
@@ -178,7 +176,7 @@ def main() -> None:
     parser.add_argument("--gib", type=float, default=1.0)
     parser.add_argument("--parts", type=int, default=16)
     parser.add_argument("--runs", type=int, default=9)
-    parser.add_argument("--only", default="save,small,load,memory,curve")
+    parser.add_argument("--only", default="save,small,load,memory")
     parser.add_argument("--measure-memory", default=None, help=argparse.SUPPRESS)
     asked = parser.parse_args()
     size_bytes, runs = int(asked.gib * (1 << 30)), asked.runs
@@ -199,8 +197,6 @@ def main() -> None:
             load(folder, size_bytes, asked.parts, runs)
         if "memory" in wanted:
             memory(folder, size_bytes, asked.parts)
-        if "curve" in wanted:
-            curve(folder, min(4 * size_bytes, 4 << 30), max(3, runs // 3))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

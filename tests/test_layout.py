@@ -170,3 +170,14 @@ def test_every_make_target_of_the_readme_exists() -> None:
 
     assert {"demo", "test"} <= named
     assert named <= targets
+
+
+def test_the_whole_check_and_the_help_name_targets_that_there_are() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    targets = set(re.findall(r"^([a-z][a-z -]*):", makefile, re.MULTILINE))
+    targets = {name for line in targets for name in line.split()}
+    steps = re.findall(r"^step \S+ make (\S+)", (ROOT / ".ci/run").read_text(), re.MULTILINE)
+    helped = re.findall(r'@echo "make (\S+) ', makefile)
+
+    assert {"test", "test-torch", "images"} <= set(steps) <= targets
+    assert {"test-torch", "chaos", "bench-peers", "bench-curve"} <= set(helped) <= targets

@@ -6,6 +6,7 @@ with Store("checkpoints/run-7", keep=LatestN(3)) as store:
 """
 
 from lastgood.cadence import AtSteps, Cadence, EveryInterval, EverySteps
+from lastgood.damage import Damaged
 from lastgood.errors import (
     IntegrityError,
     LastgoodError,
@@ -16,11 +17,12 @@ from lastgood.errors import (
 )
 from lastgood.events import Event
 from lastgood.hashing import DigestUnavailableError
-from lastgood.loaded import Loaded
+from lastgood.loaded import Loaded, Opened
 from lastgood.preemption import Preemption
 from lastgood.pruning import Pruning
 from lastgood.receipt import Receipt
 from lastgood.recovery import Group, Rejection
+from lastgood.report import PartReport, QuarantineReport
 from lastgood.retention import (
     AnyOf,
     BestN,
@@ -39,6 +41,7 @@ __all__ = (
     "BestN",
     "Cadence",
     "Candidate",
+    "Damaged",
     "DigestUnavailableError",
     "Event",
     "EveryInterval",
@@ -53,9 +56,12 @@ __all__ = (
     "LatestN",
     "LeaseError",
     "Loaded",
+    "Opened",
+    "PartReport",
     "Policy",
     "Preemption",
     "Pruning",
+    "QuarantineReport",
     "Receipt",
     "Rejection",
     "StorageError",

@@ -23,6 +23,7 @@ from lastgood.cli_saying import (
     ending_by_signal,
     honest,
     note_done,
+    plain,
     positive,
     print_json,
     say,
@@ -30,7 +31,7 @@ from lastgood.cli_saying import (
 )
 from lastgood.disk import join, kind_said
 from lastgood.doctor import diagnose
-from lastgood.errors import LastgoodWarning, UsageError
+from lastgood.errors import LastgoodWarning, UsageError, storage_error
 from lastgood.inspection import (
     OK,
     moved_aside,
@@ -40,8 +41,8 @@ from lastgood.inspection import (
 )
 from lastgood.layout import LOCK, GroupName
 from lastgood.opening import require_store
-from lastgood.pruning import Pruning, look_at_leftovers
-from lastgood.recovery import GONE, Group, Rejection, list_store, storage_error
+from lastgood.pruning import Pruning, candidate, look_at_leftovers
+from lastgood.recovery import GONE, Group, Rejection, list_store
 from lastgood.retention import BestN, EveryKSteps, EverySeconds, LatestN, Policy
 from lastgood.store import Store, open_read_only
 
@@ -51,21 +52,26 @@ _DRY_RUN = click.option("--dry-run", is_flag=True, help="Say what would be done;
 _BEST: Final = re.compile(r"(?P<metric>.+):(?P<mode>min|max):(?P<count>[1-9][0-9]{0,8})", re.DOTALL)
 
 
-@cli.command(epilog=EXIT_STATUS)
+@cli.command(short_help="Delete the groups that no option keeps.", epilog=EXIT_STATUS)
 @DIRECTORY
-@click.option("--keep-latest", type=click.IntRange(min=1), metavar="N", help="The N newest.")
-@click.option("--keep-every", type=click.IntRange(min=1), metavar="K", help="Steps K divides.")
+@click.option("--keep-latest", type=click.IntRange(min=1), metavar="N", help="Keep the N newest.")
+@click.option(
+    "--keep-every",
+    type=click.IntRange(min=1),
+    metavar="K",
+    help="Keep those of every K-th step of training: K, 2K, 3K, …",
+)
 @click.option(
     "--keep-seconds",
     type=float,
     callback=positive,
     metavar="T",
-    help="One at least every T seconds.",
+    help="Keep one at least every T seconds.",
 )
 @click.option(
     "--keep-best",
     metavar="METRIC:min|max:N",
-    help="The N best by a number of the metadata, such as loss:min:3.",
+    help="Keep the N best by a number of the metadata: loss:min:3, accuracy:max:1.",
 )
 @_DRY_RUN
 @AS_JSON
@@ -79,14 +85,17 @@ def prune(
     dry_run: bool,
     as_json: bool,
 ) -> None:
-    """Give up the groups of DIR that no option keeps, un-committed durably and then deleted.
+    """Delete the groups of DIR that no option keeps; what any of several options keeps stays.
 
-    The newest valid group always stays. What is damaged is neither counted nor deleted: what is
-    newer than that group moves to DIR/quarantine. The status is 1 or 2 where nothing valid is left.
+    They are renamed first, durably, so that no crash leaves half of one under a group's name. The
+    newest valid group always stays. What is damaged is neither counted nor deleted: what is newer
+    than that group moves to DIR/quarantine. The status is 1 or 2 where nothing valid is left.
     """
     policy = _policy(keep_latest, keep_every, keep_seconds, keep_best)
     with _opened(directory, writable=not dry_run) as store:
         disk, path = disk_here(), str(store.path)
+        if keep_best is not None:
+            _require_metric(store, _best(keep_best))
         if dry_run:
             pruning = store.prune(policy, dry_run=True)
             newest = pruning.kept[0].name.generation if pruning else 0
@@ -122,7 +131,7 @@ def prune(
     )
 
 
-@cli.command(epilog=EXIT_STATUS)
+@cli.command(short_help="Set damaged groups aside, and finish deletions.", epilog=EXIT_STATUS)
 @DIRECTORY
 @_DRY_RUN
 @AS_JSON
@@ -163,11 +172,12 @@ def repair(directory: str, dry_run: bool, as_json: bool) -> None:
         for name in finished:
             say(_finished(name, dry_run=dry_run))
         _say_stuck(stuck)
-        say("no valid group is left" if good is None else f"newest valid group: {good}")
+        nothing = "no valid group is left" if moved else "there is no group"
+        say(nothing if good is None else f"newest valid group: {good}")
     sys.exit(nothing_valid([each.reason for each in moved]) if good is None else OK)
 
 
-@cli.command(epilog=EXIT_STATUS)
+@cli.command(short_help="Say what the file system can promise.", epilog=EXIT_STATUS)
 @DIRECTORY
 @click.option("--probe", is_flag=True, help="Also try it out, in a folder that is removed.")
 @AS_JSON
@@ -190,17 +200,21 @@ def doctor(directory: str, probe: bool, as_json: bool) -> None:
         table.add_row(key.replace("_", " "), Text(str(said[key])))
     for crash in ("process", "kernel", "power"):
         table.add_row(f"after a {crash} crash", Text(said[crash]))
-    for what, answer in said["probes"].items():
+    for what, answer in said["probes"].items() if probe else ():
         table.add_row(what, Text(answer, "red" if answer.startswith("refused") else ""))
+    if not probe:
+        table.add_row("tried out", "nothing: --probe does it")
     for what, count in said["store"].items():
         table.add_row(what.replace("_", " "), str(count))
     say_table(table)
+    if said["store"].get("quarantined"):
+        say("`lastgood quarantine DIR` says what lies in quarantine, and what to do about it")
     for weakness in said["weaknesses"]:
         complain(f"{said['path']}: {weakness}.")
     sys.exit(0 if diagnosis.is_strong else 1)
 
 
-@cli.command(epilog=EXIT_STATUS)
+@cli.command(short_help="Measure saves and loads against plain files.", epilog=EXIT_STATUS)
 @DIRECTORY
 @click.option(
     "--mib",
@@ -209,10 +223,26 @@ def doctor(directory: str, probe: bool, as_json: bool) -> None:
     show_default=True,
     help="Size of a group, in MiB.",
 )
-@click.option("--parts", type=click.IntRange(1, 256), default=4, show_default=True)
-@click.option("--runs", type=click.IntRange(1, 1000), default=5, show_default=True)
 @click.option(
-    "--digest", type=click.Choice(["sha256", "blake3", "xxh3"]), default="sha256", show_default=True
+    "--parts",
+    type=click.IntRange(1, 256),
+    default=4,
+    show_default=True,
+    help="Files that a group is made of.",
+)
+@click.option(
+    "--runs",
+    type=click.IntRange(1, 1000),
+    default=5,
+    show_default=True,
+    help="Pairs that are measured.",
+)
+@click.option(
+    "--digest",
+    type=click.Choice(["sha256", "blake3", "xxh3"]),
+    default="sha256",
+    show_default=True,
+    help="What the parts are digested with.",
 )
 @AS_JSON
 @honest
@@ -263,6 +293,18 @@ def _policy(
     for each in policies[1:]:
         policy = policy | each
     return policy
+
+
+def _require_metric(store: Store, best: BestN) -> None:
+    """UsageError where no group has the number: a slip of the pen would give up all but one."""
+    groups = store.groups()
+    if groups and not best.keeps([candidate(group) for group in groups], 0.0):
+        keys = sorted({key for group in groups for key in group.manifest.metadata})
+        known = ", ".join(plain(key) for key in keys[:8])
+        raise UsageError(
+            f"--keep-best: no group of {str(store.path)!r} has a number {best.metric!r} in its "
+            f"metadata, which has: {known or 'nothing'}. Nothing was changed."
+        )
 
 
 def _best(text: str) -> BestN:

@@ -25,6 +25,7 @@ from lastgood.cli_saying import (
     GENERATION,
     complain,
     honest,
+    moment,
     plain,
     print_json,
     say,
@@ -34,7 +35,6 @@ from lastgood.cli_saying import (
 from lastgood.comparing import compare
 from lastgood.disk import Reader
 from lastgood.inspection import (
-    NO_DAMAGE,
     OK,
     Report,
     latest,
@@ -43,10 +43,13 @@ from lastgood.inspection import (
     quarantined,
     verified,
 )
-from lastgood.manifest import Manifest, Part
-from lastgood.recovery import GONE, Each, Group, Rejection, integrity_error
+from lastgood.layout import QUARANTINE
+from lastgood.manifest import Manifest
+from lastgood.recovery import Group, Rejection, integrity_error
+from lastgood.report import ENDING, QuarantineReport
+from lastgood.surveying import Each
 from lastgood.threads import default_workers, each_in_threads
-from lastgood.verifying import RejectedError
+from lastgood.verifying import RejectedError, Unit
 
 
 @click.group(
@@ -56,6 +59,9 @@ from lastgood.verifying import RejectedError
 @click.version_option(package_name="lastgood")
 def cli() -> None:
     """Look at a store of checkpoints, and look after it.
+
+    DIR is a store: a directory of groups, each of which is one checkpoint. The name of a group
+    has its generation, which counts saves, and its step of training: gen-00000003-step-00000030.
 
     `prune` and `repair` change one, as the holder of its lease, and say beforehand with --dry-run
     what they would do; `doctor --probe` and `bench` make a folder of their own in it, and remove
@@ -75,7 +81,7 @@ _GENERATION: Final = click.option(
 )
 
 
-@cli.command("ls", epilog=EXIT_STATUS)
+@cli.command("ls", short_help="List the groups and their sizes; quick.", epilog=EXIT_STATUS)
 @DIRECTORY
 @AS_JSON
 @honest
@@ -85,13 +91,17 @@ def ls(directory: str, as_json: bool) -> None:
     _tell(listed(disk, disk.canonical(directory)), as_json)
 
 
-@cli.command(epilog=EXIT_STATUS)
+@cli.command(short_help="Read every byte, and say which groups are intact.", epilog=EXIT_STATUS)
 @DIRECTORY
 @_GENERATION
 @AS_JSON
 @honest
 def verify(directory: str, generation: int | None, as_json: bool) -> None:
-    """Read every byte of every group of the store DIR, and say which are intact."""
+    """Read every byte of every group of the store DIR, and say which are intact.
+
+    Of a damaged group every damaged range is named: chunks, where it was saved with them, or else
+    whole parts. With --json they are under "damaged".
+    """
     disk = disk_here()
     path = disk.canonical(directory)
     with progress(disk, path) as each:
@@ -99,7 +109,7 @@ def verify(directory: str, generation: int | None, as_json: bool) -> None:
     _tell(report, as_json)
 
 
-@cli.command("latest", epilog=EXIT_STATUS)
+@cli.command("latest", short_help="Print the path of the newest intact group.", epilog=EXIT_STATUS)
 @DIRECTORY
 @_GENERATION
 @AS_JSON
@@ -123,12 +133,12 @@ def latest_command(directory: str, generation: int | None, as_json: bool) -> Non
     elif good:
         say_path(good[0].path)
     elif not bad:
-        complain(f"{report.store!r} holds no group.")
+        complain(f"{report.store!r} holds no group. Nothing was changed.")
     _complain(report)
     sys.exit(report.exit_status)
 
 
-@cli.command(epilog=EXIT_STATUS)
+@cli.command(short_help="Show parts, digests and metadata of a group.", epilog=EXIT_STATUS)
 @DIRECTORY
 @click.argument("generation", type=GENERATION, metavar="N")
 @AS_JSON
@@ -141,18 +151,24 @@ def show(directory: str, generation: int, as_json: bool) -> None:
     if as_json:
         print_json({"path": group.path, **manifest_json(manifest)})
         return
-    table = Table(caption=Text(f"digests are {manifest.algorithm}, of {plain(manifest.attempt)}"))
+    caption = f"digests are {manifest.algorithm}, of {plain(manifest.attempt)}"
+    if (chunking := manifest.chunking) is not None:
+        caption += f"; chunks of {chunking.chunk_bytes:,} bytes have {chunking.algorithm}"
+    table = Table(caption=Text(caption))
     table.add_column("bytes", justify="right")
+    if chunking is not None:
+        table.add_column("chunks", justify="right")
     for heading in ("part", "digest", "taken from"):
         table.add_column(heading, overflow="fold")
     for part in manifest.parts:
         shown = Text(part.path), Text(part.digest), Text(part.digest_from)
-        table.add_row(f"{part.size_bytes:,}", *shown)
+        chunks = () if chunking is None else (f"{len(part.chunks) // chunking.digits:,}",)
+        table.add_row(f"{part.size_bytes:,}", *chunks, *shown)
     say_table(table)
     say(json.dumps(dict(manifest.metadata), indent=2, sort_keys=True))
 
 
-@cli.command(epilog=EXIT_STATUS)
+@cli.command(short_help="Say which group a load takes, and why no newer one.", epilog=EXIT_STATUS)
 @DIRECTORY
 @AS_JSON
 @honest
@@ -179,20 +195,42 @@ def why(directory: str, as_json: bool) -> None:
     sys.exit(report.exit_status)
 
 
-@cli.command(epilog=EXIT_STATUS)
+@cli.command(short_help="List what was set aside, and why.", epilog=EXIT_STATUS)
 @DIRECTORY
 @AS_JSON
 @honest
 def quarantine(directory: str, as_json: bool) -> None:
-    """List what recoveries of DIR have set aside, and why. Nothing in there is ever deleted."""
+    """List what was set aside in DIR, why, and what is wrong with it now.
+
+    Nothing in there is ever deleted. Beside each entry its report says what was found, of which
+    part, and what to do: how to take the entry back as well.
+    """
     disk = disk_here()
     path = disk.canonical(directory)
     with progress(disk, path) as each:
         report = quarantined(disk, path, each=each)
-    _show(report, as_json)
+    if as_json:
+        print_json(report.as_json())
+        return
+    if not report.rows:
+        say(f"nothing in quarantine in {plain(path)}")
+        return
+    table = Table(caption=Text(f"{len(report.rows)} in {path}/{QUARANTINE}"))
+    for heading in ("entry", "set aside", "for", "now"):
+        table.add_column(heading, overflow="fold")
+    for row in report.rows:
+        why = row.report
+        when, reason = "", str(why)
+        if isinstance(why, QuarantineReport):
+            when, reason = moment(why.when_s), why.reason
+        style = "green" if row.verdict == "valid" else ""
+        table.add_row(Text(row.name), Text(when), Text(reason), Text(row.verdict, style))
+    say_table(table)
+    if any(isinstance(row.report, QuarantineReport) for row in report.rows):
+        say(f"ENTRY{ENDING} beside each says what was found, of which part, and what to do")
 
 
-@cli.command(epilog=EXIT_STATUS)
+@cli.command(short_help="Compare two groups by their manifests.", epilog=EXIT_STATUS)
 @DIRECTORY
 @click.argument("first", type=GENERATION, metavar="N")
 @click.argument("second", type=GENERATION, metavar="M")
@@ -233,26 +271,29 @@ def progress(disk: Reader, path: str) -> Iterator[Each]:
         task = bar.add_task("", total=sum(row.size_bytes for row in rows))
 
         def telling(
-            check: Callable[[Part], RejectedError | None], parts: Iterable[Part]
+            check: Callable[[Unit], RejectedError | None], units: Iterable[Unit]
         ) -> Iterable[RejectedError | None]:
-            def checked(part: Part) -> RejectedError | None:
-                answer = check(part)
-                bar.advance(task, part.size_bytes)
+            def checked(unit: Unit) -> RejectedError | None:
+                answer = check(unit)
+                bar.advance(task, unit.size_bytes)
                 return answer
 
-            return each(checked, parts)
+            return each(checked, units)
 
         yield telling
 
 
 def manifest_json(manifest: Manifest) -> dict[str, Any]:
     """A manifest as JSON can say it."""
+    chunking = manifest.chunking
     return {
         "generation": manifest.generation,
         "step": manifest.step,
         "attempt": manifest.attempt,
         "world_size": manifest.world_size,
         "digest": manifest.algorithm,
+        "chunk_bytes": None if chunking is None else chunking.chunk_bytes,
+        "chunk_digest": None if chunking is None else chunking.algorithm,
         "saved_at_s": manifest.saved_at_s,
         "metadata": dict(manifest.metadata),
         "parts": [
@@ -261,6 +302,7 @@ def manifest_json(manifest: Manifest) -> dict[str, Any]:
                 "size_bytes": part.size_bytes,
                 "digest": part.digest,
                 "digest_from": part.digest_from,
+                "chunks": [] if chunking is None else chunking.digests(part.chunks),
             }
             for part in manifest.parts
         ],
@@ -282,9 +324,10 @@ def _tell(report: Report, as_json: bool) -> None:
 
 
 def _complain(report: Report) -> None:
+    """One line for each damaged group; for everything that is no group, where nothing else is."""
+    found = any(row.verdict in ("valid", "listed") for row in report.rows)
     for row in report.rows:
-        went_away = row.verdict == GONE and report.exit_status != OK
-        if row.verdict not in NO_DAMAGE or went_away:
+        if row.is_damage or (report.exit_status != OK and not found):
             complain(f"{row.path}: {row.detail} ({row.verdict}). Nothing was changed.")
 
 
@@ -292,13 +335,19 @@ def _show(report: Report, as_json: bool) -> None:
     if as_json:
         print_json(report.as_json())
         return
-    table = Table(caption=Text(f"{len(report.rows)} in {report.store}"))
+    aside = f"\n{len(report.aside)} in quarantine" if report.aside else ""
+    if not report.rows:
+        say(f"no group in {plain(report.store)}{aside}")
+        return
+    table = Table(caption=Text(f"{len(report.rows)} in {report.store}{aside}"))
     for heading in ("generation", "step", "bytes", "parts"):
         table.add_column(heading, justify="right")
     table.add_column("verdict", overflow="fold")
     table.add_column("group", overflow="fold")
     for row in report.rows:
-        style = {"valid": "green", "listed": ""}.get(row.verdict, "red")
+        style = {"valid": "green", "listed": ""}.get(
+            row.verdict, "red" if row.is_damage else "yellow"
+        )
         table.add_row(
             str(row.generation),
             str(row.step),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import datetime
 import functools
 import json
 import math
@@ -23,7 +24,8 @@ from lastgood.layout import MAX_NUMBER
 EXIT_STATUS: Final = """
 \b
 Exit status:
-  0  as expected (`latest`: a good group was found; what it fell back from is on stderr)
+  0  as expected (`latest`: a good group was found; what it fell back from is on stderr).
+     A save that is going on, or that a crash has cut off, is no damage
   1  damage was found, or nothing is loadable: content that does not match its manifest,
      a part or a manifest that is missing; `prune` and `repair` leave no valid group;
      `diff` found a difference; `doctor` a weakness
@@ -133,6 +135,17 @@ def plain(text: str) -> str:
     return text if text.isprintable() else json.dumps(text)
 
 
+def moment(when_s: int | None) -> str:
+    """A Unix time for people, in UTC; as a number where no calendar has it."""
+    if when_s is None:
+        return "at a time unknown"
+    try:
+        at = datetime.datetime.fromtimestamp(when_s, datetime.UTC)
+    except (OverflowError, ValueError, OSError):
+        return f"at {when_s} s"
+    return at.strftime("%Y-%m-%d %H:%M:%SZ")
+
+
 @contextlib.contextmanager
 def ending_by_signal() -> Iterator[None]:
     """SIGTERM and SIGHUP end the block as an exception does: what it made is cleaned up.
@@ -175,7 +188,26 @@ def positive(_context: click.Context, _parameter: click.Parameter, value: float 
 
 DIRECTORY: Final = click.argument("directory", metavar="DIR", callback=_directory)
 AS_JSON: Final = click.option("--json", "as_json", is_flag=True, help="Print JSON, not a table.")
-GENERATION: Final = click.IntRange(min=0, max=MAX_NUMBER)
+
+
+class _Generation(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # click 8.1: none
+    """The number of a save, as a group's name carries it."""
+
+    name = "number"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        text = str(value)
+        if not (text.isascii() and text.isdecimal()) or not len(text) <= len(str(MAX_NUMBER)):
+            self.fail(
+                f"{text[:40]!r} is no generation, expected a number such as the 3 of "
+                "gen-00000003-step-00000030. Nothing was changed.",
+                param,
+                ctx,
+            )
+        return int(text)
+
+
+GENERATION: Final = _Generation()
 
 
 def _ending() -> str:

@@ -7,9 +7,12 @@ call. Any object of this shape will do: the POSIX back end, a recorder, a model 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from typing import Final, Literal, Protocol, runtime_checkable
 
 from attrs import frozen
+
+from lastgood.chunks import Span
 
 CrashClass = Literal["none", "process", "kernel", "power"]
 
@@ -210,6 +213,40 @@ class ReadsAndDigests(Protocol):
         self, path: str, limit_bytes: int, algorithm: str
     ) -> tuple[memoryview, str]:
         """Read a whole regular file, digesting each piece while it is in the cache: as `read`."""
+        ...
+
+
+class OpenFile(Protocol):
+    """A regular file that is open for reading."""
+
+    @property
+    def size_bytes(self) -> int:
+        """Its size when it was opened."""
+        ...
+
+    def read_into(self, offset_bytes: int, room: memoryview) -> int:
+        """Fill the room from there on; fewer bytes only where the file ends. Any thread. OSError"""
+        ...
+
+
+@runtime_checkable
+class OpensFiles(Protocol):
+    """What a reader may offer beside the seam: a file's content in pieces, in any order."""
+
+    def open_file(self, path: str, limit_bytes: int) -> AbstractContextManager[OpenFile]:
+        """Open a regular file for the length of a block: errors as `Reader.read`."""
+        ...
+
+
+@runtime_checkable
+class DigestsChunks(Protocol):
+    """What a reader may offer beside the seam: digests of some chunks of a file."""
+
+    def digest_chunks(self, path: str, span: Span, algorithm: str) -> tuple[int, tuple[str, ...]]:
+        """Give a file's size and the chunks' hex digests: as `Reader.read`. Any thread.
+
+        Where its size is not `span.file_bytes` there may be no digests.
+        """
         ...
 
 

@@ -19,12 +19,12 @@ from lastgood.disk import (
     kind_said,
     parents,
 )
-from lastgood.errors import code_of
+from lastgood.errors import code_of, storage_error
 from lastgood.layout import LOCK, QUARANTINE, given_up, newest_first, parse_name
 from lastgood.lease import missing_dirs
 from lastgood.opening import Strength, choose_strength
 from lastgood.receipt import guarantee
-from lastgood.recovery import list_store, storage_error
+from lastgood.recovery import list_store
 
 PROBE: Final = ".lastgood-doctor-"
 """How the name of a folder for trials begins; the rest of it is drawn anew each time."""

@@ -9,6 +9,8 @@ import errno
 from collections.abc import Callable
 from typing import ClassVar
 
+from lastgood.damage import Damaged
+
 Ending = Callable[[], str]
 """Says, at the end of an error, what became of what is on disk; it may clean up first."""
 
@@ -30,14 +32,20 @@ class LeaseError(UsageError):
 
 
 class IntegrityError(LastgoodError):
-    """What is on disk is not what was saved. `reason` is machine-readable, `group` a name."""
+    """What is on disk is not what was saved. `reason` is machine-readable, `group` a name.
+
+    `damaged` are the ranges of bytes that are known to be damaged: see `Damaged`.
+    """
 
     exit_status: ClassVar[int] = 1
 
-    def __init__(self, message: str, reason: str, group: str) -> None:
+    def __init__(
+        self, message: str, reason: str, group: str, damaged: tuple[Damaged, ...] = ()
+    ) -> None:
         super().__init__(message)
         self.reason = reason
         self.group = group
+        self.damaged = damaged
 
 
 class StorageError(LastgoodError):
@@ -56,3 +64,12 @@ def code_of(error: OSError) -> str:
 def nothing_changed() -> str:
     """The ending of an error that came before anything was done."""
     return "Nothing was changed."
+
+
+def storage_error(doing: str, error: OSError) -> StorageError:
+    """The disk failed while `doing` something; that says nothing about a group's content."""
+    name = errno.errorcode.get(error.errno or 0, "an unknown error")
+    return StorageError(
+        f"{doing} failed: {name} ({error.strerror or error}). That is no sign of damage, so no "
+        "group was rejected or moved for it. Mend the disk or the permissions, then try again."
+    )

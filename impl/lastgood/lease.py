@@ -7,11 +7,18 @@ import errno
 from typing import Final
 
 from lastgood.disk import Disk, KnowsItsLocks, Reader, join, kind_said, parents
-from lastgood.errors import Ending, LeaseError, StorageError, UsageError, nothing_changed
+from lastgood.errors import (
+    Ending,
+    LeaseError,
+    StorageError,
+    UsageError,
+    nothing_changed,
+    storage_error,
+)
 from lastgood.layout import LOCK, MAX_NUMBER, next_generation
 from lastgood.perform import Performer
 from lastgood.plan import Mode, plan_ancestors
-from lastgood.recovery import Listing, list_store, storage_error
+from lastgood.recovery import Listing, list_store
 from lastgood.steps import SyncDir
 
 _NOT_ALLOWED: Final = frozenset({errno.EACCES, errno.EPERM})

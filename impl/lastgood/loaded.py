@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, SupportsIndex
 
 from attrs import field, frozen
 
-from lastgood.disk import Maps, Reader, ReadsAndDigests, join
+from lastgood.chunks import Span
+from lastgood.disk import Maps, OpensFiles, Reader, ReadsAndDigests, join
 from lastgood.errors import UsageError
 from lastgood.hashing import digest_of
-from lastgood.recovery import Group, Rejection, find_part, read_part
+from lastgood.memory import fresh_memory
+from lastgood.piecewise import digests_of
+from lastgood.ranges import checked_range, read_part, read_range
+from lastgood.recovery import Group, Rejection, find_part
+from lastgood.surveying import Each
 
 Hold = Literal["nothing", "memory", "map"]
 """What a load keeps of the bytes that it verified: nothing, all of them, or a map of each file."""
@@ -29,6 +35,8 @@ class Holding:
     def __init__(self, reader: Reader, hold: Hold) -> None:
         self.held: dict[str, memoryview] = {}
         self._reader, self._hold = reader, hold
+        self._rooms: dict[str, memoryview] = {}
+        self._lock = threading.Lock()
 
     def kind(self, path: str) -> str:
         """See `Reader.kind`."""
@@ -60,23 +68,51 @@ class Holding:
         self.held[path] = data
         return len(data), digest
 
+    def digest_chunks(self, path: str, span: Span, algorithm: str) -> tuple[int, tuple[str, ...]]:
+        """See `DigestsChunks.digest_chunks`; keeps the bytes."""
+        reader, size_bytes = self._reader, span.file_bytes
+        if not (self._hold == "map" and isinstance(reader, Maps)) and isinstance(
+            reader, OpensFiles
+        ):
+            with reader.open_file(path, size_bytes) as file:
+                if file.size_bytes != size_bytes:
+                    return file.size_bytes, ()
+                # Nothing is taken for a size that only the manifest knows of.
+                room = self._kept(path, lambda: memoryview(fresh_memory(size_bytes)))
+                return size_bytes, digests_of(file, span, algorithm, lambda a, b: room[a:b])
+
+        def whole() -> memoryview:
+            if self._hold == "map" and isinstance(reader, Maps):
+                return reader.map(path, size_bytes)
+            return memoryview(reader.read(path, size_bytes))
+
+        data = self._kept(path, whole)
+        return len(data), tuple(digest_of(data[a:b], algorithm) for a, b in span)
+
     def let_go(self, folder: str) -> None:
         """See `LetsGo.let_go`."""
-        self.held = {path: d for path, d in self.held.items() if not path.startswith(f"{folder}/")}
+        for kept in (self.held, self._rooms):
+            for path in [path for path in kept if path.startswith(f"{folder}/")]:
+                del kept[path]
+
+    def _kept(self, path: str, make: Callable[[], memoryview]) -> memoryview:
+        """The memory of a file's bytes, made by the first thread that comes to it."""
+        with self._lock:
+            if path not in self._rooms:
+                self._rooms[path] = make()
+                self.held[path] = self._rooms[path].toreadonly()
+            return self._rooms[path]
 
 
 @frozen
-class Loaded(Mapping[str, "bytes | memoryview"]):
-    """A group that was verified in full, and every newer one that was rejected on the way.
-
-    A mapping from the parts' paths to their bytes. `rejected` gives for each newer directory that
-    was passed over its name, a reason for machines and a detail for people.
-    """
+class _Parts(Mapping[str, "bytes | memoryview"]):
+    """A group of which parts can be read. Whatever is handed out was verified."""
 
     group: Group
     rejected: tuple[Rejection, ...]
     _reader: Reader = field(repr=False)
     _held: Mapping[str, memoryview] = field(factory=dict, repr=False, eq=False)
+    _each: Each = field(default=map, repr=False, eq=False)
 
     @property
     def generation(self) -> int:
@@ -111,19 +147,72 @@ class Loaded(Mapping[str, "bytes | memoryview"]):
     def read(self, part: str) -> bytes:
         """The bytes of one part, verified as they are handed out.
 
-        UsageError where there is no such part; IntegrityError where it has changed since the
-        load, or its group was pruned (reason "gone"); StorageError.
+        UsageError where there is no such part; IntegrityError where it has changed since it was
+        saved, or its group was pruned (reason "gone"); StorageError.
         """
         path = join(self.group.path, find_part(self.group, part).path)
         held = self._held.get(path)
-        return read_part(self._reader, self.group, part) if held is None else bytes(held)
+        if held is not None:
+            return bytes(held)
+        return read_part(self._reader, self.group, part, each=self._each)
 
-    def path(self, part: str) -> Path:
-        """Where a part lies, for a loader that wants a file: it was verified by the load."""
-        return Path(join(self.group.path, find_part(self.group, part).path))
+    def read_range(
+        self, part: str, offset_bytes: SupportsIndex = 0, size_bytes: SupportsIndex | None = None
+    ) -> memoryview:
+        """Some bytes of a part, verified as they are handed out: to its end without a size.
+
+        Read are the chunks that the range touches, and each must have the digest that MANIFEST
+        says; nothing is learnt of the others. Without chunks (see `chunk_bytes` of `Store`) the
+        whole part is read and verified for it. Memory is taken for the range alone.
+
+        UsageError where the part has no such range. IntegrityError names the chunk and its bytes,
+        also in `damaged`, and no byte is handed out; reason "gone" as in `read`. StorageError.
+        """
+        found, offset, size = checked_range(self.group, part, offset_bytes, size_bytes)
+        held = self._held.get(join(self.group.path, found.path))
+        if held is not None:
+            return held[offset : offset + size]
+        return read_range(self._reader, self.group, found, offset, size, each=self._each)
 
     def _named(self, part: str) -> str:
         try:
             return find_part(self.group, part).path
         except UsageError as error:
             raise KeyError(part) from error
+
+
+@frozen
+class Loaded(_Parts):
+    """A group that was verified in full, and every newer one that was rejected on the way.
+
+    A mapping from the parts' paths to their bytes. `rejected` gives for each newer directory that
+    was passed over its name, a reason for machines and a detail for people.
+    """
+
+    def path(self, part: str) -> Path:
+        """Where a part lies, for a loader that wants a file: it was verified by the load."""
+        return Path(join(self.group.path, find_part(self.group, part).path))
+
+
+@frozen
+class Opened(_Parts):
+    """A group that was chosen by its manifest and its sizes; `verified` names the parts read.
+
+    A mapping as `Loaded`. Of a part that is not in `verified` no byte was looked at: reading it,
+    or a range of it, may still end in an IntegrityError, and does not fall back by itself.
+    """
+
+    verified: frozenset[str] = field(kw_only=True)
+
+    def path(self, part: str) -> Path:
+        """Where a verified part lies, for a loader that wants a file.
+
+        UsageError for any other part: a loader would take its bytes unverified.
+        """
+        found = find_part(self.group, part)
+        if found.path not in self.verified:
+            raise UsageError(
+                f"part {part!r} of {self.group.name} was not verified: read it, which verifies, "
+                f"or open the group with parts=({part!r},)."
+            )
+        return Path(join(self.group.path, found.path))

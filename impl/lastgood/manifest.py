@@ -8,6 +8,8 @@ It is text that `sha256sum -c MANIFEST` can check inside the group's directory:
     # sha256 <digest of every byte above this line>
 
 Another algorithm is named by the key "digest"; `b3sum` and `xxhsum` read the same lines.
+Where parts have chunks, "chunk_bytes" is their size and "chunk_digest" the algorithm, if it is
+another one; the digests are in the part's "chunks", one after the other.
 A manifest is valid in exactly one spelling: decoding encodes again and compares.
 """
 
@@ -19,19 +21,23 @@ from typing import Any, Final
 
 from attrs import field, frozen
 
+from lastgood.chunks import DIGESTS_LIMIT_BYTES, Chunking, is_chunk_size
 from lastgood.errors import LastgoodError
-from lastgood.hashing import HEX_DIGITS, is_digest
+from lastgood.hashing import HEX_DIGITS, are_digests, is_digest
 from lastgood.metadata import MAX_INTEGER, from_text, to_text
 
 VERSION_LINE: Final = "# lastgood manifest 1"
 SIZE_LIMIT_BYTES: Final = 16 << 20
 NAME_LIMIT_BYTES: Final = 255
 PATH_LIMIT_BYTES: Final = 1024
+FOLDERS_LIMIT_BYTES: Final = 64 << 20
+"""Of the paths of all directories that the parts name: what a reader may have to remember."""
 MAX_SIZE_BYTES: Final = MAX_INTEGER
 _KEYS: Final = {"attempt", "generation", "metadata", "parts", "step", "world_size"}
-_MORE_KEYS: Final = {"digest", "saved_at_s"}
+_MORE_KEYS: Final = {"chunk_bytes", "chunk_digest", "digest", "saved_at_s"}
 """Keys that are there only where they say something: a manifest of version 1 has one spelling."""
 _PART_KEYS: Final = {"digest_from", "path", "size_bytes"}
+_MORE_PART_KEYS: Final = {"chunks"}
 
 
 class ManifestError(LastgoodError, ValueError):
@@ -46,12 +52,16 @@ class ManifestError(LastgoodError, ValueError):
 
 @frozen
 class Part:
-    """One file of a group. `digest_from` is "memory" or "file": what was hashed."""
+    """One file of a group. `digest_from` is "memory" or "file": what was hashed.
+
+    `chunks` are the hex digests of its chunks, one after the other; empty where it has none.
+    """
 
     path: str
     size_bytes: int
     digest: str
     digest_from: str = "memory"
+    chunks: str = ""
 
 
 @frozen
@@ -59,7 +69,8 @@ class Manifest:
     """What a group holds; parts in the order in which the caller gave them.
 
     `algorithm` is that of the parts' digests. `saved_at_s` is the Unix time by the writer's clock,
-    or None: a hint for retention, never for choosing a group.
+    or None: a hint for retention, never for choosing a group. `chunking` says how parts are cut;
+    None where none has chunks.
     """
 
     generation: int
@@ -70,6 +81,7 @@ class Manifest:
     metadata: Mapping[str, Any] = field(factory=dict)
     algorithm: str = "sha256"
     saved_at_s: int | None = None
+    chunking: Chunking | None = None
 
 
 def is_safe_part_path(path: str) -> bool:
@@ -94,6 +106,14 @@ def is_count(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_INTEGER
 
 
+def are_too_deep(paths: Sequence[str]) -> bool:
+    """So many directories are named that their paths would fill a reader's memory.
+
+    A manifest of 16 MiB can name millions, each of them deep inside others.
+    """
+    return sum(path.count("/") * len(path) for path in paths) > FOLDERS_LIMIT_BYTES
+
+
 def clash(paths: Sequence[str]) -> str | None:
     """The first path that is there twice, or that another one needs as a directory."""
     seen: set[str] = set()
@@ -115,10 +135,7 @@ def encode(manifest: Manifest) -> bytes:
         "attempt": manifest.attempt,
         "generation": manifest.generation,
         "metadata": dict(manifest.metadata),
-        "parts": [
-            {"digest_from": p.digest_from, "path": p.path, "size_bytes": p.size_bytes}
-            for p in manifest.parts
-        ],
+        "parts": [_part_json(part) for part in manifest.parts],
         "step": manifest.step,
         "world_size": manifest.world_size,
     }
@@ -126,9 +143,18 @@ def encode(manifest: Manifest) -> bytes:
         head["digest"] = manifest.algorithm
     if manifest.saved_at_s is not None:
         head["saved_at_s"] = manifest.saved_at_s
+    if manifest.chunking is not None:
+        head["chunk_bytes"] = manifest.chunking.chunk_bytes
+        if manifest.chunking.algorithm != manifest.algorithm:
+            head["chunk_digest"] = manifest.chunking.algorithm
     lines = [VERSION_LINE, f"# {to_text(head)}", *(f"{p.digest}  {p.path}" for p in manifest.parts)]
     body = "".join(f"{line}\n" for line in lines).encode()
     return body + f"# sha256 {hashlib.sha256(body).hexdigest()}\n".encode()
+
+
+def _part_json(part: Part) -> dict[str, Any]:
+    said = {"digest_from": part.digest_from, "path": part.path, "size_bytes": part.size_bytes}
+    return {**said, "chunks": part.chunks} if part.chunks else said
 
 
 def decode(data: bytes) -> Manifest:
@@ -211,12 +237,25 @@ def _from_json(text: str, sums: list[str]) -> Manifest:
             f"{len(head['parts'])} parts and {len(sums)} digests, expected as many",
         )
     pairs = zip(head["parts"], sums, strict=True)
-    parts = tuple(_part(raw, line, algorithm) for raw, line in pairs)
+    chunking = _chunking(head, algorithm)
+    parts = tuple(_part(raw, line, algorithm, chunking) for raw, line in pairs)
     if not parts:
         raise ManifestError("manifest_error:parts", "it lists no part, expected one at least")
+    if are_too_deep([part.path for part in parts]):
+        raise ManifestError(
+            "manifest_error:parts",
+            f"its directories' paths are too long, expected {FOLDERS_LIMIT_BYTES} bytes at most",
+        )
     if (path := clash([part.path for part in parts])) is not None:
         raise ManifestError(
             "manifest_error:parts", f"two parts need the path {path!r}, expected one"
+        )
+    digests_bytes = sum(len(part.chunks) for part in parts)
+    if digests_bytes > DIGESTS_LIMIT_BYTES or (chunking is not None and not digests_bytes):
+        raise ManifestError(
+            "manifest_error:chunks",
+            f"its chunks have {digests_bytes} hex digits, expected 1 to {DIGESTS_LIMIT_BYTES} with "
+            "chunk_bytes and none without",
         )
     return Manifest(
         head["generation"],
@@ -227,12 +266,35 @@ def _from_json(text: str, sums: list[str]) -> Manifest:
         head["metadata"],
         algorithm,
         head.get("saved_at_s"),
+        chunking,
     )
 
 
-def _part(raw: Any, line: str, algorithm: str) -> Part:
+def _chunking(head: Mapping[str, Any], algorithm: str) -> Chunking | None:
+    """How its parts are cut, by its JSON; None where they are not."""
+    chunk_bytes, kind = head.get("chunk_bytes"), head.get("chunk_digest", algorithm)
+    if "chunk_bytes" not in head:
+        if "chunk_digest" in head:
+            raise ManifestError(
+                "manifest_error:chunks", "chunk_digest is there, expected chunk_bytes beside it"
+            )
+        return None
+    if not is_chunk_size(chunk_bytes):
+        raise ManifestError(
+            "manifest_error:chunks", "chunk_bytes is wrong, expected a power of two of 63 bits"
+        )
+    if not isinstance(kind, str) or kind not in HEX_DIGITS:
+        raise ManifestError(
+            "manifest_error:chunks",
+            f"chunk_digest is wrong, expected one of {', '.join(HEX_DIGITS)}",
+        )
+    return Chunking(head["chunk_bytes"], kind)
+
+
+def _part(raw: Any, line: str, algorithm: str, chunking: Chunking | None) -> Part:
     """One part of its JSON object and its checksum line."""
-    if not isinstance(raw, dict) or set(raw) != _PART_KEYS:
+    keys = set(raw) if isinstance(raw, dict) else set()
+    if not _PART_KEYS <= keys <= _PART_KEYS | _MORE_PART_KEYS:
         raise ManifestError(
             "manifest_error:parts", f"a part has other keys, expected {sorted(_PART_KEYS)}"
         )
@@ -253,4 +315,12 @@ def _part(raw: Any, line: str, algorithm: str) -> Part:
             "manifest_error:value",
             f"size or origin of {path!r} is wrong, expected a count and a known word",
         )
-    return Part(path, raw["size_bytes"], digest, raw["digest_from"])
+    chunks = raw.get("chunks", "")
+    count = 0 if chunking is None else chunking.count(raw["size_bytes"])
+    kind = algorithm if chunking is None else chunking.algorithm
+    if not isinstance(chunks, str) or not are_digests(chunks, kind, count):
+        raise ManifestError(
+            "manifest_error:chunks",
+            f"the chunks of {path!r} are wrong, expected {count} digests in lower-case hex",
+        )
+    return Part(path, raw["size_bytes"], digest, raw["digest_from"], chunks)

@@ -5,7 +5,9 @@ Nothing is imported for it: an array is known by the buffer protocol, a tensor b
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import mmap
 import re
 from math import prod
 from typing import Any, Final
@@ -42,6 +44,16 @@ def plain_bytes(data: object) -> memoryview | None:
         )
     # A view with a zero in its shape cannot be cast.
     return view.cast("B") if view.nbytes else memoryview(b"")
+
+
+def fresh_memory(size_bytes: int) -> mmap.mmap:
+    """Memory of at least one byte that comes zeroed page by page, as it is touched."""
+    memory = mmap.mmap(-1, size_bytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    if hasattr(mmap, "MADV_HUGEPAGE"):
+        # Fewer faults for the same bytes; where the kernel will not, nothing is lost.
+        with contextlib.suppress(OSError):
+            memory.madvise(mmap.MADV_HUGEPAGE)
+    return memory
 
 
 class _DataType(ctypes.Structure):

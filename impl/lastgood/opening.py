@@ -19,11 +19,10 @@ from lastgood.disk import (
     kind_said,
     parents,
 )
-from lastgood.errors import LastgoodWarning, UsageError
+from lastgood.errors import LastgoodWarning, UsageError, storage_error
 from lastgood.events import Announcer
 from lastgood.hashing import new_hasher
 from lastgood.plan import Form, Mode, syncs_dirs
-from lastgood.recovery import storage_error
 
 _NO_SYNC: Final = frozenset({errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS})
 _ADVICE: Final = (

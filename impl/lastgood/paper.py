@@ -109,7 +109,8 @@ def newest_valid(reader: Reader, root: str) -> tuple[int, dict[str, bytes]] | No
         return None
     numbers = (_epoch_number(name) for name in reader.names(root))
     for epoch in sorted((n for n in numbers if n is not None), reverse=True):
-        parts = _read_epoch(reader, join(root, epoch_name(epoch)))
+        group = join(root, epoch_name(epoch))
+        parts = _read_epoch(reader, group) if reader.kind(group) == "dir" else None
         if parts is not None:
             return epoch, parts
     return None
@@ -163,6 +164,9 @@ def _read_epoch(reader: Reader, group: str) -> dict[str, bytes] | None:
         parts = {}
         for entry in json.loads(data)["parts"]:
             if ".." in entry["path"].split("/") or entry["path"].startswith("/"):
+                return None
+            # A symlink on the way would lead out of the group.
+            if any(reader.kind(join(group, way)) != "dir" for way in subdirs([entry["path"]])):
                 return None
             content = reader.read(join(group, entry["path"]), entry["bytes"])
             if len(content) != entry["bytes"]:

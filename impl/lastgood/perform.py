@@ -11,9 +11,10 @@ from itertools import zip_longest
 from typing import Final
 
 from lastgood import steps
+from lastgood.chunks import ChunkHasher, Chunking, PartDigest
 from lastgood.disk import Disk, Preallocates, SyncsFully
-from lastgood.hashing import new_hasher
 from lastgood.manifest import MAX_SIZE_BYTES, Part
+from lastgood.piecewise import digest_whole, opened_file
 from lastgood.pour import Content, pour, pour_in_two
 from lastgood.verifying import digest_file
 
@@ -38,6 +39,7 @@ class Performer:
     many threads. What a caller's own iterator gives is always taken in the caller's thread. With
     `interleaves` one thread takes a step of each branch in turn: a schedule that threads can have.
     `failures` are the steps that the disk refused, in the order in which they were seen.
+    `chunking` says how parts are cut; the digests of a part's chunks may fill `room_bytes`.
     """
 
     def __init__(
@@ -47,6 +49,8 @@ class Performer:
         record: Record | None = None,
         *,
         algorithm: str = "sha256",
+        chunking: Chunking | None = None,
+        room_bytes: int = 0,
         workers: int = 1,
         interleaves: bool = False,
         clock: Callable[[], float] = lambda: 0.0,
@@ -55,6 +59,7 @@ class Performer:
         self.failures: list[tuple[steps.SimpleStep, OSError]] = []
         self._disk, self._content, self._record = disk, content or {}, record
         self._algorithm, self._workers, self._interleaves = algorithm, workers, interleaves
+        self._chunking, self._room_bytes = chunking, room_bytes
         self._clock, self._observe = clock, observe
         self._parts: dict[str, Part] = {}
         self._stop = threading.Event()
@@ -168,8 +173,7 @@ class Performer:
             case steps.WritePart(path=path, part=part):
                 self._write_part(path, part)
             case steps.ReadPart(path=path, part=part):
-                size_bytes, digest = digest_file(disk, path, MAX_SIZE_BYTES, self._algorithm)
-                self._parts[part] = Part(part, size_bytes, digest, "file")
+                self._read_part(path, part)
             case steps.WriteRecord(path=path, record=record):
                 if self._record is None:
                     raise TypeError("this plan has records, and nothing to make them of")
@@ -203,15 +207,48 @@ class Performer:
         is_big = size_bytes is None or size_bytes >= BIG_BYTES
         if size_bytes and is_big and isinstance(self._disk, Preallocates):
             self._disk.preallocate(path, size_bytes)
-        digest = new_hasher(self._algorithm)
 
         def write(piece: bytes | memoryview) -> None:
             if self._stop.is_set():
                 raise StoppedError
             self._disk.write(path, piece)
 
-        size_bytes = (self._pour if is_big else pour)(name, content, digest, write)
-        self._parts[name] = Part(name, size_bytes, digest.hexdigest(), content.digest_from)
+        # A file may have grown since its size was asked for.
+        known = size_bytes if content.digest_from == "memory" else None
+        with self._digest(known, is_big) as digest:
+            size_bytes = (self._pour if is_big else pour)(name, content, digest, write)
+            self._note_part(name, size_bytes, digest, content.digest_from)
+
+    def _read_part(self, path: str, name: str) -> None:
+        if self._chunking is None:
+            size_bytes, found = digest_file(self._disk, path, MAX_SIZE_BYTES, self._algorithm)
+            self._parts[name] = Part(name, size_bytes, found, "file")
+            return
+        with (
+            opened_file(self._disk, path, MAX_SIZE_BYTES) as file,
+            # It may still be growing: what is digested is what is there.
+            self._digest(None, file.size_bytes >= BIG_BYTES) as digest,
+        ):
+            size_bytes = digest_whole(file, digest)
+            self._note_part(name, size_bytes, digest, "file")
+
+    @contextlib.contextmanager
+    def _digest(self, size_bytes: int | None, is_big: bool) -> Iterator[PartDigest]:
+        """The digest of a part of that size, and of its chunks where it can have some."""
+        chunking = self._chunking
+        if chunking is None or (size_bytes is not None and not chunking.count(size_bytes)):
+            yield PartDigest(self._algorithm)
+            return
+        chunks = ChunkHasher(chunking, self._room_bytes)
+        # Twice the hashing: where processors are free for it, in a thread of its own.
+        if is_big and self._pour is pour_in_two:
+            with ThreadPoolExecutor(1, "lastgood-chunks") as helper:
+                yield PartDigest(self._algorithm, chunks, helper)
+        else:
+            yield PartDigest(self._algorithm, chunks)
+
+    def _note_part(self, name: str, size_bytes: int, digest: PartDigest, origin: str) -> None:
+        self._parts[name] = Part(name, size_bytes, digest.hexdigest(), origin, digest.chunks())
 
 
 def _is_poison(failure: tuple[steps.SimpleStep, OSError]) -> bool:

@@ -13,20 +13,20 @@ from typing import Final
 from attrs import evolve, field, frozen
 
 from lastgood.disk import Reader, join, kind_said
+from lastgood.errors import storage_error
 from lastgood.layout import GroupName, given_up, newest_first
 from lastgood.plan import Mode, plan_give_up
 from lastgood.recovery import (
     GONE,
-    Each,
     Group,
     Rejection,
     examine,
     read_group,
-    storage_error,
 )
 from lastgood.remembering import Memory
 from lastgood.retention import Candidate, Policy, doomed
 from lastgood.steps import Step
+from lastgood.surveying import Each
 
 MAX_DEPTH: Final = 2048
 """Directories inside each other that a walk follows: four times as deep as a part's path can be.
@@ -78,7 +78,7 @@ class Question:
 
     def going(self, groups: Iterable[Group], anchor: Collection[int] = ()) -> list[int]:
         """The generations to give up if these are the groups. UsageError of a policy that fails."""
-        candidates = [_candidate(group) for group in groups]
+        candidates = [candidate(group) for group in groups]
         return doomed(self.policy, candidates, {*anchor, *self.protect}, self.now_s)
 
 
@@ -245,6 +245,7 @@ def _stray(name: GroupName, kind: str) -> Rejection:
     )
 
 
-def _candidate(group: Group) -> Candidate:
+def candidate(group: Group) -> Candidate:
+    """What a policy knows of a group."""
     manifest = group.manifest
     return Candidate(group.name.generation, group.name.step, manifest.saved_at_s, manifest.metadata)

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import weakref
+from collections.abc import Collection, Iterable
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
+from lastgood.aside import read_report
 from lastgood.backends.process import Turns
-from lastgood.disk import Disk
+from lastgood.disk import Disk, Reader
 from lastgood.errors import UsageError
 from lastgood.events import Announcer
 from lastgood.layout import QUARANTINE, GroupName, newest_first
-from lastgood.loaded import HOLDS, Hold, Holding, Loaded
+from lastgood.loaded import HOLDS, Hold, Holding, Loaded, Opened
 from lastgood.opening import require_choice
+from lastgood.ranges import glance
 from lastgood.recovery import (
     NO_COMMIT,
-    Each,
     Group,
+    Look,
     Rejection,
     Scan,
     examine,
@@ -23,9 +28,14 @@ from lastgood.recovery import (
     examine_aside,
     integrity_error,
     list_store,
+    names_aside,
     newest_valid_now,
     read_group,
 )
+from lastgood.report import QuarantineReport
+from lastgood.surveying import Each
+
+_Handed = TypeVar("_Handed", Loaded, Opened)
 
 
 class StoreReader:
@@ -35,7 +45,7 @@ class StoreReader:
         self._disk, self._path, self._each, self._events = disk, path, each, events
         self._turns = Turns(f"store {path!r}")
         self._restored: int | None = None
-        self._handed: list[weakref.ref[Loaded]] = []
+        self._handed: list[weakref.ref[Loaded | Opened]] = []
 
     @property
     def path(self) -> Path:
@@ -58,9 +68,7 @@ class StoreReader:
         holding = self._holding(hold)
         with self._turns.take("load_latest"):
             scan, moved = self._scan(holding)
-        for each in scan.rejected:
-            message = f"{each.name} was rejected ({each.reason}): {each.detail}"
-            self._events.tell("rejected", message, name=each.name, reason=each.reason)
+        self._tell_rejected(scan.rejected)
         if moved:
             message = f"{len(moved)} moved to {QUARANTINE}: {', '.join(moved)}"
             self._events.tell("quarantined", message, names=moved)
@@ -88,22 +96,55 @@ class StoreReader:
             if newest is None:
                 raise UsageError(f"store {self._path!r} has no valid group to load.")
             return newest
-        what = f"step {step}" if generation is None else f"generation {generation}"
-        unfinished: Rejection | None = None
-        for name in self._names():
-            if name.attempt or (name.step != step and name.generation != generation):
-                continue
-            holding = self._holding(hold)
-            answer = examine(holding or self._disk, self._path, name, each=self._each)
-            if isinstance(answer, Group):
-                return self._handed_out(answer, Scan(answer, ()), holding)
-            if answer.reason != NO_COMMIT:
-                raise integrity_error(answer)
-            # A save that did not end was never acknowledged: it stands for no group.
-            unfinished = unfinished or answer
-        if unfinished is not None:
-            raise integrity_error(unfinished)
-        raise UsageError(f"store {self._path!r} has no group of {what}. Nothing was changed.")
+        holding = self._holding(hold)
+        group = self._asked(step, generation, holding or self._disk, examine)
+        return self._handed_out(group, Scan(group, ()), holding)
+
+    def open_group(
+        self,
+        step: int | None = None,
+        *,
+        generation: int | None = None,
+        older_than: int | None = None,
+        parts: Collection[str] = (),
+        hold: Hold = "nothing",
+    ) -> Opened | None:
+        """The newest group whose manifest is intact and whose parts have their sizes.
+
+        No part is read but those named in `parts`, which are verified in full (and held, as `hold`
+        says); of the others every read verifies what it hands out. So this is weaker than a load:
+        a group is chosen before its bytes are checked, what is damaged in it shows when it is read
+        and not before, and nothing falls back by itself then (`load_latest` does, or another
+        `open_group` with `older_than`, a generation). Falls back past groups whose manifest, sizes
+        or named parts are damaged, as `load_latest`; None where there is none. With a step or a
+        generation, exactly that group, as `load`.
+
+        Nothing is changed on disk, by the holder of the lease as well: nothing is synced, so a
+        group that a killed process left may still go with a power cut, and nothing is moved aside.
+        Retention keeps the group as after a load. UsageError where a name is no part of the group;
+        IntegrityError where what was asked for is damaged; StorageError.
+        """
+        named = self._named_parts(parts)
+        is_asked = step is not None or generation is not None
+        if (step is not None) + (generation is not None) + (older_than is not None) > 1:
+            raise UsageError(
+                "open_group() takes one of step=, generation= and older_than=. Nothing was changed."
+            )
+        holding = self._holding(hold)
+        reader, look = holding or self._disk, partial(glance, only=named)
+        if is_asked:
+            group = self._asked(step, generation, reader, look)
+            return self._opened(Scan(group, ()), group, named, holding)
+        scan = newest_valid_now(
+            reader,
+            self._path,
+            self._hidden(),
+            each=self._each,
+            look=look,
+            older_than=older_than,
+        )
+        self._tell_rejected(scan.rejected)
+        return None if scan.group is None else self._opened(scan, scan.group, named, holding)
 
     def restore(self, step: int | None = None) -> Loaded:
         """The newest valid group, or exactly that of a step, with all its parts in memory.
@@ -133,6 +174,8 @@ class StoreReader:
     def verify(self) -> tuple[Group | Rejection, ...]:
         """Every group and attempt, newest first, each verified in full. Changes nothing.
 
+        `Rejection.damaged` has all that is damaged of a group: which chunks, or which parts.
+
         An attempt, and a group without a MANIFEST, may be a save that is still going on.
         """
         return tuple(examine_all(self._disk, self._path, each=self._each))
@@ -145,6 +188,18 @@ class StoreReader:
         aside = examine_aside(self._disk, self._path, each=self._each)
         return {entry: answer for entry, _, answer in aside}
 
+    def reports(self) -> dict[str, QuarantineReport]:
+        """Why what lies in quarantine was moved there, by its name there: see `QuarantineReport`.
+
+        What has no report, or none that can be read, is left out: a crash may have taken it, and
+        versions before this one wrote none. Changes nothing. StorageError.
+        """
+        names = [entry for entry, _ in names_aside(self._disk, self._path)]
+        read = {entry: read_report(self._disk, self._path, entry) for entry in names}
+        return {
+            entry: report for entry, report in read.items() if isinstance(report, QuarantineReport)
+        }
+
     def _scan(self, holding: Holding | None) -> tuple[Scan, list[str]]:
         """The newest valid group, by looking only, and the names of what was moved aside: none."""
         reader = holding or self._disk
@@ -155,10 +210,55 @@ class StoreReader:
         message = f"{group.name} was loaded, {len(scan.rejected)} newer were passed over"
         self._events.tell("loaded", message, name=str(group.name), step=group.name.step)
         held = {} if holding is None else holding.held
-        loaded = Loaded(group, scan.rejected, self._disk, held)
+        return self._noted(Loaded(group, scan.rejected, self._disk, held, self._each))
+
+    def _opened(
+        self, scan: Scan, group: Group, named: frozenset[str], holding: Holding | None
+    ) -> Opened:
+        self._restored = group.name.generation
+        message = f"{group.name} was opened, {len(named)} of its parts verified"
+        self._events.tell("loaded", message, name=str(group.name), step=group.name.step)
+        held = {} if holding is None else holding.held
+        opened = Opened(group, scan.rejected, self._disk, held, self._each, verified=named)
+        return self._noted(opened)
+
+    def _noted(self, handed: _Handed) -> _Handed:
+        """The same; retention keeps its group for as long as somebody refers to it."""
         self._handed = [each for each in self._handed if each() is not None]
-        self._handed.append(weakref.ref(loaded))
-        return loaded
+        self._handed.append(weakref.ref(handed))
+        return handed
+
+    def _tell_rejected(self, rejected: Iterable[Rejection]) -> None:
+        for each in rejected:
+            message = f"{each.name} was rejected ({each.reason}): {each.detail}"
+            self._events.tell("rejected", message, name=each.name, reason=each.reason)
+
+    def _asked(self, step: int | None, generation: int | None, reader: Reader, look: Look) -> Group:
+        """Exactly the group asked for. UsageError; IntegrityError; StorageError."""
+        what = f"step {step}" if generation is None else f"generation {generation}"
+        unfinished: Rejection | None = None
+        for name in self._names():
+            if name.attempt or (name.step != step and name.generation != generation):
+                continue
+            answer = look(reader, self._path, name, each=self._each)
+            if isinstance(answer, Group):
+                return answer
+            if answer.reason != NO_COMMIT:
+                raise integrity_error(answer)
+            # A save that did not end was never acknowledged: it stands for no group.
+            unfinished = unfinished or answer
+        if unfinished is not None:
+            raise integrity_error(unfinished)
+        raise UsageError(f"store {self._path!r} has no group of {what}. Nothing was changed.")
+
+    @staticmethod
+    def _named_parts(parts: Collection[str]) -> frozenset[str]:
+        if isinstance(parts, str) or not all(isinstance(part, str) for part in parts):
+            raise UsageError(
+                f"parts is {parts!r}, expected paths of parts, such as ('model.safetensors',). "
+                "Nothing was changed."
+            )
+        return frozenset(parts)
 
     def _protected(self) -> frozenset[int]:
         """The generations that retention keeps for those who loaded them.

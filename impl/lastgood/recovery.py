@@ -8,24 +8,25 @@ hostile.  An error of the disk (EIO, EACCES, EMFILE, …) is never taken for dam
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Iterable, Iterator
-from typing import Final
+from collections.abc import Collection, Iterable, Iterator
+from typing import Final, Protocol
 
-from attrs import frozen
+from attrs import evolve, field, frozen
 
+from lastgood.damage import Damaged
 from lastgood.disk import LetsGo, Reader, join, kind_said
-from lastgood.errors import IntegrityError, StorageError, UsageError
-from lastgood.hashing import digest_of
+from lastgood.errors import IntegrityError, StorageError, UsageError, storage_error
 from lastgood.layout import MANIFEST, QUARANTINE, GroupName, newest_first, parse_name
 from lastgood.manifest import SIZE_LIMIT_BYTES, Manifest, ManifestError, Part, decode
 from lastgood.plan import subdirs
+from lastgood.surveying import Each, survey
 from lastgood.verifying import (
     MISSING,
     NOT_REGULAR,
+    Found,
     RejectedError,
-    check_part,
-    compared,
-    damage_of,
+    check_unit,
+    units,
 )
 
 NO_COMMIT: Final = "no_commit"
@@ -36,16 +37,14 @@ GONE: Final = "gone"
 _GOING_ON: Final = "a save that is still going on, or that ended before {}"
 """Who only reads cannot tell which: a live process may be writing there."""
 
+_ENDED: Final = {
+    "attempt": "a save that ended before its rename",
+    NO_COMMIT: f"{MANIFEST} is missing: a save that ended before its commit, or a group that has "
+    "lost it",
+}
+
 _LOOKS: Final = 16
 """How often a reader lists a store again that changes under its eyes."""
-
-Each = Callable[
-    [Callable[[Part], RejectedError | None], Iterable[Part]], Iterable[RejectedError | None]
-]
-"""How a check is applied to every part: `map`, or something that does it in several threads.
-
-The answers come in the order of the parts, so that the reason does not depend on who was faster.
-"""
 
 
 @frozen
@@ -67,14 +66,31 @@ class Group:
         return sum(part.size_bytes for part in self.manifest.parts)
 
 
+class Look(Protocol):
+    """Looks at one group, and says what is wrong with it: `examine`, or something weaker."""
+
+    def __call__(
+        self, reader: Reader, store: str, name: GroupName, *, each: Each = map
+    ) -> Group | Rejection:
+        """The group, or why it is none. StorageError."""
+        ...
+
+
 @frozen
 class Rejection:
-    """A directory that is no valid group. `reason` is a word for machines, `detail` for people."""
+    """A directory that is no valid group. `reason` is a word for machines, `detail` for people.
+
+    `damaged` are ranges of bytes that are known to be damaged: of a verification all that there
+    are, of a load the one that it stopped at, if that was a chunk. `found` is the first part that
+    failed its check, where it was one.
+    """
 
     name: str
     generation: int
     reason: str
     detail: str
+    damaged: tuple[Damaged, ...] = ()
+    found: Found | None = field(default=None, eq=False, repr=False)
 
 
 @frozen
@@ -110,8 +126,17 @@ def list_store(reader: Reader, store: str) -> Listing:
     return Listing(names, aside)
 
 
-def newest_valid(reader: Reader, store: str, names: Iterable[str], *, each: Each = map) -> Scan:
+def newest_valid(
+    reader: Reader,
+    store: str,
+    names: Iterable[str],
+    *,
+    each: Each = map,
+    look: Look | None = None,
+) -> Scan:
     """The newest valid group among `names`; nothing older is looked at. StorageError.
+
+    `look` says what is valid, in place of `examine`.
 
     Attempts are passed over whatever their age, and are in `rejected`. To the holder of the lease,
     who is not saving now, they are dead; to anyone else one may be a save that is going on.
@@ -122,7 +147,7 @@ def newest_valid(reader: Reader, store: str, names: Iterable[str], *, each: Each
     for name in newest_first(names):
         if found is not None and not name.attempt:
             continue
-        answer = examine(reader, store, name, each=each)
+        answer = (look or examine)(reader, store, name, each=each)
         if isinstance(answer, Group):
             found = answer
         elif answer.reason == GONE:
@@ -133,16 +158,25 @@ def newest_valid(reader: Reader, store: str, names: Iterable[str], *, each: Each
 
 
 def newest_valid_now(
-    reader: Reader, store: str, hidden: GroupName | None = None, *, each: Each = map
+    reader: Reader,
+    store: str,
+    hidden: GroupName | None = None,
+    *,
+    each: Each = map,
+    look: Look | None = None,
+    older_than: int | None = None,
 ) -> Scan:
     """The newest valid group of a store that its writer may be changing meanwhile. StorageError.
 
     Where a group was taken away while it was looked at, all is listed again: its writer gives a
-    group up only when a newer one is there. `hidden` is passed over.
+    group up only when a newer one is there. `hidden` is passed over, and so is what is not of a
+    generation `older_than` that.
     """
     for _ in range(_LOOKS):
         names = [name for name in list_store(reader, store).in_store if name != str(hidden)]
-        scan = newest_valid(reader, store, names, each=each)
+        if older_than is not None:
+            names = [str(n) for n in newest_first(names) if n.generation < older_than]
+        scan = newest_valid(reader, store, names, each=each, look=look)
         if not scan.is_stale:
             return scan
     raise StorageError(
@@ -157,48 +191,88 @@ def examine_aside(
 ) -> Iterator[tuple[str, GroupName, Group | Rejection]]:
     """Every entry of the quarantine that has a group's name, verified in full. StorageError."""
     folder = join(store, QUARANTINE)
-    for entry in list_store(reader, store).in_quarantine:
-        name = parse_name(entry, in_quarantine=True)
-        if name is not None:
-            yield entry, name, examine(reader, folder, name, each=each, entry=entry)
+    for entry, name in names_aside(reader, store):
+        yield entry, name, examine(reader, folder, name, each=each, entry=entry)
+
+
+def names_aside(reader: Reader, store: str) -> list[tuple[str, GroupName]]:
+    """The entries of the quarantine that have a group's name, and that name. StorageError."""
+    entries = list_store(reader, store).in_quarantine
+    named = ((entry, parse_name(entry, in_quarantine=True)) for entry in entries)
+    return [(entry, name) for entry, name in named if name is not None]
 
 
 def examine_all(reader: Reader, store: str, *, each: Each = map) -> Iterator[Group | Rejection]:
-    """Every group and attempt of a store, newest first, verified in full. StorageError."""
+    """Every group and attempt of a store, newest first, verified in full. StorageError.
+
+    Of what is rejected, all that is damaged is told.
+    """
     for name in newest_first(list_store(reader, store).in_store):
-        yield examine(reader, store, name, each=each)
+        yield examine(reader, store, name, each=each, surveys=True)
 
 
 def examine(
-    reader: Reader, store: str, name: GroupName, *, each: Each = map, entry: str = ""
+    reader: Reader,
+    store: str,
+    name: GroupName,
+    *,
+    each: Each = map,
+    entry: str = "",
+    surveys: bool = False,
 ) -> Group | Rejection:
     """Verify one group in full. StorageError where the disk would not let us.
 
-    `entry` is its directory's name, where that is not the one that the group was given.
+    `entry` is its directory's name, where that is not the one that the group was given. The first
+    damage ends the look, unless it `surveys`: then the damaged group is read again to its end.
     """
     if name.attempt:
-        return _rejection(name, "attempt", _GOING_ON.format("its rename"))
+        return new_rejection(name, "attempt", _GOING_ON.format("its rename"))
+    group = read_group(reader, store, name, entry)
+    if isinstance(group, Rejection):
+        return group
     try:
-        group = read_group(reader, store, name, entry)
-        if isinstance(group, Rejection):
-            return group
-        for subdir in subdirs(group.part_paths):
-            _require_dir(reader, join(group.path, subdir), subdir)
-        algorithm = group.manifest.algorithm
-        checks = each(
-            lambda part: check_part(reader, group.path, part, algorithm), group.manifest.parts
-        )
-        for damage in checks:
-            if damage is not None:
-                raise damage
+        check_dirs(reader, group)
+        check_parts(reader, group, each)
     except RejectedError as rejected:
-        path = join(store, entry or str(name))
-        if isinstance(reader, LetsGo):
-            reader.let_go(path)
-        return _rejected_if_there(reader, path, name, rejected)
+        rejection = rejected_now(reader, group, rejected)
+        return _surveyed(reader, group, rejection, each) if surveys else rejection
     except OSError as error:
-        raise storage_error(f"reading {join(store, entry or str(name))!r}", error) from error
+        raise storage_error(f"reading {group.path!r}", error) from error
     return group
+
+
+def rejected_now(reader: Reader, group: Group, rejected: RejectedError) -> Rejection:
+    """Why a group was rejected; whatever the reader kept of it is let go. StorageError."""
+    if isinstance(reader, LetsGo):
+        reader.let_go(group.path)
+    return _rejected_if_there(reader, group.path, group.name, rejected)
+
+
+def _surveyed(reader: Reader, group: Group, rejection: Rejection, each: Each) -> Rejection:
+    """The same, with all that is damaged; with the first only, where the disk refuses the rest."""
+    if rejection.reason == GONE:
+        return rejection
+    try:
+        damaged = survey(reader, group.path, group.manifest, each)
+    except OSError:
+        return rejection
+    return evolve(rejection, damaged=damaged)
+
+
+def check_dirs(reader: Reader, group: Group) -> None:
+    """RejectedError where a directory of the parts is none. OSError."""
+    for subdir in subdirs(group.part_paths):
+        _require_dir(reader, join(group.path, subdir), subdir)
+
+
+def check_parts(
+    reader: Reader, group: Group, each: Each, only: Collection[str] | None = None
+) -> None:
+    """RejectedError for the first part, or of those named, that is damaged. OSError."""
+    wanted = units(group.manifest, None if only is None else frozenset(only))
+    for damage in each(lambda unit: check_unit(reader, group.path, unit), wanted):
+        if damage is not None:
+            raise damage
 
 
 def read_group(reader: Reader, store: str, name: GroupName, entry: str = "") -> Group | Rejection:
@@ -223,26 +297,6 @@ def read_group(reader: Reader, store: str, name: GroupName, entry: str = "") -> 
     except OSError as error:
         raise storage_error(f"reading {path!r}", error) from error
     return Group(name, path, manifest)
-
-
-def read_part(reader: Reader, group: Group, part_path: str) -> bytes:
-    """The bytes of one part, verified once more as they are handed out.
-
-    UsageError where the group has no such part; IntegrityError where the bytes are not those of
-    the manifest (any more); StorageError.
-    """
-    part = find_part(group, part_path)
-    algorithm = group.manifest.algorithm
-    try:
-        data = reader.read(join(group.path, part_path), part.size_bytes)
-        damage = compared(part, len(data), digest_of(data, algorithm), algorithm)
-    except OSError as error:
-        damage = damage_of(error, part_path)
-        if damage is None:
-            raise storage_error(f"reading {part_path!r} of {group.path!r}", error) from error
-    if damage is not None:
-        raise integrity_error(_rejected_if_there(reader, group.path, group.name, damage))
-    return data
 
 
 def find_part(group: Group, part_path: str) -> Part:
@@ -276,16 +330,13 @@ def integrity_error(rejection: Rejection) -> IntegrityError:
         "load_latest() falls back to the newest intact group; this one will keep failing.",
         rejection.reason,
         rejection.name,
+        rejection.damaged,
     )
 
 
-def storage_error(doing: str, error: OSError) -> StorageError:
-    """The disk failed while `doing` something; that says nothing about a group's content."""
-    name = errno.errorcode.get(error.errno or 0, "an unknown error")
-    return StorageError(
-        f"{doing} failed: {name} ({error.strerror or error}). That is no sign of damage, so no "
-        "group was rejected or moved for it. Mend the disk or the permissions, then try again."
-    )
+def ended(rejection: Rejection) -> Rejection:
+    """The rejection, as the holder of the lease knows it: no save is going on there."""
+    return evolve(rejection, detail=_ENDED.get(rejection.reason, rejection.detail))
 
 
 def _read_manifest(reader: Reader, path: str) -> Manifest:
@@ -324,8 +375,9 @@ def _rejected_if_there(
     except OSError as error:
         raise storage_error(f"looking at {path!r}", error) from error
     if not is_there:
-        return _rejection(name, GONE, "it is not in the store any more")
-    return _rejection(name, rejected.reason, str(rejected))
+        return new_rejection(name, GONE, "it is not in the store any more")
+    rejection = new_rejection(name, rejected.reason, str(rejected))
+    return evolve(rejection, damaged=rejected.damaged, found=rejected.found)
 
 
 def _require_dir(reader: Reader, path: str, subdir: str) -> None:
@@ -338,24 +390,6 @@ def _require_dir(reader: Reader, path: str, subdir: str) -> None:
         raise RejectedError(f"not_regular:{subdir}", detail)
 
 
-def look_at_shape(reader: Reader, group: Group) -> Rejection | None:
-    """What in a group is a symlink or otherwise of the wrong kind; no part is read.
-
-    What is missing is not told here. StorageError.
-    """
-    wanted = dict.fromkeys(subdirs(group.part_paths), "dir")
-    wanted |= dict.fromkeys(group.part_paths, "file")
-    try:
-        for path, kind in wanted.items():
-            found = reader.kind(join(group.path, path))
-            if found not in (kind, "missing"):
-                what = "regular file" if kind == "file" else "directory"
-                detail = f"{path!r} is {kind_said(found)}, expected a {what}"
-                return _rejection(group.name, f"not_regular:{path}", detail)
-    except OSError as error:
-        raise storage_error(f"looking at {group.path!r}", error) from error
-    return None
-
-
-def _rejection(name: GroupName, reason: str, detail: str) -> Rejection:
+def new_rejection(name: GroupName, reason: str, detail: str) -> Rejection:
+    """A group that was rejected, and why."""
     return Rejection(str(name), name.generation, reason, detail)

@@ -10,12 +10,15 @@ from typing import Any, Final, Protocol, SupportsIndex, TypeAlias, cast
 
 from attrs import frozen
 
+from lastgood.chunks import DIGESTS_LIMIT_BYTES
 from lastgood.errors import Ending, UsageError, nothing_changed
 from lastgood.layout import MAX_NUMBER
 from lastgood.manifest import (
+    FOLDERS_LIMIT_BYTES,
     PATH_LIMIT_BYTES,
     SIZE_LIMIT_BYTES,
     Manifest,
+    are_too_deep,
     clash,
     encode,
     is_count,
@@ -77,6 +80,11 @@ def _refusal(request: Request, parts: list[str]) -> str | None:
                 f"characters, of {PATH_LIMIT_BYTES} bytes at most, and not MANIFEST, below it, or "
                 "'-'."
             )
+    if are_too_deep(parts):
+        return (
+            "the parts lie in too many directories inside each other, expected "
+            f"{FOLDERS_LIMIT_BYTES} bytes of directories' paths at most: use shorter paths."
+        )
     if (both := clash(parts)) is not None:
         return f"{both!r} is both a part and a directory."
     names = [*parts, *subdirs(parts)]
@@ -87,14 +95,24 @@ def _refusal(request: Request, parts: list[str]) -> str | None:
                 f"{name!a} and {folded[_folded(name)]!a} are one name on file systems that ignore "
                 "case or how a letter is composed: give one of them another name."
             )
-    size_bytes = len(encode(Manifest(0, request.step, "", (), 1, request.metadata)))
-    size_bytes += sum(7 * len(path) + _LINE_BYTES for path in parts)
+    size_bytes = _manifest_bytes(request, parts)
     if size_bytes > SIZE_LIMIT_BYTES:
         return (
             f"the manifest may need {size_bytes} bytes, more than {SIZE_LIMIT_BYTES}: use fewer "
             "parts, or put the metadata into a part."
         )
     return None
+
+
+def _manifest_bytes(request: Request, parts: list[str]) -> int:
+    """What a manifest of these parts needs at most, apart from the digests of chunks."""
+    size_bytes = len(encode(Manifest(0, request.step, "", (), 1, request.metadata)))
+    return size_bytes + sum(7 * len(path) + _LINE_BYTES for path in parts)
+
+
+def room_for_chunks(request: Request, parts: list[str]) -> int:
+    """So many hex digits of chunks may be in the manifest of these parts."""
+    return min(DIGESTS_LIMIT_BYTES, SIZE_LIMIT_BYTES - _manifest_bytes(request, parts))
 
 
 def _folded(name: str) -> str:

@@ -9,12 +9,14 @@ from typing import Any, Final, SupportsIndex
 from attrs import frozen
 
 from lastgood.aside import withdraw
+from lastgood.chunks import Chunking, fitted, too_many
 from lastgood.disk import Disk, KnowsItsSpace, join
 from lastgood.errors import Ending, StorageError, UsageError, code_of
 from lastgood.layout import GroupName
 from lastgood.lease import LeaseHolder
-from lastgood.manifest import PATH_LIMIT_BYTES, Manifest, Part, encode
+from lastgood.manifest import MAX_SIZE_BYTES, PATH_LIMIT_BYTES, Manifest, Part, encode
 from lastgood.perform import Observe, Performer
+from lastgood.piecewise import opened_file
 from lastgood.plan import (
     Form,
     Mode,
@@ -26,10 +28,10 @@ from lastgood.plan import (
 )
 from lastgood.pour import Content
 from lastgood.pruning import tree_of
-from lastgood.recovery import Each
 from lastgood.remembering import Memory
-from lastgood.request import Request, checked, checked_parts
+from lastgood.request import Request, checked, checked_parts, room_for_chunks
 from lastgood.steps import Step, said
+from lastgood.surveying import Each
 
 _STILL_SEEN: Final = (
     " The group could not be moved out of sight either: the next process may find {0} whole in "
@@ -39,11 +41,12 @@ _STILL_SEEN: Final = (
 
 @frozen
 class Saved:
-    """A group that a save has acknowledged."""
+    """A group that a save has acknowledged. `notes` say what was asked for and not quite done."""
 
     name: GroupName
     path: str
     manifest: Manifest
+    notes: tuple[str, ...] = ()
 
 
 @frozen
@@ -53,6 +56,31 @@ class Attempt:
     name: GroupName
     path: str
     request: Request
+
+
+@frozen
+class _Cut:
+    """How the parts of one save are cut, and how many hex digits of chunks may come of it."""
+
+    chunking: Chunking | None
+    room_bytes: int
+
+    def chunking_of(self, parts: tuple[Part, ...]) -> Chunking | None:
+        """The chunking that the manifest names; None where no part has chunks. UsageError."""
+        digests_bytes = sum(len(part.chunks) for part in parts)
+        if self.chunking is not None and digests_bytes > self.room_bytes:
+            raise too_many(self.chunking, self.room_bytes)
+        return self.chunking if digests_bytes else None
+
+    def notes(self, asked: Chunking | None) -> tuple[str, ...]:
+        """What to tell of chunks that are larger than was asked for."""
+        if asked is None or self.chunking is None or asked == self.chunking:
+            return ()
+        note = (
+            f"chunks have {self.chunking.chunk_bytes} bytes, not the {asked.chunk_bytes} that were "
+            "asked for: a manifest has no room for so many digests"
+        )
+        return (note,)
 
 
 def left_behind(attempt: Attempt) -> str:
@@ -65,10 +93,11 @@ class Saver(LeaseHolder):
 
     `new_id` gives a fresh word for each attempt, `now_s` the Unix time that a manifest notes, or
     None. `observe` is told of each step of a save and, by `clock`, of its seconds. `each` and
-    `workers` say how many threads share the checks and the parts.
+    `workers` say how many threads share the checks and the parts. `chunking` is how parts are cut.
 
     `unsure` names a group that was never acknowledged and whose bytes may not be on the medium,
-    whole as it may look. `interleaves` is that of the performer.
+    whole as it may look. `interleaves` is that of the performer. `reports`: whatever moves to
+    quarantine gets one.
     """
 
     def __init__(
@@ -81,6 +110,7 @@ class Saver(LeaseHolder):
         *,
         top: str = "/",
         algorithm: str = "sha256",
+        chunking: Chunking | None = None,
         workers: int = 1,
         each: Each = map,
         now_s: Callable[[], float | None] = lambda: None,
@@ -90,9 +120,10 @@ class Saver(LeaseHolder):
         super().__init__(disk, store, mode, top)
         self.form = form
         self.interleaves = False
+        self.reports = True
         self.unsure: GroupName | None = None
         self._new_id, self._now_s, self._each = new_id, now_s, each
-        self._algorithm, self._workers = algorithm, workers
+        self._algorithm, self._chunking, self._workers = algorithm, chunking, workers
         self._clock, self._observe = clock, observe
         self._durable: GroupName | None = None
         """The newest group that this writer has made durable at full strength."""
@@ -113,7 +144,8 @@ class Saver(LeaseHolder):
         plan = plan_save(
             self.form, self.mode, self.store, name.generation, name.step, list(content)
         )
-        return self._commit(name, request, plan, content)
+        sizes = [each.size_bytes or 0 for each in content.values()]
+        return self._commit(name, request, plan, content, self._cut(request, list(content), sizes))
 
     def begin(self, step: SupportsIndex, metadata: Mapping[str, Any]) -> Attempt:
         """Make a fresh directory for foreign code to fill. Errors as `save`."""
@@ -148,12 +180,13 @@ class Saver(LeaseHolder):
             self._require_usable(ending)
             parts = self._parts_in(attempt.path, ending)
             request = checked_parts(attempt.request, parts, ending)
+            cut = self._cut(request, parts, self._sizes_in(attempt.path, parts, ending))
         except BaseException:
             if not outcomes:
                 self.abandon(attempt)
             raise
         plan = plan_seal(self.form, self.mode, self.store, name.generation, name.step, parts)
-        return self._commit(name, request, plan, {}, attempt)
+        return self._commit(name, request, plan, {}, cut, attempt)
 
     def abandon(self, attempt: Attempt) -> bool:
         """Delete an attempt that was not sealed; False if some of it is left for the next recovery.
@@ -185,11 +218,26 @@ class Saver(LeaseHolder):
                     f"something below {path!r} lies deeper than a path can name, expected parts "
                     f"whose paths have {PATH_LIMIT_BYTES} bytes at most. {ending()}"
                 ) from error
-            raise StorageError(
-                f"reading the attempt {path!r} failed: {code_of(error)} "
-                f"({error.strerror or error}). {ending()}"
-            ) from error
+            raise _unreadable(path, error, ending) from error
         return sorted(files)
+
+    def _sizes_in(self, path: str, parts: list[str], ending: Ending) -> list[int]:
+        """The sizes of an attempt's files, where they decide how parts are cut."""
+        sizes: list[int] = []
+        try:
+            for part in parts if self._chunking is not None else ():
+                with opened_file(self.disk, join(path, part), MAX_SIZE_BYTES) as file:
+                    sizes.append(file.size_bytes)
+        except OSError as error:
+            raise _unreadable(path, error, ending) from error
+        return sizes
+
+    def _cut(self, request: Request, parts: list[str], sizes: list[int]) -> _Cut:
+        """How the parts of a save are cut, so that a manifest can hold the digests."""
+        if self._chunking is None:
+            return _Cut(None, 0)
+        room_bytes = room_for_chunks(request, parts)
+        return _Cut(fitted(self._chunking, sizes, room_bytes), room_bytes)
 
     def _commit(
         self,
@@ -197,6 +245,7 @@ class Saver(LeaseHolder):
         request: Request,
         plan: Iterator[Step],
         content: Mapping[str, Content],
+        cut: _Cut,
         attempt: Attempt | None = None,
     ) -> Saved:
         """Carry out a plan that ends in an acknowledgement."""
@@ -214,11 +263,12 @@ class Saver(LeaseHolder):
                     request.metadata,
                     self._algorithm,
                     None if now_s is None else max(0, int(now_s)),
+                    cut.chunking_of(parts),
                 )
             )
             return encode(manifests[0])
 
-        performer = self._performer(content, record)
+        performer = self._performer(content, record, cut)
         try:
             for step in plan:
                 performer.perform(step)
@@ -237,18 +287,22 @@ class Saver(LeaseHolder):
                 performer.undo()
             raise
         self._note_durable(name, self.mode)
-        return Saved(name, join(self.store, str(name)), manifests[0])
+        notes = cut.notes(self._chunking)
+        return Saved(name, join(self.store, str(name)), manifests[0], notes)
 
     def _performer(
         self,
         content: Mapping[str, Content] | None = None,
         record: Callable[[str, tuple[Part, ...]], bytes] | None = None,
+        cut: _Cut | None = None,
     ) -> Performer:
         return Performer(
             self.disk,
             content,
             record,
             algorithm=self._algorithm,
+            chunking=None if cut is None else cut.chunking,
+            room_bytes=0 if cut is None else cut.room_bytes,
             workers=self._workers,
             interleaves=self.interleaves,
             clock=self._clock,
@@ -301,8 +355,20 @@ class Saver(LeaseHolder):
         """
         self.failed = f"a save failed with {code_of(error)}, so what reached the disk is unknown"
         self.unsure = name
-        return withdraw(self.disk, self.store, str(name))
+        why = (
+            f"its save failed with {code_of(error)} at or before a sync: it was never "
+            "acknowledged, and what looks whole here may not be on the disk"
+        )
+        return withdraw(self.disk, self.store, name, why, self._now_s(), reports=self.reports)
 
     def _note_durable(self, name: GroupName, mode: Mode) -> None:
         if syncs_dirs(mode):
             self._durable = name
+
+
+def _unreadable(attempt: str, error: OSError, ending: Ending) -> StorageError:
+    """The error where an attempt's directory cannot be read."""
+    return StorageError(
+        f"reading the attempt {attempt!r} failed: {code_of(error)} "
+        f"({error.strerror or error}). {ending()}"
+    )

@@ -8,10 +8,10 @@ import uuid
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path, PurePath
-from types import TracebackType
 from typing import Any, Literal, Self, SupportsIndex
 
 from lastgood.cadence import Cadence, LastSave
+from lastgood.chunks import asked_for
 from lastgood.disk import Disk
 from lastgood.errors import LastgoodError, LeaseError, UsageError
 from lastgood.events import Announcer, Hook
@@ -51,6 +51,10 @@ class Store(StoreReader):
     save (see `lastgood.retention`); `when` answers `is_due` (see `lastgood.cadence`). `workers`
     threads share the work on big parts. `on_event` is told of saves, fallbacks and the like.
 
+    With `chunk_bytes`, a power of two from 4096 on, saves also keep a digest of each chunk of a
+    part, so that ranges of it can be read verified and one part is verified by several threads.
+    The size is doubled until MANIFEST can hold them. `chunk_digest` is `digest` if not given.
+
     `clock` gives seconds that only grow, for the phases of a save and for `when`; `now` gives Unix
     time, for manifests and `keep`; `new_id` names attempts. The store is open at once; close it,
     or use it as a context manager.
@@ -65,6 +69,8 @@ class Store(StoreReader):
         mode: Mode | Literal["auto"] = "auto",
         form: Form | Literal["auto"] = "auto",
         digest: Algorithm = "sha256",
+        chunk_bytes: int | None = None,
+        chunk_digest: Algorithm | None = None,
         keep: Policy | None = None,
         when: Cadence | None = None,
         writable: bool = True,
@@ -82,6 +88,7 @@ class Store(StoreReader):
         workers = default_workers() if workers is None else workers
         if workers < 1:
             raise UsageError(f"workers is {workers}, expected 1 at least. Nothing was changed.")
+        chunking = asked_for(chunk_bytes, chunk_digest, digest)
         disk = _disk_here() if disk is None else disk
         where = store_path(disk, path)
         super().__init__(disk, where, each_in_threads(workers), Announcer(where, on_event))
@@ -102,6 +109,7 @@ class Store(StoreReader):
             new_id,
             top=self._strength.file_system.mount_point,
             algorithm=digest,
+            chunking=chunking,
             workers=workers,
             each=self._each,
             now_s=now,
@@ -206,9 +214,7 @@ class Store(StoreReader):
         """
         with self._turns.take("repair"):
             repaired = self._require_writer().repair()
-        for each in repaired.moved:
-            message = f"{each.name} was rejected ({each.reason}): {each.detail}"
-            self._events.tell("rejected", message, name=each.name, reason=each.reason)
+        self._tell_rejected(repaired.moved)
         self._tell_stuck(repaired.stuck)
         return repaired
 
@@ -221,18 +227,13 @@ class Store(StoreReader):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         self.close()
 
     def _acknowledged(self, writer: Writer, saved: Saved) -> Receipt:
         """Prune, if that was asked for, and say what was promised."""
         phases = dict(self._phases)
-        notes = list(writer.notes)
+        notes = [*writer.notes, *saved.notes]
         pruning, failure = self._retain()
         if failure is not None:
             notes.append(f"not pruned: {failure}")

@@ -8,19 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from itertools import count
-from typing import Final
+from typing import ClassVar, Final
 
 from attrs import frozen
 
 from lastgood import paper
 from lastgood.backends.here import disk_here
+from lastgood.chunks import Chunking
 from lastgood.disk import Disk, join, parents
 from lastgood.errors import UsageError
 from lastgood.perform import Performer
 from lastgood.plan import MODES, Form, Mode
 from lastgood.pour import Content
 from lastgood.pruning import Question
-from lastgood.recovery import Scan, list_store, newest_valid, read_part
+from lastgood.ranges import read_part, read_range
+from lastgood.recovery import Group, Scan, find_part, list_store, newest_valid
 from lastgood.retention import LatestN
 from lastgood.writer import Writer
 
@@ -37,11 +39,22 @@ class Recovered:
 
 
 class LastgoodSession:
-    """A process that writes to a lastgood store: the production writer on somebody's disk."""
+    """A process that writes to a lastgood store: the production writer on somebody's disk.
+
+    Reports in quarantine are left to a session of their own: nobody depends on one, and every
+    file that nobody depends on multiplies the states that an exhaustive search has to count.
+    """
+
+    reports: ClassVar[bool] = False
+
+    chunking: ClassVar[Chunking | None] = None
 
     def __init__(self, disk: Disk, store: str, mode: Mode, form: Form) -> None:
         ids = count(1)
-        self._writer = Writer(disk, store, mode, form, lambda: f"attempt-{next(ids)}")
+        self._writer = Writer(
+            disk, store, mode, form, lambda: f"attempt-{next(ids)}", chunking=self.chunking
+        )
+        self._writer.reports = self.reports
         self._writer.open()
 
     def save(self, step: int, parts: Mapping[str, bytes]) -> int:
@@ -91,6 +104,12 @@ class RepairingSession(LastgoodSession):
         return _handed_out(self._writer.disk, Scan(repaired.group, ()))
 
 
+class ReportingSession(LastgoodSession):
+    """A process that reports on what it moves to quarantine, as every one in production does."""
+
+    reports = True
+
+
 class AttemptSession(LastgoodSession):
     """A process whose parts are written by foreign code, which syncs nothing, into an attempt."""
 
@@ -111,6 +130,15 @@ class InterleavedSession(LastgoodSession):
     def __init__(self, disk: Disk, store: str, mode: Mode, form: Form) -> None:
         super().__init__(disk, store, mode, form)
         self._writer.interleaves = True
+
+
+class ChunkedSession(LastgoodSession):
+    """A process whose manifests have digests of chunks, and whose loads are verified by them.
+
+    A recovery hands out ranges, put together: what a reader of ranges would get.
+    """
+
+    chunking: ClassVar[Chunking | None] = Chunking(4, "sha256")
 
 
 @frozen
@@ -197,15 +225,26 @@ def _handed_out(disk: Disk, scan: Scan) -> Recovered | None:
     if scan.group is None:
         return None
     group = scan.group
-    parts = {path: read_part(disk, group, path) for path in group.part_paths}
+    read = read_part if group.manifest.chunking is None else _read_in_ranges
+    parts = {path: read(disk, group, path) for path in group.part_paths}
     return Recovered(group.name.generation, group.name.step, parts)
+
+
+def _read_in_ranges(disk: Disk, group: Group, part_path: str) -> bytes:
+    """A part as two ranges that meet inside a chunk."""
+    part = find_part(group, part_path)
+    middle = part.size_bytes // 2
+    first = read_range(disk, group, part, 0, middle)
+    return bytes(first) + read_range(disk, group, part, middle, part.size_bytes - middle)
 
 
 AUTO: Final = LastgoodSubject(None)
 RECORD: Final = LastgoodSubject("record")
 RENAME: Final = LastgoodSubject("rename")
+CHUNKED: Final = LastgoodSubject(None, ChunkedSession)
 ATTEMPT: Final = LastgoodSubject(None, AttemptSession)
 INTERLEAVED: Final = LastgoodSubject(None, InterleavedSession)
+REPORTED: Final = LastgoodSubject(None, ReportingSession)
 REPAIRED: Final = LastgoodSubject(None, RepairingSession)
 KEEP_ONE: Final = LastgoodSubject(None, PruningSession)
 PAPER: Final = PaperSubject()

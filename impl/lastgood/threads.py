@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, TypeVar
 
-from lastgood.recovery import Each
+from lastgood.surveying import Each
 
 _In = TypeVar("_In")
 _Out = TypeVar("_Out")

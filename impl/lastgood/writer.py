@@ -13,7 +13,7 @@ from attrs import evolve, frozen
 
 from lastgood.aside import move_aside
 from lastgood.disk import Reader, join
-from lastgood.errors import StorageError, code_of
+from lastgood.errors import StorageError, code_of, storage_error
 from lastgood.layout import GroupName, newest_first
 from lastgood.perform import Performer
 from lastgood.plan import Mode, at_full_strength, plan_delete, plan_resync
@@ -34,10 +34,10 @@ from lastgood.recovery import (
     Group,
     Rejection,
     Scan,
+    ended,
     examine,
     list_store,
     newest_valid,
-    storage_error,
 )
 from lastgood.saving import Attempt, Saved, Saver
 from lastgood.steps import Step, said
@@ -117,9 +117,10 @@ class Writer(Saver):
         names = newest_first(list_store(self.disk, self.store).in_store)
         others = (name for name in names if scan.group is None or name != scan.group.name)
         older = [examine(self.disk, self.store, name, each=self._each) for name in others]
-        bad = tuple(each for each in older if isinstance(each, Rejection) and each.reason != GONE)
+        found = (each for each in older if isinstance(each, Rejection) and each.reason != GONE)
+        bad = tuple(map(ended, found))
         listing = list_store(self.disk, self.store)
-        self._set_aside((each.name for each in bad), listing.in_quarantine)
+        self._set_aside(bad, listing.in_quarantine)
         leftovers, stuck = look_at_leftovers(self.disk, self.store, listing.in_store)
         done = self._give_up(Pruning((), (), leftovers, (), stuck))
         return Repair(scan.group, (*scan.rejected, *bad), done.leftovers, done.stuck)
@@ -129,6 +130,7 @@ class Writer(Saver):
         listing = list_store(self.disk, self.store)
         self._note_generations(listing)
         scan = newest_valid(reader, self.store, listing.in_store, each=self._each)
+        scan = evolve(scan, rejected=tuple(map(ended, scan.rejected)))
         if scan.group is not None and scan.group.name == durable:
             return scan
         if scan.group is not None:
@@ -136,12 +138,13 @@ class Writer(Saver):
             for step in plan_resync(mode, self.store, group.path, group.part_paths):
                 self._resync(step, str(group.name))
             self._note_durable(group.name, mode)
-        self._set_aside((rejected.name for rejected in scan.rejected), listing.in_quarantine)
+        self._set_aside(scan.rejected, listing.in_quarantine)
         return scan
 
-    def _set_aside(self, names: Iterable[str], taken: Iterable[str]) -> None:
+    def _set_aside(self, rejected: Iterable[Rejection], taken: Iterable[str]) -> None:
         try:
-            move_aside(self.disk, self.store, names, taken)
+            now_s, told = self._now_s(), self.reports
+            move_aside(self.disk, self.store, rejected, taken, now_s, reports=told)
         except OSError as error:
             raise storage_error(f"moving damaged groups of {self.store!r} aside", error) from error
 

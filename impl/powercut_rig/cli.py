@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import click
 from attrs import evolve
@@ -14,61 +12,35 @@ from rich.console import Console
 from rich.table import Table
 
 from powercut.console import EXIT_STATUS, bad_input, emit
-from powercut.errors import TraceError
 from powercut.profile import profile_named
 from powercut.trace import read_trace
-from powercut_rig import html
-from powercut_rig.campaign import Progress, cores, run_campaign
+from powercut_rig.campaign import run_campaign, workers_for
 from powercut_rig.cases import check_judgeable, prepare
 from powercut_rig.compare import Effort
-from powercut_rig.comparison import Comparison
 from powercut_rig.doctor import diagnose, kernel
-from powercut_rig.errors import RigError, RigUnavailable
 from powercut_rig.filesystems import FILE_SYSTEMS
-from powercut_rig.guest.prepare import prepared
 from powercut_rig.macos import APFS
-from powercut_rig.report import junit, show, to_json
-from powercut_rig.requirements import what_is_missing
+from powercut_rig.options import (
+    FS_OPTION,
+    JOBS_OPTION,
+    JSON_OPTION,
+    PROGRESS_OPTION,
+    SEVERAL_FS_OPTION,
+    progress,
+    refuse_unless_ready,
+    report_options,
+    running,
+    status_of,
+    write_reports,
+)
+from powercut_rig.report import show, to_json
 from powercut_rig.soak import EFFORT, Soaked, soak, write_counterexamples
 
-__all__ = ["compare", "doctor", "show", "soak_command"]
+__all__ = ["compare", "doctor", "running", "show", "soak_command", "status_of"]
 
 PROGRESS_IMAGES = 1000
-
-
-class FileSystems(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # newer click
-    """One file system or several, with commas between."""
-
-    name = "NAMES"
-
-    def __init__(self, also: tuple[str, ...] = ()) -> None:
-        self._known = (*FILE_SYSTEMS, *also)
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[str, ...]:
-        """The names, each once, in the order given."""
-        if not isinstance(value, str):
-            return tuple(value)
-        names = tuple(dict.fromkeys(name.strip() for name in value.split(",")))
-        for name in names:
-            if name not in self._known:
-                known = ", ".join(self._known)
-                self.fail(f"{name!r} is no file system of the rig; it knows {known}.", param, ctx)
-        return names
-
-
-FS_OPTION = click.option(
-    "--fs",
-    "file_systems",
-    type=FileSystems(also=(APFS,)),
-    default="ext4",
-    show_default=True,
-    help=f"Record on these, with commas between: {', '.join(FILE_SYSTEMS)}; or {APFS}, on a Mac.",
-)
-JOBS_OPTION = click.option(
-    "--jobs", type=click.IntRange(1), help="Workers at a time; as many as cores by default."
-)
+INTERRUPTED = 130
+"""The exit status of a soak that Ctrl-C ended and that found nothing wrong until then."""
 
 
 @click.command(epilog=EXIT_STATUS)
@@ -104,10 +76,8 @@ JOBS_OPTION = click.option(
     help="Ask fsck about every so-manyth image; 0: never.",
 )
 @JOBS_OPTION
-@click.option("--progress", "lines", is_flag=True, help="Say on standard error how far it is.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
-@click.option("--junit", "junit_path", type=click.Path(dir_okay=False, path_type=Path))
-@click.option("--html", "html_path", type=click.Path(dir_okay=False, path_type=Path))
+@PROGRESS_OPTION
+@report_options
 @click.option("--experiments", is_flag=True, help=f"{APFS} only: also measure its rules in doubt.")
 @click.option(
     "--result",
@@ -197,83 +167,8 @@ def refuse_company(file_systems: Sequence[str]) -> None:
         sys.exit(2)
 
 
-def write_reports(
-    results: Sequence[Comparison], junit_path: Path | None, html_path: Path | None
-) -> None:
-    """The two reports that go into files, where they are asked for."""
-    if junit_path is not None:
-        junit_path.write_bytes(junit(results))
-    if html_path is not None:
-        html_path.write_text(html.page(results, f"Model against disk, {kernel()}"))
-
-
-def status_of(results: Sequence[Comparison]) -> int:
-    """The exit status: 1 where something is wrong, 4 where something could not be decided."""
-    if not all(result.agrees for result in results):
-        return 1
-    return 4 if any(result.undecided for result in results) else 0
-
-
-def refuse_unless_ready(file_systems: Sequence[str]) -> None:
-    """Leave with exit status 3, saying what is missing, where one of them cannot be recorded."""
-    missing = dict.fromkeys(line for name in file_systems for line in what_is_missing(name))
-    if not missing and any(FILE_SYSTEMS[name].in_guest for name in file_systems):
-        try:
-            prepared()
-        except RigUnavailable as error:
-            missing = dict.fromkeys(error.reasons)
-    if missing:
-        click.echo("powercut: not run here. This machine lacks:", err=True)
-        for sentence in missing:
-            click.echo(f"  - {sentence}", err=True)
-        sys.exit(3)
-
-
-@contextmanager
-def running(what: str) -> Iterator[None]:
-    """Turn the errors of a run into one line and an exit status."""
-    try:
-        yield
-    except RigUnavailable as error:
-        click.echo(f"powercut {what}: {error}", err=True)
-        sys.exit(3)
-    except (RigError, TraceError, ValueError) as error:
-        click.echo(f"powercut {what}: {error}", err=True)
-        sys.exit(2)
-
-
-@contextmanager
-def progress(
-    *, lines: bool, quiet: bool = False, every: int = 50
-) -> Iterator[Callable[[Progress], None]]:
-    """A line that is kept up to date on a terminal; or a new line every so many images."""
-    console = Console(stderr=True)
-    if lines:
-        last = -every
-
-        def say(at: Progress) -> None:
-            nonlocal last
-            if at.images - last >= every or at.jobs_done == at.jobs:
-                last = at.images
-                click.echo(str(at), err=True)
-
-        yield say
-    elif quiet or not console.is_terminal:
-        yield lambda _: None
-    else:
-        with console.status("starting") as status:
-            yield lambda at: status.update(str(at))
-
-
 @click.command("soak", epilog=EXIT_STATUS)
-@click.option(
-    "--fs",
-    "file_systems",
-    type=FileSystems(),
-    default="ext4,xfs,btrfs",
-    show_default=True,
-    help="Record on these, with commas between.",
-)
+@SEVERAL_FS_OPTION
 @click.option(
     "--images",
     type=click.IntRange(1),
@@ -286,10 +181,15 @@ def progress(
 )
 @click.option("--workloads", type=click.IntRange(1), help="Stop after so many workloads, too.")
 @click.option("--coverage", is_flag=True, help="Say how many of the model's trees were seen.")
+@click.option(
+    "--every",
+    type=click.IntRange(1),
+    default=PROGRESS_IMAGES,
+    show_default=True,
+    help="Say how far it is after so many images.",
+)
 @JOBS_OPTION
-@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
-@click.option("--junit", "junit_path", type=click.Path(dir_okay=False, path_type=Path))
-@click.option("--html", "html_path", type=click.Path(dir_okay=False, path_type=Path))
+@report_options
 @click.option(
     "--traces",
     type=click.Path(file_okay=False, path_type=Path),
@@ -303,6 +203,7 @@ def soak_command(
     first: int,
     workloads: int | None,
     coverage: bool,
+    every: int,
     jobs: int | None,
     as_json: bool,
     junit_path: Path | None,
@@ -311,45 +212,54 @@ def soak_command(
 ) -> None:
     """Judge crash images of random programs and of saves until there are enough of them.
 
-    Workloads are numbered: the same number gives the same workload everywhere.  Says on standard
-    error how far it is.  What leaves the model is made smaller and written as a trace, with the
-    command that runs it again.
+    Workloads are numbered: the same number gives the same workload everywhere, so runs with other
+    numbers add up.  Says on standard error how far it is and, at its end or at Ctrl-C, which number
+    comes next for `--first`.  What leaves the model is made smaller and written as a trace, with
+    the command that runs it again.
     """
     refuse_unless_ready(file_systems)
     said = 0
 
     def tell_progress(found: Soaked) -> None:
         nonlocal said
-        if found.images - said >= PROGRESS_IMAGES or not found.agrees:
-            said = found.images
-            outside = sum(each.outside for each in found.sums.values())
-            click.echo(
-                f"{found.images} of {images} images, {found.workloads} workloads, "
-                f"{outside} images outside the model, {len(found.wrong)} workloads wrong",
-                err=True,
-            )
+        if found.images_so_far - said >= every:
+            said = found.images_so_far
+            click.echo(f"{said} of {images} images, {found.in_words}", err=True)
 
+    found = Soaked(first)
+    written: list[Path] = []
+    interrupted = False
     with running("soak"):
-        found = soak(
-            file_systems,
-            images,
-            first=first,
-            workloads=workloads,
-            parallel=jobs or cores(),
-            effort=evolve(EFFORT, coverage=coverage),
-            on_progress=tell_progress,
-        )
-        written = write_counterexamples(found, traces)
+        try:
+            soak(
+                file_systems,
+                images,
+                found,
+                workloads=workloads,
+                parallel=jobs or workers_for(file_systems),
+                effort=evolve(EFFORT, coverage=coverage),
+                on_progress=tell_progress,
+            )
+            written = write_counterexamples(found, traces)
+        except KeyboardInterrupt:
+            interrupted = True
     results = [found.sums[name] for name in file_systems if name in found.sums]
     write_reports(results, junit_path, html_path)
-    emit({"kernel": kernel(), **to_json(results)}) if as_json else show(results)
+    numbers = {"first": found.first, "next": found.next, "interrupted": interrupted}
+    if as_json:
+        emit({"kernel": kernel(), "workloads": numbers, **to_json(results)})
+    else:
+        show(results)
     for path in written:
         click.echo(f"powercut compare {path} --fs {read_trace(path).origin['fs']}", err=True)
-    sys.exit(status_of(results))
+    how = "interrupted after" if interrupted else "done:"
+    click.echo(f"{how} {found.images} of {images} images, {found.in_words}", err=True)
+    click.echo(f"more of other workloads: powercut soak --first {found.next}", err=True)
+    sys.exit(status_of(results) or (INTERRUPTED if interrupted else 0))
 
 
 @click.command(epilog=EXIT_STATUS)
-@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+@JSON_OPTION
 def doctor(as_json: bool) -> None:
     """Say what of the rig can run on this machine, and why the rest cannot.
 

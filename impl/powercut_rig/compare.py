@@ -10,12 +10,13 @@ model's disk means that the seam lies.  Both are findings; neither is ever tuned
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Final
 
 from attrs import define, evolve, field, frozen
 
 from powercut.ops import Op
+from powercut.oracle import PROPERTIES, Oracle
 from powercut.profile import Profile, profile_named
 from powercut.subject import Subject, load_subject
 from powercut.trace import Trace
@@ -23,21 +24,32 @@ from powercut_rig.answers import Answer, PlainTree, recover
 from powercut_rig.blocklog import BlockLog
 from powercut_rig.cases import Case, check_judgeable, prepare
 from powercut_rig.comparison import DISAGREES, HUNG, OUTSIDE, REFUSED, Comparison, Finding
-from powercut_rig.crashimages import Bounds, CrashImage, CrashImages, Moment
+from powercut_rig.crashimages import Bounds, CrashImage, CrashImages, Moment, places
 from powercut_rig.deadline import DeadlineError, deadline
 from powercut_rig.filesystems import FILE_SYSTEMS
-from powercut_rig.life import Rehearsal, judge_life, live, next_number, rehearse
+from powercut_rig.life import (
+    USUAL_LIFE,
+    Rehearsal,
+    Script,
+    judge_life,
+    live,
+    next_number,
+    rehearse,
+)
 from powercut_rig.membership import Member
 from powercut_rig.rigs import AnyImage, AnyRig, rig_for
 from powercut_rig.timeline import Timeline
 from powercut_rig.tree import Sight
 from powercut_rig.worker import tell
-from powercut_rig.writeback import WriteBack, drawn_plan, parse_plan
+from powercut_rig.writeback import Planner, WriteBack, drawn_plan, parse_plan
 
 EARLY_WRITES: Final = "early_writes"
 """The key of a trace's origin that holds a write-back plan of its own."""
 
 OWN_PLAN: Final = -1
+
+TOLD_EVERY: Final = 5
+"""Images between two words to the parent: each costs both processes a tenth of a millisecond."""
 
 
 @frozen
@@ -58,6 +70,13 @@ class Effort:
     coverage: bool = True
     image_s: float = 60.0
     bounds: Bounds = field(factory=Bounds)
+
+    def on(self, fs: str) -> Effort:
+        """The same, with writes torn where this file system lets a drive tear them."""
+        entry = FILE_SYSTEMS[fs]
+        unit_bytes, whole = entry.atomic_unit_bytes, entry.whole
+        bounds = evolve(self.bounds, atomic_unit_bytes=unit_bytes, whole=whole)
+        return evolve(self, bounds=bounds)
 
 
 @frozen
@@ -109,18 +128,16 @@ def compare_in_worker(
     effort = effort or Effort()
     if limit is not None:
         effort = evolve(effort, limit=limit)
-    entry = FILE_SYSTEMS[fs]
-    bounds = evolve(effort.bounds, atomic_unit_bytes=entry.atomic_unit_bytes)
     with rig_for(fs) as rig:
         return hold(
             rig,
             trace,
             where,
             fs,
-            profile_named(profile_name or entry.profile),
+            profile_named(profile_name or FILE_SYSTEMS[fs].profile),
             plans=plans,
             promised=promised,
-            effort=evolve(effort, bounds=bounds),
+            effort=effort.on(fs),
             clock=clock,
         )
 
@@ -135,33 +152,54 @@ def hold(
     plans: Sequence[int],
     promised: Collection[str] = (),
     effort: Effort,
+    planner: Planner = drawn_plan,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Comparison:
-    """Record a trace with a rig that is open, and hold its crash images against a profile."""
+    """Record a trace with a rig that is open, and hold its crash images against a profile.
+
+    It is recorded once for each number in `plans`, with the plan that `planner` has for it.
+    """
     check_judgeable(trace, where)
     case = prepare(trace, where, profile)
     subject = load_subject(trace.subject) if trace.subject else None
     result = Comparison(where, fs, profile.name, trace.subject, trace.property, trace.verdict)
     kept = {trace.property, *promised} if trace.verdict == "holds" else set[str]()
-    member = Member(case.program)
-    ops = [step.op for step in case.program.steps]
     judge = Judge(result, rig, subject, kept, effort, clock)
-    for plan, early in _plans(trace, ops, plans):
-        log = rig.record(ops, writeback=early)
-        result.plans.add(plan)
-        returned, bare = log.syncs()
-        result.syncs += returned
-        result.syncs_unflushed += bare
-        result.flushes += log.flushes
-        result.timeline = result.timeline or Timeline.of(log, f"{where} on {fs}, plan {plan}")
-        judge.all_images(Scene(case, member, log, plan, 1))
-    result.allowed = member.allowed() if effort.coverage else None
-    result.seen = member.seen
+    ops = [step.op for step in case.program.steps]
+    judge.recordings(case, ops, _plans(trace, ops, plans, planner))
+    return result
+
+
+def hold_history(
+    rig: AnyRig,
+    subject: Subject,
+    fs: str,
+    profile: Profile,
+    lives: Sequence[Script],
+    *,
+    early: Sequence[WriteBack] = (),
+    effort: Effort,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Comparison:
+    """Let processes live one after the other on a disk and on the model, with a crash after each.
+
+    The first begins with an empty disk; each further one on images that the crash before left.
+    All of P1 to P5 are promised; where a life prunes, they are what P6 owes.  ValueError where the
+    first life does not come to its end on the model's disk.
+    """
+    first, *further = lives
+    rehearsal = rehearse(subject, profile, {}, Oracle(), first)
+    if (last := rehearsal.life.events[-1]).kind == "failed":
+        raise ValueError(f"The first life ends in {last.error} on the model's disk: {first}.")
+    result = Comparison("history", fs, profile.name, subject.label, "P3", "holds")
+    judge = Judge(result, rig, subject, set(PROPERTIES), effort, clock, further)
+    ops = [step.op for step in rehearsal.case.program.steps]
+    judge.recordings(rehearsal.case, ops, [(OWN_PLAN, early)])
     return result
 
 
 def _plans(
-    trace: Trace, ops: Sequence[Op], numbers: Sequence[int]
+    trace: Trace, ops: Sequence[Op], numbers: Sequence[int], planner: Planner
 ) -> Iterator[tuple[int, Sequence[WriteBack]]]:
     """The plans to record with: the trace's own where its origin holds one, and those numbered."""
     own = trace.origin.get(EARLY_WRITES)
@@ -169,7 +207,7 @@ def _plans(
         yield OWN_PLAN, parse_plan(own)
     for number in numbers:
         if number != OWN_PLAN:
-            yield number, drawn_plan(ops, number)
+            yield number, planner(ops, number)
 
 
 @define
@@ -182,14 +220,33 @@ class Judge:
     promised: set[str]
     effort: Effort
     clock: Callable[[], float]
+    lives: Sequence[Script] = (USUAL_LIFE,)
+
+    def recordings(
+        self, case: Case, ops: Sequence[Op], plans: Iterable[tuple[int, Sequence[WriteBack]]]
+    ) -> None:
+        """Record the ops of a case with each numbered plan, and judge all that crashes leave."""
+        result, member = self.result, Member(case.program)
+        for plan, early in plans:
+            log = self.rig.record(ops, writeback=early)
+            result.plans.add(plan)
+            returned, bare = log.syncs()
+            result.syncs += returned
+            result.syncs_unflushed += bare
+            result.flushes += log.flushes
+            title = f"{result.trace} on {result.fs}, plan {plan}"
+            result.timeline = result.timeline or Timeline.of(log, title)
+            self.all_images(Scene(case, member, log, plan, 1))
+        result.allowed = member.allowed() if self.effort.coverage else None
+        result.seen = member.seen
 
     def all_images(self, scene: Scene) -> None:
-        """Every image of a first crash; from some of them, a second one."""
+        """Every image of a first crash; from some of them, the lives and crashes that follow."""
         effort, result = self.effort, self.result
         found = self.rig.crash_images(scene.log, evolve(effort.bounds, seed=scene.plan))
         self._count(found)
         chosen = found.images if effort.limit is None else found.sample(effort.limit)
-        again = set(_places(len(chosen), effort.again if self.subject else 0))
+        again = set(places(len(chosen), effort.again if self.subject and self.lives else 0))
         only_read = self.subject is None
         began = self.clock()
         for number, (image, mounted) in enumerate(
@@ -197,7 +254,7 @@ class Judge:
         ):
             tree = self._judge(scene, image, mounted)
             if tree is not None and number in again:
-                self._second_crash(scene, image, tree)
+                self._live_on(scene, image, tree, self.lives)
             if effort.fsck_every and number % effort.fsck_every == 0:
                 result.seconds += self.clock() - began
                 result.fsck_run += 1
@@ -209,20 +266,25 @@ class Judge:
         self.result.tried.update(found.tried)
         self.result.possible.update(found.possible)
 
-    def _second_crash(self, scene: Scene, image: CrashImage, tree: PlainTree) -> None:
-        """Let a process live on this image, record it, and crash it again."""
+    def _live_on(
+        self, scene: Scene, image: CrashImage, tree: PlainTree, lives: Sequence[Script]
+    ) -> None:
+        """Let a process live on this image, record it, and crash it again; then the next life."""
         subject, result = self.subject, self.result
         if subject is None:
             return
+        script, *further = lives
         profile = scene.case.program.profile
         oracle = scene.case.oracle(*scene.progress(image.strongest))
-        rehearsal = rehearse(subject, profile, tree, oracle)
+        rehearsal = rehearse(subject, profile, tree, oracle, script)
         number = next_number(oracle)
         try:
             log, life = self.rig.record_on(
                 scene.log,
                 image.recipe,
-                lambda make, mark: live(subject, profile, make(subject.protocol), number, mark),
+                lambda make, mark: live(
+                    subject, profile, make(subject.protocol), number, mark, script
+                ),
             )
         except DeadlineError as error:
             result.hung += 1
@@ -235,12 +297,20 @@ class Judge:
             return
         self._note(scene, image, {v.property for v in judge_life(life, oracle)}, repr(life))
         member = Member(rehearsal.case.program)
-        second = SecondScene(rehearsal.case, member, log, scene.plan, 2, rehearsal)
+        after = SecondScene(rehearsal.case, member, log, scene.plan, scene.crash + 1, rehearsal)
         found = self.rig.crash_images(log, evolve(self.effort.bounds, seed=scene.plan))
         self._count(found)
         chosen = found.sample(self.effort.again_limit)
-        for after, mounted in zip(chosen, self.rig.images_after(log, chosen), strict=True):
-            self._judge(second, after, mounted)
+        again = places(len(chosen), 1 if further else 0)
+        left: list[tuple[CrashImage, PlainTree]] = []
+        for place, (each, mounted) in enumerate(
+            zip(chosen, self.rig.images_after(log, chosen), strict=True)
+        ):
+            seen = self._judge(after, each, mounted)
+            if seen is not None and place in again:
+                left.append((each, seen))
+        for each, seen in left:  # when no image is mounted any more
+            self._live_on(after, each, seen, further)
 
     def _look(
         self, scene: Scene, image: CrashImage, mounted: AnyImage
@@ -271,7 +341,8 @@ class Judge:
         else:
             result.second_images += 1
         looked = self._look(scene, image, mounted)
-        tell(result.images + result.second_images)
+        if (result.images + result.second_images) % TOLD_EVERY == 0:
+            tell(result.images + result.second_images)
         if looked is None:
             return None
         sight, real = looked
@@ -323,9 +394,3 @@ def brief(tree: PlainTree) -> str:
     """A tree in one line, long contents cut."""
     shown = (f"{p}: {'dir' if c is None else c[:40]!r}" for p, c in sorted(tree.items()))
     return "; ".join(shown)
-
-
-def _places(count: int, wanted: int) -> list[int]:
-    """`wanted` places among `count`, evenly spread and not at the ends."""
-    wanted = min(wanted, count)
-    return [(2 * i + 1) * count // (2 * wanted) for i in range(wanted)]

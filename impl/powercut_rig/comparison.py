@@ -22,8 +22,8 @@ DISAGREES: Final = "recovery disagrees with the model's disk"
 class Finding:
     """One image that the model does not account for, and how to make it again.
 
-    `plan` is the number of the write-back plan of its recording; `crash` 1, or 2 for an image of
-    a recovery that was itself cut off.
+    `plan` is the number of the write-back plan of its recording; `crash` 1, or 2 and
+    more for an image of a process that lived on and was itself cut off.
     """
 
     kind: str

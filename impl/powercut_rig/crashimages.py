@@ -29,6 +29,7 @@ from powercut_rig.blocklog import (
 
 _Item = TypeVar("_Item")
 
+_FEW_TEARS: Final = 5
 _TEAR_UNITS: Final = (SECTOR_BYTES, 4096)
 
 
@@ -47,7 +48,8 @@ class Bounds:
     which the newest write lands in part; `older_tears`: earlier writes that land in part;
     `alone`: also the newest write landing with all the rest of its epoch lost, and nothing of
     the epoch landing.  `subsets`: random mixtures for each epoch, drawn with `seed`.  A write
-    tears between units of `atomic_unit_bytes`, the drive's promise (512 or 4096).
+    tears between units of `atomic_unit_bytes`, the drive's promise (512 or 4096), and not inside
+    of a range of bytes of the disk that `whole` names.
     """
 
     singles: int = field(default=6)
@@ -58,6 +60,7 @@ class Bounds:
     subsets: int = field(default=8)
     seed: int = 0
     atomic_unit_bytes: int = field(default=SECTOR_BYTES)
+    whole: tuple[tuple[int, int], ...] = ()
 
     @singles.validator
     @pairs.validator
@@ -172,10 +175,10 @@ def crash_images(log: BlockLog, bounds: Bounds | None = None) -> CrashImages:
         for key, recipe in plainest.items()
     ]
     images.sort(key=lambda image: (image.recipe.position, _plainness(image.recipe)))
-    return CrashImages(tuple(images), tried, _possible(log, bounds.atomic_unit_bytes))
+    return CrashImages(tuple(images), tried, _possible(log, bounds))
 
 
-def _possible(log: BlockLog, unit_bytes: int) -> dict[Kind, int]:
+def _possible(log: BlockLog, bounds: Bounds) -> dict[Kind, int]:
     """How many recipes of each kind a log has without any bound."""
     found: dict[Kind, int] = {
         "prefix": 1, "all lost": 0, "drop": 0, "pair": 0, "landing": 0, "subset": 0, "torn": 0,
@@ -191,7 +194,7 @@ def _possible(log: BlockLog, unit_bytes: int) -> dict[Kind, int]:
             found["pair"] += open_writes * (open_writes - 1) // 2
             found["landing"] += open_writes > 1
             found["subset"] = min(found["subset"] + 2 ** min(open_writes, 64), COUNTED_MAX)
-            cuts += len(_cuts(log, index, unit_bytes))
+            cuts += len(_cuts(log, index, bounds))
             found["torn"] += 2 * cuts
             open_writes += 1
     return found
@@ -290,28 +293,38 @@ def _losses(
             yield "pair", Recipe(position, pair)
     if bounds.alone and len(older) > 1:
         yield "landing", Recipe(position, tuple(older))
-    for tear in spread(_tears(log, newest, bounds.atomic_unit_bytes), bounds.tears):
+    for tear in spread(_tears(log, newest, bounds), bounds.tears):
         yield "torn", Recipe(position, (), (tear,))
     if bounds.older_tears:
-        wide = [index for index in older if _cuts(log, index, bounds.atomic_unit_bytes)]
+        wide = [index for index in older if _cuts(log, index, bounds)]
         for index in spread(wide, bounds.older_tears):
-            tears = _tears(log, index, bounds.atomic_unit_bytes)
+            tears = _tears(log, index, bounds)
             yield "torn", Recipe(position, (), (tears[len(tears) // 2],))
 
 
-def _cuts(log: BlockLog, index: int, unit_bytes: int) -> range:
+def _cuts(log: BlockLog, index: int, bounds: Bounds) -> Sequence[int]:
     """Where a write can tear, in bytes from its start."""
-    record = log.records[index]
+    record, unit_bytes = log.records[index], bounds.atomic_unit_bytes
     if not isinstance(record, Write):
-        return range(0)
-    return range(unit_bytes - record.offset_bytes % unit_bytes, len(record.data), unit_bytes)
+        return ()
+    offset = record.offset_bytes
+    every = range(unit_bytes - offset % unit_bytes, len(record.data), unit_bytes)
+    if not any(start < offset + len(record.data) and offset < stop for start, stop in bounds.whole):
+        return every
+    return [c for c in every if not any(start < offset + c < stop for start, stop in bounds.whole)]
 
 
-def _tears(log: BlockLog, index: int, unit_bytes: int) -> tuple[Torn, ...]:
-    """Ways in which a write of several units lands in part: a head of it, or a tail."""
-    record, cuts = log.records[index], _cuts(log, index, unit_bytes)
+def _tears(log: BlockLog, index: int, bounds: Bounds) -> tuple[Torn, ...]:
+    """Ways in which a write of several units lands in part: a head of it, or a tail.
+
+    Five of them, or each where the bounds have room for more.
+    """
+    record, cuts = log.records[index], _cuts(log, index, bounds)
     if not isinstance(record, Write) or not cuts:
         return ()
+    if bounds.tears > _FEW_TEARS:
+        size = len(record.data)
+        return tuple(w for cut in cuts for w in (Torn(index, 0, cut), Torn(index, cut, size)))
     size, middle = len(record.data), cuts[len(cuts) // 2]
     ways = (
         Torn(index, 0, cuts[0]),
@@ -331,3 +344,9 @@ def spread(items: Sequence[_Item], limit: int) -> Sequence[_Item]:
         return items[-1:] if limit else items[:0]
     last = len(items) - 1
     return [items[i * last // (limit - 1)] for i in range(limit)]
+
+
+def places(count: int, wanted: int) -> list[int]:
+    """`wanted` places among `count`, evenly spread and not at the ends."""
+    wanted = min(wanted, count)
+    return [(2 * i + 1) * count // (2 * wanted) for i in range(wanted)]

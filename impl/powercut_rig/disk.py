@@ -13,13 +13,12 @@ import signal
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from powercut_rig import fuse, linux
 from powercut_rig.blocklog import CHUNK_BYTES
 from powercut_rig.errors import RigError
 from powercut_rig.loop import LoopDevice
+from powercut_rig.opening import Opened
 from powercut_rig.scratch import chunks_of
 from powercut_rig.tools import wait_for_exit
 from powercut_rig.worker import outer_namespace_fd
@@ -27,7 +26,7 @@ from powercut_rig.worker import outer_namespace_fd
 _STOP_S = 2.0
 
 
-class Disk:
+class Disk(Opened):
     """One disk of `size_bytes`, all zeros at first; `device` is the path of its block device.
 
     `folder` is a private folder of the rig that takes the mount point and the device node.
@@ -39,7 +38,6 @@ class Disk:
         self._block_bytes = block_bytes
         self._folder = folder
         self._mount_point = str(Path(folder) / "fuse")
-        self._cleanup = contextlib.ExitStack()
         self._control_fd = -1
         self._log_fd = -1
         self._content_fd = -1
@@ -51,21 +49,7 @@ class Disk:
         """The path of the block device."""
         return self.loop.path
 
-    def __enter__(self) -> Self:
-        with contextlib.ExitStack() as undo:
-            self._start(undo)
-            self._cleanup = undo.pop_all()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._cleanup.close()
-
-    def _start(self, undo: contextlib.ExitStack) -> None:
+    def _open(self, undo: contextlib.ExitStack) -> None:
         self._content_fd = os.memfd_create("powercut-rig-disk", os.MFD_CLOEXEC)
         undo.callback(os.close, self._content_fd)
         os.ftruncate(self._content_fd, self.size_bytes)

@@ -213,7 +213,7 @@ class _Asking:
         """Record with each plan of early writes, and ask the images of each recording."""
         entry, case = FILE_SYSTEMS[self.row.fs], self.case
         for plan in probe.plans:
-            bounds = Bounds(seed=plan, atomic_unit_bytes=entry.atomic_unit_bytes)
+            bounds = Bounds(seed=plan, atomic_unit_bytes=entry.atomic_unit_bytes, whole=entry.whole)
             with rig_for(self.row.fs) as rig:
                 early = drawn_plan(case.program, plan)
                 log = rig.record(case.program, setup=case.setup, writeback=early)

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final, Literal
 
-from attrs import evolve, field, frozen
+from attrs import Factory, evolve, field, frozen
 
 from powercut_rig import linux
 from powercut_rig.tools import run_tool
@@ -35,34 +35,37 @@ def fresh_id() -> str:
     return str(uuid.uuid4())
 
 
-@frozen
+@frozen(kw_only=True)
 class FileSystem:
     """One file system with its options.
 
-    `kind` is the kernel's name for it, `profile` the model's.  `size_bytes` is the disk that it
-    gets by default, `smallest_bytes` the smallest that its mkfs takes.  `atomic_unit_bytes` is
-    what it asks of a drive: a write tears only between such units.  `image_block_bytes` is the
-    logical block of the device that carries crash images: where it equals the file system's
-    own, the kernel need not drop its cache at each mount.  `commit` says how its journal or
-    transaction is made to commit without the data of files: by a sync of the root directory,
-    or by the file system's own call.  An `own_id` is drawn for each recording where the kernel
-    keeps track of ids: two disks with one id are never mounted side by side.  `guest_module`
-    names the module that a guest loads for it; without one this machine's kernel has it.  `lacks`
-    names kinds of ops that it does not have, as `powercut_rig.programs` calls them.  Where a mount
-    that only reads shows the same tree, since nothing is replayed, `read_only_options` are for it.
+    `kind` is the kernel's name for it, `profile` the model's: `name`, where they say nothing else.
+    `size_bytes` is the disk that it gets by default, `smallest_bytes` the smallest that its mkfs
+    takes, the same by default.  `atomic_unit_bytes` is what it asks of a drive: a write tears only
+    between such units, and not inside of the ranges of bytes that `whole` names.
+    `image_block_bytes` is the logical block of the device that carries crash images: where it
+    equals the file system's own, the kernel need not drop its cache at each mount.  `commit` says
+    how its journal or transaction is made to commit without the data of files: by a sync of the
+    root directory, or by the file system's own call.  An `own_id` is drawn for each recording where
+    the kernel keeps track of ids: two disks with one id are never mounted side by side.
+    `guest_module` names the module that a guest loads for it; without one this machine's kernel has
+    it.  `lacks` names kinds of ops that it does not have, as `powercut_rig.programs` calls them.
+    Where a mount that only reads shows the same tree, since nothing is replayed,
+    `read_only_options` are for it.
     """
 
     name: str
-    kind: str
-    profile: str
+    kind: str = Factory(lambda self: self.name, takes_self=True)
+    profile: str = Factory(lambda self: self.name, takes_self=True)
     title: str
     mkfs: tuple[str, ...]
     mount_options: str
     fsck: tuple[str, ...]
     packages: tuple[str, ...]
     size_bytes: int
-    smallest_bytes: int
+    smallest_bytes: int = Factory(lambda self: self.size_bytes, takes_self=True)
     atomic_unit_bytes: int
+    whole: tuple[tuple[int, int], ...] = ()
     image_block_bytes: int
     commit: Literal["sync-root", "btrfs-call"] = "sync-root"
     own_id: bool = False
@@ -121,7 +124,6 @@ class FileSystem:
 
 EXT4: Final = FileSystem(
     name="ext4",
-    kind="ext4",
     profile="ext4-ordered",
     title="ext4 with its default options: data=ordered, delayed allocation",
     # `-T default`: the features and ratios of a usual disk, not those of a floppy.  No lazy
@@ -137,26 +139,36 @@ EXT4: Final = FileSystem(
     size_bytes=32 << 20,
     smallest_bytes=16 << 20,
     atomic_unit_bytes=512,
+    # Its superblock is 1024 bytes with one checksum, which is looked at before the journal: torn,
+    # it does not mount (EBADMSG), and that is the drive's fault.
+    whole=((1024, 2048),),
     image_block_bytes=4096,
 )  # fmt: skip
 
 
-def _ext4(name: str, profile: str, title: str, options: str, *features: str) -> FileSystem:
-    """A variant of ext4: other mount options, other features."""
+def _ext4(
+    variant: str,
+    title: str,
+    options: str = "",
+    *,
+    features: tuple[str, ...] = (),
+    profile: str = "",
+    atomic_unit_bytes: int = EXT4.atomic_unit_bytes,
+) -> FileSystem:
+    """A variant of ext4: other mount options, other features, and what that changes besides."""
     return evolve(
         EXT4,
-        name=name,
-        profile=profile,
+        name=f"ext4-{variant}",
         title=title,
         mkfs=(*EXT4.mkfs, *(part for feature in features for part in ("-O", feature))),
         mount_options=",".join(filter(None, (EXT4.mount_options, options))),
+        profile=profile or f"ext4-{variant}",
+        atomic_unit_bytes=atomic_unit_bytes,
     )
 
 
 XFS: Final = FileSystem(
     name="xfs",
-    kind="xfs",
-    profile="xfs",
     title="xfs with its default options",
     mkfs=("mkfs.xfs", "-q", "-f", "-K", "-m", "uuid={id}"),
     # `nouuid`: each rig has a device of its own, so the check for a second mount of one disk,
@@ -165,22 +177,18 @@ XFS: Final = FileSystem(
     fsck=("xfs_repair", "-n"),
     packages=("xfsprogs",),
     size_bytes=300 << 20,
-    smallest_bytes=300 << 20,
     atomic_unit_bytes=512,
     image_block_bytes=512,
 )
 
 BTRFS: Final = FileSystem(
     name="btrfs",
-    kind="btrfs",
-    profile="btrfs",
     title="btrfs with its default options: data single, metadata dup",
     mkfs=("mkfs.btrfs", "-q", "-f", "-K", "-U", "{id}"),
     mount_options="nodiscard",
     fsck=("btrfs", "check", "--readonly"),
     packages=("btrfs-progs",),
     size_bytes=128 << 20,
-    smallest_bytes=128 << 20,
     # Its superblock is one write of 4096 bytes with one checksum: torn, it is not found, and
     # that is the drive's fault.
     atomic_unit_bytes=4096,
@@ -192,7 +200,6 @@ BTRFS: Final = FileSystem(
 APFS_LINUX: Final = FileSystem(
     name="apfs-linux",
     kind="apfs",
-    profile="apfs-linux",
     title="the linux-apfs-rw driver in a guest, with its flushes put right",
     # Case-sensitive, as the model is; a container of 16 GiB seldom commits by itself.
     mkfs=("mkapfs", "-s", "-U", "{id}", "-u", "{id}"),
@@ -220,7 +227,6 @@ F2FS: Final = FileSystem(
     fsck=("fsck.f2fs", "--dry-run"),
     packages=("f2fs-tools",),
     size_bytes=64 << 20,
-    smallest_bytes=64 << 20,
     atomic_unit_bytes=4096,
     image_block_bytes=4096,
     guest_module="f2fs",
@@ -231,28 +237,19 @@ FILE_SYSTEMS: Final[Mapping[str, FileSystem]] = {
     for fs in (
         EXT4,
         _ext4(
-            "ext4-nodelalloc",
-            "ext4-ordered-nodelalloc",
+            "nodelalloc",
             "ext4 without delayed allocation",
             "nodelalloc",
+            profile="ext4-ordered-nodelalloc",
         ),
-        _ext4("ext4-journal", "ext4-journal", "ext4, data in the journal", "data=journal"),
+        _ext4("journal", "ext4, data in the journal", "data=journal"),
+        _ext4("writeback", "ext4, data in no order with the journal", "data=writeback"),
+        # With the first block of a fast commit torn, Linux 6.18 refuses to mount (ECANCELED); so it
+        # asks for whole blocks.
         _ext4(
-            "ext4-writeback",
-            "ext4-writeback",
-            "ext4, data in no order with the journal",
-            "data=writeback",
-        ),
-        evolve(
-            _ext4(
-                "ext4-fast-commit",
-                "ext4-fast-commit",
-                "ext4 with fast commits",
-                "",
-                "fast_commit",
-            ),
-            # With the first block of a fast commit torn, Linux 6.18 refuses to mount
-            # (ECANCELED); so it asks for whole blocks.
+            "fast-commit",
+            "ext4 with fast commits",
+            features=("fast_commit",),
             atomic_unit_bytes=4096,
         ),
         XFS,

@@ -12,7 +12,7 @@ import errno
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final, Self
+from typing import Final
 
 from attrs import define, field, frozen
 
@@ -22,6 +22,7 @@ from powercut_rig import linux
 from powercut_rig.blocklog import BlockLog, Recipe, Replay
 from powercut_rig.errors import ImageRefused, RigError
 from powercut_rig.filesystems import FileSystem
+from powercut_rig.opening import Opened
 from powercut_rig.rooted import RootedDisk
 from powercut_rig.scratch import Cells, ScratchDisk
 from powercut_rig.tools import run_tool
@@ -40,15 +41,37 @@ class FsckReport:
     output: str
 
 
+@frozen
+class Spent:
+    """Time so far: of the clock, and of the processor in this process and its system calls."""
+
+    wall_s: float = 0.0
+    cpu_s: float = 0.0
+
+    @classmethod
+    def now(cls) -> Spent:
+        """Both clocks as they stand."""
+        return cls(time.perf_counter(), time.process_time())
+
+    def __add__(self, other: Spent) -> Spent:
+        return Spent(self.wall_s + other.wall_s, self.cpu_s + other.cpu_s)
+
+    def __sub__(self, other: Spent) -> Spent:
+        return Spent(self.wall_s - other.wall_s, self.cpu_s - other.cpu_s)
+
+
 @define
 class Phases:
-    """Seconds spent in each phase, over all images so far."""
+    """What was spent in each phase, over all images so far.
+
+    `mount` and `unmount` are one system call each, and what btrfs needs to be forgotten.
+    """
 
     images: int = 0
-    content_s: float = 0.0
-    mount_s: float = 0.0
-    use_s: float = 0.0
-    unmount_s: float = 0.0
+    content: Spent = Spent()
+    mount: Spent = Spent()
+    use: Spent = Spent()
+    unmount: Spent = Spent()
 
 
 @define
@@ -93,13 +116,20 @@ class MountedImage:
         return self._fsck()
 
 
-class ImageMounter:
+class ImageMounter(Opened):
     """Mounts recipes of one log, one after the other, on one disk.
 
     Use as a context; leaving it unmounts.  `folder` is a private folder of the rig.
     """
 
-    def __init__(self, folder: str, fs: FileSystem, log: BlockLog, mount_options: str = "") -> None:
+    def __init__(
+        self,
+        folder: str,
+        fs: FileSystem,
+        log: BlockLog,
+        mount_options: str = "",
+        phases: Phases | None = None,
+    ) -> None:
         self._fs = fs
         self._log = log
         self._replay = Replay(log)
@@ -108,21 +138,14 @@ class ImageMounter:
         self._folder = folder
         self._disk = ScratchDisk(folder, log.size_bytes, log.base, block_bytes=fs.image_block_bytes)
         self._mounted = False
-        self._used_since = 0.0
-        self._cleanup = contextlib.ExitStack()
-        self.phases = Phases()
+        self._used_since = Spent()
+        self.phases = Phases() if phases is None else phases
 
-    def __enter__(self) -> Self:
-        with contextlib.ExitStack() as undo:
-            undo.enter_context(self._disk)
-            self._mount_point.mkdir(mode=0o700)
-            undo.callback(self._mount_point.rmdir)
-            undo.callback(self._detach)
-            self._cleanup = undo.pop_all()
-        return self
-
-    def __exit__(self, *_details: object) -> None:
-        self._cleanup.close()
+    def _open(self, undo: contextlib.ExitStack) -> None:
+        undo.enter_context(self._disk)
+        self._mount_point.mkdir(mode=0o700)
+        undo.callback(self._mount_point.rmdir)
+        undo.callback(self._detach)
 
     def mount(self, recipe: Recipe) -> MountedImage:
         """Unmount the image before, if it still is, and mount this one."""
@@ -132,9 +155,9 @@ class ImageMounter:
     def mount_cells(self, recipe: Recipe, cells: Cells) -> MountedImage:
         """Mount the base with `cells`, which some `recipe` gave."""
         self.unmount()
-        started = time.perf_counter()
+        started = Spent.now()
         self._disk.hold(cells)
-        ready = time.perf_counter()
+        ready = Spent.now()
         refusal, kernel_said = None, ""
         try:
             linux.mount(
@@ -148,10 +171,10 @@ class ImageMounter:
         except OSError as error:
             refusal = error
             kernel_said = linux.kernel_words(_KERNEL_LINES, self._disk.device)
-        mounted = time.perf_counter()
+        mounted = Spent.now()
         self.phases.images += 1
-        self.phases.content_s += ready - started
-        self.phases.mount_s += mounted - ready
+        self.phases.content += ready - started
+        self.phases.mount += mounted - ready
         self._used_since = mounted
         return MountedImage(
             recipe, refusal, kernel_said, str(self._mount_point), self.unmount, self._check
@@ -164,7 +187,7 @@ class ImageMounter:
         """
         if not self._mounted:
             return
-        started = time.perf_counter()
+        started = Spent.now()
         try:
             linux.umount(str(self._mount_point))
         except OSError as error:
@@ -176,8 +199,8 @@ class ImageMounter:
             ) from error
         self._mounted = False
         self._fs.forget(self._disk.device, self._folder)
-        self.phases.use_s += started - self._used_since
-        self.phases.unmount_s += time.perf_counter() - started
+        self.phases.use += started - self._used_since
+        self.phases.unmount += Spent.now() - started
 
     def _detach(self) -> None:
         if self._mounted:

@@ -1,13 +1,13 @@
-"""A process after a crash: it recovers, saves, and recovers again, on a disk or on the model's.
+"""The life of a process on a disk or on the model's: it recovers, saves, prunes, in some order.
 
 Run on both from the same tree, it must do the same and answer the same.  What it did, op by op,
-and what it owes after each, is the case that a second crash is judged by.
+and what it owes after each, is the case that the next crash is judged by.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Final, Literal
+from collections.abc import Mapping, Sequence
+from typing import Final, Literal, Protocol, runtime_checkable
 
 from attrs import define, field, frozen
 
@@ -25,13 +25,29 @@ from powercut_rig.rooted import WatchedDisk, Watcher
 
 PARTS: Final = 2
 
+Act = Literal["recover", "save", "prune"]
+"""What a process does: a prune gives up all but the newest group."""
+
+Script = Sequence[Act]
+"""What a process does in its life, in this order."""
+
+USUAL_LIFE: Final[Script] = ("recover", "save", "recover")
+
+
+@runtime_checkable
+class Pruner(Protocol):
+    """A session that can give up groups."""
+
+    def prune(self, keep: int) -> None:
+        """Give up all but the `keep` newest groups."""
+
 
 @frozen
 class Event:
     """Something that the process said, once `calls` of its calls had returned."""
 
     calls: int
-    kind: Literal["recovered", "saving", "saved", "failed"]
+    kind: Literal["recovered", "saving", "saved", "pruned", "failed"]
     parts: Mapping[str, bytes] | None = None
     generation: int | None = None
     error: str = ""
@@ -45,25 +61,49 @@ class Life:
     calls: int = 0
 
 
-def live(subject: Subject, profile: Profile, disk: Disk, number: int, watcher: Watcher) -> Life:
-    """Recover, save group `number`, recover again; an error ends the life and is kept."""
+def live(
+    subject: Subject,
+    profile: Profile,
+    disk: Disk,
+    number: int,
+    watcher: Watcher,
+    script: Script = USUAL_LIFE,
+) -> Life:
+    """Do what the script says, saves numbered from `number`; an error ends the life and is kept."""
     watched = WatchedDisk(disk, "", watcher)
     life = Life()
     try:
         session = subject.open(watched, profile)
         try:
-            _recover(life, session, watched)
-            parts = parts_of(number, PARTS)
-            life.events.append(Event(watched.calls, "saving", parts))
-            generation = session.save(number, parts)
-            life.events.append(Event(watched.calls, "saved", parts, generation))
-            _recover(life, session, watched)
+            for act in script:
+                if act == "recover":
+                    _recover(life, session, watched)
+                elif act == "prune":
+                    _prune(life, session, watched)
+                else:
+                    _save(life, session, watched, number)
+                    number += 1
         finally:
             session.close()
     except Exception as error:
         life.events.append(Event(watched.calls, "failed", error=type(error).__name__))
     life.calls = watched.calls
     return life
+
+
+def _save(life: Life, session: Session, watched: WatchedDisk, number: int) -> None:
+    parts = parts_of(number, PARTS)
+    life.events.append(Event(watched.calls, "saving", parts))
+    generation = session.save(number, parts)
+    life.events.append(Event(watched.calls, "saved", parts, generation))
+
+
+def _prune(life: Life, session: Session, watched: WatchedDisk) -> None:
+    """Prune, where the subject can: a session of the shape `Pruner`."""
+    if not isinstance(session, Pruner):
+        raise TypeError(f"{type(session).__name__} has no prune(keep); a script asks for it")
+    session.prune(1)
+    life.events.append(Event(watched.calls, "pruned"))
 
 
 def _recover(life: Life, session: Session, watched: WatchedDisk) -> None:
@@ -89,7 +129,13 @@ class Rehearsal:
         return self.ops_after[min(calls, len(self.ops_after) - 1)]
 
 
-def rehearse(subject: Subject, profile: Profile, tree: PlainTree, oracle: Oracle) -> Rehearsal:
+def rehearse(
+    subject: Subject,
+    profile: Profile,
+    tree: PlainTree,
+    oracle: Oracle,
+    script: Script = USUAL_LIFE,
+) -> Rehearsal:
     """Let the process live on the model's disk with that tree, after a crash that owes `oracle`."""
     start = state_of(tree)
     disk = ModelDisk(start)
@@ -99,7 +145,7 @@ def rehearse(subject: Subject, profile: Profile, tree: PlainTree, oracle: Oracle
         if phase == "end":
             ops_after.append(len(disk.program))
 
-    life = live(subject, profile, disk, next_number(oracle), count)
+    life = live(subject, profile, disk, next_number(oracle), count, script)
     steps = tuple(Perform(op_id, op) for op_id, op, _ in disk.program)
     oracles = _oracles(life, oracle.crashed(), tuple(ops_after), len(steps))
     return Rehearsal(life, Case(Program(steps, profile, start), oracles), tuple(ops_after))

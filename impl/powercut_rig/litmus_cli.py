@@ -15,10 +15,16 @@ from powercut.cases import Case, read_cases
 from powercut.console import EXIT_STATUS, FilePath, bad_input, emit
 from powercut.errors import CaseError
 from powercut_rig.campaign import cores
-from powercut_rig.cli import FS_OPTION, JOBS_OPTION, refuse_unless_ready, running
 from powercut_rig.disklitmus import IMAGES, PLANS, Probe, Shown, ask_disks, counts
 from powercut_rig.doctor import kernel
 from powercut_rig.filesystems import FILE_SYSTEMS
+from powercut_rig.options import (
+    FS_OPTION,
+    JOBS_OPTION,
+    JSON_OPTION,
+    refuse_unless_ready,
+    running,
+)
 
 _PROGRESS_CASES = 40
 _SUMMARY = (
@@ -46,7 +52,7 @@ _SUMMARY = (
     help="Recordings of each case, each with another plan of early writes.",
 )
 @JOBS_OPTION
-@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+@JSON_OPTION
 def disk_litmus(
     file: Path,
     file_systems: tuple[str, ...],

@@ -13,6 +13,8 @@ import fcntl
 import os
 import stat
 import struct
+import time
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -37,6 +39,8 @@ _INFO: Final = struct.Struct("=QQQQQIIII64s64s32sQQ")
 _CONFIG: Final = struct.Struct("=II232s64x")
 _FLAGS_FIELD: Final = 8
 _ATTEMPTS: Final = 64
+_PAUSES_S: Final = (0.0, *(min(0.0002 * 2**attempt, 0.1) for attempt in range(58)))
+"""About five seconds in all: a loaded machine can leave a read under way that long."""
 
 
 class LoopDevice:
@@ -101,18 +105,20 @@ class LoopDevice:
         """Write what the kernel's cache of the device still holds, and wait."""
         os.fsync(self._fd)
 
-    def forget_cached_pages(self) -> None:
+    def forget_cached_pages(self, pause: Callable[[float], None] = time.sleep) -> None:
         """Write back and drop the kernel's cached pages of the device.
 
-        It leaves out a page that is just being read or moved, so it is asked until there is none:
-        a program that looks at every disk of the machine can have read this one in between.
+        It leaves out a page that is just being read or moved, so it is asked until there is none,
+        with growing pauses (seconds) between: a program that looks at every disk of the machine can
+        have read this one in between, and its read ends only when the loop driver gets a turn.
         `RigError` where pages stay for good.
         """
         size_bytes = os.lseek(self._fd, 0, os.SEEK_END)
-        for _ in range(_ATTEMPTS):
+        for pause_s in _PAUSES_S:
             fcntl.ioctl(self._fd, _BLKFLSBUF, 0)
             if not linux.cached_pages(self._fd, size_bytes):
                 return
+            pause(pause_s)
         raise RigError(
             f"The kernel keeps pages of {self.path} in its cache, so what was laid on the disk "
             "would not be read from it. Something else reads this device all the time; nothing "

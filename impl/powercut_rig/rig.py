@@ -14,8 +14,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Final, Self, TypeVar
+from typing import Final, TypeVar
 
 from powercut.disk import Disk
 from powercut.ops import Op
@@ -26,6 +25,7 @@ from powercut_rig.disk import Disk as BlockDisk
 from powercut_rig.errors import RigError, RigUnavailable
 from powercut_rig.filesystems import FILE_SYSTEMS
 from powercut_rig.images import ImageMounter, MountedImage, Phases
+from powercut_rig.opening import Opened
 from powercut_rig.recorder import record, record_on
 from powercut_rig.requirements import what_is_missing
 from powercut_rig.rooted import RootedDisk
@@ -38,7 +38,7 @@ _T = TypeVar("_T")
 _LARGEST_BYTES: Final = 1 << 30
 
 
-class Rig:
+class Rig(Opened):
     """Records and mounts inside a worker; see `run_in_worker`.
 
     `fs` names an entry of `FILE_SYSTEMS`, `size_bytes` is the disk's size (None: the entry's own);
@@ -66,31 +66,19 @@ class Rig:
         self._size_bytes = size_bytes
         self._mount_options = mount_options
         self._folder = ""
-        self._cleanup = contextlib.ExitStack()
         self._images = contextlib.ExitStack()
         self._mounter: ImageMounter | None = None
         self._again_cleanup = contextlib.ExitStack()
         self._again: BlockDisk | None = None
         self.phases = Phases()
 
-    def __enter__(self) -> Self:
+    def _open(self, undo: contextlib.ExitStack) -> None:
         if missing := what_is_missing(self._fs.name):
             raise RigUnavailable(missing)
-        with contextlib.ExitStack() as undo:
-            self._folder = undo.enter_context(private_folder())
-            undo.callback(self._close_again)
-            undo.callback(self._close_images)
-            self._cleanup = undo.pop_all()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._folder = ""
-        self._cleanup.close()
+        self._folder = undo.enter_context(private_folder())
+        undo.callback(self._close_again)
+        undo.callback(self._close_images)
+        undo.callback(self._shut)
 
     def record(
         self,
@@ -134,8 +122,7 @@ class Rig:
         """
         self._check_open()
         self._close_images()
-        mounter = ImageMounter(self._folder, self._fs, recording, self._mount_options)
-        self.phases = mounter.phases
+        mounter = ImageMounter(self._folder, self._fs, recording, self._mount_options, self.phases)
         self._mounter = mounter
         self._images.enter_context(mounter)
         return self._mount_each(mounter, recipes)
@@ -185,6 +172,9 @@ class Rig:
         for item in recipes:
             yield mounter.mount(item.recipe if isinstance(item, CrashImage) else item)
         mounter.unmount()
+
+    def _shut(self) -> None:
+        self._folder = ""
 
     def _close_images(self) -> None:
         self._mounter = None

@@ -11,10 +11,11 @@ import contextlib
 import mmap
 import os
 from collections.abc import Iterator, Mapping
-from typing import Final, Self
+from typing import Final
 
 from powercut_rig.blocklog import CHUNK_BYTES
 from powercut_rig.loop import LoopDevice
+from powercut_rig.opening import Opened
 
 Cells = Mapping[int, tuple[bytes, int]]
 """Chunks that differ from the base: their bytes, and their term in the fingerprint."""
@@ -25,7 +26,7 @@ _MAP_NORESERVE: Final = 0x4000
 """A sparse disk larger than the memory is no claim on so much of it."""
 
 
-class MemoryDisk:
+class MemoryDisk(Opened):
     """A sparse file in memory of `size_bytes`: a base (chunk number to bytes), changed by cells.
 
     Use as a context; `fd` is the file, which others may write to as well.  It holds zeros at first.
@@ -36,25 +37,18 @@ class MemoryDisk:
         self.fd = -1
         self._base: Mapping[int, bytes] = {}
         self._cells: Cells = {}
-        self._closing = contextlib.ExitStack()
         self._flat: mmap.mmap
         self._wanted: mmap.mmap
 
-    def __enter__(self) -> Self:
-        with contextlib.ExitStack() as undo:
-            self.fd = os.memfd_create("powercut-rig-images", os.MFD_CLOEXEC)
-            undo.callback(os.close, self.fd)
-            os.ftruncate(self.fd, self.size_bytes)
-            self._flat = mmap.mmap(self.fd, self.size_bytes)
-            undo.callback(self._flat.close)
-            flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _MAP_NORESERVE
-            self._wanted = mmap.mmap(-1, self.size_bytes, flags=flags)
-            undo.callback(self._wanted.close)
-            self._closing = undo.pop_all()
-        return self
-
-    def __exit__(self, *_details: object) -> None:
-        self._closing.close()
+    def _open(self, undo: contextlib.ExitStack) -> None:
+        self.fd = os.memfd_create("powercut-rig-images", os.MFD_CLOEXEC)
+        undo.callback(os.close, self.fd)
+        os.ftruncate(self.fd, self.size_bytes)
+        self._flat = mmap.mmap(self.fd, self.size_bytes)
+        undo.callback(self._flat.close)
+        flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _MAP_NORESERVE
+        self._wanted = mmap.mmap(-1, self.size_bytes, flags=flags)
+        undo.callback(self._wanted.close)
 
     def load(self, base: Mapping[int, bytes]) -> None:
         """Set the disk to this base and zeros elsewhere; it must not be in use."""
@@ -100,7 +94,7 @@ class MemoryDisk:
                 flat[start:stop] = wanted[start:stop]
 
 
-class ScratchDisk:
+class ScratchDisk(Opened):
     """A `MemoryDisk` behind a loop device; `device` is its path, made in `folder`."""
 
     def __init__(
@@ -109,30 +103,23 @@ class ScratchDisk:
         self._folder, self._base = folder, base
         self._block_bytes = block_bytes
         self._memory = MemoryDisk(size_bytes)
-        self._cleanup = contextlib.ExitStack()
-        self._loop: LoopDevice
+        self.loop: LoopDevice
 
     @property
     def device(self) -> str:
         """The path of the block device."""
-        return self._loop.path
+        return self.loop.path
 
-    def __enter__(self) -> Self:
-        with contextlib.ExitStack() as undo:
-            undo.enter_context(self._memory)
-            self._memory.load(self._base)
-            self._loop = LoopDevice(
-                f"/proc/self/fd/{self._memory.fd}",
-                self._folder,
-                block_bytes=self._block_bytes,
-                direct=False,
-            )
-            undo.callback(self._loop.close)
-            self._cleanup = undo.pop_all()
-        return self
-
-    def __exit__(self, *_details: object) -> None:
-        self._cleanup.close()
+    def _open(self, undo: contextlib.ExitStack) -> None:
+        undo.enter_context(self._memory)
+        self._memory.load(self._base)
+        self.loop = LoopDevice(
+            f"/proc/self/fd/{self._memory.fd}",
+            self._folder,
+            block_bytes=self._block_bytes,
+            direct=False,
+        )
+        undo.callback(self.loop.close)
 
     def hold(self, cells: Cells) -> None:
         """Set the disk to the base with `cells`; no page of the content before survives.
@@ -140,9 +127,9 @@ class ScratchDisk:
         The device must not be in use.  What the kernel still has to write goes out first, or it
         would go over the content; and what it read while the content changed is dropped.
         """
-        self._loop.write_back()
+        self.loop.write_back()
         self._memory.hold(cells)
-        self._loop.forget_cached_pages()
+        self.loop.forget_cached_pages()
 
 
 def chunks_of(flat: mmap.mmap, fd: int) -> dict[int, bytes]:

@@ -33,7 +33,13 @@ from powercut_rig.writeback import WriteBack, drawn_plan, plan_text
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
-SUBJECT: Final = "lastgood:atomic_dirsync"
+SUBJECTS: Final = (
+    "lastgood:atomic_dirsync",
+    "lastgood+keep1:atomic_dirsync",
+    "lastgood+repair:atomic_dirsync",
+)
+"""Whose saves are judged, in turn: one that only saves, one that prunes, one that repairs."""
+
 PLANS: Final = 3
 EFFORT: Final = Effort(limit=150, again=1, again_limit=30, fsck_every=100, coverage=False)
 """What is done for each recording of a soak."""
@@ -71,7 +77,7 @@ class Workload:
         """The workload as a trace."""
         profile = FILE_SYSTEMS[self.fs].profile
         if self.is_save:
-            return saves_trace(self.number, SUBJECT, profile)
+            return saves_trace(self.number, SUBJECTS[self.number // 2 % len(SUBJECTS)], profile)
         program = random_program(self.number, 6 + self.number % 9, FILE_SYSTEMS[self.fs].lacks)
         return program_trace(program, profile)
 
@@ -85,16 +91,41 @@ class Workload:
 
 @define
 class Soaked:
-    """What a soak has found so far: one sum for each file system, and all that went wrong."""
+    """What a soak has found so far: one sum for each file system, and all that went wrong.
 
+    Its workloads are those from number `first` to before `next`; `under_way` counts the images of
+    those that are being judged, and that an interrupt loses.
+    """
+
+    first: int = 0
     sums: dict[str, Comparison] = field(factory=dict)
     wrong: list[tuple[Workload, Comparison]] = field(factory=list)
     workloads: int = 0
+    next: int = field(init=False)
+    under_way: dict[str, int] = field(factory=dict)
+
+    def __attrs_post_init__(self) -> None:
+        self.next = self.first
+
+    @property
+    def in_words(self) -> str:
+        """What was found, in a line."""
+        outside = sum(each.outside for each in self.sums.values())
+        last = max(self.first, self.next - 1)
+        return (
+            f"{self.workloads} workloads numbered {self.first} to {last}, "
+            f"{outside} images outside the model, {len(self.wrong)} workloads wrong"
+        )
 
     @property
     def images(self) -> int:
         """All images so far."""
         return sum(each.images + each.second_images for each in self.sums.values())
+
+    @property
+    def images_so_far(self) -> int:
+        """The same, with those of workloads that are under way."""
+        return self.images + sum(self.under_way.values())
 
     @property
     def agrees(self) -> bool:
@@ -105,7 +136,7 @@ class Soaked:
         """Count one workload's result."""
         fs = workload.fs
         if fs not in self.sums:
-            self.sums[fs] = Comparison("soak", fs, result.profile, SUBJECT, "P3", "holds")
+            self.sums[fs] = Comparison("soak", fs, result.profile, SUBJECTS[0], "P3", "holds")
         self.sums[fs].add(evolve(result, plans=set(), timeline=None))
         self.workloads += 1
         if not result.agrees:
@@ -115,18 +146,20 @@ class Soaked:
 def soak(
     file_systems: Sequence[str],
     images: int,
+    found: Soaked | None = None,
     *,
-    first: int = 0,
     workloads: int | None = None,
     parallel: int,
     effort: Effort = EFFORT,
     on_progress: Callable[[Soaked], None] = lambda _soaked: None,
 ) -> Soaked:
-    """Judge workloads from number `first` on, until `images` images have been mounted.
+    """Judge workloads from number `found.first` on, until `images` images have been mounted.
 
-    Or until all of `workloads` numbers have been, if that comes first.
+    Or until all of `workloads` numbers have been, if that comes first.  What comes is counted in
+    `found`, so that it is there after Ctrl-C as well; it is the answer, too.
     """
-    found = Soaked()
+    found = Soaked() if found is None else found
+    first = found.first
     todo: dict[str, Workload] = {}
 
     def jobs() -> Iterator[Job]:
@@ -135,13 +168,19 @@ def soak(
             for fs in file_systems:
                 if found.images >= images:
                     return
+                found.next = number + 1
                 workload = Workload(number, fs)
                 name = f"{workload.name} on {fs}"
                 todo[name] = workload
                 yield Job(name, functools.partial(workload.compare, effort), lane_of(fs))
 
-    for outcome in run_jobs(jobs(), parallel):
+    def heard(job: Job, images: int) -> None:
+        found.under_way[job.name] = images
+        on_progress(found)
+
+    for outcome in run_jobs(jobs(), parallel, on_progress=heard):
         workload = todo.pop(outcome.job.name)
+        found.under_way.pop(outcome.job.name, None)
         result = outcome.result
         if outcome.error is not None:
             profile = FILE_SYSTEMS[workload.fs].profile

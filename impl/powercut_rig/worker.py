@@ -320,9 +320,12 @@ def _locked_folder() -> tuple[str, int]:
     """A new folder and a lock on it that says that it is in use."""
     while True:
         folder = tempfile.mkdtemp(prefix=FOLDER_PREFIX)
-        lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except FileNotFoundError:  # another run took it for stale already
+            continue
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if Path(folder).exists():  # else another run took it for stale before it was locked
+        if Path(folder).exists():  # else it was taken for stale before it was locked
             return folder, lock
         os.close(lock)
 

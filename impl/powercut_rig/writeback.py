@@ -8,7 +8,7 @@ number, so that a recording can be made again.
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final, Literal
 
 from attrs import field, frozen
@@ -27,6 +27,9 @@ from powercut.ops import (
     Unlink,
     Write,
 )
+
+Planner = Callable[[Sequence[Op], int], Sequence["WriteBack"]]
+"""Draws the plan of a number for some ops."""
 
 _PAGE_BYTES: Final = 4096
 _PACES: Final = (0.25, 0.6, 0.95)
@@ -136,6 +139,32 @@ def drawn_plan(ops: Sequence[Op], number: int) -> tuple[WriteBack, ...]:
             if dice.random() < 0.5:
                 break
     return tuple(plan)
+
+
+def stepped_plans(ops: Sequence[Op]) -> tuple[tuple[WriteBack, ...], ...]:
+    """Plans that write early at one moment each, all that can be: for programs that are small.
+
+    After each op: a commit; the data of each unsynced file; both, in that order; and of a file of
+    several pages the first alone.  The last plan commits after every op.
+    """
+    plans: list[tuple[WriteBack, ...]] = []
+    dirty: dict[str, int] = {}
+    for index, op in enumerate(ops):
+        _follow(op, dirty)
+        commit = WriteBack(index, "commit")
+        plans.append((commit,))
+        for path, size in sorted(dirty.items()):
+            data = WriteBack(index, "data", path)
+            plans += [(data,), (data, commit)]
+            if size > _PAGE_BYTES:
+                plans.append((WriteBack(index, "data", path, 0, _PAGE_BYTES), commit))
+    plans.append(tuple(WriteBack(index, "commit") for index in range(len(ops))))
+    return tuple(plans)
+
+
+def stepped_plan(ops: Sequence[Op], number: int) -> tuple[WriteBack, ...]:
+    """One of `stepped_plans`; IndexError where there are fewer."""
+    return stepped_plans(ops)[number]
 
 
 def _draw(dice: random.Random, index: int, dirty: dict[str, int]) -> WriteBack:

@@ -83,14 +83,6 @@ def _checkpoint(sync: Sync, catalog: Catalog) -> int:
     return catalog.entries & catalog.issued_by(sync.committed if whole else known.above)
 
 
-def _linked_first(catalog: Catalog) -> int:
-    mask = 0
-    for position in bits(catalog.firsts):
-        event = catalog.pieces[position].event
-        mask |= (isinstance(event, Entry) and event.op_kind == "link") << position
-    return mask
-
-
 def _all_if(catalog: Catalog, condition: bool) -> int:
     return catalog.entries if condition else 0
 
@@ -128,8 +120,9 @@ _COVERS: Final[dict[str, Callable[[Sync, Catalog], int]]] = {
         0 if s.is_directory else (c.entries | c.truncations) & c.issued_by(s.about.touched)
     ),
     "fsync-logs-queue": lambda s, c: (
-        (c.entries & ~_linked_first(c) | c.truncations) & c.issued_by(s.committed)
+        (c.entries & ~c.named(s.linked_first, c.about) | c.truncations) & c.issued_by(s.committed)
     ),
+    "log-skips-linked": lambda s, c: c.entries & ~c.before(s.linked_from + 1),
     "directory-sync-commits": lambda s, c: c.entries | c.truncations if s.is_directory else 0,
     "fsync-commits-all": lambda s, c: c.issued_by(s.committed),
     "fsync-keeps-moves": lambda s, c: c.entries & _of_ops(s.about.moves, c),
@@ -146,7 +139,7 @@ _COVERS: Final[dict[str, Callable[[Sync, Catalog], int]]] = {
     "barrier-orders": _sent,
     "fsync-is-a-barrier": lambda s, c: c.everything,
     "quiet-fsync-commits-running": lambda s, c: _all_if(c, s.committed > s.since),
-    "quiet-sync-flushes": lambda s, c: c.everything if s.position > s.since else 0,
+    "quiet-sync-flushes": lambda s, c: c.everything if s.changed_metadata else 0,
     "quiet-fsync-logs-parents": lambda s, c: (
         c.named(s.about.former, c.in_directory) if _relinked(s) else 0
     ),

@@ -293,9 +293,11 @@ def log_may_bring(sync: Sync, piece: Piece) -> bool:
 
     What is beneath a directory; what stands in the directories of a file whose names changed; and
     later changes of what it held, for they are made in the log too, and the next sync of whatever
-    file writes it.
+    file writes it. A rename or a link of what it held takes in what is above, and what ever was.
     Source: btrfs.log-follows, btrfs.tree-log, btrfs.directory-log
-    Litmus: logged-file-renamed, logged-name-unlinked, log-brings-grandchild, log-brings-neighbour
+    Litmus: logged-file-renamed, logged-name-unlinked, log-brings-grandchild, log-brings-neighbour,
+    logged-file-moved-below-new, logged-file-linked-below-new, logged-name-brings-removal,
+    moved-out-of-logged-and-on
     Errs: allows too much: an inode counts as held if it may have been, in whatever transaction.
     """
     return isinstance(piece.event, Entry) and sync.may_log(piece.event)
@@ -343,17 +345,28 @@ def fdatasync_commits_names(sync: Sync, piece: Piece) -> bool:
 
 @rule("fsync-logs-queue", "scope", on=INODE_SYNCS)
 def fsync_logs_queue(sync: Sync, piece: Piece) -> bool:
-    """Fsync logs the queue of names, as much as a commit would keep, but not a first name by link.
+    """Fsync logs the queue of names, as much as a commit would keep, but for files by O_TMPFILE.
 
-    The name of a file that was made with O_TMPFILE does not replay.
+    No name of a file whose first one came by a link replays.
     Source: ext4.fast-commit, ext4.fast-commit-tmpfile
-    Litmus: fsync-file-keeps-name, fsync-after-linkat
-    Errs: allows too much, as fsync-commits-journal does.
+    Litmus: fsync-file-keeps-name, fsync-after-linkat, fsync-after-linkat-and-rename
+    Errs: allows too much, as fsync-commits-journal does; and such names once a commit kept them.
     """
     event = piece.event
-    if isinstance(event, Entry) and event.first and event.op_kind == "link":
+    if isinstance(event, Entry) and {event.target, event.replaced} & sync.linked_first:
         return False
     return fsync_commits_journal(sync, piece)
+
+
+@rule("log-skips-linked", "scope", on=INODE_SYNCS, promise="unordered")
+def log_skips_linked(sync: Sync, piece: Piece) -> bool:
+    """A log that skips the first name of a file may bring every later name without it.
+
+    Source: ext4.fast-commit-tmpfile
+    Litmus: logged-name-after-linkat
+    Errs: allows too much: a commit brings them in order.
+    """
+    return isinstance(piece.event, Entry) and piece.index > sync.linked_from
 
 
 @rule("directory-sync-commits", "scope", on=FILE_SYNCS)
@@ -382,8 +395,8 @@ def fsync_commits_all(sync: Sync, piece: Piece) -> bool:
 def fsync_keeps_moves(sync: Sync, piece: Piece) -> bool:
     """Fsync of a directory out of which something was renamed to another keeps that rename.
 
-    The log of a directory cannot say where the entry has gone, so that all is committed; but not
-    where the file or the directory was in the log already.
+    The log of a directory cannot say where the entry has gone, so that all is committed. Where the
+    file or the directory was in the log already, the rename is in it too, and no more is kept.
     Source: btrfs.full-commit
     Litmus: fsync-of-the-old-directory, rename-inside-and-sync, logged-move-replaced
     Errs: allows too much: where all was committed, what came before the rename is kept as well.
@@ -531,13 +544,13 @@ def quiet_fsync_commits_running(sync: Sync, piece: Piece) -> bool:
 
 @rule("quiet-sync-flushes", "scope", on=("sync",))
 def quiet_sync_flushes(sync: Sync, piece: Piece) -> bool:
-    """sync(2) makes everything durable where something has been issued since the last sync.
+    """sync(2) makes everything durable where a name or a size has changed since the last sync.
 
-    A write changes a time or a mapping too, which the log still has to write, and flushes.
+    The log still has to write that, and flushes. Bytes over others may change not even a time.
     Source: xfs.sync-without-flush, xfstests.quiet
-    Litmus: quiet-overwrite-and-sync
+    Litmus: quiet-name-and-sync
     """
-    return sync.position > sync.since
+    return sync.changed_metadata
 
 
 @rule("quiet-fsync-logs-parents", "scope", on=INODE_SYNCS)

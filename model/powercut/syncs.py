@@ -8,12 +8,14 @@ there is none.  They are worked out when a rule first asks.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
+from typing import TypeGuard
 
 from attrs import field, frozen
 
 from powercut.events import Entry, Event, Extent, Piece, Size, touches
+from powercut.logtree import Held, closure, held_after, kin_of
 from powercut.tree import ROOT, Directory, Tree
 
 Lane = tuple[int, str]
@@ -27,11 +29,12 @@ _NO_LOG = ("return", "sync")
 class Facts:
     """What a file system knows of an inode when it is synced.
 
-    `touched`: the last change of the inode that is sure to be one: bytes written over others within
-    a tick of the clock change nothing but themselves.  `born`: it was made.  `sized`: that, or its
-    last change of size.  `moved`: it was renamed.  `dropped`: it lost a name.  `linked`: it got one
-    more.  `above`: a directory that names it was made.  `beside`: something was renamed into, out
-    of or inside such a directory or removed from it, or the directory was.
+    `touched`: the last change of the inode that is sure to be one, and that the sync waits for:
+    bytes written over others within a tick of the clock change nothing but themselves, and a ranged
+    sync leaves a size beyond its span in memory.  `born`: it was made, with a name.  `sized`: that,
+    or its last change of size.  `moved`: it was renamed.  `dropped`: it lost a name.  `linked`: it
+    got one more.  `above`: a directory that names it was made.  `beside`: something was renamed
+    into, out of or inside such a directory or removed from it, or the directory was.
     `shifted`: something was renamed to another directory out of one of its directories, or a
     directory into one, counting those that named it once (`former`).
 
@@ -52,21 +55,24 @@ class Facts:
     _view: Tree
     _inode: int
     _since: int
+    _span: tuple[int, int] | None = None
 
     @cached_property
     def touched(self) -> int:
         """See `Facts`."""
-        return self._last(lambda e: not isinstance(e, Extent) and touches(e, self._inode))
+        return self._last(
+            lambda e: self._resizes(e) if isinstance(e, Extent | Size) else touches(e, self._inode)
+        )
 
     @cached_property
     def born(self) -> int:
         """See `Facts`."""
-        return self._own(lambda e: e.first and e.target == self._inode)
+        return self._own(lambda e: e.first and e.target == self._inode and e.op_kind != "link")
 
     @cached_property
     def sized(self) -> int:
         """See `Facts`."""
-        return max(self.born, self._last(lambda e: isinstance(e, Size) and e.inode == self._inode))
+        return max(self.born, self._last(self._resizes))
 
     @cached_property
     def moved(self) -> int:
@@ -134,7 +140,7 @@ class Facts:
     def ancestors(self) -> frozenset[int]:
         """See `Facts`."""
         parents = self._parents
-        found = _closure({self._inode}, lambda number: parents.get(number, ()))
+        found = closure({self._inode}, lambda number: parents.get(number, ()))
         return frozenset(found - {self._inode})
 
     @cached_property
@@ -163,7 +169,7 @@ class Facts:
         """See `Facts`."""
         renamed = max(self.moved, self.dropped, self.linked) > 0
         start = {self._inode} | (self.former if renamed else frozenset())
-        return frozenset(_closure(set(start), lambda n: _directories_in(self._view, n)))
+        return frozenset(closure(set(start), lambda n: _directories_in(self._view, n)))
 
     @cached_property
     def held(self) -> frozenset[int]:
@@ -191,7 +197,7 @@ class Facts:
     @cached_property
     def _new_below(self) -> frozenset[int]:
         made = {e.target for e in self._recent if e.first}
-        below = _closure(
+        below = closure(
             {self._inode}, lambda n: [d for d in _directories_in(self._view, n) if d in made]
         )
         return frozenset(below)
@@ -216,6 +222,14 @@ class Facts:
         """How many events there are up to the last that matches; 0 where none does."""
         latest_first = zip(range(len(self._issued), 0, -1), reversed(self._issued), strict=True)
         return next((n for n, event in latest_first if event is not None and match(event)), 0)
+
+    def _resizes(self, event: Event) -> bool:
+        """The size changes, in what the sync writes out."""
+        if not isinstance(event, Size) or event.inode != self._inode:
+            return False
+        if self._span is None or event.truncates:
+            return True
+        return event.old < self._span[1] and event.new > self._span[0]
 
     def _entry(self, match: Callable[[Entry], bool]) -> int:
         return self._last(lambda event: isinstance(event, Entry) and match(event))
@@ -249,13 +263,18 @@ class Sync:
     @cached_property
     def about(self) -> Facts:
         """What is known of the synced inode at this moment."""
-        return Facts(self._issued, self._view, self.inode or 0, self.since)
+        return Facts(self._issued, self._view, self.inode or 0, self.since, self.span)
 
     @property
     def committed(self) -> int:
         """The events up to the last change that this sync has to commit: fdatasync skips some."""
         data_only = self.kind in ("fdatasync", "o_dsync", "msync")
         return self.about.sized if data_only else self.about.touched
+
+    @property
+    def changed_metadata(self) -> bool:
+        """A name or a size has changed since the last sync."""
+        return any(isinstance(event, Entry | Size) for event in self._issued[self.since :])
 
     def had_issued(self, piece: Piece, count: int) -> bool:
         """The piece was issued, for sure, when the first `count` events had been."""
@@ -265,32 +284,33 @@ class Sync:
         return last is None or not concurrent(self._lanes, last.op, piece.event.op)
 
     def may_log(self, event: Entry) -> bool:
-        """The log of this sync or of an earlier one may bring the change of a name.
-
-        One half of a rename takes the other along.
-        """
-        return event.op in self._logged_ops or self._in_log(event)
-
-    def _in_log(self, event: Entry) -> bool:
-        return event.directory in self._full or (event.target or event.replaced) in self._held
-
-    @cached_property
-    def _logged_ops(self) -> frozenset[str]:
-        return frozenset(e.op for e in self._issued if isinstance(e, Entry) and self._in_log(e))
+        """The log of this sync or of an earlier one may bring the change of a name."""
+        held = self._held
+        return (
+            event.op in held.ops
+            or event.directory in held.full
+            or (event.target or event.replaced) in held.inodes
+        )
 
     @cached_property
-    def _logs(self) -> list[Facts]:
-        """What is known of the inodes of this sync and of all before it that write a log."""
-        return [sync.about for sync in (*self._earlier, self) if sync.kind not in _NO_LOG]
+    def _held(self) -> Held:
+        """What this sync, and all before it that write a log, may have put there."""
+        logs = [sync.about for sync in (*self._earlier, self) if sync.kind not in _NO_LOG]
+        full = frozenset[int]().union(*(about.full for about in logs))
+        return held_after(
+            self._issued, self._view, full, frozenset[int]().union(*(a.held for a in logs))
+        )
 
     @cached_property
-    def _full(self) -> frozenset[int]:
-        return frozenset().union(*(about.full for about in self._logs))
+    def linked_first(self) -> frozenset[int]:
+        """The inodes whose first name came by a link: they were made with O_TMPFILE."""
+        return frozenset(e.target for e in self._issued if _is_linked_first(e) and e.target)
 
     @cached_property
-    def _held(self) -> frozenset[int]:
-        held = frozenset[int]().union(*(about.held for about in self._logs))
-        return kin_of(self._issued, held)  # a file whose old name was taken over is logged as well
+    def linked_from(self) -> int:
+        """The index of the first event that gives such a name, or may do so."""
+        found = (n for n, e in enumerate(self._issued) if e is None or _is_linked_first(e))
+        return next(found, len(self._issued))
 
     def found_replaced(self, piece: Piece) -> bool:
         """The name that the piece gives had been taken by another file, or may have been."""
@@ -319,6 +339,10 @@ class Sync:
         if piece.sent is None or piece.sent > self.number:
             return False
         return not concurrent(self._lanes, self.op, piece.sender)
+
+
+def _is_linked_first(event: Event | None) -> TypeGuard[Entry]:
+    return isinstance(event, Entry) and event.first and event.op_kind == "link"
 
 
 def concurrent(lanes: Mapping[str, Lane], one: str, other: str) -> bool:
@@ -355,23 +379,6 @@ def parents_in(view: Tree) -> dict[int, tuple[int, ...]]:
     return found
 
 
-def kin_of(issued: Sequence[Event | None], inodes: Collection[int]) -> frozenset[int]:
-    """The inodes that share a name with these over time, and with those in turn; these too."""
-    entries = [event for event in issued if isinstance(event, Entry)]
-    kin, names = set(inodes), set[tuple[int, str]]()
-    grown = True
-    while grown:
-        size = len(kin) + len(names)
-        for event in entries:
-            involved = {event.target, event.replaced} - {None}
-            if kin & involved:
-                names.add((event.directory, event.entry))
-            if (event.directory, event.entry) in names:
-                kin |= {number for number in involved if number is not None}
-        grown = len(kin) + len(names) > size
-    return frozenset(kin)
-
-
 def _in(view: Tree, number: int) -> list[int]:
     held = view.get(number)
     return list(held.entries.values()) if isinstance(held, Directory) else []
@@ -379,14 +386,3 @@ def _in(view: Tree, number: int) -> list[int]:
 
 def _directories_in(view: Tree, number: int) -> list[int]:
     return [child for child in _in(view, number) if isinstance(view.get(child), Directory)]
-
-
-def _closure(start: set[int], step: Callable[[int], Sequence[int]]) -> set[int]:
-    """All that can be reached from `start`, itself included."""
-    found, todo = set(start), list(start)
-    while todo:
-        for number in step(todo.pop()):
-            if number not in found:
-                found.add(number)
-                todo.append(number)
-    return found

@@ -13,6 +13,7 @@ from lastgood import Store
 from lastgood.backends.posix import PosixDisk
 from lastgood.disk import FileSystem
 from lastgood.plan import Form, Mode
+from lastgood.report import ENDING, report_name
 
 EXT4 = FileSystem("ext4", "/", True, "power", "if the drive honours cache flushes")
 PARTS: Mapping[str, bytes] = {"model": b"weights", "optim/adam": b"moments"}
@@ -123,6 +124,14 @@ def bury(folder: Path, depth: int) -> None:
 def names_in(directory: Path) -> list[str]:
     """The entry names of a directory, sorted."""
     return sorted(path.name for path in directory.iterdir())
+
+
+def names_aside(store: Path) -> list[str]:
+    """What lies in a store's quarantine, sorted; each of it has a report beside it."""
+    names = names_in(store / "quarantine")
+    entries = [name for name in names if not name.endswith(ENDING)]
+    assert names == sorted([*entries, *map(report_name, entries)])
+    return entries
 
 
 def tree(root: Path) -> dict[str, bytes | str | int | None]:

@@ -20,6 +20,7 @@ from tests.impl.disks import (
     WatchedDisk,
     bury,
     failing,
+    names_aside,
     names_in,
     open_store,
     tree,
@@ -173,7 +174,7 @@ def test_a_refusal_says_what_became_of_the_folder(
         assert "the next recovery sets it aside" in str(caught.value)
         disk.fault = lambda _call, _path: None
         store.load_latest()
-        assert names_in(tmp_path / "store" / "quarantine") == [left]
+        assert names_aside(tmp_path / "store") == [left]
 
 
 def test_a_folder_that_its_block_has_taken_away_is_no_save(tmp_path: Path) -> None:

@@ -3,35 +3,33 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
 
 from lastgood import LatestN
 from lastgood.backends.posix import PosixDisk
-from lastgood.cli import cli
 from lastgood.disk import kind_said
 from lastgood.inspection import latest
-from tests.impl.disks import EXT4, PARTS, WatchedDisk, failing, names_in, open_store, tree
+from tests.impl.commands import run, said
+from tests.impl.disks import (
+    EXT4,
+    PARTS,
+    WatchedDisk,
+    failing,
+    names_aside,
+    names_in,
+    open_store,
+    tree,
+)
 
 GROUPS = [f"gen-{n:08d}-step-{10 * n:08d}" for n in (1, 2, 3)]
 LEFTOVER = "pruned-gen-00000000-step-00000000"
 KEEP = ["--keep-latest", "1"]
 NOTHING_VALID = [("model", 1), ("MANIFEST", 1), ("link", 2)]
-
-
-def invoked(*arguments: str) -> Result:
-    return CliRunner().invoke(cli, list(arguments), catch_exceptions=False)
-
-
-def said(*arguments: str) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(invoked(*arguments, "--json").stdout)
-    return found
 
 
 @pytest.fixture
@@ -59,17 +57,17 @@ def test_where_nothing_valid_is_left_the_status_is_that_of_latest(
         harm(store / name, how)
     before = tree(store)
     arguments = [command[0], str(store), *command[1:]]
-    assert invoked("latest", str(store)).exit_code == status
-    dry = invoked(*arguments, "--dry-run")
+    assert run("latest", str(store)).exit_code == status
+    dry = run(*arguments, "--dry-run")
     assert (dry.exit_code, tree(store)) == (status, before)
-    wet = invoked(*arguments)
+    wet = run(*arguments)
 
     assert wet.exit_code == status
-    assert names_in(store / "quarantine") == GROUPS
+    assert names_aside(store) == GROUPS
     for name in GROUPS:
         assert f"would move to quarantine: {name}: " in dry.stdout
         assert f"moved to quarantine: {name}: " in wet.stdout
-    again = invoked(*arguments)
+    again = run(*arguments)
     assert (again.exit_code, "quarantine" in again.stdout) == (1, False)
 
 
@@ -99,11 +97,11 @@ def test_a_deletion_that_is_finished_is_told(store: Path, command: list[str], ke
     (store / LEFTOVER).mkdir()
     (store / LEFTOVER / "model").touch()
     arguments = [command[0], str(store), *command[1:]]
-    dry, dry_json = invoked(*arguments, "--dry-run"), said(*arguments, "--dry-run")
+    dry, dry_json = run(*arguments, "--dry-run"), said(*arguments, "--dry-run")
     assert (store / LEFTOVER / "model").exists()
     assert dry_json[key] == [LEFTOVER]
     assert f"would be finished: the deletion of {LEFTOVER}" in dry.stdout
-    done = invoked(*arguments)
+    done = run(*arguments)
 
     assert f"\nfinished: the deletion of {LEFTOVER}" in f"\n{done.stdout}"
     assert not (store / LEFTOVER).exists()
@@ -116,7 +114,7 @@ def test_what_cannot_be_deleted_is_told_and_left(store: Path, command: list[str]
     put("link", store / LEFTOVER)
     arguments = [command[0], str(store), *command[1:]]
     for options in (["--dry-run"], []):
-        done = invoked(*arguments, *options)
+        done = run(*arguments, *options)
         assert done.exit_code == 0
         assert f"left: {LEFTOVER} cannot be deleted: found a symlink" in done.stdout
         assert "finished" not in done.stdout
@@ -126,8 +124,8 @@ def test_what_cannot_be_deleted_is_told_and_left(store: Path, command: list[str]
 
 
 def test_a_dry_run_frees_nothing(store: Path) -> None:
-    dry = invoked("prune", str(store), *KEEP, "--dry-run").stdout.splitlines()[-1]
-    wet = invoked("prune", str(store), *KEEP).stdout.splitlines()[-1]
+    dry = run("prune", str(store), *KEEP, "--dry-run").stdout.splitlines()[-1]
+    wet = run("prune", str(store), *KEEP).stdout.splitlines()[-1]
 
     assert dry == "2 would go, 1 stay, 28 bytes would be freed"
     assert wet == "2 went, 1 stay, 28 bytes freed"
@@ -149,7 +147,7 @@ def test_a_dry_run_frees_nothing(store: Path) -> None:
 )
 def test_numbers_that_are_none_are_refused(store: Path, arguments: list[str], message: str) -> None:
     before = tree(store)
-    done = invoked("prune", str(store), *arguments)
+    done = run("prune", str(store), *arguments)
 
     assert (done.exit_code, message in done.stderr, done.stdout) == (2, True, "")
     assert tree(store) == before
@@ -163,18 +161,18 @@ def test_an_empty_path_is_not_the_current_directory(
 ) -> None:
     monkeypatch.chdir(store)
     numbers = {"show": ["1"], "diff": ["1", "2"]}.get(command, [])
-    done = invoked(command, "", *numbers)
+    done = run(command, "", *numbers)
 
     assert (done.exit_code, done.stdout) == (2, "")
     assert "it is empty, expected the path of a directory" in done.stderr
-    assert invoked("prune", "", *KEEP).exit_code == invoked("repair", "").exit_code == 2
+    assert run("prune", "", *KEEP).exit_code == run("repair", "").exit_code == 2
     assert names_in(store) == [*GROUPS, "lock"]
 
 
 @pytest.mark.parametrize("number", ["9" * 5000, "9" * 19, "-1", "x"])
 def test_a_generation_that_no_name_can_carry_is_refused(store: Path, number: str) -> None:
     for arguments in (["show", number], ["diff", number, "1"], ["verify", "--generation", number]):
-        done = invoked(arguments[0], str(store), *arguments[1:])
+        done = run(arguments[0], str(store), *arguments[1:])
         assert (done.exit_code, "Traceback" in done.stderr) == (2, False)
 
 
@@ -184,8 +182,8 @@ def test_a_directory_that_nobody_saved_in_is_no_store(
 ) -> None:
     (tmp_path / "plain").mkdir()
     (tmp_path / "plain" / "file").touch()
-    plain = invoked(command, str(tmp_path / "plain"))
-    group = invoked(command, str(store / GROUPS[0]))
+    plain = run(command, str(tmp_path / "plain"))
+    group = run(command, str(store / GROUPS[0]))
 
     assert (plain.exit_code, group.exit_code) == (2, 2)
     assert "expected a store" in plain.stderr
@@ -193,7 +191,7 @@ def test_a_directory_that_nobody_saved_in_is_no_store(
     assert "It looks like a group: name the directory that it is in" in group.stderr
     (tmp_path / "copied").mkdir()
     (store / GROUPS[0]).rename(tmp_path / "copied" / GROUPS[0])
-    assert invoked(command, str(tmp_path / "copied")).exit_code == 0
+    assert run(command, str(tmp_path / "copied")).exit_code == 0
 
 
 class Overtaken(PosixDisk):
@@ -229,7 +227,7 @@ def test_a_writer_that_prunes_faster_than_it_is_read_is_said(
 ) -> None:
     happens: list[Callable[[], object]] = [lambda: save_and_prune(tmp_path)] * 100
     monkeypatch.setattr("lastgood.cli_reading.disk_here", lambda: Overtaken(store, happens))
-    done = invoked(command, str(store))
+    done = run(command, str(store))
 
     assert (done.exit_code, done.stdout) == (3, "")
     assert "Its writer prunes faster than this process reads" in done.stderr
@@ -240,7 +238,7 @@ def test_a_generation_that_went_away_meanwhile_is_not_found_good(
 ) -> None:
     happens: list[Callable[[], object]] = [lambda: save_and_prune(tmp_path)]
     monkeypatch.setattr("lastgood.cli_reading.disk_here", lambda: Overtaken(store, happens))
-    done = invoked("latest", str(store), "--generation", "2")
+    done = run("latest", str(store), "--generation", "2")
 
     assert (done.exit_code, done.stdout) == (1, "")
     assert "it is not in the store any more (gone)" in done.stderr
@@ -262,7 +260,7 @@ def put(kind: str, path: Path) -> None:
 def test_a_quarantine_that_is_none_is_said_before_anything_moves(store: Path, kind: str) -> None:
     put(kind, store / "quarantine")
     place = str(store)
-    assert invoked("repair", place, "--dry-run").exit_code == 0
+    assert run("repair", place, "--dry-run").exit_code == 0
     (store / GROUPS[2] / "model").unlink()
     before = tree(store) if kind != "fifo" else {}
     for command in (
@@ -272,10 +270,10 @@ def test_a_quarantine_that_is_none_is_said_before_anything_moves(store: Path, ki
         ["prune", place, *KEEP, "--dry-run"],
         ["prune", place, *KEEP],
     ):
-        done = invoked(*command)
+        done = run(*command)
         assert (done.exit_code, "expected a directory" in done.stderr) == (2, True)
         assert "Nothing was moved. Move that entry away." in done.stderr
-    diagnosis = invoked("doctor", place)
+    diagnosis = run("doctor", place)
     assert (diagnosis.exit_code, "'quarantine' is a " in diagnosis.stderr) == (1, True)
     assert kind == "fifo" or tree(store) == before
     assert names_in(store) == [*GROUPS, "lock", "quarantine"]
@@ -289,9 +287,9 @@ def test_a_lock_that_is_none_is_said_as_what_it_is(store: Path, kind: str, found
     (store / "lock").unlink()
     put(kind, store / "lock")
     for command in (["repair", str(store)], ["prune", str(store), *KEEP]):
-        done = invoked(*command)
+        done = run(*command)
         assert (done.exit_code, f"found {found}" in done.stderr) == (2, True)
-    diagnosis = invoked("doctor", str(store))
+    diagnosis = run("doctor", str(store))
     assert (diagnosis.exit_code, f"'lock' is {found}" in diagnosis.stderr) == (1, True)
     assert "no writer can open a store there" in diagnosis.stderr
 
@@ -306,7 +304,7 @@ def test_a_directory_that_may_not_be_looked_into_is_no_damage(
         for module in ("cli_changing", "cli_reading"):
             monkeypatch.setattr(f"lastgood.{module}.disk_here", lambda disk=disk: disk)
         command = {"lock": "repair", "store": "ls", "quarantine": "quarantine"}[ending]
-        done = invoked(command, str(store))
+        done = run(command, str(store))
         assert (done.exit_code, len(done.stderr.splitlines())) == (3, 1)
         assert "EACCES (Permission denied). That is no sign of damage" in done.stderr
 
@@ -329,11 +327,11 @@ def test_diff_takes_nothing_for_null_nor_a_number_for_a_truth(
         opened.save(2, PARTS, after)
         opened.save(3, PARTS, after)
     place = str(tmp_path / "store")
-    done = invoked("diff", place, "1", "2")
+    done = run("diff", place, "1", "2")
 
     assert (done.exit_code, done.stdout) == (1, f"{line}\n")
     assert told is None or said("diff", place, "1", "2")["metadata"] == {"a": told}
-    assert invoked("diff", place, "2", "3").exit_code == 0
+    assert run("diff", place, "2", "3").exit_code == 0
 
 
 def test_kinds_are_said_with_their_article() -> None:
@@ -345,7 +343,7 @@ def test_kinds_are_said_with_their_article() -> None:
 def test_bench_does_not_fill_the_disk(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(PosixDisk, "free_bytes", lambda _disk, _path: (5 << 20) - 1)
     before = tree(store)
-    done = invoked("bench", str(store), "--mib", "5")
+    done = run("bench", str(store), "--mib", "5")
 
     assert (done.exit_code, done.stdout) == (2, "")
     assert "a group of 5 MiB is asked for" in done.stderr

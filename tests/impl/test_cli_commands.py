@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import errno
-import json
 import shutil
 from pathlib import Path
-from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
 
 import lastgood.doctor
 from lastgood import Store
@@ -17,18 +14,19 @@ from lastgood.backends.posix import PosixDisk
 from lastgood.cli import cli
 from lastgood.disk import FileSystem
 from lastgood.doctor import diagnose
-from tests.impl.disks import EXT4, PARTS, WatchedDisk, failing, names_in, open_store, tree
+from tests.impl.commands import run, said
+from tests.impl.disks import (
+    EXT4,
+    PARTS,
+    WatchedDisk,
+    failing,
+    names_aside,
+    names_in,
+    open_store,
+    tree,
+)
 
 GROUPS = [f"gen-{n:08d}-step-{10 * n:08d}" for n in (1, 2, 3)]
-
-
-def lastgood_command(*arguments: str) -> Result:
-    return CliRunner().invoke(cli, list(arguments), catch_exceptions=False)
-
-
-def said(*arguments: str) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(lastgood_command(*arguments, "--json").stdout)
-    return found
 
 
 @pytest.fixture
@@ -57,7 +55,7 @@ def test_every_command_takes_json_and_documents_its_exit_status() -> None:
 
     assert sorted(cli.commands) == sorted(names)
     for name in names:
-        text = lastgood_command(name, "--help").stdout
+        text = run(name, "--help").stdout
         assert "--json" in text
         assert "Exit status:" in text
 
@@ -68,23 +66,23 @@ def test_show_prints_the_manifest(store: Path) -> None:
     assert (shown["generation"], shown["step"], shown["digest"]) == (2, 20, "sha256")
     assert [part["path"] for part in shown["parts"]] == ["model", "optim/adam", "only2"]
     assert shown["metadata"] == {"loss": 0.5, "same": True}
-    text = lastgood_command("show", str(store), "2")
+    text = run("show", str(store), "2")
     assert text.exit_code == 0
     assert shown["parts"][0]["digest"][:20] in text.stdout
 
 
 def test_show_of_a_damaged_manifest_says_what_is_wrong(store: Path) -> None:
     (store / GROUPS[1] / "MANIFEST").write_bytes(b"junk")
-    done = lastgood_command("show", str(store), "2")
+    done = run("show", str(store), "2")
 
     assert (done.exit_code, "manifest_error:not_a_manifest" in done.stderr) == (1, True)
-    assert lastgood_command("show", str(store), "9").exit_code == 2
+    assert run("show", str(store), "9").exit_code == 2
 
 
 def test_why_says_what_is_taken_and_why_the_newer_is_not(store: Path) -> None:
     (store / GROUPS[2] / "model").write_bytes(b"weight?")
     before = tree(store)
-    done = lastgood_command("why", str(store))
+    done = run("why", str(store))
     answer = said("why", str(store))
 
     assert done.exit_code == 0
@@ -97,13 +95,13 @@ def test_why_says_what_is_taken_and_why_the_newer_is_not(store: Path) -> None:
 
 def test_why_of_a_store_without_a_group_has_the_status_1(tmp_path: Path) -> None:
     open_store(tmp_path).close()
-    done = lastgood_command("why", str(tmp_path / "store"))
+    done = run("why", str(tmp_path / "store"))
 
     assert (done.exit_code, done.stdout) == (1, "nothing: there is no group\n")
 
 
 def test_diff_tells_parts_and_metadata_apart(store: Path) -> None:
-    done = lastgood_command("diff", str(store), "2", "3")
+    done = run("diff", str(store), "2", "3")
 
     assert done.exit_code == 1
     assert done.stdout.splitlines() == [
@@ -111,7 +109,7 @@ def test_diff_tells_parts_and_metadata_apart(store: Path) -> None:
         "+ only3",
         f"metadata loss: 0.5 -> {1 / 3}",
     ]
-    assert lastgood_command("diff", str(store), "2", "2").exit_code == 0
+    assert run("diff", str(store), "2", "2").exit_code == 0
     assert said("diff", str(store), "2", "3")["only_second"] == ["only3"]
 
 
@@ -120,7 +118,7 @@ def test_prune_keeps_what_its_options_say(store: Path) -> None:
     options = ["--keep-latest", "1", "--keep-best", "loss:max:1"]
     dry = said("prune", str(store), *options, "--dry-run")
     assert tree(store) == before
-    wet = lastgood_command("prune", str(store), *options)
+    wet = run("prune", str(store), *options)
 
     assert (dry["given_up"], dry["dry_run"]) == ([GROUPS[1]], True)
     assert wet.exit_code == 0
@@ -140,7 +138,7 @@ def test_prune_keeps_what_its_options_say(store: Path) -> None:
 )
 def test_prune_refuses_what_makes_no_sense(store: Path, options: list[str], message: str) -> None:
     before = tree(store)
-    done = lastgood_command("prune", str(store), *options)
+    done = run("prune", str(store), *options)
 
     assert (done.exit_code, message in done.stderr) == (2, True)
     assert tree(store) == before
@@ -152,11 +150,11 @@ def test_a_command_makes_no_store_and_waits_for_no_writer(
 ) -> None:
     (tmp_path / "plain").mkdir()
     for place, message in [("plain", "expected a store"), ("none", "found nothing")]:
-        done = lastgood_command(command[0], str(tmp_path / place), *command[1:])
+        done = run(command[0], str(tmp_path / place), *command[1:])
         assert (done.exit_code, message in done.stderr) == (2, True)
     assert names_in(tmp_path) == ["plain", "store"]
     with open_store(tmp_path):
-        done = lastgood_command(command[0], str(store), *command[1:])
+        done = run(command[0], str(store), *command[1:])
         assert (done.exit_code, "another live process" in done.stderr) == (2, True)
 
 
@@ -180,12 +178,12 @@ def test_repair_sets_all_damage_aside_and_finishes_prunes(store: Path) -> None:
     assert {each["name"] for each in dry["moved"]} == set(reasons)
     assert done["newest"] == GROUPS[1]
     assert names_in(store) == [GROUPS[1], "lock", "quarantine"]
-    assert names_in(store / "quarantine") == sorted(reasons)
+    assert names_aside(store) == sorted(reasons)
 
 
 def test_quarantine_says_why_each_thing_is_there(store: Path) -> None:
     (store / GROUPS[2] / "model").write_bytes(b"weight?")
-    lastgood_command("repair", str(store))
+    run("repair", str(store))
     (store / "quarantine" / GROUPS[2]).rename(store / "quarantine" / f"{GROUPS[2]}.1")
     (store / "quarantine" / "mine").mkdir()
     rows = said("quarantine", str(store))["groups"]
@@ -199,11 +197,11 @@ def test_quarantine_says_why_each_thing_is_there(store: Path) -> None:
 def test_where_nothing_valid_is_left_repair_has_the_status_1(store: Path) -> None:
     for name in GROUPS:
         (store / name / "model").unlink()
-    done = lastgood_command("repair", str(store))
+    done = run("repair", str(store))
 
     assert done.exit_code == 1
     assert "no valid group is left" in done.stdout
-    assert names_in(store / "quarantine") == GROUPS
+    assert names_aside(store) == GROUPS
 
 
 def test_doctor_looks_and_changes_nothing(store: Path, tmp_path: Path) -> None:
@@ -269,7 +267,7 @@ def test_doctor_refuses_what_no_store_can_be_in(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"mine")
     for place in ("file", "file/below", "file/below/that"):
         for options in ([], ["--probe"]):
-            done = lastgood_command("doctor", str(tmp_path / place), *options)
+            done = run("doctor", str(tmp_path / place), *options)
             assert done.exit_code == 2
             assert "found a regular file, expected a directory" in done.stderr
             assert len(done.stderr.splitlines()) == 1
@@ -328,7 +326,7 @@ def test_doctor_is_loud_where_little_is_promised(
 ) -> None:
     weak = FileSystem("fuse.s3", "/", False, "process", "w", weakness="a program stands between")
     monkeypatch.setattr("lastgood.cli_changing.disk_here", lambda: PosixDisk(weak))
-    done = lastgood_command("doctor", str(store))
+    done = run("doctor", str(store))
 
     assert done.exit_code == 1
     assert "a program stands between" in done.stderr
@@ -343,7 +341,7 @@ def test_bench_measures_both_and_leaves_nothing(store: Path) -> None:
     assert figures["size_bytes"] == 3 * ((1 << 20) // 3)
     assert figures["ratio"] > 0
     assert tree(store) == before
-    text = lastgood_command("bench", str(store), "--mib", "1", "--runs", "1")
+    text = run("bench", str(store), "--mib", "1", "--runs", "1")
     assert text.stdout.splitlines()[-1].startswith("save / plain")
 
 

@@ -42,8 +42,8 @@ def content(step: int) -> dict[str, bytes]:
     """Three parts: one of noise, one with a long tail of zeros, one that two steps share."""
     noise = random.Random(step)  # noqa: S311
     return {
-        "model.bin": noise.randbytes(3000),
-        "optim/adam": noise.randbytes(500) + bytes(500),
+        "model.bin": noise.randbytes(9000),
+        "optim/adam": noise.randbytes(4500) + bytes(4500),
         "rng.json": b'{"seed": 7}',
     }
 
@@ -125,11 +125,16 @@ def snapshot(group: Path) -> dict[str, bytes]:
     }
 
 
-@pytest.mark.parametrize("digest", ["sha256", "xxh3"])
+@pytest.mark.parametrize(
+    ("digest", "chunk_bytes"),
+    [("sha256", None), ("xxh3", None), ("sha256", 4096), ("xxh3", 4096)],
+)
 def test_every_effective_damage_is_told_and_fallen_back_from(
-    tmp_path: Path, digest: Algorithm
+    tmp_path: Path, digest: Algorithm, chunk_bytes: int | None
 ) -> None:
-    with open_store(tmp_path, disk=Unsynced(tmp_path), digest=digest) as store:
+    with open_store(
+        tmp_path, disk=Unsynced(tmp_path), digest=digest, chunk_bytes=chunk_bytes
+    ) as store:
         for step in (1, 2):
             store.save(step, content(step))
     root, group = tmp_path / "store", tmp_path / "store" / NEW
@@ -141,7 +146,7 @@ def test_every_effective_damage_is_told_and_fallen_back_from(
     while told.total() < TRIALS // 2:
         harm = HARMS[(told.total() + no_ops.total()) % len(HARMS)]
         harm(group, dice)
-        loaded = reader.load_latest(hold=dice.choice(["nothing", "memory"]))
+        loaded = reader.load_latest(hold=dice.choice(["nothing", "memory", "map"]))
         assert loaded is not None
         if snapshot(group) == clean:
             no_ops[harm.__name__] += 1
@@ -164,8 +169,9 @@ def test_every_effective_damage_is_told_and_fallen_back_from(
     assert no_ops["swap_between_groups"] > 0
 
 
-def test_no_clean_group_is_accused(tmp_path: Path) -> None:
-    with open_store(tmp_path, disk=Unsynced(tmp_path)) as store:
+@pytest.mark.parametrize("chunk_bytes", [None, 4096])
+def test_no_clean_group_is_accused(tmp_path: Path, chunk_bytes: int | None) -> None:
+    with open_store(tmp_path, disk=Unsynced(tmp_path), chunk_bytes=chunk_bytes) as store:
         store.save(1, content(1))
         store.save(2, content(2))
     reader = lastgood.open_read_only(tmp_path / "store")

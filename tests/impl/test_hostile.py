@@ -13,10 +13,18 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import lastgood
-from lastgood import EverySeconds, LatestN, Rejection
+from lastgood import EverySeconds, LatestN, Rejection, UsageError
 from lastgood.layout import GroupName
 from lastgood.loaded import Hold
-from lastgood.manifest import SIZE_LIMIT_BYTES, Manifest, ManifestError, Part, decode, encode
+from lastgood.manifest import (
+    FOLDERS_LIMIT_BYTES,
+    SIZE_LIMIT_BYTES,
+    Manifest,
+    ManifestError,
+    Part,
+    decode,
+    encode,
+)
 from lastgood.recovery import examine
 from tests.impl.disks import PARTS, Unsynced, WatchedDisk, bury, names_in, open_store, tree
 
@@ -127,6 +135,28 @@ def test_a_huge_manifest_is_not_read(store: Path) -> None:
 
     assert loaded is not None
     assert [r.reason for r in loaded.rejected] == ["manifest_error:too_large"]
+
+
+@pytest.mark.parametrize(("parts", "reason"), [(129, "manifest_error:parts"), (128, "missing:0")])
+def test_directories_that_would_fill_the_memory_are_refused_by_readers_and_by_saves(
+    store: Path, parts: int, reason: str
+) -> None:
+    """A manifest of 16 MiB could name four million of them, whose paths have 2 GiB."""
+    paths = [f"{n}/" + "d/" * (510 - len(str(n)) // 2) + "x" for n in range(parts)]
+    each = [{"digest_from": "memory", "path": path, "size_bytes": 6} for path in paths]
+    lines = [f"{SHA}  {path}" for path in paths]
+    (store / NEW / "MANIFEST").write_bytes(forged(head("", parts=each), lines))
+    answer = examine(WatchedDisk(store), str(store), GroupName(2, 2))
+
+    assert isinstance(answer, Rejection)
+    assert answer.reason == reason
+    if reason != "missing:0":
+        assert f"expected {FOLDERS_LIMIT_BYTES} bytes at most" in answer.detail
+        with (
+            open_store(store.parent, disk=Unsynced(store.parent)) as opened,
+            pytest.raises(UsageError, match="too many directories inside each other"),
+        ):
+            opened.save(3, dict.fromkeys(paths, b""))
 
 
 def test_duplicate_keys_are_another_spelling(store: Path) -> None:

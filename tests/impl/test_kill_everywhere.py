@@ -94,15 +94,20 @@ def test_killed_before_any_call_the_next_process_goes_on(
     with open_store(base, form=form, disk=Unsynced(base)) as store:
         for step in (1, 2, 3):
             store.save(step, content(step))
-    call, found = 0, set()
+    call, found, reported = 0, set(), set()
     while True:
         call += 1
         root = tmp_path / str(call)
         shutil.copytree(base, root)
         died = dies_before(call, root, form, work)
-        read = lastgood.open_read_only(root / "store").load_latest()
+        read_only = lastgood.open_read_only(root / "store")
+        read = read_only.load_latest()
         assert read is not None
         assert read.step >= survivor
+        aside, reports = read_only.quarantined(), read_only.reports()
+        # Whatever was moved is there, with its report or before it; never a report on nothing.
+        assert set(reports) <= set(aside)
+        reported |= {entry in reports for entry in aside}
         with open_store(root, form=form, disk=Unsynced(root)) as store:
             loaded = store.restore()
             assert loaded.step >= read.step
@@ -124,3 +129,4 @@ def test_killed_before_any_call_the_next_process_goes_on(
 
     assert call > calls
     assert survivor in found
+    assert reported == ({True, False} if work in (a_recovery, a_repair) else set())

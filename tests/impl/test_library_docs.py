@@ -17,6 +17,7 @@ import lastgood
 from lastgood.cli import cli
 from lastgood.events import Kind
 from lastgood.recovery import GONE
+from lastgood.report import SYNC_FAILED
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 GUIDE = (ROOT / "docs" / "guide.md").read_text(encoding="utf-8")
@@ -38,7 +39,7 @@ def test_every_block_of_the_guide_runs_in_its_order(
 
     assert len(BLOCKS) >= 5
     made = {path.name for path in (tmp_path / "runs").iterdir()}
-    assert made == {"arrays", "kept", "preempted", "watched"}
+    assert made == {"arrays", "chunked", "kept", "preempted", "watched"}
 
 
 def test_what_the_readme_types_runs_and_its_commands_find_what_it_saved(
@@ -100,7 +101,15 @@ def test_every_command_and_kind_of_event_is_in_the_guide() -> None:
 
 @pytest.mark.parametrize(
     "reason",
-    ["no_commit", "attempt", "commit_manifest_mismatch", "name_mismatch", "digest_mismatch", GONE],
+    [
+        "no_commit",
+        "attempt",
+        "commit_manifest_mismatch",
+        "name_mismatch",
+        "digest_mismatch",
+        GONE,
+        SYNC_FAILED,
+    ],
 )
 def test_every_reason_is_explained(reason: str) -> None:
     assert f"`{reason}" in PROTOCOL

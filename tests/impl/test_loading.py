@@ -14,7 +14,7 @@ from lastgood import Event, IntegrityError, LatestN, UsageError
 from lastgood.backends.posix import PosixDisk
 from lastgood.loaded import HOLDS, Hold
 from lastgood.plan import FORMS, Form
-from tests.impl.disks import EXT4, PARTS, WatchedDisk, names_in, open_store, tree
+from tests.impl.disks import EXT4, PARTS, WatchedDisk, names_aside, open_store, tree
 from tests.impl.test_pruning import fill, group
 
 
@@ -147,4 +147,4 @@ def test_a_repair_reads_every_group_once(tmp_path: Path) -> None:
     assert repaired.group.name.step == 3
     assert [each.name for each in repaired.moved] == [group(2)]
     assert len(digested) == len(set(digested))
-    assert names_in(tmp_path / "store" / "quarantine") == [group(2)]
+    assert names_aside(tmp_path / "store") == [group(2)]

@@ -120,3 +120,17 @@ def test_a_part_outside_the_epoch_is_not_read(tmp_path: Path) -> None:
 def test_an_unknown_mode_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="atomic_fullsync"):
         PAPER.open(PosixDisk(), f"{tmp_path}/run", "atomic_fullsync", rename_is_atomic=True)
+
+
+@pytest.mark.parametrize("link", ["epoch_0001", "epoch_0001/inner"])
+def test_a_symlink_on_the_way_to_a_part_is_not_followed(tmp_path: Path, link: str) -> None:
+    run, outside = tmp_path / "run", tmp_path / "outside"
+    disk = PosixDisk()
+    session = PAPER.open(disk, str(run), "unsafe", rename_is_atomic=True)
+    session.save(1, {"inner/model.bin": b"m"})
+    found = session.recover()
+    assert found is not None
+    (run / link).rename(outside)
+    (run / link).symlink_to(outside)
+
+    assert session.recover() is None

@@ -219,6 +219,7 @@ def test_a_recovery_syncs_what_it_returns_before_it_moves_anything(tmp_path: Pat
         disk.calls.clear()
         loaded = store.load_latest()
     group = "store/gen-00000001-step-00000001"
+    aside = "store/quarantine/gen-00000002-step-00000002"
 
     assert loaded is not None
     assert disk.changes() == [
@@ -229,6 +230,9 @@ def test_a_recovery_syncs_what_it_returns_before_it_moves_anything(tmp_path: Pat
         f"fsync_dir {group}",
         "fsync_dir store",
         "mkdir store/quarantine",
-        f"rename {newest} store/quarantine/gen-00000002-step-00000002",
+        f"rename {newest} {aside}",
+        f"create {aside}.report.json",
+        f"write {aside}.report.json",
+        f"close {aside}.report.json",
         "unlock store/lock",
     ]

@@ -67,6 +67,29 @@ def test_only_regular_files_are_read(disk: PosixDisk, odd: Path) -> None:
         assert code(look, f"{odd}/file", 2) == errno.EFBIG
 
 
+def test_what_is_no_file_is_not_even_opened(
+    disk: PosixDisk, odd: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An open wakes whoever waits at the other end of a fifo, and starts some devices."""
+    opened: list[str] = []
+    real = os.open
+
+    def watched(path: str, *more: int) -> int:
+        opened.append(path)
+        return real(path, *more)
+
+    monkeypatch.setattr(os, "open", watched)
+    for name in ("fifo", "to-file", "dir"):
+        path = f"{odd}/{name}"
+        for look in (disk.read, disk.digest, disk.map):
+            assert code(look, path, 9) in (errno.ELOOP, errno.EINVAL)
+        for call in (disk.fsync, disk.lock):
+            assert code(call, path) in (errno.ELOOP, errno.EINVAL)
+    assert opened == []
+    assert disk.read(f"{odd}/file", 3) == b"abc"
+    assert opened == [f"{odd}/file"]
+
+
 def test_a_listing_is_sorted_and_follows_no_link(disk: PosixDisk, odd: Path) -> None:
     assert disk.names(str(odd)) == names_in(odd)
     assert code(disk.names, f"{odd}/to-dir") == errno.ENOTDIR

@@ -11,7 +11,7 @@ import pytest
 
 import lastgood
 from lastgood.manifest import decode, encode
-from tests.impl.disks import PARTS, names_in, open_store, tree
+from tests.impl.disks import PARTS, names_aside, open_store, tree
 
 OLD, NEW = "gen-00000001-step-00000001", "gen-00000002-step-00000002"
 Harm = Callable[[Path], object]
@@ -159,7 +159,7 @@ def test_dead_attempts_are_set_aside_whatever_their_age(two_groups: Path) -> Non
 
     assert loaded is not None
     assert loaded.generation == 2
-    assert names_in(store_path / "quarantine") == [
+    assert names_aside(store_path) == [
         "attempt-gen-00000000-step-00000001",
         "attempt-gen-00000007-step-00000001",
     ]
@@ -175,8 +175,8 @@ def test_quarantine_never_replaces_what_it_holds(two_groups: Path) -> None:
             (store_path / NEW).mkdir()
 
     held = store_path / "quarantine"
-    assert names_in(held) == [NEW, f"{NEW}.1", f"{NEW}.2"]
-    assert [(held / name / "MANIFEST").read_bytes() for name in names_in(held)] == [
+    assert names_aside(store_path) == [NEW, f"{NEW}.1", f"{NEW}.2"]
+    assert [(held / name / "MANIFEST").read_bytes() for name in names_aside(store_path)] == [
         b"bad 0",
         b"bad 1",
         b"bad 2",

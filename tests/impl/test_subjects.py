@@ -7,16 +7,20 @@ from pathlib import Path
 
 import pytest
 
-from lastgood import subjects
+from lastgood import open_read_only, subjects
+from lastgood.chunks import Chunking
+from lastgood.report import report_name
 from lastgood.subjects import (
     ATTEMPT,
     AUTO,
+    CHUNKED,
     INTERLEAVED,
     KEEP_ONE,
     PAPER,
     RECORD,
     RENAME,
     REPAIRED,
+    REPORTED,
     LastgoodSubject,
     PaperSubject,
 )
@@ -24,7 +28,18 @@ from tests.impl.disks import WatchedDisk, names_in, tree
 
 Subject = LastgoodSubject | PaperSubject
 PARTS = {"a": b"1", "b": b"2"}
-SUBJECTS = [AUTO, RECORD, RENAME, ATTEMPT, INTERLEAVED, KEEP_ONE, REPAIRED, PAPER]
+SUBJECTS = [
+    AUTO,
+    RECORD,
+    RENAME,
+    ATTEMPT,
+    CHUNKED,
+    INTERLEAVED,
+    KEEP_ONE,
+    REPAIRED,
+    REPORTED,
+    PAPER,
+]
 
 
 @pytest.mark.parametrize("subject", SUBJECTS)
@@ -86,9 +101,10 @@ def test_the_entry_points_name_these_objects() -> None:
     assert found["lastgood+record"] is subjects.RECORD
     assert found["lastgood+rename"] is subjects.RENAME
     assert found["lastgood+attempt"] is subjects.ATTEMPT
-    assert found["lastgood+keep1"] is subjects.KEEP_ONE
+    assert found["lastgood+chunked"] is subjects.CHUNKED
     assert found["lastgood+keep1"] is subjects.KEEP_ONE
     assert found["lastgood+repair"] is subjects.REPAIRED
+    assert found["lastgood+report"] is subjects.REPORTED
     assert found["paper"] is subjects.PAPER
 
 
@@ -105,6 +121,30 @@ def test_a_session_that_keeps_one_group_prunes_after_saves_and_recoveries(tmp_pa
     session.close()
 
     assert names_in(tmp_path / "run") == ["gen-00000003-step-00000003", "lock"]
+
+
+def test_the_parts_of_a_chunked_save_have_chunks(tmp_path: Path) -> None:
+    disk, store = WatchedDisk(tmp_path), f"{tmp_path.resolve()}/run"
+    session = CHUNKED.open(disk, store, "atomic_dirsync", rename_is_atomic=True)
+    session.save(1, {"long": b"save1-part1", "short": b"s"})
+    session.close()
+    (group,) = open_read_only(store).groups()
+
+    assert group.manifest.chunking == Chunking(4, "sha256")
+    assert [len(part.chunks) for part in group.manifest.parts] == [3 * 64, 0]
+
+
+def test_only_a_session_that_reports_writes_reports(tmp_path: Path) -> None:
+    for subject, names in (
+        (RECORD, []),
+        (REPORTED, [report_name("attempt-gen-00000009-step-00000001")]),
+    ):
+        home = tmp_path / str(len(names))
+        (home / "run" / "attempt-gen-00000009-step-00000001").mkdir(parents=True)
+        session = subject.open(WatchedDisk(home), f"{home.resolve()}/run", "unsafe", True)
+        session.recover()
+        session.close()
+        assert names_in(home / "run" / "quarantine")[1:] == names
 
 
 def test_parts_of_an_interleaved_save_are_open_at_the_same_time(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from lastgood.perform import BIG_BYTES
 from lastgood.pour import PIECE_BYTES, Content, pour, pour_in_two
 from lastgood.recovery import Group
 from lastgood.threads import each_in_threads
-from lastgood.verifying import RejectedError
+from lastgood.verifying import RejectedError, Unit
 from tests.impl.disks import EXT4, WatchedDisk, open_store, tree
 
 BIG = bytes(range(256)) * (BIG_BYTES // 256)
@@ -196,10 +196,10 @@ def test_pouring_keeps_the_order_of_its_pieces(how: Any, is_stable: bool) -> Non
 
 
 def test_threads_answer_in_order_and_end_at_the_first_that_is_not_none() -> None:
-    parts = [Part(str(number), number, "") for number in range(100)]
+    parts = [Unit(Part(str(number), number, ""), "sha256") for number in range(100)]
 
-    def check(part: Part) -> RejectedError | None:
-        return RejectedError("bad", part.path) if part.size_bytes >= 3 else None
+    def check(unit: Unit) -> RejectedError | None:
+        return RejectedError("bad", unit.part.path) if unit.size_bytes >= 3 else None
 
     answers = list(each_in_threads(4)(check, parts))
     assert answers[:3] == [None] * 3

@@ -194,3 +194,16 @@ def test_spread_keeps_order_and_both_ends(items: list[int], limit: int) -> None:
         assert (chosen[0], chosen[-1]) == (items[0], items[-1])
     places = iter(items)
     assert all(item in places for item in chosen)
+
+
+def test_a_write_does_not_tear_inside_of_what_is_written_whole() -> None:
+    log = BlockLog(1 << 20, {}, (Write(0, bytes(range(256)) * 16),))
+    found = crash_images(log, Bounds(tears=64, whole=((1024, 2048),)))
+    cuts = {
+        place
+        for image in found.images
+        for tear in image.recipe.torn
+        for place in (tear.start_bytes, tear.stop_bytes)
+    }
+    assert cuts == {0, 512, 1024, 2048, 2560, 3072, 3584, 4096}
+    assert found.possible["torn"] == 12

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import time
 from pathlib import Path
@@ -23,6 +24,7 @@ from powercut_rig import (
     Tree,
     WriteBack,
     crash_images,
+    linux,
     read_tree,
     run_in_worker,
     run_in_worker_within,
@@ -295,3 +297,40 @@ def seen_after_a_hold(touch: str) -> bytes:
 @pytest.mark.parametrize("touch", ["read", "written"])
 def test_a_content_is_what_is_read_whatever_the_kernel_had_cached(touch: str) -> None:
     assert run_in_worker(seen_after_a_hold, touch) == b"n" * CHUNK_BYTES
+
+
+def kept_by_a_reader(pauses_kept: int) -> tuple[int, int]:
+    """A page of a device stays in the kernel's cache while somebody has it mapped.
+
+    How many pages there were, and how many pauses it took until there were none.
+    """
+    with private_folder() as folder, ScratchDisk(folder, 1 << 20, {}, block_bytes=512) as disk:
+        fd = os.open(disk.device, os.O_RDWR)
+        mapped = mmap.mmap(fd, CHUNK_BYTES)
+        assert mapped[0] == 0  # which brings the page in
+        pauses: list[float] = []
+
+        def pause(seconds: float) -> None:
+            pauses.append(seconds)
+            if len(pauses) == pauses_kept:
+                mapped.close()
+
+        try:
+            before = linux.cached_pages(fd, 1 << 20)
+            disk.loop.forget_cached_pages(pause)
+            assert linux.cached_pages(fd, 1 << 20) == 0
+        finally:
+            mapped.close()
+            os.close(fd)
+        return before, len(pauses)
+
+
+def test_a_page_that_somebody_still_holds_is_waited_for() -> None:
+    pages, pauses = run_in_worker(kept_by_a_reader, 5)
+    assert pages > 0
+    assert pauses == 5
+
+
+def test_a_page_that_somebody_holds_for_good_is_an_error_and_nothing_is_judged() -> None:
+    with pytest.raises(RigError, match="keeps pages of"):
+        run_in_worker(kept_by_a_reader, -1)

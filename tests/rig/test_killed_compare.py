@@ -1,6 +1,6 @@
-"""`powercut compare`, ended at many moments: no mount, loop device or process is left behind.
+"""compare, soak and coverage, ended at many moments: no mount, device or process is left behind.
 
-By default a few times; with HYPOTHESIS_PROFILE=soak twenty times.
+By default a few times; with HYPOTHESIS_PROFILE=soak twenty times each.
 """
 
 from __future__ import annotations
@@ -25,10 +25,14 @@ pytestmark = pytest.mark.rig
 SOAK = os.environ.get("HYPOTHESIS_PROFILE") == "soak"
 TIMES = 20 if SOAK else 4
 TRACE = HERE / "traces/regressions/lastgood-atomic-dirsync-two-saves.toml"
-COMMAND = (
-    "-m", "powercut", "compare", str(TRACE), "--fs", "ext4,xfs,btrfs", "--recordings", "2",
-    "--again", "3", "--jobs", "2", "--progress",
-)  # fmt: skip
+COMMANDS = {
+    "compare": (
+        str(TRACE), "--fs", "ext4,xfs,btrfs", "--recordings", "2", "--again", "3", "--jobs", "2",
+        "--progress",
+    ),
+    "soak": ("--fs", "ext4,xfs,btrfs", "--images", "5000", "--jobs", "2", "--every", "20"),
+    "coverage": ("--fs", "ext4,xfs,btrfs", "--level", "drawn", "--jobs", "2", "--progress"),
+}  # fmt: skip
 
 
 def descendants(pid: int) -> list[int]:
@@ -65,9 +69,9 @@ def ours(loop: int, pids: list[int]) -> bool:
 
 
 @contextlib.contextmanager
-def running(folder: Path) -> Iterator[subprocess.Popen[str]]:
+def running(folder: Path, command: str = "compare") -> Iterator[subprocess.Popen[str]]:
     process = subprocess.Popen(
-        [sys.executable, *COMMAND],
+        [sys.executable, "-m", "powercut", command, *COMMANDS[command]],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
@@ -91,11 +95,20 @@ def hear(process: subprocess.Popen[str], lines: int) -> None:
             return
 
 
-@pytest.mark.parametrize("time", range(TIMES))
-def test_ended_at_any_moment_it_leaves_nothing(tmp_path: Path, time: int) -> None:
+WAYS = ("kill", "interrupt", "interrupt all")
+ENDS = [
+    (command, WAYS[(time + offset) % 3], time)
+    for offset, command in enumerate(COMMANDS)
+    for time in range(TIMES if SOAK or command == "compare" else 2)
+]
+
+
+@pytest.mark.parametrize(("command", "how", "time"), ENDS)
+def test_ended_at_any_moment_it_leaves_nothing(
+    tmp_path: Path, command: str, how: str, time: int
+) -> None:
     dice = random.Random() if SOAK else random.Random(time)  # noqa: S311 - moments, not secrets
-    how = ("kill", "interrupt", "interrupt all")[time % 3]
-    with running(tmp_path) as process:
+    with running(tmp_path, command) as process:
         hear(process, dice.randrange(1, 9))
         pids = [process.pid, *descendants(process.pid)]
         loops = loops_of(pids, tmp_path)
@@ -103,8 +116,11 @@ def test_ended_at_any_moment_it_leaves_nothing(tmp_path: Path, time: int) -> Non
             os.killpg(process.pid, signal.SIGINT)
         else:
             os.kill(process.pid, signal.SIGKILL if how == "kill" else signal.SIGINT)
-        process.communicate(timeout=DEADLINE_S)
+        _, said = process.communicate(timeout=DEADLINE_S)
 
+        if command == "soak" and how != "kill":
+            assert re.search(r"interrupted after \d+ of 5000 images, .* numbered 0 to \d+", said)
+            assert process.returncode == 130
         assert eventually(lambda: not any(map(alive, pids)))
         assert eventually(lambda: not any(ours(loop, pids) for loop in loops))
         assert str(tmp_path) not in Path("/proc/self/mounts").read_text()

@@ -14,6 +14,7 @@ from typing import Final
 
 from lastgood.disk import UNKNOWN, FileSystem
 from lastgood.hashing import new_hasher
+from lastgood.memory import fresh_memory
 
 LOOK: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _MAKE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -106,7 +107,7 @@ class PosixDisk:
         digest = new_hasher(algorithm)
         with _opened_file(path, limit_bytes) as (fd, size_bytes):
             # Anonymous memory comes zeroed page by page as it is touched, not beforehand.
-            whole = memoryview(_fresh_memory(size_bytes) if size_bytes else b"")
+            whole = memoryview(fresh_memory(size_bytes) if size_bytes else b"")
             done = 0
             while done < size_bytes:
                 count = os.readv(fd, [whole[done : done + _READ_BYTES]])
@@ -117,6 +118,12 @@ class PosixDisk:
             if done == size_bytes and os.read(fd, 1):
                 raise _error(errno.EFBIG, path)
         return whole[:done].toreadonly(), digest.hexdigest()
+
+    @contextlib.contextmanager
+    def open_file(self, path: str, limit_bytes: int) -> Iterator[OpenFd]:
+        """See `OpensFiles.open_file`."""
+        with _opened_file(path, limit_bytes) as (fd, size_bytes):
+            yield OpenFd(fd, size_bytes)
 
     def map(self, path: str, limit_bytes: int) -> memoryview:
         """See `Maps.map`."""
@@ -169,8 +176,7 @@ class PosixDisk:
         if path in self._files:
             self._sync(self._files[path])
             return
-        with opened(path, LOOK) as fd:
-            _require_regular(fd, path)
+        with _opened_file(path, None) as (fd, _):
             self._sync(fd)
 
     def close(self, path: str) -> None:
@@ -207,9 +213,8 @@ class PosixDisk:
         self._own(path)
         if path in self._locks:
             raise _error(errno.EWOULDBLOCK, path)
-        fd = os.open(path, _LOCK, 0o666)
+        fd = _open_regular(path, _LOCK)
         try:
-            _require_regular(fd, path)
             # flock belongs to this open file: a second store in the same process is kept out too.
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BaseException:
@@ -273,6 +278,24 @@ class PosixDisk:
             )
 
 
+class OpenFd:
+    """An open file by its descriptor. It keeps no position: any thread may read anywhere."""
+
+    def __init__(self, fd: int, size_bytes: int) -> None:
+        self.size_bytes = size_bytes
+        self._fd = fd
+
+    def read_into(self, offset_bytes: int, room: memoryview) -> int:
+        """See `OpenFile.read_into`."""
+        done = 0
+        while done < len(room):
+            count = os.preadv(self._fd, [room[done:]], offset_bytes + done)
+            if not count:
+                break
+            done += count
+        return done
+
+
 @contextlib.contextmanager
 def opened(path: str, flags: int) -> Iterator[int]:
     """A descriptor for the length of a block."""
@@ -283,30 +306,34 @@ def opened(path: str, flags: int) -> Iterator[int]:
         os.close(fd)
 
 
-def _fresh_memory(size_bytes: int) -> mmap.mmap:
-    memory = mmap.mmap(-1, size_bytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    if hasattr(mmap, "MADV_HUGEPAGE"):
-        # Fewer faults for the same bytes; where the kernel will not, nothing is lost.
-        with contextlib.suppress(OSError):
-            memory.madvise(mmap.MADV_HUGEPAGE)
-    return memory
-
-
 @contextlib.contextmanager
-def _opened_file(path: str, limit_bytes: int) -> Iterator[tuple[int, int]]:
+def _opened_file(path: str, limit_bytes: int | None) -> Iterator[tuple[int, int]]:
     """A regular file and its size; EFBIG before anything is read where it is too long."""
-    with opened(path, LOOK) as fd:
-        size_bytes = _require_regular(fd, path).st_size
-        if size_bytes > limit_bytes:
+    fd = _open_regular(path, LOOK)
+    try:
+        size_bytes = os.fstat(fd).st_size
+        if limit_bytes is not None and size_bytes > limit_bytes:
             raise _error(errno.EFBIG, path)
         yield fd, size_bytes
+    finally:
+        os.close(fd)
 
 
-def _require_regular(fd: int, path: str) -> os.stat_result:
-    status = os.fstat(fd)
-    if not stat.S_ISREG(status.st_mode):
+def _open_regular(path: str, flags: int) -> int:
+    """A descriptor of a regular file: ELOOP for a symlink, EINVAL for all else that is none.
+
+    What is none is not even opened: that alone wakes whoever waits at the other end of a fifo, and
+    starts some devices. It is looked at again once it is open, as it may have been replaced.
+    """
+    with contextlib.suppress(FileNotFoundError):  # O_CREAT is for the open itself to see
+        mode = os.lstat(path).st_mode
+        if not stat.S_ISREG(mode):
+            raise _error(errno.ELOOP if stat.S_ISLNK(mode) else errno.EINVAL, path)
+    fd = os.open(path, flags, 0o666)
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
         raise _error(errno.EINVAL, path)
-    return status
+    return fd
 
 
 def _error(number: int, path: str) -> OSError:

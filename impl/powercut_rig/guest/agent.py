@@ -1,13 +1,14 @@
 """Runs in the guest: system calls on the disk there, one request after the other.
 
 It is started alone, without site-packages.  What it does with a disk it does by the project's own
-code, read from the host: ops by `powercut_rig.workload`, trees by `powercut_rig.tree`, recovery by
-the disk that the subject uses in production.  Only what those modules need is imported, because
-Python is twenty times slower here than outside: the packages' own `__init__` files are passed over.
+code: ops by `powercut_rig.workload`, trees by `powercut_rig.tree`, recovery by the disk that the
+subject uses in production.  Only what those modules need is imported, because Python is twenty
+times slower here than outside: the packages' own `__init__` files are passed over.
 """
 
 from __future__ import annotations
 
+import ctypes
 import importlib
 import importlib.util
 import json
@@ -17,7 +18,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-HOME = Path("/dev/powercut")
+ROOT = "/mnt"
+_FINIT_MODULE = 313  # on x86_64
 BARE = ("powercut", "powercut_rig", "powercut_rig.guest")
 
 
@@ -38,9 +40,10 @@ class Agent:
     """The requests, by name; each returns what JSON and bytes can hold, or raises OSError."""
 
     def __init__(self) -> None:
-        self._root = str(HOME / "mnt")
+        self._root = ROOT
         self._runner: Any = None
         self._disk: Any = None
+        self._disk_number: int | None = None
 
     def hello(self, modules: list[str]) -> dict[str, str]:
         """Who this is, after importing what will be needed: an import takes its time here."""
@@ -51,19 +54,30 @@ class Agent:
     def ping(self) -> None:
         """Answer."""
 
-    def mount(
-        self, device: str, kind: str, flags: int, options: str, ahead: list[list[int]]
-    ) -> None:
-        """Mount a device, with those ranges of it read ahead: many small reads cost most here."""
+    def load(self, modules: list[str]) -> None:
+        """Load modules of the kernel, in this order."""
+        libc = ctypes.CDLL(None, use_errno=True)
+        for name in modules:
+            fd = os.open(f"/modules/{name}.ko", os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                if libc.syscall(_FINIT_MODULE, fd, b"", 0) != 0:
+                    raise OSError(ctypes.get_errno(), f"the module {name} cannot be loaded")
+            finally:
+                os.close(fd)
+
+    def provide(self, files: list[tuple[str, bytes]]) -> None:
+        """Keep files, at the paths that they have on the host."""
+        for path, content in files:
+            place = Path(path)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_bytes(content)
+        importlib.invalidate_caches()
+
+    def mount(self, device: str, kind: str, flags: int, options: str) -> None:
+        """Mount a device."""
         from powercut_rig import linux
 
-        fd = os.open(device, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            for start, stop in ahead:
-                os.posix_fadvise(fd, start, stop - start, os.POSIX_FADV_WILLNEED)
-            linux.mount(device, self._root, kind, flags, options)
-        finally:
-            os.close(fd)
+        linux.mount(device, self._root, kind, flags, options)
 
     def umount(self) -> None:
         """Unmount it; what ops left open is closed first."""
@@ -111,12 +125,15 @@ class Agent:
 
         return sight_to(look(self._root))
 
-    def open_disk(self, module: str, name: str) -> None:
-        """Make a disk of the subject's own kind, for `call`."""
-        self._disk = getattr(importlib.import_module(module), name)()
+    def call(self, disk: list[Any], method: str, arguments: list[Any]) -> Any:
+        """Call a method of a subject's own disk; the first arguments are paths below the mount.
 
-    def call(self, method: str, arguments: list[Any]) -> Any:
-        """Call a method of that disk; the first arguments are paths below the mount."""
+        `disk` is a number, a module and a name there: another number means a new disk.
+        """
+        number, module, name = disk
+        if self._disk is None or self._disk_number != number:
+            self._disk = getattr(importlib.import_module(module), name)()
+            self._disk_number = number
         paths = 2 if method == "rename" else 1
         real = [self._root + path if path != "/" else self._root for path in arguments[:paths]]
         return getattr(self._disk, method)(*real, *arguments[paths:])
@@ -142,7 +159,7 @@ def serve(port: int) -> None:
 
 def main() -> None:
     """Find the port to the host and serve it."""
-    import_from(json.loads((HOME / "paths").read_text()))
+    import_from(json.loads(Path("/paths").read_text()))
     (port,) = Path("/dev").glob("vport*p1")
     serve(os.open(port, os.O_RDWR | os.O_CLOEXEC))
 

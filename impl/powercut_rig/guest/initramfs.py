@@ -1,7 +1,7 @@
-"""The guest's first file system: a cpio archive with busybox, the modules and an init script.
+"""The guest's first file system, and its only one: busybox, modules, Python, and an init script.
 
-Archives can follow each other: the one in the cache holds what is the same for everybody, and a
-small one is added at each boot with the agent and what this boot is to load.
+Archives can follow each other: the one in the cache holds what changes with the packages only, and
+the one with Python and the agent is added when the guest boots.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import Final
 
 from attrs import frozen
@@ -20,34 +21,37 @@ _FOLDER: Final = 0o040755
 _PROGRAM: Final = 0o100755
 _FILE: Final = 0o100644
 
-AGENT_FOLDER: Final = "/dev/powercut"
-"""Where the agent lives below the host's files in the guest: in devtmpfs, which is the guest's."""
-
-INIT: Final = f"""#!/bin/busybox sh
-# Loads what this boot needs, shows the host's files read-only, and runs the agent on them.
+INIT: Final = """#!/bin/busybox sh
+# Loads what every guest needs and runs the agent.
 b=/bin/busybox
-$b mkdir -p /proc /sys /host
 $b mount -t proc proc /proc
+$b mount -t sysfs sys /sys
+$b mount -t devtmpfs dev /dev
 for module in $($b cat /load); do
+    if [ $module = nd_pmem ]; then
+        # Without this the kernel would keep a structure for each page of the disk in memory.
+        for raw in /sys/bus/nd/devices/namespace*/force_raw; do echo 1 > $raw; done
+    fi
     $b insmod /modules/$module.ko || echo "powercut guest: cannot load $module"
 done
-$b mount -t 9p -o trans=virtio,version=9p2000.L,msize=512000,cache=loose,ro host /host \\
-    || echo "powercut guest: cannot mount the host's files"
-$b mount -t devtmpfs dev /host/dev
-$b mount -t proc proc /host/proc
-$b mount -t sysfs sys /host/sys
-$b mkdir -p /host{AGENT_FOLDER}/mnt
-$b cp /agent.py /paths /host{AGENT_FOLDER}/
 echo "powercut guest: ready"
-PYTHONDONTWRITEBYTECODE=1 $b chroot /host "$($b cat /python)" -I -S {AGENT_FOLDER}/agent.py
+"$($b cat /python)" -I -S /agent.py
 echo "powercut guest: the agent has ended"
 # Process 1 ends here: the kernel panics, and with panic=-1 and -no-reboot the machine is gone.
 """
 
+FILE_SYSTEM_MODULES: Final = ("ext4", "f2fs")
+
 BASE_MODULES: Final = (
-    "virtio_pci", "virtio_blk", "virtio_console", "9pnet_virtio", "9p",
+    "virtio_pci", "virtio_console",
+    "nfit", "nd_pmem",  # in this order: nfit finds the disk, which nd_pmem then drives
     "crc32c_generic", "crc32_generic",  # file systems ask for these by name, not by symbol
+    *FILE_SYSTEM_MODULES,
 )  # fmt: skip
+"""What is loaded when the guest boots."""
+
+LATER_MODULES: Final = ("virtio_blk", "apfs_packaged", "apfs_strict")
+"""What is loaded when it is known what the guest is for."""
 
 
 @frozen
@@ -124,27 +128,30 @@ def in_load_order(names: Iterable[str], module: Callable[[str], bytes | None]) -
     return order
 
 
-def at_boot(agent: bytes, python: str, paths: Iterable[str], load: Iterable[str]) -> bytes:
-    """The archive of one boot: the agent, the interpreter, where it imports from, the modules."""
+def at_boot(agent: bytes, python: str, paths: Iterable[str], files: Mapping[str, bytes]) -> bytes:
+    """The archive that a boot adds: the agent, and an interpreter with where it imports from."""
+    folders = {
+        str(parent)[1:]: None for path in sorted(files) for parent in [*Path(path).parents][-2::-1]
+    }
     return archive(
         (
             file("agent.py", agent),
             file("python", python.encode()),
             file("paths", json.dumps(list(paths)).encode()),
-            file("load", "\n".join(load).encode()),
+            *map(folder, folders),
+            *(program(path[1:], content) for path, content in files.items()),
         )
     )
 
 
-def base_archive(busybox: bytes, modules: Mapping[str, bytes]) -> bytes:
-    """The archive that every boot shares."""
+def base_archive(busybox: bytes, modules: Mapping[str, bytes], load: Iterable[str]) -> bytes:
+    """The archive that changes with the packages only; `load` are the modules loaded at boot."""
     return archive(
         (
-            folder("bin"),
-            folder("dev"),
-            folder("modules"),
+            *map(folder, ("bin", "dev", "mnt", "modules", "proc", "sys")),
             program("bin/busybox", busybox),
             program("init", INIT.encode()),
+            file("load", "\n".join(load).encode()),
             *(file(f"modules/{name}.ko", content) for name, content in modules.items()),
         )
     )

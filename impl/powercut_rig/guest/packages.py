@@ -5,11 +5,17 @@ The packages are downloaded and unpacked into a folder, never installed, so no r
 
 from __future__ import annotations
 
+import contextlib
 import ctypes.util
+import hashlib
+import json
+import os
 import platform
 import re
 import shutil
+import subprocess
 import sys
+import tarfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
@@ -32,6 +38,13 @@ PROGRAMS: Final = (
 
 KERNEL_META: Final = "linux-image-amd64"
 DRIVER: Final = "apfs-dkms"
+KERNEL_PARTS: Final = (
+    "arch/x86/crypto/", "crypto/", "lib/", "drivers/acpi/nfit/", "drivers/block/virtio_blk.",
+    "drivers/char/virtio_console.", "drivers/nvdimm/", "drivers/virtio/", "fs/ext4/", "fs/f2fs/",
+    "fs/jbd2/", "fs/mbcache.",
+)  # fmt: skip
+"""Where a kernel has the modules that a guest loads, and what those need."""
+
 _APT_TIMEOUT_S: Final = 300.0
 
 Run = Callable[[Sequence[str], Path | None], str]
@@ -85,6 +98,13 @@ class Parts:
     release: str
     packages: tuple[Package, ...]
 
+    def wanted(self, path: str) -> bool:
+        """A file of the kernel's package that a guest can have use for: a few of thousands."""
+        modules = f"lib/modules/{self.release}/kernel/"
+        if path.startswith(modules):
+            return path.removeprefix(modules).startswith(KERNEL_PARTS)
+        return path == f"boot/vmlinuz-{self.release}"
+
     def fetch(self, folder: Path, run: Run = run) -> Path:
         """Download and unpack them all below `folder`. RigUnavailable where that fails."""
         root = folder / "root"
@@ -95,13 +115,64 @@ class Parts:
             if len(found) != len(self.packages):
                 raise RigError(f"{len(found)} of {len(self.packages)} packages arrived")
             for deb in found:
-                run(("dpkg", "-x", str(deb), str(root)), folder)
+                if deb.name.startswith("linux-image-"):
+                    unpack(deb, root, self.wanted)
+                else:
+                    run(("dpkg", "-x", str(deb), str(root)), folder)
                 deb.unlink()
-        except RigError as error:
+        except (RigError, OSError, tarfile.TarError) as error:
             raise RigUnavailable(
                 [f"The guest's packages could not be downloaded and unpacked: {error}"]
             ) from error
         return root
+
+
+def unpack(deb: Path, root: Path, wanted: Callable[[str], bool]) -> None:
+    """Unpack those files of a package: its paths begin without a slash. OSError, TarError."""
+    command = (find_program("dpkg-deb") or "dpkg-deb", "--fsys-tarfile", str(deb))
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as process:
+        try:
+            with tarfile.open(fileobj=process.stdout, mode="r|") as files:
+                for entry in files:
+                    path = entry.name.removeprefix("./")
+                    if entry.isfile() and wanted(path) and ".." not in path.split("/"):
+                        source, place = files.extractfile(entry), root / path
+                        place.parent.mkdir(parents=True, exist_ok=True)
+                        place.write_bytes(source.read() if source else b"")
+        except BaseException:
+            process.kill()
+            raise
+
+
+def state_of_apt(root: Path = Path("/")) -> str:
+    """A name for what apt knows now: its lists and its settings, by size and time."""
+    digest = hashlib.sha256()
+    for folder in (root / "var/lib/apt/lists", root / "etc/apt"):
+        for path in sorted(folder.rglob("*")):
+            with contextlib.suppress(OSError):
+                about = path.stat()
+                digest.update(f"{path} {about.st_size} {about.st_mtime_ns}\n".encode())
+    return digest.hexdigest()
+
+
+def remembered_parts(cache: Path, ask: Callable[[], Parts], state: str) -> Parts:
+    """What `ask` said when apt was in this state, kept in the folder `cache`; it is slow to ask.
+
+    A note that cannot be read or kept is no error: then apt is asked. `RigUnavailable` as it says.
+    """
+    note = cache / "packages.json"
+    with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
+        kept = json.loads(note.read_text())
+        if kept["state"] == state:
+            return Parts(kept["release"], tuple(Package(*each) for each in kept["packages"]))
+    parts = ask()
+    listed = [[each.name, each.file, each.digest] for each in parts.packages]
+    with contextlib.suppress(OSError):
+        cache.mkdir(parents=True, exist_ok=True)
+        new = note.with_suffix(f".{os.getpid()}")
+        new.write_text(json.dumps({"state": state, "release": parts.release, "packages": listed}))
+        new.replace(note)
+    return parts
 
 
 def known_parts(run: Run = run) -> Parts:

@@ -15,18 +15,19 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 from attrs import frozen
 
 from powercut_rig.errors import RigError, RigUnavailable
-from powercut_rig.guest import edit, initramfs, kernel, packages
+from powercut_rig.guest import edit, initramfs, kernel, packages, saved
+from powercut_rig.guest.bundle import agents_bundle
 from powercut_rig.guest.packages import Parts
+from powercut_rig.guest.qemu import Saved
 from powercut_rig.tools import run_tool
 
-FILE_SYSTEM_MODULES: Final = ("ext4", "f2fs")
 DRIVERS: Final = ("apfs_packaged", "apfs_strict")
 KEPT: Final = 3
 """How many guests of other versions stay in the cache."""
@@ -38,11 +39,28 @@ _NAME: Final = "guest-"
 
 @frozen
 class Guest:
-    """A guest that is ready to boot: its kernel, the archive all boots share, its release."""
+    """A guest that is made, in its folder of the cache: its kernel and first file system."""
 
-    vmlinux: Path
-    initrd: Path
+    home: Path
     release: str
+
+    @property
+    def vmlinux(self) -> Path:
+        """Its kernel."""
+        return self.home / "vmlinux"
+
+    @property
+    def initrd(self) -> Path:
+        """The archive that all its boots share."""
+        return self.home / "initrd.cpio"
+
+
+@frozen
+class Ready:
+    """A guest that has booted and was saved, and what can be loaded into it, in its order."""
+
+    saved: Saved
+    orders: Mapping[str, Sequence[str]]
 
 
 def cache_folder() -> Path:
@@ -62,15 +80,20 @@ def key_of(parts: Parts) -> str:
 
 
 @functools.cache
-def prepared() -> Guest:
-    """The guest for the packages that apt knows now, made if it is not there yet.
+def prepared() -> Ready:
+    """The guest for the packages that apt knows now, made and booted if it is not there yet.
 
     RigUnavailable where something for it is missing; the cache holds then what it held before.
     """
     # Workers are forks and inherit the answer: apt is asked once for each command.
     if missing := packages.missing_programs():
         raise RigUnavailable(missing)
-    return prepare(packages.known_parts(), cache_folder(), build_and_boot)
+    cache = cache_folder()
+    state = packages.state_of_apt()
+    parts = packages.remembered_parts(cache, packages.known_parts, state)
+    guest = prepare(parts, cache, build_and_boot)
+    with _cache_errors(cache), alone(cache):
+        return ready(guest)
 
 
 def prepare(
@@ -83,18 +106,23 @@ def prepare(
     It is given the parts, a folder to work in, and the folder for the result.
     """
     home = cache / (_NAME + key_of(parts))
-    guest = Guest(home / "vmlinux", home / "initrd.cpio", parts.release)
-    try:
+    with _cache_errors(cache):
         if not home.is_dir():
-            with _alone(cache):
+            with alone(cache):
                 if not home.is_dir():
                     _make_in(cache, home, parts, make)
         os.utime(home)
+    return Guest(home, parts.release)
+
+
+@contextlib.contextmanager
+def _cache_errors(cache: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise RigUnavailable(
             [f"The guest cannot be kept in {cache} ({error.strerror}); set XDG_CACHE_HOME."]
         ) from error
-    return guest
 
 
 def _make_in(
@@ -115,7 +143,7 @@ def _make_in(
 
 
 @contextlib.contextmanager
-def _alone(cache: Path) -> Iterator[None]:
+def alone(cache: Path) -> Iterator[None]:
     """One process makes guests at a time; the others wait and find it made."""
     cache.mkdir(parents=True, exist_ok=True)
     lock = os.open(cache / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -126,14 +154,18 @@ def _alone(cache: Path) -> Iterator[None]:
         os.close(lock)
 
 
-def build_and_boot(parts: Parts, work: Path, result: Path) -> None:
-    """Build a guest and let it boot once, with the driver loaded, before anybody relies on it."""
-    from powercut_rig.guest.qemu import trial_boot
+def ready(guest: Guest) -> Ready:
+    """A guest to go on from, booted and saved if it was not yet."""
+    orders = json.loads((guest.home / "load.json").read_text())
+    return Ready(saved.saved_guest(guest.home, guest.release, agents_bundle()), orders)
 
+
+def build_and_boot(parts: Parts, work: Path, result: Path) -> None:
+    """Build a guest and let it boot once, with each driver loaded, before anybody relies on it."""
     build(parts, work, result)
-    guest = Guest(result / "vmlinux", result / "initrd.cpio", parts.release)
+    made = ready(Guest(result, parts.release))
     for driver in DRIVERS:
-        trial_boot(guest, driver)
+        saved.trial(made.saved, made.orders[driver])
 
 
 def build(parts: Parts, work: Path, result: Path) -> None:
@@ -154,23 +186,18 @@ def build(parts: Parts, work: Path, result: Path) -> None:
         path = kernel_modules.get(name)
         return None if path is None else _stripped(path)
 
-    modules: dict[str, bytes] = {}
+    base = initramfs.in_load_order(initramfs.BASE_MODULES, module)
+    modules = dict(base)
     orders: dict[str, list[str]] = {}
-    for name in (*FILE_SYSTEM_MODULES, *DRIVERS):
-        order = initramfs.in_load_order((*initramfs.BASE_MODULES, name), module)
-        orders[name] = list(order)
+    for name in initramfs.LATER_MODULES:
+        order = initramfs.in_load_order((name,), module)
+        orders[name] = [each for each in order if each not in base]
         modules |= order
     busybox = Path(packages.find_program("busybox") or "").read_bytes()
     if b"ld-linux" in busybox[:4096]:
         raise RigUnavailable(["busybox is not a static one here (package busybox-static)."])
-    (result / "initrd.cpio").write_bytes(initramfs.base_archive(busybox, modules))
+    (result / "initrd.cpio").write_bytes(initramfs.base_archive(busybox, modules, base))
     (result / "load.json").write_text(json.dumps(orders))
-
-
-def load_order(guest: Guest, module: str) -> tuple[str, ...]:
-    """The modules to load, in order, for a guest whose file system is in `module`."""
-    orders = json.loads((guest.initrd.parent / "load.json").read_text())
-    return tuple(orders[module])
 
 
 def _drivers(root: Path, work: Path, release: str) -> dict[str, bytes]:
@@ -191,7 +218,8 @@ def _drivers(root: Path, work: Path, release: str) -> dict[str, bytes]:
 
 def _compiled(headers: Path, source: Path, release: str) -> bytes:
     jobs = f"-j{os.cpu_count() or 1}"
-    command = ("make", "-C", str(headers), f"M={source}", jobs, "modules")
+    # Without debugging information, which would be stripped.
+    command = ("make", "-C", str(headers), f"M={source}", jobs, "KCFLAGS=-g0", "modules")
     try:
         run_tool(command, timeout_s=_BUILD_TIMEOUT_S)
     except RigError as error:

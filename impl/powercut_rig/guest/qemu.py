@@ -1,6 +1,9 @@
 """One virtual machine: a QEMU process in software emulation, with one disk that the host shares.
 
-Nothing of it has a name: disk, log and console are files in memory, the connection is a pair of
+A guest boots once for all: it is saved when its agent answers (`powercut_rig.guest.saved`), and
+every machine goes on from there, its memory a private copy of the saved one.
+
+Nothing of it has a name: disk, log and console are files in memory, the connections are pairs of
 sockets.  The process is killed by its id, and by the kernel when this process dies, so that no
 kind of end leaves anything behind.
 """
@@ -9,18 +12,20 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import socket
 import subprocess
-import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from attrs import frozen
+
 from powercut_rig import linux, worker
-from powercut_rig.errors import RigUnavailable
-from powercut_rig.guest import agent, initramfs
-from powercut_rig.guest.prepare import Guest, load_order
+from powercut_rig.errors import RigError, RigUnavailable
+from powercut_rig.filesystems import FILE_SYSTEMS
+from powercut_rig.guest.monitor import Monitor
 from powercut_rig.guest.protocol import Connection, GuestLostError
 from powercut_rig.tools import SEARCH_PATH
 
@@ -29,85 +34,195 @@ BOOT_S: Final = 30.0
 
 _BOOT_AT_MOST_S: Final = 150.0
 MEMORY_MIB: Final = 256
-DEVICE: Final = "/dev/vda"
+DISK_BYTES: Final = max(fs.size_bytes for fs in FILE_SYSTEMS.values() if fs.in_guest)
+"""The size of the disk that a guest sees as memory; a smaller file system is at its beginning."""
 
-LOOKING: Final = ("powercut_rig.linux", "powercut_rig.tree", "powercut_rig.guest.sightwire")
-"""What the agent needs to mount and read."""
-
-RECORDING: Final = (
-    "powercut_rig.linux",
-    "powercut_rig.workload",
-    "powercut_rig.guest.opwire",
-)
-"""What the agent needs to perform ops."""
+RECORDED_DEVICE: Final = "/dev/vda"
+MEMORY_DEVICE: Final = "/dev/pmem0"
 
 _CONSOLE_LINES: Final = 12
 _CONSOLE_BYTES: Final = 1 << 16
 _WAIT_S: Final = 10.0
 
+PROGRAM: Final = "qemu-system-x86_64"
 
-def arguments(
-    guest: Guest, initrd_fd: int, disk_fd: int, log_fd: int | None, port_fd: int, console_fd: int
-) -> list[str]:
-    """The command line of QEMU; each file is one that it inherits."""
-    disk = ["-blockdev", f"driver=file,filename=/proc/self/fd/{disk_fd},node-name=file0"]
-    disk += ["-blockdev", "driver=raw,file=file0,node-name=raw0"]
-    drive = "raw0"
-    if log_fd is not None:
-        disk += ["-blockdev", f"driver=file,filename=/proc/self/fd/{log_fd},node-name=log0"]
-        writes = "driver=blklogwrites,node-name=writes0,file=raw0,log=log0"
-        disk += ["-blockdev", f"{writes},log-sector-size=512,log-super-update-interval=1"]
-        drive = "writes0"
-    # Discards are refused, so they come as plain writes.
-    blocks = "discard=off,write-zeroes=off"
-    if log_fd is None:  # then no file system need drop the cache when it sets its block size
-        blocks += ",logical_block_size=4096,physical_block_size=4096"
-    return [
-        "qemu-system-x86_64", "-M", "pc", "-accel", "tcg", "-m", str(MEMORY_MIB), "-smp", "1",
-        "-nodefaults", "-no-reboot", "-display", "none",
-        "-serial", f"file:/proc/self/fd/{console_fd}",
-        "-kernel", str(guest.vmlinux), "-initrd", f"/proc/self/fd/{initrd_fd}",
+
+@frozen
+class Kernel:
+    """What a guest boots from: its kernel, and an open file with its first file system."""
+
+    vmlinux: Path
+    initrd_fd: int
+
+
+@frozen
+class Saved:
+    """A guest as it was saved when its agent answered: two files in `folder`."""
+
+    folder: Path
+    release: str
+
+    @property
+    def memory(self) -> Path:
+        """Its memory."""
+        return self.folder / "memory"
+
+    @property
+    def devices(self) -> Path:
+        """The state of its devices."""
+        return self.folder / "devices"
+
+
+@frozen
+class Files:
+    """The descriptors that a machine inherits: what its disks are, and the ends of its talks.
+
+    `memory_disk` is the disk that it sees as memory: no request leaves the guest for it.  Where
+    `recorded_disk` is given, that is a second one, of which `log` takes every write and flush.
+    """
+
+    memory_disk: int
+    port: int
+    monitor: int
+    console: int
+    recorded_disk: int | None = None
+    log: int | None = None
+
+    def all(self) -> list[int]:
+        """Those that there are."""
+        every = (self.memory_disk, self.port, self.monitor, self.console)
+        return [*every, *(fd for fd in (self.recorded_disk, self.log) if fd is not None)]
+
+
+def arguments(files: Files, memory: Path, kernel: Kernel | None) -> list[str]:
+    """The command line of QEMU: with a kernel, of a boot that writes to `memory`; else of a copy.
+
+    The devices are always the same, because a copy must have those that were saved.
+    """
+    share = "off" if kernel is None else "on"
+    most_mib = MEMORY_MIB + (DISK_BYTES >> 20) + 1024
+    begin = ["-incoming", "defer"]
+    if kernel is not None:
+        begin = ["-kernel", str(kernel.vmlinux), "-initrd", f"/proc/self/fd/{kernel.initrd_fd}"]
         # An oops ends it: what such a kernel says afterwards is worth nothing.  It guards nothing,
         # so it need not pay for its own defences.
-        "-append", "console=ttyS0 quiet panic=-1 oops=panic mitigations=off nokaslr apparmor=0",
-        "-virtfs", "local,path=/,mount_tag=host,security_model=none,readonly=on,multidevs=remap",
-        "-chardev", f"socket,id=agent,fd={port_fd}",
+        said = "console=ttyS0 quiet panic=-1 oops=panic mitigations=off nokaslr apparmor=0"
+        begin += ["-append", said]
+    return [
+        PROGRAM, "-M", "pc,nvdimm=on,memory-backend=ram", "-accel", "tcg", "-smp", "1",
+        "-m", f"{MEMORY_MIB}M,slots=1,maxmem={most_mib}M",
+        "-nodefaults", "-no-reboot", "-display", "none",
+        "-object", _memory("ram", str(memory), MEMORY_MIB << 20, share),
+        "-object", _memory("disk", f"/proc/self/fd/{files.memory_disk}", DISK_BYTES, "on"),
+        "-device", "nvdimm,memdev=disk",
+        "-serial", f"file:/proc/self/fd/{files.console}",
+        "-chardev", f"socket,id=agent,fd={files.port}",
         "-device", "virtio-serial-pci", "-device", "virtserialport,chardev=agent,name=agent",
-        *disk, "-device", f"virtio-blk-pci,drive={drive},{blocks}",
+        "-chardev", f"socket,id=monitor,fd={files.monitor}",
+        "-mon", "chardev=monitor,mode=control",
+        *_recorded(files),
+        # Discards are refused, so they come as plain writes.
+        "-device", "virtio-blk-pci,drive=recorded,discard=off,write-zeroes=off",
+        *begin,
     ]  # fmt: skip
 
 
-class Machine:
-    """A guest that is booting or running, on the disk behind `disk_fd`; `stop` ends it.
+def _memory(name: str, path: str, size_bytes: int, share: str) -> str:
+    # A comma in a path is doubled, as QEMU has it.
+    path = path.replace(",", ",,")
+    return f"memory-backend-file,id={name},mem-path={path},size={size_bytes},share={share}"
 
-    `module` names the module of its file system.  `log_fd` takes the log of its writes.
+
+def _recorded(files: Files) -> list[str]:
+    """The disk whose writes are logged; without one, a disk that nobody uses."""
+    if files.recorded_disk is None or files.log is None:
+        return ["-blockdev", "driver=null-co,node-name=recorded,size=1048576,read-zeroes=on"]
+    fds = {"file0": files.recorded_disk, "log0": files.log}
+    nodes = [
+        f"driver=file,filename=/proc/self/fd/{fd},node-name={name}" for name, fd in fds.items()
+    ]
+    nodes += ["driver=raw,file=file0,node-name=raw0"]
+    logged = "driver=blklogwrites,node-name=recorded,file=raw0,log=log0"
+    nodes += [f"{logged},log-sector-size=512,log-super-update-interval=1"]
+    return [part for node in nodes for part in ("-blockdev", node)]
+
+
+class Machine:
+    """A guest that is booting or running; `stop` ends it.
+
+    It goes on from `saved`, or boots `kernel` with a memory to be saved in `saved`.
     """
 
-    def __init__(self, guest: Guest, module: str, disk_fd: int, log_fd: int | None = None) -> None:
-        self._guest = guest
+    def __init__(
+        self,
+        saved: Saved,
+        memory_disk_fd: int,
+        *,
+        recorded_disk_fd: int | None = None,
+        log_fd: int | None = None,
+        kernel: Kernel | None = None,
+    ) -> None:
+        self._saved = saved
         with contextlib.ExitStack() as undo:
-            self._console = _memory_file("console", b"")
+            self._console = os.memfd_create("powercut-guest-console", os.MFD_CLOEXEC)
             undo.callback(os.close, self._console)
             ours, theirs = socket.socketpair()
             undo.callback(ours.close)
-            initrd = _memory_file("initrd", guest.initrd.read_bytes() + _this_boot(guest, module))
-            undo.callback(os.close, initrd)
-            with theirs:
-                fds = [initrd, disk_fd, theirs.fileno(), self._console]
-                fds += [] if log_fd is None else [log_fd]
-                self._process = _start(
-                    arguments(guest, initrd, disk_fd, log_fd, theirs.fileno(), self._console), fds
+            talk, monitor = socket.socketpair()
+            undo.callback(talk.close)
+            with theirs, monitor, self._devices(kernel) as devices:
+                files = Files(
+                    memory_disk_fd,
+                    theirs.fileno(),
+                    monitor.fileno(),
+                    self._console,
+                    recorded_disk_fd,
+                    log_fd,
                 )
+                extra = [] if kernel is None else [kernel.initrd_fd]
+                command = arguments(files, saved.memory, kernel)
+                self._process = _start(command, [*files.all(), *extra, *devices], self._console)
+                undo.callback(self._kill)
+            # Only QEMU has the other ends now: when it dies that is noticed at once.
+            self._monitor = Monitor(talk)
+            self._go_on(devices)
             self.connection = Connection(ours)
             undo.pop_all()
-        os.close(initrd)
+
+    @contextlib.contextmanager
+    def _devices(self, kernel: Kernel | None) -> Iterator[list[int]]:
+        """The saved state of the devices, where the machine goes on from one."""
+        if kernel is not None:
+            yield []
+            return
+        try:
+            fd = os.open(self._saved.devices, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError as error:
+            why = f"The saved guest {self._saved.devices} cannot be opened ({error.strerror})."
+            raise RigUnavailable([why]) from error
+        try:
+            yield [fd]
+        finally:
+            os.close(fd)
+
+    def _go_on(self, devices: Sequence[int]) -> None:
+        try:
+            self._monitor.greet()
+            for fd in devices:
+                self._monitor.load(f"fd:{fd}")
+        except RigError as error:
+            raise RigUnavailable([f"QEMU does not start a guest: {error} {self.words()}"]) from None
+
+    def save(self) -> None:
+        """Save it, when its agent waits for a request; it does nothing any more then. RigError."""
+        self._monitor.save(f"exec:cat > {shlex.quote(str(self._saved.devices))}")
 
     @property
     def pid(self) -> int:
         """The process."""
         return self._process.pid
 
-    def wait_until_ready(self, modules: Sequence[str] = LOOKING, timeout_s: float = BOOT_S) -> None:
+    def wait_until_ready(self, modules: Sequence[str] = (), timeout_s: float = BOOT_S) -> None:
         """Wait for the agent's first answer, when it has imported those modules.
 
         Raises `RigUnavailable`, with the guest's last words, where it does not come in time or is
@@ -127,11 +242,11 @@ class Machine:
         except GuestLostError as error:
             words = self.words()
             raise RigUnavailable(
-                [f"The guest did not boot within {timeout_s:.0f} s ({error}); it said: {words}"]
+                [f"The guest did not start within {timeout_s:.0f} s ({error}); it said: {words}"]
             ) from error
-        if not isinstance(said, dict) or said.get("release") != self._guest.release:
+        if not isinstance(said, dict) or said.get("release") != self._saved.release:
             raise RigUnavailable(
-                [f"The guest runs {said!r}; expected kernel {self._guest.release}."]
+                [f"The guest runs {said!r}; expected kernel {self._saved.release}."]
             )
 
     def processor_s(self) -> float:
@@ -154,21 +269,25 @@ class Machine:
         if self._console < 0:
             return
         self.connection.close()
-        self._process.kill()
-        with contextlib.suppress(subprocess.TimeoutExpired):  # the kernel's affair then
-            self._process.wait(_WAIT_S)
+        self._monitor.close()
+        self._kill()
         os.close(self._console)
         self._console = -1
 
+    def _kill(self) -> None:
+        self._process.kill()
+        with contextlib.suppress(subprocess.TimeoutExpired):  # the kernel's affair then
+            self._process.wait(_WAIT_S)
 
-def _start(command: Sequence[str], fds: Sequence[int]) -> subprocess.Popen[bytes]:
+
+def _start(command: Sequence[str], fds: Sequence[int], console_fd: int) -> subprocess.Popen[bytes]:
     parent = os.getpid()
     try:
         return subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
-            stderr=fds[3],  # its own complaints beside the guest's
+            stderr=console_fd,  # its own complaints beside the guest's
             pass_fds=fds,
             # Ctrl-C is for us: we end it in order.
             start_new_session=True,
@@ -178,38 +297,3 @@ def _start(command: Sequence[str], fds: Sequence[int]) -> subprocess.Popen[bytes
         )
     except FileNotFoundError as error:
         raise RigUnavailable([f"The program {command[0]} is not installed."]) from error
-
-
-def _memory_file(name: str, content: bytes) -> int:
-    fd = os.memfd_create(f"powercut-guest-{name}", os.MFD_CLOEXEC)
-    view = memoryview(content)
-    while view:
-        view = view[os.write(fd, view) :]
-    return fd
-
-
-def _this_boot(guest: Guest, module: str) -> bytes:
-    """What this boot adds to the archive that all boots share."""
-    python = os.path.realpath(sys.executable)
-    paths = [os.path.realpath(path) for path in sys.path if path and Path(path).is_dir()]
-    return initramfs.at_boot(
-        Path(agent.__file__).read_bytes(), python, paths, load_order(guest, module)
-    )
-
-
-def trial_boot(guest: Guest, module: str, clock: Callable[[], float] = time.monotonic) -> float:
-    """Boot once, on an empty disk, and end; the seconds that it took. RigUnavailable."""
-    disk = os.memfd_create("powercut-guest-trial", os.MFD_CLOEXEC)
-    try:
-        os.ftruncate(disk, 1 << 20)
-        began = clock()
-        machine = Machine(guest, module, disk)
-        try:
-            machine.wait_until_ready()
-            if "cannot" in (words := machine.words()):
-                raise RigUnavailable([f"The guest boots, but said: {words}"])
-            return clock() - began
-        finally:
-            machine.stop()
-    finally:
-        os.close(disk)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from itertools import count
+from typing import Any, Final
 
 from attrs import astuple, frozen
 
@@ -12,6 +13,8 @@ from powercut_rig.errors import RigError
 from powercut_rig.guest.opwire import op_to
 from powercut_rig.guest.station import Station
 from powercut_rig.writeback import WriteBack
+
+_NUMBERS: Final = count(1)
 
 
 @frozen
@@ -40,16 +43,18 @@ class RemoteRunner:
 class RemoteDisk:
     """The disk that a subject uses in production, made in the guest, below the mount there.
 
-    It is made anew there, by its class and without arguments. See `powercut.disk.Disk`.
+    It is made anew there at its first call, by its class and without arguments. See
+    `powercut.disk.Disk`.
     """
 
     def __init__(self, station: Station, plan: Plan) -> None:
         kind = type(plan.real_disk())
         self._station = station
-        station.request("open_disk", kind.__module__, kind.__qualname__)
+        self._made_there = [next(_NUMBERS), kind.__module__, kind.__qualname__]
+        station.provide(kind.__module__)
 
     def _call(self, method: str, *arguments: Any) -> Any:
-        return self._station.request("call", method, list(arguments))
+        return self._station.request("call", self._made_there, method, list(arguments))
 
     def kind(self, path: str) -> str:
         """See `Disk.kind`, here and below."""

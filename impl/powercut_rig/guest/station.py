@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -15,15 +15,12 @@ from powercut_rig.errors import RigError
 from powercut_rig.filesystems import FileSystem
 from powercut_rig.guest import qemu
 from powercut_rig.guest.blklog import LogReader
+from powercut_rig.guest.bundle import agents_bundle, bundle_of
 from powercut_rig.guest.prepare import prepared
 from powercut_rig.guest.protocol import REQUEST_S, GuestLostError
-from powercut_rig.scratch import Cells, MemoryDisk, data_extents
+from powercut_rig.scratch import Cells, MemoryDisk
 
 _QUIET_ATTEMPTS: Final = 20
-_AHEAD_MAX: Final = 256
-"""Of how many ranges of a crash image the guest is told, to read them before the mount does."""
-
-_GAP_BYTES: Final = 256 << 10
 
 
 class Station:
@@ -41,11 +38,15 @@ class Station:
         self._closing = contextlib.ExitStack()
         self._machine: qemu.Machine | None = None
         self._mounted = False
+        self._provided: set[str] = set()
         self._log_fd = -1
         self._log: LogReader
         self._base: Mapping[int, bytes] = {}
         self._marks: list[tuple[int, Mark]] = []
-        self.disk = MemoryDisk(fs.size_bytes)
+        # What is recorded has the size of its file system.  What is looked at is memory of the
+        # guest, which is always the same; there the file system is at the beginning.
+        self.disk = MemoryDisk(fs.size_bytes if recording else qemu.DISK_BYTES)
+        self._other_disk_fd = -1
 
     def __enter__(self) -> Self:
         with contextlib.ExitStack() as undo:
@@ -53,6 +54,10 @@ class Station:
             if self._recording:
                 self._log_fd = os.memfd_create("powercut-guest-log", os.MFD_CLOEXEC)
                 undo.callback(os.close, self._log_fd)
+                # Every guest has both kinds of disk; nobody looks at the memory of this one.
+                self._other_disk_fd = os.memfd_create("powercut-guest-none", os.MFD_CLOEXEC)
+                undo.callback(os.close, self._other_disk_fd)
+                os.ftruncate(self._other_disk_fd, qemu.DISK_BYTES)
             undo.callback(self.stop)
             self._closing = undo.pop_all()
         return self
@@ -78,6 +83,7 @@ class Station:
     def stop(self) -> None:
         """End the guest, whatever it does."""
         machine, self._machine, self._mounted = self._machine, None, False
+        self._provided.clear()
         if machine is not None:
             machine.stop()
 
@@ -86,15 +92,25 @@ class Station:
         if self._machine is not None and not self._machine.connection.lost:
             return
         self.stop()
+        guest = prepared()
         if self._recording:
             os.ftruncate(self._log_fd, 0)
             self._log = LogReader(self._log_fd)
-        log = self._log_fd if self._recording else None
-        self._machine = qemu.Machine(prepared(), self.fs.guest_module, self.disk.fd, log)
+            self._machine = qemu.Machine(
+                guest.saved,
+                self._other_disk_fd,
+                recorded_disk_fd=self.disk.fd,
+                log_fd=self._log_fd,
+            )
+        else:
+            self._machine = qemu.Machine(guest.saved, self.disk.fd)
         self.boots += 1
         worker.tell_alive()
+        needed = (self.fs.guest_module, *(("virtio_blk",) if self._recording else ()))
+        load = [each for name in needed for each in guest.orders.get(name, ())]
         try:
-            self._machine.wait_until_ready(qemu.RECORDING if self._recording else qemu.LOOKING)
+            self._machine.wait_until_ready()
+            self.request("load", load)
         except BaseException:
             self.stop()
             raise
@@ -106,6 +122,18 @@ class Station:
             raise GuestLostError("it was stopped")
         return self._machine.connection.request(do, *arguments, timeout_s=self.request_s)
 
+    def provide(self, module: str) -> None:
+        """Give the running guest what it needs to import a module, if it has not got it yet."""
+        if module in self._provided:
+            return
+        has = agents_bundle()
+        if module not in has.modules:
+            files = bundle_of((module,)).files()
+            for path in (*(path + "c" for path in has.sources), *has.binaries):
+                files.pop(path, None)
+            self.request("provide", [[path, content] for path, content in files.items()])
+        self._provided.add(module)
+
     def words(self) -> str:
         """What the guest said last."""
         return "" if self._machine is None else self._machine.words()
@@ -116,8 +144,8 @@ class Station:
         OSError as the guest's kernel gave it; GuestLostError.
         """
         options = self.fs.mount_options if options is None else options
-        ahead = [] if self._recording else merged(data_extents(self.disk.fd))
-        self.request("mount", qemu.DEVICE, self.fs.kind, flags, options, ahead)
+        device = qemu.RECORDED_DEVICE if self._recording else qemu.MEMORY_DEVICE
+        self.request("mount", device, self.fs.kind, flags, options)
         self._mounted = True
 
     def unmount(self) -> None:
@@ -179,19 +207,6 @@ class Station:
     def records(self) -> tuple[Record, ...]:
         """All that was written since the beginning, with the marks in their places."""
         return tuple(in_order(self._log.until(self._log.count()), self._marks))
-
-
-def merged(ranges: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Ranges of bytes with small gaps closed, a bounded number of them."""
-    found: list[tuple[int, int]] = []
-    for start, stop in ranges:
-        if found and start - found[-1][1] <= _GAP_BYTES:
-            found[-1] = (found[-1][0], stop)
-        elif len(found) == _AHEAD_MAX:
-            break
-        else:
-            found.append((start, stop))
-    return found
 
 
 def in_order(

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from attrs import evolve
 from click.testing import CliRunner
 
 from powercut.ops import Create, Fsync, Link, Mkdir, Op, Rename, Symlink, Sync, Write
@@ -23,16 +26,17 @@ from powercut_rig.cli import soak_command
 from powercut_rig.compare import Effort, compare_in_worker
 from powercut_rig.comparison import HUNG, Comparison
 from powercut_rig.crashimages import crash_images
-from powercut_rig.errors import RigError
+from powercut_rig.errors import RigError, RigUnavailable
 from powercut_rig.filesystems import FILE_SYSTEMS
-from powercut_rig.guest import protocol
+from powercut_rig.guest import protocol, qemu
+from powercut_rig.guest.prepare import prepared
 from powercut_rig.guest.protocol import GuestLostError
 from powercut_rig.guest.rig import GuestRig, station
 from powercut_rig.pool import Job, run_jobs
 from powercut_rig.programs import program_trace
 from powercut_rig.soak import Workload
 from powercut_rig.tree import Sight, Tag
-from powercut_rig.worker import Worker
+from powercut_rig.worker import Worker, run_without_mounts
 
 pytestmark = pytest.mark.guest
 
@@ -40,6 +44,8 @@ ROOT = Path(__file__).parents[3]
 GUESTS = [name for name, fs in FILE_SYSTEMS.items() if fs.in_guest]
 SOUND = ["apfs-linux", "guest-ext4"]
 DEADLINE_S = 120
+NOBODY = 65534
+PR_SET_DUMPABLE = 4
 
 PROGRAM: list[Op] = [
     Mkdir("/d"),
@@ -53,7 +59,7 @@ PROGRAM: list[Op] = [
     Sync(),
 ]
 END = {"b": b"x" * 5000, "d": None, "d/c": b"x" * 5000, "s": Tag("symlink", "b")}
-FEW = Effort(limit=25, again=1, again_limit=6, fsck_every=10, coverage=False)
+FEW = Effort(limit=12, again=1, again_limit=4, fsck_every=6, coverage=False)
 
 
 InGuest = Callable[..., Any]
@@ -102,6 +108,57 @@ def test_what_a_program_did_is_there_at_the_end_and_not_at_the_start(
         assert flushes >= 3
 
 
+def as_nobody(folder: str) -> tuple[int, list[bool], Sight]:
+    """Give up all rights for good, then record and look, on a guest that was copied there."""
+    saved = evolve(prepared().saved, folder=Path(folder))
+    ready = evolve(prepared(), saved=saved)
+    os.setgroups([])
+    os.setgid(NOBODY)
+    os.setuid(NOBODY)
+    # What else a program that was started so has: it may be looked at by its own children.
+    ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 1, 0, 0, 0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("powercut_rig.guest.station.prepared", lambda: ready)
+        (_, after), _, _, fsck = first_and_last("apfs-linux")
+        return os.geteuid(), fsck, after
+
+
+def start_without_a_memory(folder: str) -> str:
+    disk = os.memfd_create("disk")
+    os.ftruncate(disk, qemu.DISK_BYTES)
+    try:
+        qemu.Machine(qemu.Saved(Path(folder), "6.1"), disk)
+    except RigUnavailable as error:
+        return str(error)
+    return ""
+
+
+def test_a_guest_that_qemu_cannot_start_is_told_at_once_with_its_words(tmp_path: Path) -> None:
+    (tmp_path / "devices").write_bytes(b"")
+    said = run_without_mounts(start_without_a_memory, str(tmp_path / "none"))
+    assert "cannot be opened" in said
+    (tmp_path / "memory").write_bytes(b"")
+    said = run_without_mounts(start_without_a_memory, str(tmp_path))
+    assert "Not a migration stream" in said
+    assert "timed out" not in said
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="every guest here is started without root")
+def test_a_guest_needs_no_root(tmp_path: Path) -> None:
+    folder = tmp_path / "saved"
+    shutil.copytree(prepared().saved.folder, folder)
+    for path in (folder, *folder.iterdir()):
+        os.chown(path, NOBODY, NOBODY)
+    for path in (tmp_path, *tmp_path.parents[:2]):  # on the way there
+        path.chmod(path.stat().st_mode | 0o011)
+
+    user, fsck, after = run_without_mounts(as_nobody, str(folder))
+
+    assert user == NOBODY
+    assert fsck == [True, True]
+    assert after.tree == END
+
+
 def compared(fs: str, number: int) -> Comparison:
     return Workload(number, fs).compare(FEW)
 
@@ -115,7 +172,7 @@ def test_crash_images_are_in_the_model_and_saves_survive(
 
     assert result.findings == []
     assert result.agrees
-    assert result.images >= 60
+    assert result.images >= 30
     assert result.flushes > 0
     assert result.unclean == 0
     assert number % 2 or result.second_images > 0
@@ -316,7 +373,12 @@ def test_a_soak_that_is_ended_leaves_no_guest(how: signal.Signals, tmp_path: Pat
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_command_takes_disks_of_the_guest_by_name(tmp_path: Path) -> None:
+def test_the_command_takes_disks_of_the_guest_by_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # One recording of each workload, and few images of it: the command is what is asked here.
+    monkeypatch.setattr("powercut_rig.soak.PLANS", 1)
+    monkeypatch.setattr("powercut_rig.cli.EFFORT", FEW)
     done = CliRunner().invoke(
         soak_command,
         ["--fs", "apfs-linux,apfs-linux-packaged", "--images", "9000", "--workloads", "1",

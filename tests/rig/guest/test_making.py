@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import lzma
 import os
+import shutil
 import struct
 import subprocess
+import tarfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,7 +19,16 @@ from powercut_rig.errors import RigError, RigUnavailable
 from powercut_rig.guest import initramfs
 from powercut_rig.guest.edit import STRICT, Edit, edit_folder, edited
 from powercut_rig.guest.kernel import vmlinux_of
-from powercut_rig.guest.packages import PROGRAMS, Package, Parts, known_parts, missing_programs
+from powercut_rig.guest.packages import (
+    PROGRAMS,
+    Package,
+    Parts,
+    known_parts,
+    missing_programs,
+    remembered_parts,
+    state_of_apt,
+    unpack,
+)
 from powercut_rig.guest.prepare import KEPT, cache_folder, key_of, prepare
 
 # The edit
@@ -144,16 +155,25 @@ def test_an_archive_holds_each_file_with_its_bytes(files: dict[str, bytes]) -> N
 
 
 def test_the_archives_hold_what_init_asks_for() -> None:
-    base = initramfs.base_archive(b"BB", {"virtio": b"V"})
-    boot = initramfs.at_boot(b"agent", "/usr/bin/python3", ["/a b"], ["virtio", "apfs_strict"])
-    files = {name: body for name, _, body in (*unpacked(base), *unpacked(boot))}
+    base = initramfs.base_archive(b"BB", {"nfit": b"V", "late": b"L"}, ["nfit"])
+    python = {"/usr/bin/python3": b"P", "/usr/lib/x/os.pyc": b"O"}
+    boot = initramfs.at_boot(b"agent", "/usr/bin/python3", ["/a b"], python)
+    entries = (*unpacked(base), *unpacked(boot))
+    files = {name: body for name, _, body in entries}
+    folders = [name for name, mode, _ in entries if mode == 0o040755]
 
-    assert files["modules/virtio.ko"] == b"V"
-    assert files["load"].split() == [b"virtio", b"apfs_strict"]
+    assert files["modules/nfit.ko"] == b"V"
+    assert files["modules/late.ko"] == b"L"
+    assert files["load"].split() == [b"nfit"]
     assert files["paths"] == b'["/a b"]'
-    for path in ("/load", "/python", "/agent.py", "/paths", "/bin/busybox"):
+    assert files["usr/bin/python3"] == b"P"
+    for path in ("/load", "/python", "/agent.py", "/bin/busybox"):
         assert path in initramfs.INIT
         assert path[1:] in files
+    # A folder comes before what is in it, or the kernel leaves the file out.
+    assert [*folders[-4:]] == ["usr", "usr/bin", "usr/lib", "usr/lib/x"]
+    for place in ("proc", "sys", "dev", "mnt"):
+        assert place in folders
 
 
 def test_init_is_a_script_that_a_shell_understands() -> None:
@@ -174,6 +194,11 @@ def test_modules_come_after_what_they_need_and_what_is_built_in_is_left_out() ->
 
     assert list(order) == ["c_d", "b", "a", "e"]
     assert order["b"] == every["b"]
+
+
+def test_the_memory_disk_is_found_before_it_is_driven() -> None:
+    assert initramfs.BASE_MODULES.index("nfit") < initramfs.BASE_MODULES.index("nd_pmem")
+    assert not {*initramfs.BASE_MODULES} & {*initramfs.LATER_MODULES}
 
 
 def test_modules_that_need_each_other_are_refused() -> None:
@@ -266,6 +291,52 @@ def test_a_failed_download_is_a_reason_not_to_run(tmp_path: Path) -> None:
 def test_a_download_that_brings_too_little_is_a_reason_too(tmp_path: Path) -> None:
     with pytest.raises(RigUnavailable, match="0 of 5 packages arrived"):
         known_parts(apt).fetch(tmp_path, lambda arguments, folder: "")
+
+
+@pytest.mark.skipif(shutil.which("dpkg-deb") is None, reason="dpkg-deb makes the package")
+def test_of_the_kernels_package_only_what_a_guest_uses_is_unpacked(tmp_path: Path) -> None:
+    wanted, modules = known_parts(apt).wanted, "lib/modules/6.1.0-7-amd64/kernel"
+    tree = tmp_path / "deb"
+    kept = {f"{modules}/fs/ext4/ext4.ko": b"E" * 5000, "boot/vmlinuz-6.1.0-7-amd64": b"K"}
+    left = {f"{modules}/fs/xfs/xfs.ko": b"X", "boot/config-6.1.0-7-amd64": b"C"}
+    control = "Package: x\nVersion: 1\nArchitecture: all\nMaintainer: x <x@x>\nDescription: x\n"
+    for path, content in {**kept, **left, "DEBIAN/control": control.encode()}.items():
+        (tree / path).parent.mkdir(parents=True, exist_ok=True)
+        (tree / path).write_bytes(content)
+    deb = tmp_path / "x.deb"
+    subprocess.run(["dpkg-deb", "--build", tree, deb], check=True, capture_output=True, timeout=60)
+
+    unpack(deb, tmp_path / "root", wanted)
+
+    found = [path for path in (tmp_path / "root").rglob("*") if path.is_file()]
+    assert {str(path.relative_to(tmp_path / "root")): path.read_bytes() for path in found} == kept
+
+
+@pytest.mark.skipif(shutil.which("dpkg-deb") is None, reason="dpkg-deb reads packages")
+def test_a_package_that_is_none_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "x.deb").write_bytes(b"nonsense")
+    with pytest.raises(tarfile.TarError):
+        unpack(tmp_path / "x.deb", tmp_path, lambda path: True)
+
+
+def test_apt_is_asked_again_only_when_its_lists_have_changed(tmp_path: Path) -> None:
+    lists = tmp_path / "var/lib/apt/lists"
+    lists.mkdir(parents=True)
+    asked: list[str] = []
+
+    def ask() -> Parts:
+        asked.append("")
+        return parts_of(str(len(asked)))
+
+    def remembered() -> Parts:
+        return remembered_parts(tmp_path / "cache", ask, state_of_apt(tmp_path))
+
+    assert remembered() == remembered() == parts_of("1")
+    (lists / "Packages").write_text("newer")
+    assert remembered() == remembered() == parts_of("2")
+    (tmp_path / "cache/packages.json").write_text("{}")
+    assert remembered() == parts_of("3")
+    assert [path.name for path in (tmp_path / "cache").iterdir()] == ["packages.json"]
 
 
 # The cache

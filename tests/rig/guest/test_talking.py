@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import io
+import json
 import os
 import socket
 import struct
@@ -25,12 +26,12 @@ from powercut_rig.errors import RigError
 from powercut_rig.filesystems import FILE_SYSTEMS
 from powercut_rig.guest import wire
 from powercut_rig.guest.blklog import MAGIC, LogReader
+from powercut_rig.guest.monitor import Monitor
 from powercut_rig.guest.opwire import op_from, op_to
-from powercut_rig.guest.prepare import Guest
 from powercut_rig.guest.protocol import Connection, GuestLostError
-from powercut_rig.guest.qemu import arguments
+from powercut_rig.guest.qemu import DISK_BYTES, Files, Kernel, arguments
 from powercut_rig.guest.sightwire import sight_from, sight_to
-from powercut_rig.guest.station import in_order, merged
+from powercut_rig.guest.station import in_order
 from powercut_rig.programs import random_program
 from powercut_rig.tree import Sight, Tag
 
@@ -75,8 +76,6 @@ def test_a_message_that_announces_too_much_is_refused_unread() -> None:
 
 @pytest.mark.parametrize("span", [[0, 4], [-1, 2], [2, 1], [1], "ab"])
 def test_bytes_outside_of_the_message_are_refused(span: object) -> None:
-    import json
-
     head = json.dumps({"\0bytes": span}).encode()
     data = struct.pack("<II", len(head), 3) + head + b"abc"
     with pytest.raises(wire.BadMessageError):
@@ -305,12 +304,6 @@ def test_marks_stand_where_they_were_made() -> None:
     assert list(in_order(iter([]), [(0, begin)])) == [begin]
 
 
-def test_ranges_with_small_gaps_are_read_as_one() -> None:
-    near, far = (0, 4096), (1 << 30, (1 << 30) + 4096)
-    assert merged([near, (8192, 12288), far]) == [(0, 12288), far]
-    assert len(merged((n << 30, (n << 30) + 1) for n in range(999))) < 300
-
-
 # What a recording says of its flushes
 
 
@@ -331,20 +324,116 @@ def test_syncs_without_a_flush_are_counted() -> None:
 # What a guest is started with
 
 
+RECORDING = Files(12, 14, 16, 15, recorded_disk=11, log=13)
+CHECKING = Files(12, 14, 16, 15)
+MEMORY = Path("/c/memory,1")
+
+
 def test_only_what_is_recorded_is_logged_and_nothing_has_a_name_on_this_machine() -> None:
-    guest = Guest(Path("/c/vmlinux"), Path("/c/initrd.cpio"), "6.1")
-    recording = " ".join(arguments(guest, 11, 12, 13, 14, 15))
-    checking = " ".join(arguments(guest, 11, 12, None, 14, 15))
+    recording = " ".join(arguments(RECORDING, MEMORY, None))
+    checking = " ".join(arguments(CHECKING, MEMORY, None))
 
     assert "driver=blklogwrites" in recording
+    assert "filename=/proc/self/fd/11" in recording
     assert "filename=/proc/self/fd/13" in recording
-    assert "drive=writes0" in recording
     assert "blklogwrites" not in checking
     assert "log-super-update-interval=1" in recording
     for line in (recording, checking):
-        assert "readonly=on" in line
         assert "-accel tcg" in line
         assert "discard=off,write-zeroes=off" in line
+        assert "mem-path=/proc/self/fd/12" in line
+    assert RECORDING.all() == [12, 14, 16, 15, 11, 13]
+    assert CHECKING.all() == [12, 14, 16, 15]
+
+
+def test_a_guest_that_goes_on_changes_neither_the_saved_memory_nor_its_devices() -> None:
+    booted = arguments(CHECKING, MEMORY, Kernel(Path("/c/vmlinux"), 17))
+    going_on = arguments(CHECKING, MEMORY, None)
+
+    def devices(line: list[str]) -> list[str]:
+        return [line[n + 1].partition(",")[0] for n, word in enumerate(line) if word == "-device"]
+
+    assert devices(booted) == devices(going_on) == devices(arguments(RECORDING, MEMORY, None))
+    assert "mem-path=/c/memory,,1,size=268435456,share=on" in " ".join(booted)
+    assert "mem-path=/c/memory,,1,size=268435456,share=off" in " ".join(going_on)
+    assert "-kernel" in booted
+    assert "-incoming" in going_on
+
+
+def test_every_file_system_of_the_guest_fits_on_its_disk() -> None:
+    assert all(fs.size_bytes <= DISK_BYTES for fs in FILE_SYSTEMS.values() if fs.in_guest)
+
+
+# QEMU's monitor
+
+
+@contextmanager
+def a_monitor(*answers: object) -> Iterator[tuple[Monitor, list[dict[str, Any]]]]:
+    """QEMU's side, in a thread: a greeting, then an answer for each command."""
+    ours, theirs = socket.socketpair()
+    asked: list[dict[str, Any]] = []
+
+    def serve() -> None:
+        with theirs, suppress(OSError), theirs.makefile("rw") as lines:
+            lines.write('{"QMP": {}}\n')
+            lines.flush()
+            for answer in answers:
+                found = ""
+                while True:  # commands come without a line's end
+                    if not (piece := lines.read(1)):
+                        return
+                    found += piece
+                    with suppress(ValueError):
+                        asked.append(json.loads(found))
+                        break
+                lines.write('{"event": "STOP"}\n' + json.dumps(answer) + "\n")
+                lines.flush()
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    try:
+        yield Monitor(ours), asked
+    finally:
+        ours.close()
+        thread.join(10)
+
+
+OK: dict[str, Any] = {"return": {}}
+
+
+def test_a_guest_is_stopped_before_it_is_saved_and_goes_on_once_it_is_there() -> None:
+    with a_monitor(OK, OK, OK, OK, {"return": {"status": "completed"}}) as (monitor, asked):
+        monitor.greet()
+        monitor.save("exec:cat > /x")
+    assert [each["execute"] for each in asked] == [
+        "qmp_capabilities", "migrate-set-capabilities", "stop", "migrate", "query-migrate",
+    ]  # fmt: skip
+
+    done = {"return": {"status": "completed"}}
+    with a_monitor(OK, OK, OK, OK, done, OK) as (monitor, asked):
+        monitor.greet()
+        monitor.load("fd:5")
+    assert [each["execute"] for each in asked][2:] == [
+        "migrate-incoming", "query-migrate", "query-migrate", "cont",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("answers", "why"),
+    [
+        ([{"error": {"desc": "no such capability"}}], "no such capability"),
+        ([OK, OK, OK, {"return": {"status": "failed"}}], "failed"),
+        ([OK, OK], "ended|nothing"),
+    ],
+)
+def test_a_guest_that_cannot_be_restored_is_an_error(answers: list[Any], why: str) -> None:
+    def restore() -> None:
+        with a_monitor(*answers) as (monitor, _):
+            monitor.greet()
+            monitor.load("fd:5")
+
+    with pytest.raises(RigError, match=why):
+        restore()
 
 
 def test_the_disks_of_the_guest_are_known_by_name() -> None:

@@ -1,0 +1,1 @@
+"""Training runs that another project's tester kills in the middle of their saves: `make chaos`."""

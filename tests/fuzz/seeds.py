@@ -1,0 +1,177 @@
+"""The corpus that a run begins with, made by code from real stores: no bytes are kept for it."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Final
+
+from lastgood import LatestN, Rejection
+from lastgood.aside import move_aside
+from lastgood.backends.posix import PosixDisk
+from lastgood.manifest import Manifest, Part, encode
+from lastgood.metadata import to_text
+from lastgood.plan import Form
+from lastgood.verifying import Found
+from tests.fuzz.tape import NAMES, OWN, spelled_number, spelled_path
+from tests.fuzz.trees import program_of, step_number, unsealed
+from tests.impl.disks import EXT4, PARTS, nested, open_store
+
+KEPT: Final = Path(__file__).parent / "found"
+"""Inputs that once broke a promise: TARGET/NAME. The default tests replay each."""
+
+
+class _Quick(PosixDisk):
+    def _sync(self, fd: int) -> None:
+        """Nothing: no machine dies here."""
+
+
+def seeds(target: str) -> Iterator[bytes]:
+    """Inputs for a target, the kept ones first."""
+    folder = KEPT / target
+    if folder.is_dir():
+        yield from (path.read_bytes() for path in sorted(folder.iterdir()))
+    yield from _MADE[target]()
+
+
+def _manifests() -> Iterator[bytes]:
+    sha = "0123456789abcdef" * 4
+    two = (Part("model", 7, sha), Part("optim/adam", 2**40, sha, "file"))
+    yield encode(Manifest(1, 1, "a", two))
+    yield encode(Manifest(2, 0, "", two, 4, {"loss": 0.25, "who": ["ä", None, True]}))
+    yield encode(Manifest(3, 9, "b", (Part("x", 0, sha[:32]),), 1, {}, "xxh3", 1_700_000_000))
+    yield encode(Manifest(3, 9, "b", (Part("x/y/z", 0, sha),), 1, nested(64), "blake3"))
+    yield encode(Manifest(3, 9, "b", (Part("ä", 0, sha),), 1, {"n": 1e300, "m": -(2**63)}))
+
+
+def _bodies() -> Iterator[bytes]:
+    yield from map(unsealed, _manifests())
+
+
+def _tapes() -> Iterator[bytes]:
+    """Short tapes, each of one kind of value for each kind of key."""
+    for kind in range(10):
+        yield bytes([2, 1, 0, kind % 9, 1, kind, 3, 1, kind % 2, kind % 4, 2, kind, 9, 9])
+
+
+def _paths() -> Iterator[bytes]:
+    yield from (b"model", b"optim/adam", b"../x", b"a//b", b"MANIFEST", "ä".encode(), b"-", b"#")
+
+
+def _texts() -> Iterator[bytes]:
+    for value in ({}, {"a": [1, -1.5, "x", None, True]}, {"deep": nested(63)}, {"n": 2**63 - 1}):
+        yield to_text(value).encode()
+
+
+def _reports() -> Iterator[bytes]:
+    """A whole report, and tapes that change one of its values."""
+    missing = Rejection("gen-00000002-step-00000002", 2, "missing:model", "x", found=Found("model"))
+    with tempfile.TemporaryDirectory() as folder:
+        with open_store(Path(folder), disk=_Quick(EXT4)) as store:
+            store.save(1, PARTS)
+            store.save(2, PARTS)
+        root = Path(folder) / "store"
+        move_aside(_Quick(EXT4), str(root), [missing], [missing.name], 5.0)
+        (path,) = (root / "quarantine").glob("*.json")
+        yield path.read_bytes()
+    for key in range(13):
+        yield bytes([0, 1, key, key, 1, 1])
+        yield bytes([0, 3, key % 4, key, 1, 1])
+
+
+def _names() -> Iterator[bytes]:
+    yield b"/".join(NAMES)
+
+
+def _programs() -> Iterator[bytes]:
+    """Whole stores as the library leaves them, and what may be done to them."""
+    with tempfile.TemporaryDirectory() as folder:
+        forms: tuple[Form, ...] = ("record", "rename")
+        for form in forms:
+            yield from _stores(Path(folder) / form, form)
+    group = (b"gen-00000002-step-00000002",)
+    made = bytes([step_number("_group"), 0, 1, 1, 9, step_number("_group"), 0, 2, 2, 9])
+    manifest, part = spelled_path((*group, b"MANIFEST")), spelled_path((*group, b"part0"))
+    yield made
+    for name, more in (
+        ("_remove", manifest),
+        ("_link", part + b"\1"),
+        ("_fifo", part),
+        ("_hard_link", part + b"\1"),
+        ("_hard_link", part + b"\0" + manifest),
+        ("_sparse", manifest),
+        ("_sparse", part + b"\x14"),
+        ("_rename", part + spelled_path((*group, b"model"))),
+        ("_edit", manifest + spelled_number(30) + b"\1\1\0\2ab"),
+        ("_edit", part + spelled_number(1) + b"\1\0\0\1b"),
+        ("_field", spelled_path(group) + b"\0\2\1\0\3"),
+        ("_field", spelled_path(group) + b"\1\0\1\1\1\2"),
+        ("_deep", spelled_path((b"pruned-gen-00000001-step-00000001",)) + b"\x14"),
+        ("_many", b"\x20"),
+        ("_dir", spelled_path((b"lock",))),
+        ("_link", spelled_path((b"quarantine",)) + b"\0"),
+        ("_fifo", spelled_path((b"lock",))),
+        ("_file", bytes([0, OWN, 0, 1, 0xFF]) + b"\0\1x"),
+    ):
+        remove = bytes([step_number("_remove")]) + part if b"part0" not in more[:1] else b""
+        before = remove if name in ("_link", "_fifo", "_hard_link") else b""
+        yield made + before + bytes([step_number(name)]) + more
+
+
+def _stores(home: Path, form: Form) -> Iterator[bytes]:
+    disk = _Quick(EXT4)
+    with open_store(home, form=form, disk=disk) as store:
+        store.save(1, PARTS)
+        store.save(2, PARTS, {"loss": 0.5})
+    root = home / "store"
+    yield program_of(root)
+    (root / "gen-00000002-step-00000002" / "model").write_bytes(b"weight?")
+    yield program_of(root)
+    with open_store(home, form=form, disk=disk) as store:
+        store.load_latest()
+        yield program_of(root)
+        store.save(3, PARTS)
+        store.save(4, PARTS)
+        os.rename(root / "gen-00000003-step-00000003", root / "pruned-gen-00000001-step-00000001")
+        yield program_of(root)
+        store.prune(LatestN(1))
+        yield program_of(root)
+    (root / "attempt-gen-00000009-step-00000001").mkdir()
+    yield program_of(root)
+
+
+def _looked_at() -> Iterator[bytes]:
+    """A program behind the two bytes that choose what is looked at."""
+    for number, program in enumerate(_programs()):
+        yield bytes([number % 2, number % 8]) + program
+        yield bytes([2 + 4 * (number % 12) + 128 * (number % 2), number % 8]) + program
+
+
+def _worked_on() -> Iterator[bytes]:
+    """A program behind the four turns of a writer."""
+    for number, program in enumerate(_programs()):
+        turns = ((0, 4, 2, 4), (1, 4, 2, 0), (2, 4, 1, 0), (4, 7, 1, 4))[number % 4]
+        yield bytes(turns) + program
+
+
+def _papers() -> Iterator[bytes]:
+    manifest = b'{"parts": [{"path": "model", "bytes": 1, "sha256": "x"}], "epoch": 1}'
+    for path in ((b"epoch_0001", b"model"), (b"epoch_0001", b"optim", b"adam")):
+        program = bytes([step_number("_file")]) + spelled_path(path) + b"\0\1x"
+        yield b"\0\2{}" + len(manifest).to_bytes(2) + manifest + b"\1" + program
+
+
+_MADE: Final[Mapping[str, Callable[[], Iterator[bytes]]]] = {
+    "manifest-bytes": _manifests,
+    "manifest-body": _bodies,
+    "manifest-values": _tapes,
+    "part-path": _paths,
+    "metadata": _texts,
+    "names": _names,
+    "report": _reports,
+    "store-tree": _looked_at,
+    "store-writer": _worked_on,
+    "paper-tree": _papers,
+}

@@ -1,0 +1,215 @@
+"""Targets that are whole directories: made by a tape, looked at, and worked on by a writer.
+
+Only what the documentation names is raised by the library; every other exception is a finding.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Final
+
+from click.testing import CliRunner
+
+from lastgood import EverySeconds, LatestN, Store, paper
+from lastgood.cli import cli
+from lastgood.errors import IntegrityError, StorageError, UsageError
+from lastgood.hashing import DigestUnavailableError
+from lastgood.inspection import latest, listed, one_group, quarantined, verified, would_move_aside
+from lastgood.loaded import HOLDS
+from tests.fuzz.tape import Tape
+from tests.fuzz.trees import Sandbox
+from tests.fuzz.watching import WatchingDisk, photograph, watched
+from tests.impl.disks import open_store
+
+_DOCUMENTED: Final = (UsageError, IntegrityError, StorageError, DigestUnavailableError)
+
+
+def store_tree(data: bytes) -> None:
+    """A directory that a tape has made: looked at in one way or another, and not changed."""
+    tape = Tape(data)
+    command, detail = tape.byte(), tape.byte()
+    with _sandbox() as box:
+        box.build(tape)
+        before = photograph(box.store.parent)
+        with watched(box, may_change=False) as disk:
+            if command % 4 == 0:
+                _load(disk, str(box.store), detail)
+            elif command % 4 == 1:
+                _inspect(disk, str(box.store), detail)
+            else:
+                _command(box, command // 4, detail)
+        assert photograph(box.store.parent) == before
+
+
+def _load(disk: WatchingDisk, store: str, detail: int) -> None:
+    """What a reader offers to a program. Only what is documented is raised."""
+    reader = Store(store, writable=False, disk=disk, workers=1)
+    with contextlib.suppress(*_DOCUMENTED):
+        loaded = reader.load_latest(hold=HOLDS[detail % 3])
+        if loaded is not None:
+            for part in loaded:
+                assert len(loaded[part]) <= 1 << 21
+                assert Path(store) in loaded.path(part).parents
+    with contextlib.suppress(*_DOCUMENTED):
+        reader.load(generation=detail % 8)
+    with contextlib.suppress(*_DOCUMENTED):
+        assert reader.all_steps() == sorted(reader.all_steps())
+        reader.prune(LatestN(1) if detail & 8 else EverySeconds(1.0), dry_run=True)
+    with contextlib.suppress(*_DOCUMENTED):
+        assert set(reader.reports()) <= set(reader.quarantined())
+
+
+def _inspect(disk: WatchingDisk, store: str, detail: int) -> None:
+    """What the commands look at, on a disk whose every look is watched."""
+    looks: tuple[Callable[[], object], ...] = (
+        lambda: listed(disk, store),
+        lambda: verified(disk, store, None),
+        lambda: latest(disk, store, None),
+        lambda: latest(disk, store, detail % 8),
+        lambda: quarantined(disk, store),
+        lambda: would_move_aside(disk, store, detail % 8),
+        lambda: one_group(disk, store, detail % 8),
+    )
+    for look in looks:
+        with contextlib.suppress(*_DOCUMENTED):
+            look()
+
+
+def _command(box: Sandbox, command: int, detail: int) -> None:
+    """One command of the command line: a documented status, and no traceback."""
+    number, store = str(detail % 8), str(box.store)
+    commands = (
+        ["ls", store],
+        ["verify", store],
+        ["latest", store],
+        ["why", store],
+        ["quarantine", store],
+        ["show", store, number],
+        ["diff", store, number, "2"],
+        ["prune", store, "--keep-latest", "1", "--dry-run"],
+        ["prune", store, "--keep-best", "loss:min:1", "--dry-run"],
+        ["repair", store, "--dry-run"],
+        ["doctor", store],
+    )
+    arguments = commands[command % len(commands)]
+    as_json = command >= 32
+    if as_json:
+        arguments = [*arguments, "--json"]
+    done = CliRunner().invoke(cli, arguments)
+    if done.exception is not None and not isinstance(done.exception, SystemExit):
+        raise done.exception
+    assert done.exit_code in (0, 1, 2, 3), done.output
+    assert "\x1b" not in done.output
+    if as_json:
+        json.loads(done.stdout)
+
+
+def store_writer(data: bytes) -> None:
+    """The same directory, opened by a writer: nothing is lost, and the next save works."""
+    tape = Tape(data)
+    works = tape.take(4)
+    with _sandbox() as box:
+        box.build(tape)
+        before, outside = contents(box.store), _bytes(box.outside)
+        given: set[bytes] = set()
+        with watched(box, may_change=True) as disk, contextlib.suppress(*_DOCUMENTED):
+            _work(disk, box, works, given)
+        assert _bytes(box.outside) == outside
+        nothing_lost(before, contents(box.store), given)
+
+
+def _work(disk: WatchingDisk, box: Sandbox, works: bytes, given: set[bytes]) -> None:
+    """A few turns of a writer; `given` are names whose content it may delete."""
+    with open_store(box.store.parent, disk=disk) as store:
+        for number, work in enumerate(works):
+            with contextlib.suppress(*_DOCUMENTED):
+                if work % 5 == 0:
+                    store.load_latest(hold=HOLDS[work // 5 % 3])
+                elif work % 5 == 1:
+                    given |= _leftovers(box.store)
+                    store.repair()
+                elif work % 5 == 2:
+                    given |= _leftovers(box.store) | _groups(box.store)
+                    store.prune(LatestN(1 + work // 5 % 3))
+                elif work % 5 == 3:
+                    list(store.quarantined().values())
+                else:
+                    receipt = store.save(100 + number, {"model": b"new", "optim/adam": b"too"})
+                    loaded = store.load()
+                    assert loaded.generation == receipt.generation, "the save is not found"
+                    assert bytes(loaded["model"]) == b"new"
+
+
+def _leftovers(store: Path) -> set[bytes]:
+    return {name for name in os.listdir(os.fsencode(store)) if name.startswith(b"pruned-")}
+
+
+def _groups(store: Path) -> set[bytes]:
+    return {name for name in os.listdir(os.fsencode(store)) if name.startswith(b"gen-")}
+
+
+def _bytes(folder: Path) -> dict[bytes, object]:
+    """What is in a folder; not when: whoever removes a hard link touches the file's inode."""
+    return {
+        path: (kind, size, data) for path, (kind, size, _, _, data) in photograph(folder).items()
+    }
+
+
+def contents(store: Path) -> dict[bytes, list[bytes]]:
+    """The files and links below each entry of the store and of its quarantine, by their bytes."""
+    found: dict[bytes, list[bytes]] = {}
+    root = os.fsencode(store)
+    for path, (kind, size, inode, _, content) in photograph(store).items():
+        if content is not None:
+            names_below = path[len(root) + 1 :].split(b"/")
+            # What is below the quarantine counts under the name that it had.
+            if names_below[0] == b"quarantine" and len(names_below) > 1:
+                names_below = names_below[1:]
+            top = names_below[0].split(b".")[0]
+            found.setdefault(top, []).append(b"%d %d %d" % (kind, size, inode))
+    return found
+
+
+def nothing_lost(
+    before: Mapping[bytes, list[bytes]], after: Mapping[bytes, list[bytes]], given: set[bytes]
+) -> None:
+    """Every file is there still, under its group's name, but for groups that were given up."""
+    for top, files in before.items():
+        if top not in given:
+            lost = set(files) - set(after.get(top, []))
+            assert not lost, (top, lost)
+
+
+def paper_tree(data: bytes) -> None:
+    """The source paper's form of a group, with bytes of a tape for its two records."""
+    tape = Tape(data)
+    commit, manifest = tape.blob(), tape.blob()
+    with _sandbox() as box:
+        home = (b"epoch_0001",)
+        if tape.byte() % 2:
+            digest = hashlib.sha256(manifest).hexdigest()
+            commit = json.dumps({"manifest_sha256": digest}).encode()
+        box.write((*home, b"COMMIT.json"), commit)
+        box.write((*home, b"MANIFEST.json"), manifest)
+        box.build(tape)
+        before = photograph(box.store.parent)
+        with watched(box, may_change=False) as disk, contextlib.suppress(OSError):
+            paper.newest_valid(disk, str(box.store))
+        assert photograph(box.store.parent) == before
+
+
+@contextlib.contextmanager
+def _sandbox() -> Iterator[Sandbox]:
+    """A sandbox that is removed, in the folder for temporary files."""
+    home = Path(tempfile.mkdtemp(prefix="lastgood-fuzz-"))
+    try:
+        yield Sandbox(home)
+    finally:
+        shutil.rmtree(home)

@@ -1,0 +1,23 @@
+"""What is fuzzed: functions of bytes that raise where the library breaks a promise."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from tests.fuzz import stores, values
+
+Target = Callable[[bytes], None]
+
+TARGETS: Final[Mapping[str, Target]] = {
+    "manifest-bytes": values.manifest_bytes,
+    "manifest-body": values.manifest_body,
+    "manifest-values": values.manifest_values,
+    "part-path": values.part_path,
+    "metadata": values.metadata,
+    "names": values.names,
+    "report": values.report,
+    "store-tree": stores.store_tree,
+    "store-writer": stores.store_writer,
+    "paper-tree": stores.paper_tree,
+}
