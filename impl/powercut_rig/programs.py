@@ -30,6 +30,9 @@ _KINDS: Final = (
     ("open", 2), ("tmpfile", 1), ("handle", 4), ("close", 1),
 )  # fmt: skip
 
+_AGAIN: Final = 0.12
+"""How often something that was synced is renamed, linked, unlinked or replaced."""
+
 
 def token(number: int, size: int) -> bytes:
     """`size` bytes that only write `number` of a program writes."""
@@ -45,7 +48,10 @@ def random_program(
     state, program = State(), list[ops.Op]()
     while len(program) < length:
         kind = random_kind(dice)
-        op = None if kind in lacks else random_op(dice, state, len(program), kind)
+        if dice.random() < _AGAIN:
+            op = _changed_again(dice, program)
+        else:
+            op = None if kind in lacks else random_op(dice, state, len(program), kind)
         if op is None:
             continue
         try:
@@ -54,6 +60,19 @@ def random_program(
             continue
         program.append(op)
     return tuple(program)
+
+
+def _changed_again(dice: random.Random, program: Sequence[ops.Op]) -> ops.Op | None:
+    """A change of the name of what was synced last: a log that holds it has to follow."""
+    synced = next((op.path for op in reversed(program) if isinstance(op, ops.Fsync)), "@")
+    other = dice.choice(PATHS)
+    if synced.startswith("@") or synced == "/":
+        return None
+    return dice.choice(
+        (ops.Rename(synced, other), ops.Link(synced, other), ops.Unlink(synced))
+        if dice.random() < 0.8
+        else (ops.Rename(other, synced),)
+    )
 
 
 def random_kind(dice: random.Random) -> str:
@@ -79,7 +98,9 @@ def random_op(dice: random.Random, state: State, number: int, kind: str = "") ->
         case "waiting write":
             flags = (dice.choice(("O_SYNC", "O_DSYNC")),)
             size = size_of(state, path)
-            return None if size is None else ops.Write(path, size, token(number, 100), flags)
+            if size is None:
+                return None
+            return ops.Write(path, dice.choice((0, size)), token(number, 100), flags)
         case "truncate":
             size = size_of(state, path)
             return None if size is None else ops.Truncate(path, dice.choice((0, size // 2, 6000)))
@@ -126,6 +147,7 @@ def _handle_op(dice: random.Random, state: State, number: int, kind: str) -> ops
                     ops.Write(handle, 0, token(number, dice.choice(SIZES))),
                     ops.Append(handle, token(number, dice.choice(SIZES))),
                     ops.Fsync(handle),
+                    ops.Fdatasync(handle),
                     ops.Link(handle, dice.choice(PATHS)),
                 )
             )

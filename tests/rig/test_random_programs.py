@@ -165,6 +165,20 @@ def test_the_same_number_gives_the_same_program_and_every_write_its_own_token() 
     )
 
 
+def test_some_programs_rename_what_they_synced_and_then_sync_another_file() -> None:
+    """Where a log has to follow a change of names: the log of btrfs brought what no sync asked."""
+    met = 0
+    for number in range(60):
+        synced, changed = set[str](), set[str]()
+        for op in random_program(number):
+            if isinstance(op, ops.Fsync):
+                met += bool(changed - {op.path})
+                synced.add(op.path)
+            elif isinstance(op, ops.Rename | ops.Link) and op.src in synced:
+                changed.add(op.dst)
+    assert met > 3
+
+
 def test_a_trace_keeps_its_early_writes() -> None:
     early = drawn_plan(random_program(7), 7)
     assert parse_plan(plan_text(early)) == early
