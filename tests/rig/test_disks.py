@@ -331,6 +331,18 @@ def test_a_page_that_somebody_still_holds_is_waited_for() -> None:
     assert pauses == 5
 
 
-def test_a_page_that_somebody_holds_for_good_is_an_error_and_nothing_is_judged() -> None:
-    with pytest.raises(RigError, match="keeps pages of"):
-        run_in_worker(kept_by_a_reader, -1)
+def seen_while_a_page_is_held() -> tuple[bytes, bool]:
+    """What is read of a content whose device had a page that stays; and is it another device?"""
+    with private_folder() as folder, ScratchDisk(folder, 1 << 20, {}, block_bytes=512) as disk:
+        first = disk.device
+        fd = os.open(first, os.O_RDWR)
+        with mmap.mmap(fd, CHUNK_BYTES) as mapped:
+            assert mapped[0] == 0  # which brings the page in
+            disk.hold({0: (b"n" * CHUNK_BYTES, 1)})
+        os.close(fd)
+        with open(disk.device, "rb") as device:
+            return device.read(CHUNK_BYTES), disk.device != first
+
+
+def test_a_content_gets_another_device_where_a_page_stays_for_good() -> None:
+    assert run_in_worker(seen_while_a_page_is_held) == (b"n" * CHUNK_BYTES, True)
