@@ -47,15 +47,6 @@ def _ranged(sync: Sync, catalog: Catalog) -> int:
     return mask
 
 
-def _may_log(sync: Sync, catalog: Catalog) -> int:
-    mask = 0
-    for position in bits(catalog.entries):
-        event = catalog.pieces[position].event
-        if isinstance(event, Entry) and sync.may_log(event):
-            mask |= 1 << position
-    return mask
-
-
 def _of_ops(ops: Iterable[str], catalog: Catalog) -> int:
     mask = 0
     for op in ops:
@@ -113,7 +104,7 @@ _COVERS: Final[dict[str, Callable[[Sync, Catalog], int]]] = {
     "ranged-sync-takes-file": lambda s, c: c.of_file.get(_inode(s), 0),
     "fsync-logs-names": lambda s, c: c.about.get(_inode(s), 0),
     "fsync-logs-ancestors": lambda s, c: c.firsts & c.named(s.about.ancestors, c.naming),
-    "log-may-bring": _may_log,
+    "log-may-bring": lambda s, c: c.entries & _of_ops(s.may_log, c),
     "log-drops-replaced": _replaced,
     "fsync-commits-journal": lambda s, c: (c.entries | c.truncations) & c.issued_by(s.committed),
     "fdatasync-commits-names": lambda s, c: (

@@ -116,7 +116,9 @@ class CrashSpace:
         """
         bound = self.bound
         extra = bound.logged or any(bound.partials)
-        for commit in downsets(bound.requires, bound.durable, bound.never):
+        # What a log has landed for sure may as well be in the commit, where that needs no more.
+        least = largest_downset_in(bound.durable | bound.logged, bound.requires)
+        for commit in downsets(bound.requires, least, bound.never):
             if not extra:
                 yield commit
                 continue

@@ -300,7 +300,7 @@ def log_may_bring(sync: Sync, piece: Piece) -> bool:
     moved-out-of-logged-and-on
     Errs: allows too much: an inode counts as held if it may have been, in whatever transaction.
     """
-    return isinstance(piece.event, Entry) and sync.may_log(piece.event)
+    return isinstance(piece.event, Entry) and piece.event.op in sync.may_log
 
 
 @rule("log-drops-replaced", "scope", on=INODE_SYNCS, promise="withdrawn")

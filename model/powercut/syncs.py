@@ -15,7 +15,7 @@ from typing import TypeGuard
 from attrs import field, frozen
 
 from powercut.events import Entry, Event, Extent, Piece, Size, touches
-from powercut.logtree import Held, closure, held_after, kin_of
+from powercut.logtree import Logged, brought, closure, kin_of
 from powercut.tree import ROOT, Directory, Tree
 
 Lane = tuple[int, str]
@@ -180,7 +180,8 @@ class Facts:
     @cached_property
     def kin(self) -> frozenset[int]:
         """See `Facts`."""
-        return kin_of(self._issued, {self._inode})
+        families = kin_of([event for event in self._issued if isinstance(event, Entry)])
+        return families.get(self._inode, frozenset({self._inode}))
 
     @cached_property
     def _parents(self) -> dict[int, tuple[int, ...]]:
@@ -283,23 +284,15 @@ class Sync:
         last = self._issued[count - 1]
         return last is None or not concurrent(self._lanes, last.op, piece.event.op)
 
-    def may_log(self, event: Entry) -> bool:
-        """The log of this sync or of an earlier one may bring the change of a name."""
-        held = self._held
-        return (
-            event.op in held.ops
-            or event.directory in held.full
-            or (event.target or event.replaced) in held.inodes
-        )
-
     @cached_property
-    def _held(self) -> Held:
-        """What this sync, and all before it that write a log, may have put there."""
-        logs = [sync.about for sync in (*self._earlier, self) if sync.kind not in _NO_LOG]
-        full = frozenset[int]().union(*(about.full for about in logs))
-        return held_after(
-            self._issued, self._view, full, frozenset[int]().union(*(a.held for a in logs))
-        )
+    def may_log(self) -> frozenset[str]:
+        """The ops of which a log, by this sync or an earlier one, may bring a change of a name."""
+        logs = [
+            Logged(sync.position, sync.about.full, sync.about.held)
+            for sync in (*self._earlier, self)
+            if sync.kind not in _NO_LOG
+        ]
+        return brought(self._issued, self._view, logs)
 
     @cached_property
     def linked_first(self) -> frozenset[int]:
