@@ -85,7 +85,7 @@ def _done(
 def _ended_with_us(group: int) -> Iterator[None]:
     """While this goes on a process kills that group when this one dies, in whatever way."""
     # Its input ends then, and only then: otherwise it gets a line at the end of the work.
-    watch = ("/bin/sh", "-c", f"read line || kill -KILL -- -{group}")
+    watch = ("/bin/sh", "-c", f"read line || kill -s KILL -- -{group}")
     with subprocess.Popen(watch, stdin=subprocess.PIPE, start_new_session=True) as watcher:
         try:
             yield
