@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import functools
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,19 +11,23 @@ from pathlib import Path
 import pytest
 
 from powercut_rig.errors import RigError, RigUnavailable
-from powercut_rig.guest import cache
+from powercut_rig.guest import cache, packages, saved
 from powercut_rig.guest import prepare as preparing
+from powercut_rig.guest.bundle import Bundle
 from powercut_rig.guest.packages import Package, Parts
 from powercut_rig.guest.prepare import (
     KEPT,
     Guest,
+    Ready,
     anew_if_damaged,
     build,
     cache_folder,
     key_of,
     newest_kept,
     prepare,
+    replaced,
 )
+from powercut_rig.guest.qemu import Saved
 
 
 def parts_of(*digests: str) -> Parts:
@@ -177,6 +183,55 @@ def test_a_guest_that_is_sound_and_does_not_start_is_kept_and_the_error_stays(
     assert not cache.damage(guest.home, digests=True)
 
 
+# The saved guest in it
+
+
+@pytest.fixture
+def boots(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """Boots that were made, none of them real."""
+    made: list[Path] = []
+
+    def boot(home: Path, new: Saved, bundle: Bundle) -> None:
+        made.append(home)
+        new.memory.write_bytes(b"memory")
+        new.devices.write_bytes(b"devices")
+
+    monkeypatch.setattr(saved, "boot_and_save", boot)
+    monkeypatch.setattr(saved, "key_of", lambda bundle: "key")
+    return made
+
+
+BUNDLE = Bundle("/python", (), (), (), ())
+
+
+def test_a_saved_guest_is_booted_again_only_where_it_is_damaged(
+    tmp_path: Path, boots: list[Path]
+) -> None:
+    (tmp_path / "saving-dead").mkdir()
+    first = saved.saved_guest(tmp_path, "6.1", BUNDLE)
+    assert saved.saved_guest(tmp_path, "6.1", BUNDLE) == first
+    assert len(boots) == 1
+    first.memory.write_bytes(b"")
+    assert saved.saved_guest(tmp_path, "6.1", BUNDLE).memory.read_bytes() == b"memory"
+    assert len(boots) == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["saved-key"]
+
+
+def test_of_a_guest_that_does_not_start_only_what_is_damaged_is_replaced(
+    tmp_path: Path, boots: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    guest = prepare(parts_of("a"), tmp_path, make)
+    broken = Ready(guest, saved.saved_guest(guest.home, "6.1", BUNDLE), {})
+    fresh = Ready(guest, broken.saved, {"fresh": []})
+    monkeypatch.setattr(preparing, "prepared", functools.cache(lambda: fresh))
+
+    assert replaced(broken) is None
+    broken.saved.memory.write_bytes(b"m-m-ry")
+    assert replaced(broken) == fresh
+    assert not broken.saved.folder.exists()
+    assert guest.vmlinux.exists()
+
+
 # What an error says
 
 
@@ -210,13 +265,13 @@ def test_who_waits_says_for_whom_and_goes_on_when_the_other_has_ended(tmp_path: 
     with cache.alone(tmp_path, say=said.append) as _, pytest.MonkeyPatch.context() as patch:
         assert said == []
         held = iter([True, True, False])
-        flock = cache.fcntl.flock
+        flock = fcntl.flock
 
         def busy(fd: int, how: int) -> None:
             if next(held):
                 flock(fd, how)
 
-        patch.setattr(cache.fcntl, "flock", busy)
+        patch.setattr(fcntl, "flock", busy)
         with cache.alone(tmp_path, say=said.append, sleep=lambda _: None):
             assert said == [
                 f"waiting for process {os.getpid()}, which makes the guest in {tmp_path}"
@@ -260,8 +315,8 @@ def apt_without_lists(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
         raise RigUnavailable(["apt knows no kernel"])
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr(preparing.packages, "missing_programs", list)
-    monkeypatch.setattr(preparing.packages, "known_parts", none)
+    monkeypatch.setattr(packages, "missing_programs", list)
+    monkeypatch.setattr(packages, "known_parts", none)
     monkeypatch.setattr(preparing, "ready", lambda guest: guest)
     preparing.prepared.cache_clear()
     yield cache_folder()
