@@ -237,10 +237,11 @@ def remembered_parts(cache: Path, ask: Callable[[], Parts], state: str) -> Parts
     return parts
 
 
-def known_parts(run: Run = run) -> Parts:
+def known_parts(run: Run = run, find: Callable[[str], str | None] = find_program) -> Parts:
     """The packages that apt knows now; nothing is pinned, because mirrors keep only the newest.
 
-    Raises `RigUnavailable` where apt knows no such kernel or driver.
+    Raises `RigUnavailable` where apt knows no such kernel or driver, or that kernel is for another
+    compiler than is here.
     """
     try:
         said = run(("apt-cache", "depends", KERNEL_META), None)
@@ -252,11 +253,17 @@ def known_parts(run: Run = run) -> Parts:
         said = run(("apt-cache", "depends", headers), None)
         kbuild = re.search(r"Depends: (linux-kbuild-\S+)", said)
         common = re.search(r"Depends: (linux-headers-\S+-common)", said)
+        compiler = re.search(r"Depends: (?:linux-compiler-)?(gcc-\d+)", said)
+        if compiler is not None and find(compiler[1]) is None:
+            why = f"apt's newest kernel, {release}, is for the compiler {compiler[1]}, and that is"
+            raise RigUnavailable([f"{why} not installed (package {compiler[1]})."])
         if kbuild is None or common is None:
             raise RigError(f"apt-cache named no build tools for {headers}")
         names = (image, headers, common.group(1), kbuild.group(1), DRIVER)
         listed = run(("apt-get", "download", "--print-uris", *names), None)
         return Parts(release, tuple(_packages(names, listed)))
+    except RigUnavailable:
+        raise
     except RigError as error:
         why = (
             f"apt knows no kernel and driver for the guest: {error}. Refresh its lists (as root: "

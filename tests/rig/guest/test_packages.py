@@ -101,7 +101,7 @@ def sha256(text: str) -> str:
 
 
 def test_the_parts_are_the_kernel_that_apt_names_and_what_compiles_for_it() -> None:
-    parts = known_parts(apt)
+    parts = known_parts(apt, str)
 
     assert parts.release == "6.1.0-7-amd64"
     assert [package.name for package in parts.packages] == [
@@ -122,13 +122,19 @@ def test_an_apt_that_knows_no_kernel_says_what_to_do(wrong: str) -> None:
         known_parts(lambda arguments, folder: wrong)
 
 
+def test_a_kernel_for_a_compiler_that_is_not_here_names_it() -> None:
+    with pytest.raises(RigUnavailable, match="for the compiler gcc-12, and that is not") as caught:
+        known_parts(apt, lambda name: None)
+    assert "apt-get update" not in str(caught.value)
+
+
 def test_a_package_that_apt_does_not_have_is_named() -> None:
     def without_driver(arguments: Sequence[str], folder: Path | None) -> str:
         kept = [word for word in arguments if word != "apfs-dkms"]
         return apt(tuple(kept), folder)
 
     with pytest.raises(RigUnavailable, match="apfs-dkms"):
-        known_parts(without_driver)
+        known_parts(without_driver, str)
 
 
 def test_a_failed_download_is_a_reason_not_to_run(tmp_path: Path) -> None:
@@ -136,12 +142,12 @@ def test_a_failed_download_is_a_reason_not_to_run(tmp_path: Path) -> None:
         raise RigError("Could not resolve the mirror")
 
     with pytest.raises(RigUnavailable, match="Could not resolve the mirror"):
-        known_parts(apt).fetch(tmp_path, no_network)
+        known_parts(apt, str).fetch(tmp_path, no_network)
 
 
 def test_a_download_that_brings_too_little_is_a_reason_too(tmp_path: Path) -> None:
     with pytest.raises(RigUnavailable, match="0 of 5 packages arrived"):
-        known_parts(apt).fetch(tmp_path, lambda arguments, folder: "")
+        known_parts(apt, str).fetch(tmp_path, lambda arguments, folder: "")
 
 
 class Mirror:
@@ -168,7 +174,7 @@ class Mirror:
 
 
 def without_kernel() -> Parts:
-    parts = known_parts(apt)
+    parts = known_parts(apt, str)
     return Parts(parts.release, parts.packages[1:])
 
 
@@ -210,12 +216,12 @@ def test_a_list_without_sha256_is_refused() -> None:
         return apt(arguments, folder).replace("SHA256:", "MD5Sum:")
 
     with pytest.raises(RigUnavailable, match="no SHA-256 for linux-image-6"):
-        known_parts(weak)
+        known_parts(weak, str)
 
 
 @pytest.mark.skipif(shutil.which("dpkg-deb") is None, reason="dpkg-deb makes the package")
 def test_of_the_kernels_package_only_what_a_guest_uses_is_unpacked(tmp_path: Path) -> None:
-    wanted, modules = known_parts(apt).wanted, "lib/modules/6.1.0-7-amd64/kernel"
+    wanted, modules = known_parts(apt, str).wanted, "lib/modules/6.1.0-7-amd64/kernel"
     tree = tmp_path / "deb"
     kept = {f"{modules}/fs/ext4/ext4.ko": b"E" * 5000, "boot/vmlinuz-6.1.0-7-amd64": b"K"}
     kept["lib/modules/6.1.0-7-amd64/modules.builtin"] = b"B"
