@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -28,25 +30,29 @@ def run_tool(
     timeout_s: float = TOOL_TIMEOUT_S,
     environment: Mapping[str, str] | None = None,
     folder: Path | None = None,
+    family: bool = False,
 ) -> subprocess.CompletedProcess[str]:
     """Run a program to its end, in `folder`; raise `RigError` when it is missing, slow or unhappy.
 
-    The program is killed at the deadline, and by the kernel when this process dies.
+    The program is killed at the deadline and at Ctrl-C, with all that it started in its group, and
+    by the kernel when this process dies.  What it started goes with it then too for a `family`, of
+    a program that leaves work to others; that costs a process more.
     """
     parent = os.getpid()
     try:
-        done = subprocess.run(
+        process = subprocess.Popen(
             arguments,
             stdin=subprocess.DEVNULL,
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
             errors="replace",
-            check=False,
-            timeout=timeout_s,
             cwd=folder,
             env={**_ENVIRONMENT, **(environment or {})},
-            preexec_fn=lambda: linux.die_with_parent(parent),
+            start_new_session=True,  # its group is its own, and has its number
+            preexec_fn=lambda: linux.die_with_parent(parent),  # noqa: PLW1509  # one thread
         )
+        done = _done(process, arguments, timeout_s, family)
     except FileNotFoundError as error:
         raise RigError(f"The program {arguments[0]} is not installed.") from error
     except subprocess.TimeoutExpired as error:
@@ -57,6 +63,34 @@ def run_tool(
         said = (done.stderr or done.stdout).strip()[-_SHOWN_CHARACTERS:]
         raise RigError(f"{' '.join(arguments)} ended with status {done.returncode}: {said}")
     return done
+
+
+def _done(
+    process: subprocess.Popen[str], arguments: Sequence[str], timeout_s: float, family: bool
+) -> subprocess.CompletedProcess[str]:
+    with process:
+        try:
+            with _ended_with_us(process.pid) if family else contextlib.nullcontext():
+                said, complained = process.communicate(timeout=timeout_s)
+        except BaseException:
+            # Where it is not reaped yet the number of its group is still its own.
+            if process.returncode is None:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+            raise
+    return subprocess.CompletedProcess(arguments, process.returncode, said, complained)
+
+
+@contextlib.contextmanager
+def _ended_with_us(group: int) -> Iterator[None]:
+    """While this goes on a process kills that group when this one dies, in whatever way."""
+    # Its input ends then, and only then: otherwise it gets a line at the end of the work.
+    watch = ("/bin/sh", "-c", f"read line || kill -s KILL -- -{group}")
+    with subprocess.Popen(watch, stdin=subprocess.PIPE, start_new_session=True) as watcher:
+        try:
+            yield
+        finally:
+            watcher.communicate(b"\n")
 
 
 def wait_for_exit(pid: int, timeout_s: float) -> bool:

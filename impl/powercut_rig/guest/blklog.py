@@ -6,6 +6,7 @@ first sector is right after each request, so that it can be read while the guest
 
 from __future__ import annotations
 
+import fcntl
 import os
 import struct
 from collections.abc import Iterator
@@ -27,6 +28,29 @@ _KNOWN: Final = _FLUSH | _FUA | _DISCARD | _MARK
 _LARGEST_WRITE: Final = 1 << 16  # sectors: 32 MiB, more than a virtio request carries
 
 
+LOG_BYTES: Final = 1 << 30
+"""How long a log may become; what was read and given back counts, because it keeps its place."""
+
+_ROOM_BYTES: Final = 64 << 20
+
+
+def log_file(size_bytes: int = LOG_BYTES) -> int:
+    """A file in memory for a log, which never grows: beyond its end writes fail."""
+    fd = os.memfd_create("powercut-guest-log", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    os.ftruncate(fd, size_bytes)
+    fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK)
+    return fd
+
+
+def is_full(fd: int, room_bytes: int = _ROOM_BYTES) -> bool:
+    """Whether a log has so little room that the next request may not fit."""
+    try:
+        os.lseek(fd, os.fstat(fd).st_size - room_bytes, os.SEEK_DATA)
+    except OSError:  # no data there
+        return False
+    return True
+
+
 class LogReader:
     """Reads a log that is being written; `fd` is a file that the writer shares."""
 
@@ -35,13 +59,18 @@ class LogReader:
         self._place = SECTOR_BYTES
         self._read = 0
 
+    @property
+    def place(self) -> int:
+        """Up to which byte it was read."""
+        return self._place
+
     def count(self) -> int:
         """How many entries there are; 0 where nothing was ever written.
 
         Raises `RigError` where the file is no such log.
         """
         data = os.pread(self._fd, _SUPER.size, 0)
-        if not data:
+        if not any(data):
             return 0
         if len(data) < _SUPER.size:
             raise RigError(f"The guest's block log has {len(data)} B, less than its own header.")
@@ -70,7 +99,9 @@ class LogReader:
             if len(head) < _ENTRY.size:
                 raise RigError(f"The guest's block log ends inside entry {self._read}.")
             sector, sectors, flags, _ = _ENTRY.unpack(head)
-            if flags & ~_KNOWN or flags & (_DISCARD | _MARK) or sectors > _LARGEST_WRITE:
+            empty = not sectors and not flags  # never written: the log was full
+            unknown = flags & ~_KNOWN or flags & (_DISCARD | _MARK)
+            if empty or unknown or sectors > _LARGEST_WRITE:
                 raise RigError(
                     f"Entry {self._read} of the guest's block log has flags {flags:#x} and "
                     f"{sectors} sectors; expected writes and flushes only."

@@ -1,13 +1,12 @@
 """Makes the guest: kernel, modules and first file system, once for each set of versions.
 
 What is made lies in a cache folder, under a key of the packages' versions and of all that goes into
-it from here.  A folder there is complete: it is made elsewhere and renamed.
+it from here.  A folder there is complete; see `powercut_rig.guest.cache`.
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import functools
 import hashlib
 import json
@@ -15,14 +14,14 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from attrs import frozen
 
 from powercut_rig.errors import RigError, RigUnavailable
-from powercut_rig.guest import edit, initramfs, kernel, packages, saved
+from powercut_rig.guest import cache, edit, initramfs, kernel, modules, packages, saved
 from powercut_rig.guest.bundle import agents_bundle
 from powercut_rig.guest.packages import Parts
 from powercut_rig.guest.qemu import Saved
@@ -35,6 +34,9 @@ KEPT: Final = 3
 _BUILD_TIMEOUT_S: Final = 300.0
 _BUILDING: Final = "building-"
 _NAME: Final = "guest-"
+_ABOUT: Final = "about.json"
+
+T = TypeVar("T")
 
 
 @frozen
@@ -59,6 +61,7 @@ class Guest:
 class Ready:
     """A guest that has booted and was saved, and what can be loaded into it, in its order."""
 
+    guest: Guest
     saved: Saved
     orders: Mapping[str, Sequence[str]]
 
@@ -74,90 +77,159 @@ def key_of(parts: Parts) -> str:
     digest = hashlib.sha256()
     for package in parts.packages:
         digest.update(f"{package.file} {package.digest}\n".encode())
-    for module in (edit, initramfs, kernel, packages, sys.modules[__name__]):
-        digest.update(Path(str(module.__file__)).read_bytes())
+    digest.update(_code().encode())
     return digest.hexdigest()[:24]
+
+
+def _code() -> str:
+    """A name for the code that makes a guest."""
+    digest = hashlib.sha256()
+    for module in (edit, initramfs, kernel, modules, packages, sys.modules[__name__]):
+        digest.update(Path(str(module.__file__)).read_bytes())
+    return digest.hexdigest()
 
 
 @functools.cache
 def prepared() -> Ready:
     """The guest for the packages that apt knows now, made and booted if it is not there yet.
 
-    RigUnavailable where something for it is missing; the cache holds then what it held before.
+    Where apt knows none any more, because its lists are gone, it is the newest one that this code
+    made, and that is told.  RigUnavailable where something for it is missing; the cache holds then
+    what it held before.
     """
     # Workers are forks and inherit the answer: apt is asked once for each command.
     if missing := packages.missing_programs():
         raise RigUnavailable(missing)
-    cache = cache_folder()
+    folder = cache_folder()
     state = packages.state_of_apt()
-    parts = packages.remembered_parts(cache, packages.known_parts, state)
-    guest = prepare(parts, cache, build_and_boot)
-    with _cache_errors(cache), alone(cache):
-        return ready(guest)
+    try:
+        parts = packages.remembered_parts(folder, packages.known_parts, state)
+    except RigUnavailable as error:
+        guest = newest_kept(folder)
+        if guest is None:
+            raise
+        why = " ".join(error.reasons)
+        cache.tell(f"{why} So the guest of before is used: Linux {guest.release}, {guest.home}.")
+        with cache.alone(folder):
+            return ready(guest)
+
+    def once() -> Ready:
+        guest = prepare(parts, folder, build_and_boot)
+        with cache.alone(folder):
+            return ready(guest)
+
+    return anew_if_damaged(once, folder, folder / (_NAME + key_of(parts)))
+
+
+def anew_if_damaged(once: Callable[[], T], folder: Path, home: Path) -> T:
+    """What `once` gives; where it cannot because the kept folder `home` is damaged, what then.
+
+    That is told, and `home` is removed first.
+    """
+    try:
+        return once()
+    except RigUnavailable:
+        with cache.alone(folder):
+            if not _removed_if_damaged(home):
+                raise
+        return once()
+
+
+def replaced(broken: Ready) -> Ready | None:
+    """Another guest for one that did not start, where a part of it is damaged; None where not.
+
+    RigUnavailable where it cannot be made.
+    """
+    folder, home = broken.saved.folder, broken.guest.home
+    with cache.alone(home.parent):
+        removed = [_removed_if_damaged(each) for each in (folder, home)]
+    if not any(removed) and folder.exists():
+        return None
+    prepared.cache_clear()
+    return prepared()
+
+
+def _removed_if_damaged(home: Path) -> bool:
+    """Remove a kept folder that has other bytes than it was made with; whether that was so."""
+    # All bytes are read, a quarter of a gigabyte: too slow for each start.
+    why = cache.damage(home, digests=True) if home.exists() else ""
+    if why:
+        cache.remove_damaged(home, why)
+    return bool(why)
 
 
 def prepare(
     parts: Parts,
-    cache: Path,
+    folder: Path,
     make: Callable[[Parts, Path, Path], None],
 ) -> Guest:
-    """The guest made from `parts` in the folder `cache`; `make` makes it where it is missing.
+    """The guest made from `parts` in the folder `folder`; `make` makes it where it is missing.
 
-    It is given the parts, a folder to work in, and the folder for the result.
+    It is given the parts, a folder to work in, and the folder for the result.  One that is not as
+    it was made, by its files' sizes, is made again.
     """
-    home = cache / (_NAME + key_of(parts))
-    with _cache_errors(cache):
-        if not home.is_dir():
-            with alone(cache):
-                if not home.is_dir():
-                    _make_in(cache, home, parts, make)
+    home = folder / (_NAME + key_of(parts))
+    if cache.damage(home):
+        with cache.alone(folder):
+            if why := cache.damage(home):
+                cache.remove_damaged(home, why)
+                _make_in(folder, home, parts, make)
+    with cache.errors_of(folder):
         os.utime(home)
     return Guest(home, parts.release)
 
 
-@contextlib.contextmanager
-def _cache_errors(cache: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise RigUnavailable(
-            [f"The guest cannot be kept in {cache} ({error.strerror}); set XDG_CACHE_HOME."]
-        ) from error
+def newest_kept(folder: Path) -> Guest | None:
+    """The guest that was used last among those that this code made and that are complete."""
+    found = []
+    for home in folder.glob(_NAME + "*"):
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            about = json.loads((home / _ABOUT).read_text())
+            if about["code"] == _code() and not cache.damage(home):
+                found.append((home.stat().st_mtime, Guest(home, str(about["release"]))))
+    return max(found, key=lambda each: each[0])[1] if found else None
 
 
 def _make_in(
-    cache: Path, home: Path, parts: Parts, make: Callable[[Parts, Path, Path], None]
+    folder: Path, home: Path, parts: Parts, make: Callable[[Parts, Path, Path], None]
 ) -> None:
-    for stale in cache.glob(_BUILDING + "*"):  # of a run that was killed: we hold the lock
-        shutil.rmtree(stale, ignore_errors=True)
-    with tempfile.TemporaryDirectory(prefix=_BUILDING, dir=cache) as folder:
-        result = Path(folder) / "result"
-        result.mkdir()
-        work = Path(folder) / "work"
-        work.mkdir()
-        make(parts, work, result)
-        result.rename(home)
-    others = sorted(cache.glob(_NAME + "*"), key=lambda path: path.stat().st_mtime, reverse=True)
+    with cache.errors_of(folder):
+        for stale in folder.glob(_BUILDING + "*"):  # of a run that was killed: we hold the lock
+            shutil.rmtree(stale, ignore_errors=True)
+        place = tempfile.TemporaryDirectory(prefix=_BUILDING, dir=folder)
+    with place as name:
+        result = Path(name) / "result"
+        work = Path(name) / "work"
+        with cache.errors_of(folder):
+            result.mkdir()
+            work.mkdir()
+        try:
+            make(parts, work, result)
+        except RigUnavailable:
+            raise
+        except (RigError, OSError) as error:
+            raise RigUnavailable([f"The guest could not be built in {folder}: {error}"]) from error
+        with cache.errors_of(folder):
+            about = {"release": parts.release, "code": _code()}
+            (result / _ABOUT).write_text(json.dumps(about))
+            cache.keep(result, home)
+            _forget_old(folder, home)
+
+
+def _forget_old(folder: Path, home: Path) -> None:
+    others = sorted(folder.glob(_NAME + "*"), key=lambda path: path.stat().st_mtime, reverse=True)
     for old in [path for path in others if path != home][KEPT:]:
         shutil.rmtree(old, ignore_errors=True)
 
 
-@contextlib.contextmanager
-def alone(cache: Path) -> Iterator[None]:
-    """One process makes guests at a time; the others wait and find it made."""
-    cache.mkdir(parents=True, exist_ok=True)
-    lock = os.open(cache / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(lock)
-
-
 def ready(guest: Guest) -> Ready:
-    """A guest to go on from, booted and saved if it was not yet."""
-    orders = json.loads((guest.home / "load.json").read_text())
-    return Ready(saved.saved_guest(guest.home, guest.release, agents_bundle()), orders)
+    """A guest to go on from, booted and saved if it was not yet.  RigUnavailable."""
+    try:
+        orders = json.loads((guest.home / "load.json").read_text())
+        return Ready(guest, saved.saved_guest(guest.home, guest.release, agents_bundle()), orders)
+    except OSError as error:
+        why = f"The saved guest in {guest.home} could not be read or written: {error}"
+        raise RigUnavailable([why]) from error
 
 
 def build_and_boot(parts: Parts, work: Path, result: Path) -> None:
@@ -172,37 +244,39 @@ def build(parts: Parts, work: Path, result: Path) -> None:
     """Fetch, compile and pack a guest into `result`. RigUnavailable where a step fails."""
     root = parts.fetch(work)
     release = parts.release
-    image = (root / "boot" / f"vmlinuz-{release}").read_bytes()
+    image = _only(root, f"boot/vmlinuz-{release}", "the kernel's package").read_bytes()
     (result / "vmlinux").write_bytes(kernel.vmlinux_of(image))
+    of_kernel = modules.unpacked_modules(root, release)
     drivers = _drivers(root, work, release)
-    kernel_modules = {
-        path.stem.replace("-", "_"): path
-        for path in (root / "lib" / "modules" / release).rglob("*.ko")
-    }
 
     def module(name: str) -> bytes | None:
-        if name in drivers:
-            return drivers[name]
-        path = kernel_modules.get(name)
-        return None if path is None else _stripped(path)
+        return drivers[name] if name in drivers else of_kernel.read(name, _stripped)
 
     base = initramfs.in_load_order(initramfs.BASE_MODULES, module)
-    modules = dict(base)
+    every = dict(base)
     orders: dict[str, list[str]] = {}
     for name in initramfs.LATER_MODULES:
         order = initramfs.in_load_order((name,), module)
         orders[name] = [each for each in order if each not in base]
-        modules |= order
+        every |= order
     busybox = Path(packages.find_program("busybox") or "").read_bytes()
     if b"ld-linux" in busybox[:4096]:
         raise RigUnavailable(["busybox is not a static one here (package busybox-static)."])
-    (result / "initrd.cpio").write_bytes(initramfs.base_archive(busybox, modules, base))
+    (result / "initrd.cpio").write_bytes(initramfs.base_archive(busybox, every, base))
     (result / "load.json").write_text(json.dumps(orders))
+
+
+def _only(root: Path, pattern: str, package: str) -> Path:
+    """The one file or folder of a package that has such a name. RigUnavailable."""
+    found = list(root.glob(pattern))
+    if len(found) != 1:
+        raise RigUnavailable([f"The guest needs one {pattern} of {package}; it has {len(found)}."])
+    return found[0]
 
 
 def _drivers(root: Path, work: Path, release: str) -> dict[str, bytes]:
     """The driver's modules, compiled for the guest's kernel: as packaged, and with the edits."""
-    (packaged,) = (root / "usr" / "src").glob("linux-apfs-rw-*")
+    packaged = _only(root, "usr/src/linux-apfs-rw-*", packages.DRIVER)
     source = work / "driver"
     shutil.copytree(packaged, source)
     headers = root / "usr" / "src" / f"linux-headers-{release}"
@@ -221,7 +295,7 @@ def _compiled(headers: Path, source: Path, release: str) -> bytes:
     # Without debugging information, which would be stripped.
     command = ("make", "-C", str(headers), f"M={source}", jobs, "KCFLAGS=-g0", "modules")
     try:
-        run_tool(command, timeout_s=_BUILD_TIMEOUT_S)
+        run_tool(command, timeout_s=_BUILD_TIMEOUT_S, family=True)
     except RigError as error:
         raise RigUnavailable([f"linux-apfs-rw does not compile for {release}: {error}"]) from error
     return _stripped(source / "apfs.ko")

@@ -17,6 +17,7 @@ REQUEST_S: Final = 30.0
 """How long a guest may take for one request before it counts as hung."""
 
 _MORE_S: Final = 1.0
+_LOOK_S: Final = 1.0
 _RECEIVE_BYTES: Final = 1 << 18
 
 
@@ -36,11 +37,13 @@ class Connection:
     """Requests to the agent in a guest, over a socket.
 
     A request that was broken off, by its deadline or by any error, leaves the talk in a state that
-    nobody knows: every later one raises `GuestLostError` at once.
+    nobody knows: every later one raises `GuestLostError` at once.  `meanwhile` is called before
+    each request, and each second while one is waited for.
     """
 
-    def __init__(self, port: socket.socket) -> None:
+    def __init__(self, port: socket.socket, meanwhile: Callable[[], None] = lambda: None) -> None:
         self._port = port
+        self._meanwhile = meanwhile
         self._lost = ""
 
     @property
@@ -62,6 +65,7 @@ class Connection:
         """
         if self._lost:
             raise GuestLostError(self._lost)
+        self._meanwhile()
         message = wire.packed({"do": do, "with": list(arguments)})
         self._lost = f"its answer to `{do}` was not waited for"
         wait = _Wait(time.monotonic() + timeout_s, go_on)
@@ -84,9 +88,12 @@ class Connection:
             try:
                 if left <= 0:
                     raise TimeoutError
-                self._port.settimeout(left)
+                self._port.settimeout(min(left, _LOOK_S))
                 return self._port.recv(min(count, _RECEIVE_BYTES))
             except TimeoutError:
+                self._meanwhile()
+                if left > _LOOK_S:
+                    continue
                 if not wait.go_on():
                     raise
                 wait.end = time.monotonic() + _MORE_S

@@ -11,6 +11,7 @@ kind of end leaves anything behind.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import shlex
 import socket
@@ -42,6 +43,8 @@ MEMORY_DEVICE: Final = "/dev/pmem0"
 
 _CONSOLE_LINES: Final = 12
 _CONSOLE_BYTES: Final = 1 << 16
+CONSOLE_AT_MOST: Final = 1 << 20
+"""How much of what a guest says is kept, in bytes; it is cut to its end each second."""
 _WAIT_S: Final = 10.0
 
 PROGRAM: Final = "qemu-system-x86_64"
@@ -115,7 +118,9 @@ def arguments(files: Files, memory: Path, kernel: Kernel | None) -> list[str]:
         "-object", _memory("ram", str(memory), MEMORY_MIB << 20, share),
         "-object", _memory("disk", f"/proc/self/fd/{files.memory_disk}", DISK_BYTES, "on"),
         "-device", "nvdimm,memdev=disk",
-        "-serial", f"file:/proc/self/fd/{files.console}",
+        # Appended, so that the file can be cut while it is written.
+        "-chardev", f"file,id=console,path=/proc/self/fd/{files.console},append=on",
+        "-serial", "chardev:console",
         "-chardev", f"socket,id=agent,fd={files.port}",
         "-device", "virtio-serial-pci", "-device", "virtserialport,chardev=agent,name=agent",
         "-chardev", f"socket,id=monitor,fd={files.monitor}",
@@ -123,8 +128,17 @@ def arguments(files: Files, memory: Path, kernel: Kernel | None) -> list[str]:
         *_recorded(files),
         # Discards are refused, so they come as plain writes.
         "-device", "virtio-blk-pci,drive=recorded,discard=off,write-zeroes=off",
+        *_confined(kernel),
         *begin,
     ]  # fmt: skip
+
+
+def _confined(kernel: Kernel | None) -> list[str]:
+    """What a guest with disks that nobody vouches for could do by an error of QEMU's, made less."""
+    # The one that boots sees no such disk, and has to start a program to be saved.
+    spawn = "allow" if kernel else "deny"
+    rest = "obsolete=deny,elevateprivileges=deny,resourcecontrol=deny"
+    return ["-sandbox", f"on,{rest},spawn={spawn}"]
 
 
 def _memory(name: str, path: str, size_bytes: int, share: str) -> str:
@@ -166,6 +180,8 @@ class Machine:
         with contextlib.ExitStack() as undo:
             self._console = os.memfd_create("powercut-guest-console", os.MFD_CLOEXEC)
             undo.callback(os.close, self._console)
+            # For QEMU's own complaints, which go there too.
+            fcntl.fcntl(self._console, fcntl.F_SETFL, os.O_RDWR | os.O_APPEND)
             ours, theirs = socket.socketpair()
             undo.callback(ours.close)
             talk, monitor = socket.socketpair()
@@ -186,7 +202,7 @@ class Machine:
             # Only QEMU has the other ends now: when it dies that is noticed at once.
             self._monitor = Monitor(talk)
             self._go_on(devices)
-            self.connection = Connection(ours)
+            self.connection = Connection(ours, lambda: cut(self._console))
             undo.pop_all()
 
     @contextlib.contextmanager
@@ -278,6 +294,15 @@ class Machine:
         self._process.kill()
         with contextlib.suppress(subprocess.TimeoutExpired):  # the kernel's affair then
             self._process.wait(_WAIT_S)
+
+
+def cut(console_fd: int, at_most: int = CONSOLE_AT_MOST, left: int = _CONSOLE_BYTES) -> None:
+    """Leave only the end of a console that has become too long; who writes it appends."""
+    size = os.fstat(console_fd).st_size
+    if size > at_most:
+        end = os.pread(console_fd, left, size - left)
+        os.ftruncate(console_fd, 0)
+        os.write(console_fd, end)
 
 
 def _start(command: Sequence[str], fds: Sequence[int], console_fd: int) -> subprocess.Popen[bytes]:

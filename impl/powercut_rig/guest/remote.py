@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from itertools import count
 from typing import Any, Final
 
@@ -15,6 +16,12 @@ from powercut_rig.guest.station import Station
 from powercut_rig.writeback import WriteBack
 
 _NUMBERS: Final = count(1)
+_SHA256: Final = re.compile(r"[0-9a-f]{64}")
+
+
+def _no(value: Any, what: str) -> RigError:
+    """The guest is not trusted: what it answers may be anything."""
+    return RigError(f"The guest answered {str(value)[:200]!r}; expected {what}.")
 
 
 @frozen
@@ -58,23 +65,40 @@ class RemoteDisk:
 
     def kind(self, path: str) -> str:
         """See `Disk.kind`, here and below."""
-        return str(self._call("kind", path))
+        return self._text(self._call("kind", path), "a kind")
 
     def names(self, path: str) -> list[str]:
         """See `Disk.names`."""
-        return [str(name) for name in self._call("names", path)]
+        names = self._call("names", path)
+        if not isinstance(names, list):
+            raise _no(names, "a list of names")
+        for name in names:
+            if self._text(name, "a name") in ("", ".", "..") or "/" in name or "\0" in name:
+                raise _no(name, "the name of an entry")
+        return names
 
     def read(self, path: str, limit_bytes: int) -> bytes:
         """See `Disk.read`."""
         data = self._call("read", path, limit_bytes)
         if not isinstance(data, bytes):
-            raise RigError(f"The guest read {type(data).__name__} and no bytes.")
+            raise _no(data, "bytes")
+        if len(data) > limit_bytes:
+            raise RigError(f"The guest read {len(data)} B where at most {limit_bytes} were asked.")
         return data
 
     def digest(self, path: str, limit_bytes: int) -> tuple[int, str]:
         """See `Disk.digest`."""
-        size, digest = self._call("digest", path, limit_bytes)
-        return int(size), str(digest)
+        found = self._call("digest", path, limit_bytes)
+        match found:
+            case [int(size), str(digest)] if 0 <= size <= limit_bytes and type(size) is int:
+                if _SHA256.fullmatch(digest):
+                    return size, digest
+        raise _no(found, "a size within the limit and a digest")
+
+    def _text(self, value: Any, what: str) -> str:
+        if not isinstance(value, str):
+            raise _no(value, what)
+        return value
 
     def mkdir(self, path: str) -> None:
         """See `Disk.mkdir`."""

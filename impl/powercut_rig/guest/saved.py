@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from powercut_rig.errors import RigError, RigUnavailable
-from powercut_rig.guest import agent, initramfs, monitor, qemu
+from powercut_rig.guest import agent, cache, initramfs, monitor, qemu
 from powercut_rig.guest.bundle import Bundle
 from powercut_rig.guest.packages import find_program
 from powercut_rig.guest.qemu import Kernel, Machine, Saved
@@ -42,17 +42,19 @@ def key_of(bundle: Bundle) -> str:
 def saved_guest(home: Path, release: str, bundle: Bundle) -> Saved:
     """The saved guest in the folder of a made one; it is booted and saved where there is none.
 
-    Two processes may do so at a time: the one that is later finds it done.  `RigUnavailable` where
-    it does not boot or cannot be saved, OSError where the folder cannot be written.
+    The caller holds `cache.alone`.  `RigUnavailable` where it does not boot or cannot be saved,
+    OSError where the folder cannot be written.
     """
     saved = Saved(home / (_NAME + key_of(bundle)), release)
-    if not saved.folder.is_dir():
+    if why := cache.damage(saved.folder):
+        cache.remove_damaged(saved.folder, why)
+        for stale in home.glob(_BEING_MADE + "*"):  # of a run that was killed
+            shutil.rmtree(stale, ignore_errors=True)
         with tempfile.TemporaryDirectory(prefix=_BEING_MADE, dir=home) as folder:
             made = Saved(Path(folder) / "made", release)
             made.folder.mkdir()
             boot_and_save(home, made, bundle)
-            if not saved.folder.is_dir():
-                made.folder.rename(saved.folder)
+            cache.keep(made.folder, saved.folder)
         _forget_old(home, saved.folder)
     os.utime(saved.folder)
     return saved

@@ -9,14 +9,14 @@ from collections.abc import Iterator, Mapping
 from types import TracebackType
 from typing import Any, Final, Self
 
-from powercut_rig import worker
+from powercut_rig import linux, worker
 from powercut_rig.blocklog import Mark, Phase, Record
-from powercut_rig.errors import RigError
+from powercut_rig.errors import RigError, RigUnavailable
 from powercut_rig.filesystems import FileSystem
 from powercut_rig.guest import qemu
-from powercut_rig.guest.blklog import LogReader
+from powercut_rig.guest.blklog import LOG_BYTES, LogReader, is_full, log_file
 from powercut_rig.guest.bundle import agents_bundle, bundle_of
-from powercut_rig.guest.prepare import prepared
+from powercut_rig.guest.prepare import Ready, prepared, replaced
 from powercut_rig.guest.protocol import REQUEST_S, GuestLostError
 from powercut_rig.scratch import Cells, MemoryDisk
 
@@ -40,7 +40,7 @@ class Station:
         self._mounted = False
         self._provided: set[str] = set()
         self._log_fd = -1
-        self._log: LogReader
+        self._log = LogReader(-1)
         self._base: Mapping[int, bytes] = {}
         self._marks: list[tuple[int, Mark]] = []
         # What is recorded has the size of its file system.  What is looked at is memory of the
@@ -52,7 +52,7 @@ class Station:
         with contextlib.ExitStack() as undo:
             undo.enter_context(self.disk)
             if self._recording:
-                self._log_fd = os.memfd_create("powercut-guest-log", os.MFD_CLOEXEC)
+                self._log_fd = log_file()
                 undo.callback(os.close, self._log_fd)
                 # Every guest has both kinds of disk; nobody looks at the memory of this one.
                 self._other_disk_fd = os.memfd_create("powercut-guest-none", os.MFD_CLOEXEC)
@@ -88,13 +88,26 @@ class Station:
             machine.stop()
 
     def start(self) -> None:
-        """Have a guest that answers: the one that runs, or a new one. RigUnavailable."""
-        if self._machine is not None and not self._machine.connection.lost:
+        """Have a guest that answers: the one that runs, or a new one. RigUnavailable.
+
+        One that runs makes room for a new one while its disk is not in use and its log is long.
+        """
+        long = self._recording and not self._mounted and self._log.place > LOG_BYTES // 4
+        if self._machine is not None and not self._machine.connection.lost and not long:
             return
         self.stop()
         guest = prepared()
+        try:
+            self._start(guest)
+        except RigUnavailable:
+            fresh = replaced(guest)
+            if fresh is None:
+                raise
+            self._start(fresh)
+
+    def _start(self, guest: Ready) -> None:
         if self._recording:
-            os.ftruncate(self._log_fd, 0)
+            linux.punch_hole(self._log_fd, 0, LOG_BYTES)
             self._log = LogReader(self._log_fd)
             self._machine = qemu.Machine(
                 guest.saved,
@@ -117,10 +130,27 @@ class Station:
         worker.tell_alive()
 
     def request(self, do: str, *arguments: Any) -> Any:
-        """Ask the running guest; see `Connection.request`."""
+        """Ask the running guest; see `Connection.request`.
+
+        RigError where it wrote more than its log can hold: then it is ended.
+        """
         if self._machine is None:
             raise GuestLostError("it was stopped")
-        return self._machine.connection.request(do, *arguments, timeout_s=self.request_s)
+        try:
+            answer = self._machine.connection.request(do, *arguments, timeout_s=self.request_s)
+        except (OSError, RigError, GuestLostError):
+            self._refuse_if_full(do)  # a full log refuses the guest's writes
+            raise
+        self._refuse_if_full(do)
+        return answer
+
+    def _refuse_if_full(self, do: str) -> None:
+        if self._recording and is_full(self._log_fd):
+            self.stop()
+            raise RigError(
+                f"The guest wrote so much during `{do}` that its log of {LOG_BYTES >> 20} MiB "
+                "is full, and was ended. Record less at a time."
+            )
 
     def provide(self, module: str) -> None:
         """Give the running guest what it needs to import a module, if it has not got it yet."""

@@ -1,35 +1,22 @@
-"""How a guest is made, without making one: the edit, the kernel, the archive, the cache, apt."""
+"""How a guest is made, without making one: the edit, the kernel, the archive, modules."""
 
 from __future__ import annotations
 
+import gzip
 import lzma
-import os
-import shutil
 import struct
 import subprocess
-import tarfile
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from powercut_rig.errors import RigError, RigUnavailable
+from powercut_rig.errors import RigUnavailable
 from powercut_rig.guest import initramfs
 from powercut_rig.guest.edit import STRICT, Edit, edit_folder, edited
 from powercut_rig.guest.kernel import vmlinux_of
-from powercut_rig.guest.packages import (
-    PROGRAMS,
-    Package,
-    Parts,
-    known_parts,
-    missing_programs,
-    remembered_parts,
-    state_of_apt,
-    unpack,
-)
-from powercut_rig.guest.prepare import KEPT, cache_folder, key_of, prepare
+from powercut_rig.guest.modules import KernelModules, unpacked_modules
 
 # The edit
 
@@ -201,212 +188,47 @@ def test_the_memory_disk_is_found_before_it_is_driven() -> None:
     assert not {*initramfs.BASE_MODULES} & {*initramfs.LATER_MODULES}
 
 
+def kernel_with(root: Path, files: dict[str, bytes], built_in: str = "") -> KernelModules:
+    folder = root / "lib/modules/6.1/kernel/fs"
+    folder.mkdir(parents=True)
+    (folder.parents[1] / "modules.builtin").write_text(built_in)
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
+    return unpacked_modules(root, "6.1")
+
+
+def test_modules_are_read_however_they_are_compressed(tmp_path: Path) -> None:
+    body = module("x") * 99
+    packed = {"a-b.ko": body, "c.ko.xz": lzma.compress(body), "d.ko.gz": gzip.compress(body)}
+    found = kernel_with(tmp_path, packed, "kernel/lib/crc-x.ko\n")
+
+    assert [found.read(name, Path.read_bytes) for name in ("a_b", "c", "d")] == [body] * 3
+    assert found.read("crc_x", Path.read_bytes) is None
+
+
+@pytest.mark.parametrize(
+    ("files", "why"),
+    [
+        ({}, "has no module virtio_pci, which"),
+        ({"virtio_pci.ko.zst": b"Z"}, r"virtio_pci\.ko\.zst is compressed in a way"),
+        ({"virtio_pci.ko.xz": b"not such a file"}, "is damaged"),
+        ({"virtio_pci.ko.gz": b"not"}, "is damaged"),
+        ({"virtio_pci.ko.xz": lzma.compress(bytes(999))[:-9]}, "cut short"),
+    ],
+)
+def test_a_module_that_is_not_there_or_not_read_is_named(
+    files: dict[str, bytes], why: str, tmp_path: Path
+) -> None:
+    with pytest.raises(RigUnavailable, match=why):
+        kernel_with(tmp_path, files, "kernel/fs/ext4.ko").read("virtio_pci", Path.read_bytes)
+
+
+def test_a_kernel_that_does_not_tell_what_is_built_in_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(RigUnavailable, match=r"modules\.builtin"):
+        unpacked_modules(tmp_path, "6.1")
+
+
 def test_modules_that_need_each_other_are_refused() -> None:
     every = {"a": module("b"), "b": module("a")}
     with pytest.raises(RigUnavailable, match="a b a"):
         initramfs.in_load_order(["a"], every.get)
-
-
-# What is missing
-
-
-def test_every_missing_program_is_named_with_its_package() -> None:
-    said = missing_programs(lambda _: None, lambda _: None, system="linux", machine="x86_64")
-
-    assert said == [
-        *(f"The program {name} is not installed (package {deb})." for name, deb in PROGRAMS),
-        "The library libelf is not installed (package libelf1).",
-    ]
-
-
-def test_one_missing_program_is_named_alone() -> None:
-    def find(name: str) -> str | None:
-        return None if name == "gcc-12" else f"/usr/bin/{name}"
-
-    said = missing_programs(find, lambda _: "libelf.so.1", system="linux", machine="x86_64")
-    assert said == ["The program gcc-12 is not installed (package gcc-12)."]
-
-
-def test_elsewhere_than_on_linux_on_x86_64_that_is_all_that_is_said() -> None:
-    assert missing_programs(system="darwin", machine="arm64") == [
-        "The guest needs Linux on x86_64 and this is darwin on arm64."
-    ]
-
-
-# Packages, as apt tells of them
-
-DEPENDS = {
-    "linux-image-amd64": "linux-image-amd64\n  Depends: linux-image-6.1.0-7-amd64\n",
-    "linux-headers-6.1.0-7-amd64": (
-        "linux-headers-6.1.0-7-amd64\n  Depends: linux-headers-6.1.0-7-common\n"
-        "  Depends: linux-kbuild-6.1\n  Depends: linux-compiler-gcc-12-x86\n"
-    ),
-}
-
-
-def apt(arguments: Sequence[str], folder: Path | None) -> str:
-    if arguments[0] == "apt-cache":
-        return DEPENDS[arguments[2]]
-    assert arguments[:3] == ("apt-get", "download", "--print-uris")
-    return "".join(f"'place/{n}.deb' {n}_6.1_amd64.deb 99 SHA256:{n}\n" for n in arguments[3:])
-
-
-def test_the_parts_are_the_kernel_that_apt_names_and_what_compiles_for_it() -> None:
-    parts = known_parts(apt)
-
-    assert parts.release == "6.1.0-7-amd64"
-    assert [package.name for package in parts.packages] == [
-        "linux-image-6.1.0-7-amd64",
-        "linux-headers-6.1.0-7-amd64",
-        "linux-headers-6.1.0-7-common",
-        "linux-kbuild-6.1",
-        "apfs-dkms",
-    ]
-    assert parts.packages[-1] == Package("apfs-dkms", "apfs-dkms_6.1_amd64.deb", "SHA256:apfs-dkms")
-
-
-@pytest.mark.parametrize("wrong", ["", "linux-image-amd64\n  Depends: something-else\n"])
-def test_an_apt_that_knows_no_kernel_says_what_to_do(wrong: str) -> None:
-    with pytest.raises(RigUnavailable, match="apt-get update"):
-        known_parts(lambda arguments, folder: wrong)
-
-
-def test_a_package_that_apt_does_not_have_is_named() -> None:
-    def without_driver(arguments: Sequence[str], folder: Path | None) -> str:
-        kept = [word for word in arguments if word != "apfs-dkms"]
-        return apt(tuple(kept), folder)
-
-    with pytest.raises(RigUnavailable, match="apfs-dkms"):
-        known_parts(without_driver)
-
-
-def test_a_failed_download_is_a_reason_not_to_run(tmp_path: Path) -> None:
-    def no_network(arguments: Sequence[str], folder: Path | None) -> str:
-        raise RigError("Could not resolve the mirror")
-
-    with pytest.raises(RigUnavailable, match="Could not resolve the mirror"):
-        known_parts(apt).fetch(tmp_path, no_network)
-
-
-def test_a_download_that_brings_too_little_is_a_reason_too(tmp_path: Path) -> None:
-    with pytest.raises(RigUnavailable, match="0 of 5 packages arrived"):
-        known_parts(apt).fetch(tmp_path, lambda arguments, folder: "")
-
-
-@pytest.mark.skipif(shutil.which("dpkg-deb") is None, reason="dpkg-deb makes the package")
-def test_of_the_kernels_package_only_what_a_guest_uses_is_unpacked(tmp_path: Path) -> None:
-    wanted, modules = known_parts(apt).wanted, "lib/modules/6.1.0-7-amd64/kernel"
-    tree = tmp_path / "deb"
-    kept = {f"{modules}/fs/ext4/ext4.ko": b"E" * 5000, "boot/vmlinuz-6.1.0-7-amd64": b"K"}
-    left = {f"{modules}/fs/xfs/xfs.ko": b"X", "boot/config-6.1.0-7-amd64": b"C"}
-    control = "Package: x\nVersion: 1\nArchitecture: all\nMaintainer: x <x@x>\nDescription: x\n"
-    for path, content in {**kept, **left, "DEBIAN/control": control.encode()}.items():
-        (tree / path).parent.mkdir(parents=True, exist_ok=True)
-        (tree / path).write_bytes(content)
-    deb = tmp_path / "x.deb"
-    subprocess.run(["dpkg-deb", "--build", tree, deb], check=True, capture_output=True, timeout=60)
-
-    unpack(deb, tmp_path / "root", wanted)
-
-    found = [path for path in (tmp_path / "root").rglob("*") if path.is_file()]
-    assert {str(path.relative_to(tmp_path / "root")): path.read_bytes() for path in found} == kept
-
-
-@pytest.mark.skipif(shutil.which("dpkg-deb") is None, reason="dpkg-deb reads packages")
-def test_a_package_that_is_none_is_an_error(tmp_path: Path) -> None:
-    (tmp_path / "x.deb").write_bytes(b"nonsense")
-    with pytest.raises(tarfile.TarError):
-        unpack(tmp_path / "x.deb", tmp_path, lambda path: True)
-
-
-def test_apt_is_asked_again_only_when_its_lists_have_changed(tmp_path: Path) -> None:
-    lists = tmp_path / "var/lib/apt/lists"
-    lists.mkdir(parents=True)
-    asked: list[str] = []
-
-    def ask() -> Parts:
-        asked.append("")
-        return parts_of(str(len(asked)))
-
-    def remembered() -> Parts:
-        return remembered_parts(tmp_path / "cache", ask, state_of_apt(tmp_path))
-
-    assert remembered() == remembered() == parts_of("1")
-    (lists / "Packages").write_text("newer")
-    assert remembered() == remembered() == parts_of("2")
-    (tmp_path / "cache/packages.json").write_text("{}")
-    assert remembered() == parts_of("3")
-    assert [path.name for path in (tmp_path / "cache").iterdir()] == ["packages.json"]
-
-
-# The cache
-
-
-def parts_of(*digests: str) -> Parts:
-    return Parts("6.1", tuple(Package(f"p{d}", f"p{d}_1_all.deb", d) for d in digests))
-
-
-def make(parts: Parts, work: Path, result: Path) -> None:
-    assert work.is_dir()
-    (result / "vmlinux").write_text(parts.release)
-
-
-def never(parts: Parts, work: Path, result: Path) -> None:
-    pytest.fail("made again")
-
-
-def test_the_key_changes_with_every_package_and_with_nothing_else() -> None:
-    assert key_of(parts_of("a", "b")) == key_of(parts_of("a", "b"))
-    assert len({key_of(parts_of(*digests)) for digests in (("a", "b"), ("a", "c"), ("a",))}) == 3
-
-
-def test_the_key_changes_with_the_edit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from powercut_rig.guest import edit
-
-    before = key_of(parts_of("a"))
-    other = tmp_path / "edit.py"
-    other.write_bytes(Path(edit.__file__).read_bytes() + b"\n# changed\n")
-    monkeypatch.setattr(edit, "__file__", str(other))
-    assert key_of(parts_of("a")) != before
-
-
-def test_a_guest_is_made_once(tmp_path: Path) -> None:
-    first = prepare(parts_of("a"), tmp_path, make)
-    second = prepare(parts_of("a"), tmp_path, never)
-
-    assert first == second
-    assert first.vmlinux.read_text() == "6.1"
-
-
-def test_a_guest_that_could_not_be_made_leaves_nothing(tmp_path: Path) -> None:
-    def fail(parts: Parts, work: Path, result: Path) -> None:
-        (result / "vmlinux").write_text("half")
-        raise RigUnavailable(["the compiler said no"])
-
-    with pytest.raises(RigUnavailable, match="the compiler said no"):
-        prepare(parts_of("a"), tmp_path, fail)
-    assert [path.name for path in tmp_path.iterdir()] == ["lock"]
-    assert prepare(parts_of("a"), tmp_path, make).vmlinux.exists()
-
-
-def test_what_a_killed_run_left_is_removed_and_old_guests_with_it(tmp_path: Path) -> None:
-    (tmp_path / "building-dead").mkdir()
-    made = []
-    for number in range(KEPT + 3):
-        guest = prepare(parts_of(str(number)), tmp_path, make)
-        os.utime(guest.vmlinux.parent, (number, number))
-        made.append(guest.vmlinux.parent)
-
-    assert [path for path in made if path.is_dir()] == made[-KEPT - 1 :]
-    assert not (tmp_path / "building-dead").exists()
-
-
-def test_a_cache_that_cannot_be_written_is_a_reason(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    with pytest.raises(RigUnavailable, match="XDG_CACHE_HOME"):
-        prepare(parts_of("a"), tmp_path / "file" / "below", make)
-
-
-def test_the_cache_is_where_the_environment_says(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", "/somewhere")
-    assert cache_folder() == Path("/somewhere/powercut-rig")

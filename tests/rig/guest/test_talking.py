@@ -304,6 +304,11 @@ def test_marks_stand_where_they_were_made() -> None:
     assert list(in_order(iter([]), [(0, begin)])) == [begin]
 
 
+def test_an_entry_that_was_counted_and_not_written_is_refused() -> None:
+    with pytest.raises(RigError, match="Entry 1 "):
+        list(LogReader(log_file(entry(8, A), bytes(512), count=2)).until(2))
+
+
 # What a recording says of its flushes
 
 
@@ -358,6 +363,7 @@ def test_a_guest_that_goes_on_changes_neither_the_saved_memory_nor_its_devices()
     assert "mem-path=/c/memory,,1,size=268435456,share=off" in " ".join(going_on)
     assert "-kernel" in booted
     assert "-incoming" in going_on
+    assert "elevateprivileges=deny,resourcecontrol=deny,spawn=deny" in " ".join(going_on)
 
 
 def test_every_file_system_of_the_guest_fits_on_its_disk() -> None:
