@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -108,8 +109,10 @@ def test_set_up_refuses_a_group_that_the_project_does_not_have(tmp_path: Path) -
 
 def test_the_demo_says_first_what_it_does_and_that_a_first_run_fetches_packages() -> None:
     done = subprocess.run(
-        ["make", "--dry-run", "demo", f"PYTHON={sys.executable}"],
+        ["make", "--no-print-directory", "--dry-run", "demo", f"PYTHON={sys.executable}"],
         cwd=ROOT,
+        # `make test` runs this within make, and would have it say so.
+        env={k: v for k, v in os.environ.items() if k not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")},
         capture_output=True,
         text=True,
         timeout=60,
