@@ -6,8 +6,7 @@ import contextlib
 import errno
 import os
 from collections.abc import Iterator, Mapping
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final
 
 from powercut_rig import linux, worker
 from powercut_rig.blocklog import Mark, Phase, Record
@@ -18,12 +17,13 @@ from powercut_rig.guest.blklog import LOG_BYTES, LogReader, is_full, log_file
 from powercut_rig.guest.bundle import agents_bundle, bundle_of
 from powercut_rig.guest.prepare import Ready, prepared, replaced
 from powercut_rig.guest.protocol import REQUEST_S, GuestLostError
+from powercut_rig.opening import Opened
 from powercut_rig.scratch import Cells, MemoryDisk
 
 _QUIET_ATTEMPTS: Final = 20
 
 
-class Station:
+class Station(Opened):
     """One disk and one guest for one file system; with `recording`, its writes are logged.
 
     Use as a context, which ends the guest.  `boots` counts how often one was started; a request
@@ -35,7 +35,6 @@ class Station:
         self.boots = 0
         self.request_s = REQUEST_S
         self._recording = recording
-        self._closing = contextlib.ExitStack()
         self._machine: qemu.Machine | None = None
         self._mounted = False
         self._provided: set[str] = set()
@@ -48,27 +47,16 @@ class Station:
         self.disk = MemoryDisk(fs.size_bytes if recording else qemu.DISK_BYTES)
         self._other_disk_fd = -1
 
-    def __enter__(self) -> Self:
-        with contextlib.ExitStack() as undo:
-            undo.enter_context(self.disk)
-            if self._recording:
-                self._log_fd = log_file()
-                undo.callback(os.close, self._log_fd)
-                # Every guest has both kinds of disk; nobody looks at the memory of this one.
-                self._other_disk_fd = os.memfd_create("powercut-guest-none", os.MFD_CLOEXEC)
-                undo.callback(os.close, self._other_disk_fd)
-                os.ftruncate(self._other_disk_fd, qemu.DISK_BYTES)
-            undo.callback(self.stop)
-            self._closing = undo.pop_all()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._closing.close()
+    def _open(self, undo: contextlib.ExitStack) -> None:
+        undo.enter_context(self.disk)
+        if self._recording:
+            self._log_fd = log_file()
+            undo.callback(os.close, self._log_fd)
+            # Every guest has both kinds of disk; nobody looks at the memory of this one.
+            self._other_disk_fd = os.memfd_create("powercut-guest-none", os.MFD_CLOEXEC)
+            undo.callback(os.close, self._other_disk_fd)
+            os.ftruncate(self._other_disk_fd, qemu.DISK_BYTES)
+        undo.callback(self.stop)
 
     @property
     def path(self) -> str:
