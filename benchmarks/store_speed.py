@@ -35,6 +35,7 @@ from benchmarks._peers import (
     PEERS,
     Parts,
     bare,
+    bare_together,
     durablewrite,
     here,
     lastgood,
@@ -95,6 +96,7 @@ def small(folder: Path, runs: int) -> None:
     with Store(folder / "store") as store:
         works: dict[str, Callable[[], object]] = {
             "bare system calls": partial(bare, folder / "out", parts),
+            "in the save's own order": partial(bare_together, folder / "out", parts),
             "lastgood": partial(store.save, 1, parts),
         }
         for name in here(list(SMALL_PEERS)):

@@ -152,6 +152,15 @@ class Preallocates(Protocol):
 
 
 @runtime_checkable
+class WritesEarly(Protocol):
+    """What a disk may offer beside the seam: write-back before the sync that waits for it."""
+
+    def write_early(self, path: str) -> None:
+        """Begin to write what an open file has dirty; waits for nothing and promises nothing."""
+        ...
+
+
+@runtime_checkable
 class KnowsItsSpace(Protocol):
     """What a disk may offer beside the seam: how much room is left."""
 

@@ -23,16 +23,18 @@ _SHOWN_KEYS: Final = 8
 _TOKEN: Final = re.compile(r'"(?:[^"\\]|\\.)*+"?|[\[\]{}]', re.DOTALL)
 
 
-def snapshot(metadata: object) -> dict[str, Any]:
-    """A copy of metadata, as JSON gives it back: nobody can change it while it is saved.
+def snapshot(metadata: object) -> tuple[dict[str, Any], int]:
+    """A copy of metadata, as JSON gives it back, and how many bytes its text has.
+
+    Nobody can change that copy while it is saved.
 
     ValueError or TypeError, in words, where it is not what metadata may be.
     """
     if not isinstance(metadata, Mapping):
         raise TypeError(f"found {type(metadata).__name__}, expected a mapping")
     _check(metadata)
-    copy: dict[str, Any] = json.loads(to_text(dict(metadata)))
-    return copy
+    text = to_text(dict(metadata))
+    return json.loads(text), len(text)
 
 
 def to_text(value: dict[str, Any]) -> str:

@@ -12,7 +12,7 @@ from typing import Final
 
 from lastgood import steps
 from lastgood.chunks import ChunkHasher, Chunking, PartDigest
-from lastgood.disk import Disk, Preallocates, SyncsFully
+from lastgood.disk import Disk, Preallocates, SyncsFully, WritesEarly
 from lastgood.manifest import MAX_SIZE_BYTES, Part
 from lastgood.piecewise import digest_whole, opened_file
 from lastgood.pour import Content, pour, pour_in_two
@@ -27,6 +27,12 @@ Observe = Callable[[steps.SimpleStep, float], None]
 BIG_BYTES: Final = 8 << 20
 """A part of that size is worth a thread, and its space is asked for before its first byte."""
 
+MOST_AT_ONCE: Final = 64
+"""So many small parts one thread has open at a time: a process may often have 256 files open."""
+
+Branch = tuple[steps.SimpleStep, ...]
+_HAS_PART: Final = (steps.WritePart, steps.ReadPart)
+
 
 class StoppedError(Exception):
     """Another branch failed: this one did not go on."""
@@ -35,10 +41,10 @@ class StoppedError(Exception):
 class Performer:
     """Carries out one plan and remembers what it made.
 
-    With more than one of `workers`, branches that owe each other no order are carried out in as
-    many threads. What a caller's own iterator gives is always taken in the caller's thread. With
-    `interleaves` one thread takes a step of each branch in turn: a schedule that threads can have.
-    `failures` are the steps that the disk refused, in the order in which they were seen.
+    Of branches that owe each other no order, big parts are carried out one after the other, and
+    small ones `at_once` at a time: all are written, then all are synced. With more than one of
+    `workers`, as many threads share that. What a caller's own iterator gives is always taken in the
+    caller's thread. `failures` are the steps that the disk refused, in the order in which they were seen.
     `chunking` says how parts are cut; the digests of a part's chunks may fill `room_bytes`.
     """
 
@@ -52,15 +58,16 @@ class Performer:
         chunking: Chunking | None = None,
         room_bytes: int = 0,
         workers: int = 1,
-        interleaves: bool = False,
+        at_once: int = MOST_AT_ONCE,
         clock: Callable[[], float] = lambda: 0.0,
         observe: Observe = lambda _step, _seconds: None,
     ) -> None:
         self.failures: list[tuple[steps.SimpleStep, OSError]] = []
         self._disk, self._content, self._record = disk, content or {}, record
-        self._algorithm, self._workers, self._interleaves = algorithm, workers, interleaves
+        self._algorithm, self._workers, self._at_once = algorithm, workers, at_once
         self._chunking, self._room_bytes = chunking, room_bytes
         self._clock, self._observe = clock, observe
+        self._early = disk if isinstance(disk, WritesEarly) else None
         self._parts: dict[str, Part] = {}
         self._stop = threading.Event()
         self._open: list[str] = []
@@ -69,20 +76,18 @@ class Performer:
         big = [c for c in self._content.values() if (c.size_bytes or 0) >= BIG_BYTES]
         # With few big parts a thread for each would leave the other processors idle.
         self._pour = pour_in_two if workers >= 2 * max(1, len(big)) else pour
-        self._is_big = len(big) > 0
 
     def perform(self, step: steps.Step) -> None:
         """Carry out one step. OSError from the disk; UsageError where a part's source fails."""
         if not isinstance(step, steps.Together):
             self._simple(step)
-        elif self._workers > 1 and len(step.branches) > 1 and self._is_big:
-            self._in_threads(step.branches)
-        elif self._interleaves:
-            for turn in zip_longest(*step.branches):
-                self._branch(tuple(each for each in turn if each is not None))
+            return
+        batches = self._batches(step.branches)
+        if self._workers > 1 and len(batches) > 1:
+            self._in_threads(batches)
         else:
-            for branch in step.branches:
-                self._branch(branch)
+            for batch in batches:
+                self._branch(batch)
 
     @property
     def is_poisoned(self) -> bool:
@@ -117,7 +122,34 @@ class Performer:
                     clean = False
         return clean
 
-    def _in_threads(self, branches: Sequence[tuple[steps.SimpleStep, ...]]) -> None:
+    def _batches(self, branches: Sequence[Branch]) -> list[Branch]:
+        """What one thread does in one go: a big part alone, small ones in turn, step by step.
+
+        Of files that are all written before the first of them is synced, that sync makes most
+        durable: the others find little left to do, and a small save is little but its syncs.
+        """
+        batches: list[Branch] = []
+        small: list[Branch] = []
+        filled_bytes = 0
+        for branch in branches:
+            size_bytes = self._size_bytes(branch)
+            if size_bytes >= BIG_BYTES:
+                batches.append(branch)
+                continue
+            if len(small) == self._at_once or filled_bytes + size_bytes > BIG_BYTES:
+                batches.append(_in_turn(small))
+                small, filled_bytes = [], 0
+            small.append(branch)
+            filled_bytes += size_bytes
+        return [*batches, _in_turn(small)] if small else batches
+
+    def _size_bytes(self, branch: Branch) -> int:
+        """How much a branch writes; where nobody knows beforehand, it counts as big."""
+        contents = [self._content.get(s.part) for s in branch if isinstance(s, _HAS_PART)]
+        sizes = [None if each is None else each.size_bytes for each in contents]
+        return sum(BIG_BYTES if size is None else size for size in sizes)
+
+    def _in_threads(self, branches: Sequence[Branch]) -> None:
         """Every branch, each in one thread. All threads have ended when this returns or raises."""
         ours = [branch for branch in branches if self._is_ours(branch)]
         theirs = [branch for branch in branches if not self._is_ours(branch)]
@@ -135,18 +167,18 @@ class Performer:
                     raise _reason(running) from None
                 raise
 
-    def _is_ours(self, branch: tuple[steps.SimpleStep, ...]) -> bool:
+    def _is_ours(self, branch: Branch) -> bool:
         names = [s.part for s in branch if isinstance(s, steps.WritePart)]
         return all(self._content[name].is_ours for name in names)
 
-    def _branch_or_stop(self, branch: tuple[steps.SimpleStep, ...]) -> None:
+    def _branch_or_stop(self, branch: Branch) -> None:
         try:
             self._branch(branch)
         except BaseException:
             self._stop.set()
             raise
 
-    def _branch(self, branch: tuple[steps.SimpleStep, ...]) -> None:
+    def _branch(self, branch: Branch) -> None:
         for step in branch:
             self._simple(step)
 
@@ -165,11 +197,9 @@ class Performer:
         disk = self._disk
         match step:
             case steps.MakeDir(path=path):
-                with _made(self._dirs, path):
-                    disk.mkdir(path)
+                _make(disk.mkdir, path, self._dirs)
             case steps.CreateFile(path=path):
-                with _made(self._open, path), _made(self._files, path):
-                    disk.create(path)
+                _make(disk.create, path, self._files, self._open)
             case steps.WritePart(path=path, part=part):
                 self._write_part(path, part)
             case steps.ReadPart(path=path, part=part):
@@ -218,6 +248,9 @@ class Performer:
         with self._digest(known, is_big) as digest:
             size_bytes = (self._pour if is_big else pour)(name, content, digest, write)
             self._note_part(name, size_bytes, digest, content.digest_from)
+        if self._early is not None and not is_big:
+            # It is synced when the others of its batch are written: until then the disk can work.
+            self._early.write_early(path)
 
     def _read_part(self, path: str, name: str) -> None:
         if self._chunking is None:
@@ -251,6 +284,12 @@ class Performer:
         self._parts[name] = Part(name, size_bytes, digest.hexdigest(), origin, digest.chunks())
 
 
+def _in_turn(branches: Sequence[Branch]) -> Branch:
+    """The first step of each, then the second of each, and so on."""
+    turns = zip_longest(*branches)
+    return tuple(step for turn in turns for step in turn if step is not None)
+
+
 def _is_poison(failure: tuple[steps.SimpleStep, OSError]) -> bool:
     step, error = failure
     syncing = steps.SyncFile | steps.CloseFile | steps.SyncDir | steps.FullSyncDir | steps.Rename
@@ -266,13 +305,14 @@ def _reason(running: Sequence[Future[None]]) -> BaseException:
     return StoppedError()
 
 
-@contextlib.contextmanager
-def _made(names: list[str], path: str) -> Iterator[None]:
-    """Note what is made. Noted first: Ctrl-C may come right after the making."""
-    names.append(path)
+def _make(make: Callable[[str], None], path: str, *noted: list[str]) -> None:
+    """Make something, and note it. Noted first: Ctrl-C may come right after the making."""
+    for names in noted:
+        names.append(path)
     try:
-        yield
+        make(path)
     except OSError:
         # It is not ours: somebody else's may be there.
-        names.remove(path)
+        for names in noted:
+            names.remove(path)
         raise

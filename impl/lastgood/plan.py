@@ -143,6 +143,8 @@ def subdirs(parts: Sequence[str]) -> list[str]:
     """Every directory that the parts' paths name, each once, a parent before its children."""
     found: dict[str, None] = {}
     for part in parts:
+        if "/" not in part:
+            continue
         names = part.split("/")[:-1]
         found.update(dict.fromkeys("/".join(names[: n + 1]) for n in range(len(names))))
     return list(found)

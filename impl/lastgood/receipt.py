@@ -17,6 +17,14 @@ _WHY_NOT: Final[Mapping[Mode, str]] = {
     "atomic_nodirsync": "directories are not synced in this mode, so the group's name may be lost",
 }
 
+_PHASES: Final[Mapping[type[SimpleStep], str]] = {
+    SyncFile: "sync_files_s",
+    ReadPart: "digest_files_s",
+    SyncDir: "sync_dirs_s",
+    FullSyncDir: "sync_dirs_s",
+    Rename: "rename_s",
+}
+
 
 @frozen
 class Guarantee:
@@ -75,14 +83,4 @@ def guarantee(mode: Mode, file_system: FileSystem) -> Guarantee:
 
 def phase_of(step: SimpleStep) -> str:
     """The phase that a step's time is counted under."""
-    match step:
-        case SyncFile():
-            return "sync_files_s"
-        case ReadPart():
-            return "digest_files_s"
-        case SyncDir() | FullSyncDir():
-            return "sync_dirs_s"
-        case Rename():
-            return "rename_s"
-        case _:
-            return "write_s"
+    return _PHASES.get(type(step), "write_s")

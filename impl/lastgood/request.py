@@ -17,10 +17,8 @@ from lastgood.manifest import (
     FOLDERS_LIMIT_BYTES,
     PATH_LIMIT_BYTES,
     SIZE_LIMIT_BYTES,
-    Manifest,
     are_too_deep,
     clash,
-    encode,
     is_count,
     is_safe_part_path,
 )
@@ -41,6 +39,8 @@ PartData: TypeAlias = bytes | bytearray | memoryview | Path | SupportsTensor | I
 """A part to save: bytes, an array or a CPU tensor, chunks of bytes, or a file to copy."""
 
 _READ_BYTES: Final = 4 << 20
+_HEAD_BYTES: Final = 1024
+"""More than a manifest needs besides its parts and its metadata."""
 _LINE_BYTES: Final = 256
 """More than a part's path costs in a manifest, apart from the path itself."""
 
@@ -51,6 +51,8 @@ class Request:
 
     step: int
     metadata: Mapping[str, Any]
+    metadata_bytes: int = 2
+    """What the metadata takes in a manifest; nothing but "{}" takes 2."""
 
 
 def checked(step: SupportsIndex, parts: list[str] | None, metadata: object) -> Request:
@@ -58,7 +60,7 @@ def checked(step: SupportsIndex, parts: list[str] | None, metadata: object) -> R
 
     `parts` is None where they are not known yet: see `checked_parts`.
     """
-    request = Request(_number(step), _checked_metadata(metadata))
+    request = Request(_number(step), *_checked_metadata(metadata))
     return request if parts is None else checked_parts(request, parts)
 
 
@@ -106,8 +108,7 @@ def _refusal(request: Request, parts: list[str]) -> str | None:
 
 def _manifest_bytes(request: Request, parts: list[str]) -> int:
     """What a manifest of these parts needs at most, apart from the digests of chunks."""
-    size_bytes = len(encode(Manifest(0, request.step, "", (), 1, request.metadata)))
-    return size_bytes + sum(7 * len(path) + _LINE_BYTES for path in parts)
+    return request.metadata_bytes + _HEAD_BYTES + sum(7 * len(path) + _LINE_BYTES for path in parts)
 
 
 def room_for_chunks(request: Request, parts: list[str]) -> int:
@@ -120,10 +121,9 @@ def _folded(name: str) -> str:
     return unicodedata.normalize("NFC", unicodedata.normalize("NFD", name).casefold())
 
 
-def _checked_metadata(metadata: object) -> Mapping[str, Any]:
+def _checked_metadata(metadata: object) -> tuple[Mapping[str, Any], int]:
     try:
-        plain = snapshot(metadata)
-        encode(Manifest(0, 0, "", (), 1, plain))
+        return snapshot(metadata)
     except (TypeError, ValueError) as error:
         raise UsageError(
             f"metadata is not JSON that can be kept: {error}. Nothing was changed."
@@ -133,7 +133,6 @@ def _checked_metadata(metadata: object) -> Mapping[str, Any]:
             "there is not enough stack left to write the metadata. Nothing was changed. "
             "Save from a shallower call."
         ) from error
-    return plain
 
 
 def contents(parts: Mapping[str, PartData], *, stable: bool = False) -> dict[str, Content]:

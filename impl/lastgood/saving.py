@@ -15,7 +15,7 @@ from lastgood.errors import Ending, StorageError, UsageError, code_of
 from lastgood.layout import GroupName
 from lastgood.lease import LeaseHolder
 from lastgood.manifest import MAX_SIZE_BYTES, PATH_LIMIT_BYTES, Manifest, Part, encode
-from lastgood.perform import Observe, Performer
+from lastgood.perform import MOST_AT_ONCE, Observe, Performer
 from lastgood.piecewise import opened_file
 from lastgood.plan import (
     Form,
@@ -96,7 +96,7 @@ class Saver(LeaseHolder):
     `workers` say how many threads share the checks and the parts. `chunking` is how parts are cut.
 
     `unsure` names a group that was never acknowledged and whose bytes may not be on the medium,
-    whole as it may look. `interleaves` is that of the performer. `reports`: whatever moves to
+    whole as it may look. `at_once` is that of the performer. `reports`: whatever moves to
     quarantine gets one.
     """
 
@@ -119,7 +119,7 @@ class Saver(LeaseHolder):
     ) -> None:
         super().__init__(disk, store, mode, top)
         self.form = form
-        self.interleaves = False
+        self.at_once = MOST_AT_ONCE
         self.reports = True
         self.unsure: GroupName | None = None
         self._new_id, self._now_s, self._each = new_id, now_s, each
@@ -304,7 +304,7 @@ class Saver(LeaseHolder):
             chunking=None if cut is None else cut.chunking,
             room_bytes=0 if cut is None else cut.room_bytes,
             workers=self._workers,
-            interleaves=self.interleaves,
+            at_once=self.at_once,
             clock=self._clock,
             observe=self._observe,
         )

@@ -59,7 +59,7 @@ class LastgoodSession:
 
     def save(self, step: int, parts: Mapping[str, bytes]) -> int:
         """Save a group and acknowledge it with its generation."""
-        content = {path: Content([data]) for path, data in parts.items()}
+        content = {path: Content([data], size_bytes=len(data)) for path, data in parts.items()}
         return self._writer.save(step, content, {}).name.generation
 
     def recover(self) -> Recovered | None:
@@ -124,12 +124,12 @@ class AttemptSession(LastgoodSession):
         return self._writer.seal(attempt).name.generation
 
 
-class InterleavedSession(LastgoodSession):
-    """A process whose parts are written by several threads, in the order that mixes them most."""
+class ApartSession(LastgoodSession):
+    """A process whose parts are written one after the other, as big ones are by one thread."""
 
     def __init__(self, disk: Disk, store: str, mode: Mode, form: Form) -> None:
         super().__init__(disk, store, mode, form)
-        self._writer.interleaves = True
+        self._writer.at_once = 1
 
 
 class ChunkedSession(LastgoodSession):
@@ -243,7 +243,7 @@ RECORD: Final = LastgoodSubject("record")
 RENAME: Final = LastgoodSubject("rename")
 CHUNKED: Final = LastgoodSubject(None, ChunkedSession)
 ATTEMPT: Final = LastgoodSubject(None, AttemptSession)
-INTERLEAVED: Final = LastgoodSubject(None, InterleavedSession)
+APART: Final = LastgoodSubject(None, ApartSession)
 REPORTED: Final = LastgoodSubject(None, ReportingSession)
 REPAIRED: Final = LastgoodSubject(None, RepairingSession)
 KEEP_ONE: Final = LastgoodSubject(None, PruningSession)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from lastgood.backends.posix import PosixDisk
-from lastgood.perform import Performer
+from lastgood.perform import BIG_BYTES, MOST_AT_ONCE, Performer
 from lastgood.pour import PIECE_BYTES, Content
 from lastgood.steps import CreateFile, MakeDir
 from tests.impl.disks import EXT4, open_store, tree
@@ -94,3 +94,49 @@ def test_what_is_gone_already_is_undone(tmp_path: Path) -> None:
     (tmp_path / "gone").rmdir()
 
     assert performer.undo()
+
+
+class Counting(PosixDisk):
+    """Notes what is asked of small files, and how many are open at most."""
+
+    def __init__(self) -> None:
+        super().__init__(EXT4)
+        self.calls: list[str] = []
+        self.is_open: set[str] = set()
+        self.most_open = 0
+
+    def create(self, path: str) -> None:
+        super().create(path)
+        self.is_open.add(path)
+        self.most_open = max(self.most_open, len(self.is_open))
+
+    def close(self, path: str) -> None:
+        super().close(path)
+        self.is_open.remove(path)
+
+    def write_early(self, path: str) -> None:
+        super().write_early(path)
+        self.calls.append("write early")
+
+    def fsync(self, path: str) -> None:
+        super().fsync(path)
+        self.calls.append("fsync")
+
+
+def test_small_parts_are_all_being_written_before_the_first_is_synced(tmp_path: Path) -> None:
+    disk = Counting()
+    with open_store(tmp_path, disk=disk) as store:
+        store.save(1, {f"part{n}": b"weights" for n in range(3)})
+
+    assert disk.calls == ["write early"] * 3 + ["fsync"] * 4  # the last one is the manifest's
+
+
+def test_only_so_many_files_are_open_at_a_time(tmp_path: Path) -> None:
+    disk = Counting()
+    with open_store(tmp_path, disk=disk, workers=1) as store:
+        store.save(1, {f"part{n}": b"weights" for n in range(2 * MOST_AT_ONCE + 1)})
+        assert disk.most_open == MOST_AT_ONCE
+        disk.most_open = 0
+        store.save(2, {f"part{n}": bytes(BIG_BYTES // 2) for n in range(4)})
+
+    assert disk.most_open == 2

@@ -1,6 +1,6 @@
 """Every way of saving and of looking after a store owes the same as the plain one.
 
-Parts by several threads, parts by foreign code, repairs in place of recoveries, recoveries that
+Parts one after the other, parts by foreign code, repairs in place of recoveries, recoveries that
 report on what they set aside, and the mode that ends with a full sync: each is driven by the model
 through its own subject.
 """
@@ -28,7 +28,7 @@ ONCE = Bound(saves=1, crashes=1, parts=2, pieces=1, runs=3_000 if SOAK else 150)
 TWICE = Bound(saves=1, crashes=2, parts=1, pieces=1, runs=3_000 if SOAK else 100)
 LEAST = Bound(saves=1, crashes=1, parts=1, pieces=1, runs=300)
 WAYS = (
-    "lastgood+interleaved",
+    "lastgood+apart",
     "lastgood+attempt",
     "lastgood+repair",
     "lastgood+chunked",

@@ -155,6 +155,11 @@ class PosixDisk:
             self._write_back(fd)
             self._unflushed[path] = 0
 
+    def write_early(self, path: str) -> None:
+        """See `WritesEarly.write_early`."""
+        self._own(path)
+        self._write_back(self._handle(path))
+
     def preallocate(self, path: str, size_bytes: int) -> None:
         """See `Preallocates.preallocate`."""
         self._own(path)
