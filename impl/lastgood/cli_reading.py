@@ -191,7 +191,11 @@ def why(directory: str, as_json: bool) -> None:
         say("nothing: no group is valid" if report.rows else "nothing: there is no group")
     else:
         step = f"step {good.step}, {good.parts} parts, {good.size_bytes:,} bytes"
-        say(f"{good.name}: every part has the size and the digest of its MANIFEST ({step})")
+        # Where a part has chunks, those were verified, and its own digest was not.
+        digests = (
+            "the digest" if good.chunk_bytes is None else "the digest, or those of its chunks,"
+        )
+        say(f"{good.name}: every part has the size and {digests} of its MANIFEST ({step})")
     sys.exit(report.exit_status)
 
 

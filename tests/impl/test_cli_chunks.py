@@ -90,3 +90,14 @@ def test_a_group_without_chunks_says_which_parts_are_damaged(tmp_path: Path) -> 
         ("c", "missing:c", 1),
     ]
     assert said("show", str(store), "1")["chunk_bytes"] is None
+
+
+def test_why_speaks_of_chunks_where_they_were_verified(store: Path, tmp_path: Path) -> None:
+    with open_store(tmp_path / "plain", disk=Unsynced(tmp_path)) as plain:
+        plain.save(1, {"model": noise(3)})
+
+    assert "or those of its chunks, of its MANIFEST" in run("why", str(store)).stdout
+    assert (
+        "the size and the digest of its MANIFEST"
+        in run("why", str(tmp_path / "plain" / "store")).stdout
+    )

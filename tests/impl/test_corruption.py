@@ -125,6 +125,21 @@ def snapshot(group: Path) -> dict[str, bytes]:
     }
 
 
+def read_a_range(reader: lastgood.Store, dice: random.Random) -> str:
+    """Read some range of what a partial load chose, and say how that ended: never a wrong byte."""
+    opened = reader.open_group()
+    assert opened is not None
+    part, expected = dice.choice(sorted(content(opened.step).items()))
+    start = dice.randrange(len(expected))
+    size = dice.randrange(len(expected) - start + 1)
+    try:
+        data = opened.read_range(part, start, size)
+    except lastgood.IntegrityError as error:
+        return "refused" if error.reason.startswith(REASONS) else f"refused for {error.reason}"
+    assert data == expected[start : start + size]
+    return "handed out" if opened.step == 2 else "fell back"
+
+
 @pytest.mark.parametrize(
     ("digest", "chunk_bytes"),
     [("sha256", None), ("xxh3", None), ("sha256", 4096), ("xxh3", 4096)],
@@ -143,9 +158,11 @@ def test_every_effective_damage_is_told_and_fallen_back_from(
     reader = lastgood.open_read_only(root)
     no_ops: Counter[str] = Counter()
     told: Counter[str] = Counter()
+    ranges: Counter[str] = Counter()
     while told.total() < TRIALS // 2:
         harm = HARMS[(told.total() + no_ops.total()) % len(HARMS)]
         harm(group, dice)
+        ranges[read_a_range(reader, dice)] += 1
         loaded = reader.load_latest(hold=dice.choice(["nothing", "memory", "map"]))
         assert loaded is not None
         if snapshot(group) == clean:
@@ -167,6 +184,9 @@ def test_every_effective_damage_is_told_and_fallen_back_from(
     # Zeros over zeros and the shared part have been tried, and were not called damage.
     assert no_ops["zero_a_range"] > 0
     assert no_ops["swap_between_groups"] > 0
+    # Ranges beside the damage are handed out, ranges in it are refused, and a group falls back.
+    assert set(ranges) == {"handed out", "refused", "fell back"}
+    assert ranges.total() == told.total() + no_ops.total()
 
 
 @pytest.mark.parametrize("chunk_bytes", [None, 4096])
