@@ -44,8 +44,8 @@ class Performer:
     Of branches that owe each other no order, big parts are carried out one after the other, and
     small ones `at_once` at a time: all are written, then all are synced. With more than one of
     `workers`, as many threads share that. What a caller's own iterator gives is always taken in the
-    caller's thread. `failures` are the steps that the disk refused, in the order in which they were seen.
-    `chunking` says how parts are cut; the digests of a part's chunks may fill `room_bytes`.
+    caller's thread. `failures` are the steps that the disk refused, in the order in which they were
+    seen. `chunking` says how parts are cut; the digests of a part's chunks may fill `room_bytes`.
     """
 
     def __init__(
