@@ -11,9 +11,11 @@ from typing import Final
 from lastgood import LatestN, Rejection
 from lastgood.aside import move_aside
 from lastgood.backends.posix import PosixDisk
+from lastgood.chunks import Chunking
 from lastgood.manifest import Manifest, Part, encode
 from lastgood.metadata import to_text
 from lastgood.plan import Form
+from lastgood.subjects import CHUNKED
 from lastgood.verifying import Found
 from tests.fuzz.tape import NAMES, OWN, spelled_number, spelled_path
 from tests.fuzz.trees import program_of, step_number, unsealed
@@ -43,6 +45,8 @@ def _manifests() -> Iterator[bytes]:
     yield encode(Manifest(2, 0, "", two, 4, {"loss": 0.25, "who": ["ä", None, True]}))
     yield encode(Manifest(3, 9, "b", (Part("x", 0, sha[:32]),), 1, {}, "xxh3", 1_700_000_000))
     yield encode(Manifest(3, 9, "b", (Part("x/y/z", 0, sha),), 1, nested(64), "blake3"))
+    cut = (Part("model", 9, sha, "memory", 3 * sha), Part("short", 4, sha))
+    yield encode(Manifest(4, 1, "c", cut, chunking=Chunking(4, "sha256")))
     yield encode(Manifest(3, 9, "b", (Part("ä", 0, sha),), 1, {"n": 1e300, "m": -(2**63)}))
 
 
@@ -91,6 +95,7 @@ def _programs() -> Iterator[bytes]:
         forms: tuple[Form, ...] = ("record", "rename")
         for form in forms:
             yield from _stores(Path(folder) / form, form)
+        yield from _chunked(Path(folder) / "chunked")
     group = (b"gen-00000002-step-00000002",)
     made = bytes([step_number("_group"), 0, 1, 1, 9, step_number("_group"), 0, 2, 2, 9])
     manifest, part = spelled_path((*group, b"MANIFEST")), spelled_path((*group, b"part0"))
@@ -140,6 +145,17 @@ def _stores(home: Path, form: Form) -> Iterator[bytes]:
         yield program_of(root)
     (root / "attempt-gen-00000009-step-00000001").mkdir()
     yield program_of(root)
+
+
+def _chunked(home: Path) -> Iterator[bytes]:
+    """A store whose parts are cut into chunks of a few bytes; then one of them is damaged."""
+    session = CHUNKED.open(_Quick(EXT4), str(home), "atomic_dirsync", rename_is_atomic=True)
+    for step in (1, 2):
+        session.save(step, {"model": b"weights, cut in chunks", "optim/adam": b"short"})
+    session.close()
+    yield program_of(home)
+    (home / "gen-00000002-step-00000002" / "model").write_bytes(b"weights, Cut in chunks")
+    yield program_of(home)
 
 
 def _looked_at() -> Iterator[bytes]:

@@ -20,9 +20,10 @@ from click.testing import CliRunner
 from lastgood import EverySeconds, LatestN, Store, paper
 from lastgood.cli import cli
 from lastgood.errors import IntegrityError, StorageError, UsageError
-from lastgood.hashing import DigestUnavailableError
+from lastgood.hashing import DigestUnavailableError, digest_of
 from lastgood.inspection import latest, listed, one_group, quarantined, verified, would_move_aside
 from lastgood.loaded import HOLDS
+from lastgood.manifest import Manifest
 from tests.fuzz.tape import Tape
 from tests.fuzz.trees import Sandbox
 from tests.fuzz.watching import WatchingDisk, photograph, watched
@@ -58,12 +59,46 @@ def _load(disk: WatchingDisk, store: str, detail: int) -> None:
                 assert len(loaded[part]) <= 1 << 21
                 assert Path(store) in loaded.path(part).parents
     with contextlib.suppress(*_DOCUMENTED):
+        _read_ranges(reader, detail)
+    with contextlib.suppress(*_DOCUMENTED):
         reader.load(generation=detail % 8)
     with contextlib.suppress(*_DOCUMENTED):
         assert reader.all_steps() == sorted(reader.all_steps())
         reader.prune(LatestN(1) if detail & 8 else EverySeconds(1.0), dry_run=True)
     with contextlib.suppress(*_DOCUMENTED):
         assert set(reader.reports()) <= set(reader.quarantined())
+
+
+def _read_ranges(reader: Store, detail: int) -> None:
+    """Some bytes of every part of a group that nothing has verified beforehand."""
+    opened = reader.open_group(hold=HOLDS[detail % 3])
+    if opened is None:
+        return
+    for part in opened:
+        with contextlib.suppress(*_DOCUMENTED):
+            start, size = detail % 16, detail % 7
+            found = bytes(opened.read_range(part, start, size))
+            # Its own `path` is refused, as nothing has verified the whole part.
+            path = Path(opened.group.path, part)
+            if size and path.stat().st_size < 1 << 21:
+                data = path.read_bytes()
+                assert found == data[start : start + size]
+                assert is_vouched_for(opened.group.manifest, part, data, start, size)
+
+
+def is_vouched_for(manifest: Manifest, path: str, data: bytes, start: int, size: int) -> bool:
+    """Whether each chunk of a part that a range touches has its digest: the same, said plainly."""
+    (part,) = (each for each in manifest.parts if each.path == path)
+    if manifest.chunking is None or not part.chunks:
+        return digest_of(data, manifest.algorithm) == part.digest
+    cut = manifest.chunking
+    digests = cut.digests(part.chunks)
+    first, last = start // cut.chunk_bytes, (start + size - 1) // cut.chunk_bytes
+    return all(
+        digest_of(data[n * cut.chunk_bytes : (n + 1) * cut.chunk_bytes], cut.algorithm)
+        == digests[n]
+        for n in range(first, last + 1)
+    )
 
 
 def _inspect(disk: WatchingDisk, store: str, detail: int) -> None:

@@ -103,11 +103,27 @@ def test_the_watch_counts_calls_and_bytes(tmp_path: Path) -> None:
     (box.store / "file").write_bytes(b"abc")
     assert disk.read(str(box.store / "file"), 9) == b"abc"
     assert disk.digest_with(str(box.store / "file"), 9, "sha256")[0] == 3
-    assert (watch.calls, watch.bytes) == (2, 6)
+    with disk.open_file(str(box.store / "file"), 9) as file:
+        assert file.read_into(1, memoryview(bytearray(9))) == 2
+    assert (watch.calls, watch.bytes) == (4, 8)
     watch.check()
     watch.calls = CALLS + 1
     with pytest.raises(AssertionError, match="calls"):
         watch.check()
+
+
+def test_a_range_that_is_handed_out_unverified_is_a_finding(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def ranges_read() -> None:
+        for data in seeds("store-tree"):
+            stores.store_tree(bytes([0, 9]) + data[2:])  # a load, and 2 bytes from the tenth on
+
+    ranges_read()
+    monkeypatch.setattr("lastgood.ranges.check_digests", lambda _unit, _found: None)
+
+    with pytest.raises(AssertionError):
+        ranges_read()
 
 
 def test_a_changed_tree_and_a_lost_file_are_noticed(tmp_path: Path) -> None:

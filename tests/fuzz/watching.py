@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from lastgood.backends.posix import PosixDisk
+from lastgood.backends.posix import OpenFd, PosixDisk
 from tests.fuzz.trees import Sandbox
 from tests.impl.disks import EXT4
 
@@ -115,8 +115,31 @@ class WatchingDisk(PosixDisk):
         found = object.__getattribute__(self, name)
         return _told(self.watch, name, found) if name in _WATCHED else found
 
+    @contextlib.contextmanager
+    def open_file(self, path: str, limit_bytes: int) -> Iterator[OpenFd]:
+        """An open file whose reads count as well."""
+        self.watch.calls += 1
+        self.watch.path("open_file", path)
+        with super().open_file(path, limit_bytes) as file:
+            yield _CountedFd(file, self.watch)
+
     def _sync(self, fd: int) -> None:
         """Nothing: no machine dies here."""
+
+
+class _CountedFd(OpenFd):
+    """An open file that tells the watch how much was read of it."""
+
+    def __init__(self, file: OpenFd, watch: Watch) -> None:
+        self.size_bytes = file.size_bytes
+        self._file, self._watch = file, watch
+
+    def read_into(self, offset_bytes: int, room: memoryview) -> int:
+        """As the open file; counted."""
+        count = self._file.read_into(offset_bytes, room)
+        self._watch.calls += 1
+        self._watch.bytes += count
+        return count
 
 
 def _told(watch: Watch, name: str, call: Callable[..., Any]) -> Callable[..., Any]:
