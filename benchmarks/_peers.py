@@ -53,15 +53,12 @@ def raw(folder: Path, parts: Parts) -> None:
 
 def bare(folder: Path, parts: Parts) -> None:
     """The system calls of a save in the rename form and nothing else: no digest, no manifest."""
-    home, group = folder / "attempt", folder / "group"
-    folder.mkdir()
-    home.mkdir()
-    for name, data in parts.items():
-        write_file(home / name, data)
-    write_file(home / "MANIFEST", bytes(600))
-    sync_dir(home)
-    home.rename(group)
-    sync_dir(folder)
+
+    def write(home: Path) -> None:
+        for name, data in parts.items():
+            write_file(home / name, data)
+
+    committed(folder, write)
 
 
 def bare_together(folder: Path, parts: Parts) -> None:
@@ -69,22 +66,30 @@ def bare_together(folder: Path, parts: Parts) -> None:
 
     All are written and their write-back is begun before the first is synced.
     """
-    home, group = folder / "attempt", folder / "group"
+
+    def write(home: Path) -> None:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+        files = [os.open(home / name, flags, 0o666) for name in parts]
+        for fd, data in zip(files, parts.values(), strict=True):
+            os.write(fd, data)
+            write_early(fd)
+        for fd in files:
+            os.fsync(fd)
+        for fd in files:
+            os.close(fd)
+
+    committed(folder, write)
+
+
+def committed(folder: Path, write: Callable[[Path], None]) -> None:
+    """What comes before and after the parts of a save in the rename form."""
+    home = folder / "attempt"
     folder.mkdir()
     home.mkdir()
-    files = []
-    for name, data in parts.items():
-        fd = os.open(home / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
-        files.append(fd)
-        os.write(fd, data)
-        write_early(fd)
-    for fd in files:
-        os.fsync(fd)
-    for fd in files:
-        os.close(fd)
+    write(home)
     write_file(home / "MANIFEST", bytes(600))
     sync_dir(home)
-    home.rename(group)
+    home.rename(folder / "group")
     sync_dir(folder)
 
 

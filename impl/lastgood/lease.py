@@ -58,6 +58,8 @@ class LeaseHolder:
         self._top = top
         self._next: int | None = None
         self._is_open = False
+        # Asked once: an `isinstance` of a protocol takes as long as some of a save's system calls.
+        self._locks = disk if isinstance(disk, KnowsItsLocks) else None
 
     def open(self) -> None:
         """Make the store where it is missing, take the lease, make the store's name durable.
@@ -137,7 +139,7 @@ class LeaseHolder:
         """Whoever replaces the lock file lets a second writer in: neither would see the other."""
         path = join(self.store, LOCK)
         try:
-            is_held = self.disk.holds(path) if isinstance(self.disk, KnowsItsLocks) else True
+            is_held = True if self._locks is None else self._locks.holds(path)
         except OSError as error:
             raise storage_error(f"looking at {path!r}", error) from error
         if not is_held:

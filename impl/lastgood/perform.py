@@ -73,9 +73,7 @@ class Performer:
         self._open: list[str] = []
         self._files: list[str] = []
         self._dirs: list[str] = []
-        big = [c for c in self._content.values() if (c.size_bytes or 0) >= BIG_BYTES]
-        # With few big parts a thread for each would leave the other processors idle.
-        self._pour = pour_in_two if workers >= 2 * max(1, len(big)) else pour
+        self._pour = pour
 
     def perform(self, step: steps.Step) -> None:
         """Carry out one step. OSError from the disk; UsageError where a part's source fails."""
@@ -83,6 +81,8 @@ class Performer:
             self._simple(step)
             return
         batches = self._batches(step.branches)
+        # With few of them a thread for each would leave the other processors idle.
+        self._pour = pour_in_two if self._workers >= 2 * len(batches) else pour
         if self._workers > 1 and len(batches) > 1:
             self._in_threads(batches)
         else:

@@ -15,8 +15,12 @@ from lastgood.errors import UsageError
 from lastgood.hashing import Hasher
 from lastgood.memory import plain_bytes
 
-PIECE_BYTES: Final = 4 << 20
-"""Large enough to be cheap, small enough to be hashed and written while still in the cache."""
+PIECE_BYTES: Final = 2 << 20
+"""Large enough to be cheap, small enough to be hashed and written while still in the cache.
+
+Every thread copies one piece at a time, or three where a second one digests for it: 48 MiB for the
+most threads that a store takes by itself.
+"""
 _IN_FLIGHT: Final = 3
 _ABANDONED: Final = "This save was abandoned; earlier groups are intact."
 

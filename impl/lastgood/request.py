@@ -52,7 +52,7 @@ class Request:
     step: int
     metadata: Mapping[str, Any]
     metadata_bytes: int = 2
-    """What the metadata takes in a manifest; nothing but "{}" takes 2."""
+    """What its text takes in a manifest; that of no metadata, "{}", takes 2."""
 
 
 def checked(step: SupportsIndex, parts: list[str] | None, metadata: object) -> Request:

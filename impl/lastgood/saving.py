@@ -128,6 +128,7 @@ class Saver(LeaseHolder):
         self._durable: GroupName | None = None
         """The newest group that this writer has made durable at full strength."""
         self._memory = Memory(disk)
+        self._space = disk if isinstance(disk, KnowsItsSpace) else None
 
     def save(
         self, step: SupportsIndex, content: Mapping[str, Content], metadata: Mapping[str, Any]
@@ -312,10 +313,10 @@ class Saver(LeaseHolder):
     def _require_space(self, content: Mapping[str, Content]) -> None:
         """A save that cannot fit fails before its first byte."""
         needed = sum(each.size_bytes or 0 for each in content.values())
-        if not needed or not isinstance(self.disk, KnowsItsSpace):
+        if not needed or self._space is None:
             return
         try:
-            free = self.disk.free_bytes(self.store)
+            free = self._space.free_bytes(self.store)
         except OSError:
             return  # the save itself will tell
         if needed > free:

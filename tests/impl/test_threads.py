@@ -15,9 +15,9 @@ from lastgood.backends.posix import PosixDisk
 from lastgood.hashing import Algorithm
 from lastgood.manifest import Part
 from lastgood.perform import BIG_BYTES
-from lastgood.pour import PIECE_BYTES, Content, pour, pour_in_two
+from lastgood.pour import _IN_FLIGHT, PIECE_BYTES, Content, pour, pour_in_two
 from lastgood.recovery import Group
-from lastgood.threads import each_in_threads
+from lastgood.threads import _MOST, each_in_threads
 from lastgood.verifying import RejectedError, Unit
 from tests.impl.disks import EXT4, WatchedDisk, open_store, tree
 
@@ -226,3 +226,10 @@ def test_a_save_that_cannot_fit_changes_nothing(tmp_path: Path) -> None:
             store.save(1, {"model": b"weights", "rng": b"dice"})
         assert (tree(tmp_path), len(disk.changes())) == (before, called)
         assert store.save(2, {"model": b"weights"}).generation == 1
+
+
+def test_the_most_threads_that_a_store_takes_have_room_in_the_memory_that_is_promised() -> None:
+    """Either each thread copies one piece at a time, or every other one has three in flight."""
+    most = max(_IN_FLIGHT * (_MOST // 2), _MOST)
+
+    assert most * PIECE_BYTES < 64 << 20

@@ -152,13 +152,13 @@ class PosixDisk:
             left = left[written:]
             self._unflushed[path] = self._unflushed.get(path, 0) + written
         if self._unflushed.get(path, 0) >= WRITE_BACK_BYTES:
-            self._write_back(fd)
-            self._unflushed[path] = 0
+            self.write_early(path)
 
     def write_early(self, path: str) -> None:
         """See `WritesEarly.write_early`."""
         self._own(path)
         self._write_back(self._handle(path))
+        self._unflushed[path] = 0
 
     def preallocate(self, path: str, size_bytes: int) -> None:
         """See `Preallocates.preallocate`."""
