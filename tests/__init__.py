@@ -1,0 +1,6 @@
+"""Where the tests are: `ROOT` is the repository."""
+
+from pathlib import Path
+from typing import Final
+
+ROOT: Final = Path(__file__).resolve().parent.parent

@@ -15,8 +15,8 @@ from powercut.profile import load_profile
 from powercut.replay import replay
 from powercut.trace import read_trace
 from powercut.world import Perform
+from tests import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent
 PAGE = (ROOT / "docs/apfs.md").read_text(encoding="utf-8")
 TRACE = ROOT / "traces/counterexamples/lastgood-atomic-dirsync-apfs-power-P3.toml"
 MODES = ("unsafe", "atomic_nodirsync", "atomic_dirsync", "atomic_fullsync")

@@ -18,8 +18,8 @@ from powercut.oracle import PROPERTIES
 from powercut.profile import load_profile
 from powercut.replay import replay
 from powercut.trace import parse_steps, parse_trace, step_table
+from tests import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent
 LIMIT_S = 60
 TRACES_PAGE = (ROOT / "docs/traces.md").read_text(encoding="utf-8")
 EXAMPLES = re.findall(r"^```toml\n(.*?)^```$", TRACES_PAGE, re.DOTALL | re.MULTILINE)

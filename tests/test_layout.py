@@ -14,7 +14,8 @@ from typing import Any
 import attr
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
+from tests import ROOT
+
 LIMIT_S = 120
 PACKAGES = {"lastgood": "impl", "powercut": "model", "powercut_rig": "impl"}
 

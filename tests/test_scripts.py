@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from examples import main_job
 
-ROOT = Path(__file__).resolve().parent.parent
+from tests import ROOT
+
 LIMIT_S = 60
 RAN = "".join(
     f'<testcase classname="tests.{folder}.test_a" name="test_x"/>'

@@ -12,8 +12,9 @@ from click.testing import CliRunner
 from powercut.cli import powercut
 from powercut.replay import replay
 from powercut.trace import parse_trace, read_trace, render_trace
+from tests import ROOT
 
-FOLDER = Path(__file__).resolve().parent.parent / "traces"
+FOLDER = ROOT / "traces"
 HISTORIES = sorted([*FOLDER.glob("counterexamples/*.toml"), *FOLDER.glob("regressions/*.toml")])
 each_history = pytest.mark.parametrize("path", HISTORIES, ids=lambda path: path.stem)
 

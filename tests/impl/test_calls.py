@@ -13,9 +13,9 @@ import pytest
 
 from lastgood import LatestN, Store
 from lastgood.plan import FORMS, MODES, Form, Mode
+from tests import ROOT
 from tests.impl.disks import PARTS, WatchedDisk, open_store
 
-ROOT = Path(__file__).resolve().parent.parent.parent
 PROGRAM = """
 import sys
 from pathlib import Path

@@ -11,10 +11,10 @@ import pytest
 
 import lastgood
 from lastgood.plan import FORMS, Form
+from tests import ROOT
 from tests.impl.disks import open_store
 from tests.impl.killed_writer import content
 
-ROOT = Path(__file__).resolve().parent.parent.parent
 FIRST_SAVE_ENDS_ABOUT = 40
 KILLS = [3, 25, 31, 38, FIRST_SAVE_ENDS_ABOUT + 7, FIRST_SAVE_ENDS_ABOUT + 19]
 

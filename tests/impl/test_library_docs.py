@@ -18,8 +18,8 @@ from lastgood.cli import cli
 from lastgood.events import Kind
 from lastgood.recovery import GONE
 from lastgood.report import SYNC_FAILED
+from tests import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent.parent
 GUIDE = (ROOT / "docs" / "guide.md").read_text(encoding="utf-8")
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PROTOCOL = (ROOT / "docs" / "protocol.md").read_text(encoding="utf-8")

@@ -12,8 +12,9 @@ from click.testing import CliRunner, Result
 from powercut.cases import EVIDENCE, RESULTS, read_cases
 from powercut.cli import powercut
 from powercut.conformance import LARGEST_FILE
+from tests import ROOT
 
-HOW = Path(__file__).parents[1] / "litmus/published.json"
+HOW = ROOT / "tests/litmus/published.json"
 
 
 def case(*program: dict[str, Any], **changes: Any) -> dict[str, Any]:

@@ -17,8 +17,8 @@ from powercut.profile import load_profile, profile_names
 from powercut.rules import RULES
 from powercut.subject import subject_names
 from powercut.verdict import Answer, Report, Verdict
+from tests import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 LIMIT_S = 60
 COUNTEREXAMPLE = ROOT / "traces/counterexamples/lastgood-unsafe-ext4-ordered-power-P3.toml"
 REGRESSION = ROOT / "traces/regressions/lastgood-atomic-dirsync-two-saves.toml"

@@ -12,8 +12,8 @@ from typing import TextIO, cast
 import pytest
 
 from powercut import __main__ as command
+from tests import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 LIMIT_S = 60
 TRACE = ROOT / "traces/counterexamples/lastgood-unsafe-ext4-ordered-power-P3.toml"
 CASES = '{"schema": 1, "tests": []}'

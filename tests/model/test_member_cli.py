@@ -23,6 +23,7 @@ from powercut.profile import load_profile, profile_names
 from powercut.state import State, run_program
 from powercut.tree import look
 from powercut.world import Perform
+from tests import ROOT
 from tests.harness.programs import states
 
 STEPS = """
@@ -226,7 +227,7 @@ def test_a_tree_file_comes_back_as_it_was_written() -> None:
 
 
 def test_the_tree_of_the_documentation_is_one() -> None:
-    text = (Path(__file__).parents[2] / "docs/traces.md").read_text(encoding="utf-8")
+    text = (ROOT / "docs/traces.md").read_text(encoding="utf-8")
     (example,) = re.findall(r"```json\n(.*?)```", text, flags=re.DOTALL)
     tree = parse_tree(example, "docs/traces.md")
 

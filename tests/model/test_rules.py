@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from attrs import evolve
@@ -22,9 +21,9 @@ from powercut.rulebook import Rule
 from powercut.rules import INODE_SYNCS, RULES
 from powercut.state import State
 from powercut.syncs import concurrent
+from tests import ROOT
 from tests.harness.programs import states
 
-ROOT = Path(__file__).parents[2]
 LITMUS = {path.stem: read_litmus(path) for path in sorted((ROOT / "traces/litmus").glob("*.toml"))}
 PAIRED = [rule for rule in RULES.values() if rule.kind in ("order", "atomic")]
 SCOPES = [rule for rule in RULES.values() if rule.kind == "scope"]

@@ -16,11 +16,12 @@ import pytest
 from attrs import frozen
 
 from powercut_rig.worker import FOLDER_PREFIX, private_folder, run_in_worker
+from tests import ROOT
 
 pytestmark = pytest.mark.rig
 
 DEADLINE_S = 30.0
-HERE = Path(__file__).resolve().parents[2]
+HERE = ROOT
 
 # Mounts a disk that is being recorded, or a crash image, says who and where it is, and then
 # waits to be ended.

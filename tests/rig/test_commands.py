@@ -19,8 +19,9 @@ from powercut_rig.filesystems import FILE_SYSTEMS
 from powercut_rig.linux import lines_about
 from powercut_rig.report import junit, show
 from powercut_rig.timeline import Timeline
+from tests import ROOT
 
-TRACES = Path(__file__).parents[2] / "traces"
+TRACES = ROOT / "traces"
 HOLDING = str(TRACES / "regressions/lastgood-atomic-dirsync-two-saves.toml")
 FAILING = str(TRACES / "counterexamples/lastgood-unsafe-ext4-ordered-power-P3.toml")
 

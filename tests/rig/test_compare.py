@@ -17,8 +17,9 @@ from powercut_rig.compare import Effort, compare_in_worker
 from powercut_rig.comparison import OUTSIDE, Comparison
 from powercut_rig.membership import Member, Program
 from powercut_rig.tree import Sight, Tag, Tree
+from tests import ROOT
 
-TRACES = Path(__file__).parents[2] / "traces"
+TRACES = ROOT / "traces"
 HOLDING = TRACES / "regressions/lastgood-atomic-dirsync-two-saves.toml"
 FAILING = TRACES / "counterexamples/lastgood-unsafe-ext4-ordered-power-P3.toml"
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -26,9 +25,10 @@ from powercut_rig.filesystems import FILE_SYSTEMS
 from powercut_rig.membership import Program, sight_of
 from powercut_rig.soak import SUBJECTS, Workload, can_run
 from powercut_rig.writeback import stepped_plans
+from tests import ROOT
 
 SOAK = os.environ.get("HYPOTHESIS_PROFILE") == "soak"
-DOC = Path(__file__).parents[2] / "docs/rig.md"
+DOC = ROOT / "docs/rig.md"
 
 
 def program_of(ops: list[Op], profile: str = "ext4-ordered") -> Program:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,6 +23,7 @@ from powercut_rig.filesystems import FILE_SYSTEMS
 from powercut_rig.litmus_cli import disk_litmus
 from powercut_rig.membership import sight_of
 from powercut_rig.tree import Sight, Tag
+from tests import ROOT
 from tests.harness.programs import states
 
 FEW = dl.Probe(images=20)
@@ -128,7 +128,7 @@ def test_a_profile_that_is_too_strong_is_refuted(monkeypatch: pytest.MonkeyPatch
 
 @pytest.mark.rig
 def test_the_command_prints_published_beside_seen() -> None:
-    published = Path(__file__).parents[1] / "litmus/published.json"
+    published = ROOT / "tests/litmus/published.json"
     done = CliRunner().invoke(
         disk_litmus,
         [str(published), "--case", "alice-app-001", "--images", "10", "--recordings", "1",
@@ -142,7 +142,7 @@ def test_the_command_prints_published_beside_seen() -> None:
 
 
 def test_a_case_that_is_not_there_is_bad_input() -> None:
-    published = Path(__file__).parents[1] / "litmus/published.json"
+    published = ROOT / "tests/litmus/published.json"
 
     done = CliRunner().invoke(disk_litmus, [str(published), "--case", "none"])
 

@@ -16,10 +16,10 @@ import pytest
 
 from powercut_rig.errors import RigError
 from powercut_rig.tools import run_tool
+from tests import ROOT
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="as children end on Linux")
 
-ROOT = Path(__file__).parents[2]
 PATIENCE_S = 20
 
 

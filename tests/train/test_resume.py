@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tests import ROOT
+
 pytest.importorskip("sklearn", reason="the `train` extra is not installed")
 
 from examples.train_digits import (
@@ -30,7 +32,6 @@ from lastgood import Store
 
 pytestmark = pytest.mark.train
 
-ROOT = Path(__file__).resolve().parent.parent.parent
 LIMIT_S = 60
 EPOCHS = 5
 KILLED_SAVE = 3

@@ -10,6 +10,7 @@ import pytest
 
 from powercut_rig.errors import RigUnavailable
 from powercut_rig.guest.bundle import AGENT_MODULES, Bundle, agents_bundle, bundle_of, compiled
+from tests import ROOT
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="a guest runs on Linux only")
 
@@ -21,7 +22,7 @@ def test_the_agents_modules_run_from_the_compiled_files_alone(tmp_path: Path) ->
         place = tmp_path / path[1:]
         place.parent.mkdir(parents=True, exist_ok=True)
         place.with_suffix(".pyc").write_bytes(compiled(path))
-    agent = Path(__file__).parents[3] / "impl/powercut_rig/guest/agent.py"
+    agent = ROOT / "impl/powercut_rig/guest/agent.py"
     paths = [str(tmp_path / path[1:]) for path in bundle.paths]
     program = f"""
 import importlib, importlib.util, sys

@@ -39,10 +39,10 @@ from powercut_rig.programs import program_trace
 from powercut_rig.soak import Workload
 from powercut_rig.tree import Sight, Tag
 from powercut_rig.worker import Worker, run_without_mounts
+from tests import ROOT
 
 pytestmark = pytest.mark.guest
 
-ROOT = Path(__file__).parents[3]
 GUESTS = [name for name, fs in FILE_SYSTEMS.items() if fs.in_guest]
 SOUND = ["apfs-linux", "guest-ext4"]
 DEADLINE_S = 120
