@@ -19,15 +19,15 @@ import statistics
 import time
 from collections.abc import Callable, Iterator
 
-from powercut import ops
-from powercut.content import Run
-from powercut.crash import CrashSpace
-from powercut.member import Member
-from powercut.observed import Observed
-from powercut.pieces import cut_into_pieces, even_cuts, no_cuts
+from powercut.crash.space import CrashSpace
+from powercut.crash.tearing import cut_into_pieces, even_cuts, no_cuts
+from powercut.filesystem import ops
+from powercut.filesystem.content import Run
+from powercut.filesystem.inodes import File, Tree, look, resolve
+from powercut.filesystem.state import State
+from powercut.membership.membership import Member
+from powercut.membership.observed_tree import Observed
 from powercut.profile import Profile, load_profile
-from powercut.state import State
-from powercut.tree import File, Tree, look, resolve
 
 PROFILES = ("ext4-ordered", "xfs", "btrfs", "f2fs-posix", "apfs", "posix-minimal")
 SIZES = (125, 250, 500, 1000, 2000)

@@ -14,16 +14,16 @@ import argparse
 import time
 from collections.abc import Callable
 
-from powercut import ops
-from powercut.constraints import Catalog, immediate
-from powercut.enumerate import Bound, enumerate_verdicts
-from powercut.events import Piece
-from powercut.oracle import PROPERTIES
-from powercut.pieces import cut_into_pieces, no_cuts
+from powercut.checker.exhaustive import Bound, enumerate_verdicts
+from powercut.crash.fast_order_rules import Catalog, immediate
+from powercut.crash.tearing import cut_into_pieces, no_cuts
+from powercut.filesystem import ops
+from powercut.filesystem.events import Piece
+from powercut.filesystem.state import State
 from powercut.profile import Profile, load_profile
-from powercut.rulebook import Rule
-from powercut.state import State
-from powercut.subject import load_subject
+from powercut.rule import Rule
+from powercut.simulation.oracle import PROPERTIES
+from powercut.simulation.subject import load_subject
 
 
 def seconds(work: Callable[[], object], rounds: int) -> float:

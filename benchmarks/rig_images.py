@@ -29,8 +29,8 @@ from pathlib import Path
 from statistics import median
 
 from powercut.profile import load_profile
-from powercut.subject import load_subject
-from powercut.trace import Trace
+from powercut.simulation.subject import load_subject
+from powercut.trace.trace_file import Trace
 from powercut_rig import Bounds, Rig, RigUnavailable, crash_images, run_in_worker
 from powercut_rig.answers import recover_for_real
 from powercut_rig.blocklog import CHUNK_BYTES, Replay

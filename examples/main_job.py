@@ -25,18 +25,18 @@ from rich.panel import Panel
 
 from lastgood import Store
 from lastgood.backends.here import disk_here
-from powercut.check import Effort, Question, check, write_traces
-from powercut.cli import show_report
-from powercut.disk import ModelDisk
-from powercut.enumerate import Bound
-from powercut.explain import explain, render
-from powercut.oracle import PROPERTIES, Oracle
+from powercut.checker.check import Effort, Question, check, write_traces
+from powercut.checker.exhaustive import Bound
+from powercut.checker.verdict import Report
+from powercut.cli.commands import show_report
+from powercut.filesystem.state import State
 from powercut.profile import load_profile
-from powercut.replay import replay
-from powercut.state import State
-from powercut.subject import load_subject
-from powercut.trace import read_trace
-from powercut.verdict import Report
+from powercut.simulation.model_disk import ModelDisk
+from powercut.simulation.oracle import PROPERTIES, Oracle
+from powercut.simulation.subject import load_subject
+from powercut.trace.explain import explain, render
+from powercut.trace.replay import replay
+from powercut.trace.trace_file import read_trace
 from powercut_rig import Rig, crash_images, run_in_worker, what_is_missing
 from powercut_rig.answers import recover_for_real
 from powercut_rig.cli import show

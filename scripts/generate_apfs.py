@@ -17,12 +17,12 @@ from typing import Final
 from attrs import evolve
 from generate_docs import DocsError, filled, table
 
-from powercut.check import Effort, Question, check
-from powercut.enumerate import Bound
-from powercut.oracle import PROPERTIES
+from powercut.checker.check import Effort, Question, check
+from powercut.checker.exhaustive import Bound
+from powercut.checker.verdict import Verdict
 from powercut.profile import Profile, load_profile
-from powercut.subject import load_subject
-from powercut.verdict import Verdict
+from powercut.simulation.oracle import PROPERTIES
+from powercut.simulation.subject import load_subject
 from powercut_rig.macos import APFS
 from powercut_rig.macos.experiments import EXPERIMENTS, NOT_BY_AN_IMAGE
 

@@ -19,10 +19,10 @@ from pathlib import Path
 from attrs import evolve
 
 from powercut.errors import PowercutError
-from powercut.litmus import Litmus, read_litmus, run_litmus
 from powercut.profile import EVIDENCE, Claim, Profile, load_profile, profile_names
 from powercut.rules import RULES
-from powercut.trace import read_trace
+from powercut.trace.litmus import Litmus, read_litmus, run_litmus
+from powercut.trace.trace_file import read_trace
 
 PAGES = {
     "docs/model.md": ("rules", "claims", "evidence", "litmus", "mutants"),

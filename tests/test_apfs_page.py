@@ -10,11 +10,11 @@ from types import ModuleType
 import pytest
 from attrs import evolve
 
-from powercut.ops import Fsync, Fullsync
+from powercut.filesystem.ops import Fsync, Fullsync
 from powercut.profile import load_profile
-from powercut.replay import replay
-from powercut.trace import read_trace
-from powercut.world import Perform
+from powercut.simulation.world import Perform
+from powercut.trace.replay import replay
+from powercut.trace.trace_file import read_trace
 from tests import ROOT
 
 PAGE = (ROOT / "docs/apfs.md").read_text(encoding="utf-8")

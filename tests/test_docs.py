@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 from attrs import fields
 
-from powercut.litmus import Litmus, read_litmus, run_litmus
-from powercut.ops import OP_NAMES
-from powercut.oracle import PROPERTIES
+from powercut.filesystem.ops import OP_NAMES
 from powercut.profile import load_profile
-from powercut.replay import replay
-from powercut.trace import parse_steps, parse_trace, step_table
+from powercut.simulation.oracle import PROPERTIES
+from powercut.trace.litmus import Litmus, read_litmus, run_litmus
+from powercut.trace.replay import replay
+from powercut.trace.trace_file import parse_steps, parse_trace, step_table
 from tests import ROOT
 
 LIMIT_S = 60

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from powercut.cli import powercut
-from powercut.replay import replay
-from powercut.trace import parse_trace, read_trace, render_trace
+from powercut.cli.commands import powercut
+from powercut.trace.replay import replay
+from powercut.trace.trace_file import parse_trace, read_trace, render_trace
 from tests import ROOT
 
 FOLDER = ROOT / "traces"

@@ -6,12 +6,12 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from attrs import frozen
 
-from powercut.content import Content, run_of
-from powercut.disk import Disk, ModelDisk
+from powercut.filesystem.content import Content, run_of
+from powercut.filesystem.inodes import ROOT, Directory, File, Inode, Symlink
+from powercut.filesystem.state import State
 from powercut.profile import Profile
-from powercut.state import State
-from powercut.subject import Subject
-from powercut.tree import ROOT, Directory, File, Inode, Symlink
+from powercut.simulation.model_disk import Disk, ModelDisk
+from powercut.simulation.subject import Subject
 from powercut_rig.rooted import RootedDisk
 from powercut_rig.tree import Tag
 

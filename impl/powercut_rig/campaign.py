@@ -9,7 +9,7 @@ from typing import Final
 
 from attrs import frozen
 
-from powercut.trace import Trace
+from powercut.trace.trace_file import Trace
 from powercut_rig.compare import Effort, compare_in_worker
 from powercut_rig.comparison import Comparison
 from powercut_rig.filesystems import FILE_SYSTEMS

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from attrs import frozen
 
-from powercut.enumerate import pinned
+from powercut.checker.exhaustive import pinned
 from powercut.errors import TraceError
-from powercut.oracle import Oracle
 from powercut.profile import Profile
-from powercut.subject import load_subject
-from powercut.trace import Trace
-from powercut.world import Ack, Begin, CrashStep, Perform, Step
+from powercut.simulation.oracle import Oracle
+from powercut.simulation.subject import load_subject
+from powercut.simulation.world import Ack, Begin, CrashStep, Perform, Step
+from powercut.trace.trace_file import Trace
 from powercut_rig.membership import Program
 
 

@@ -11,9 +11,9 @@ from attrs import evolve
 from rich.console import Console
 from rich.table import Table
 
-from powercut.console import EXIT_STATUS, bad_input, emit
+from powercut.cli.console import EXIT_STATUS, bad_input, emit
 from powercut.profile import profile_named
-from powercut.trace import read_trace
+from powercut.trace.trace_file import read_trace
 from powercut_rig.campaign import run_campaign, workers_for
 from powercut_rig.cases import check_judgeable, prepare
 from powercut_rig.compare import Effort

@@ -15,11 +15,11 @@ from typing import Final
 
 from attrs import define, evolve, field, frozen
 
-from powercut.ops import Op
-from powercut.oracle import PROPERTIES, Oracle
+from powercut.filesystem.ops import Op
 from powercut.profile import Profile, profile_named
-from powercut.subject import Subject, load_subject
-from powercut.trace import Trace
+from powercut.simulation.oracle import PROPERTIES, Oracle
+from powercut.simulation.subject import Subject, load_subject
+from powercut.trace.trace_file import Trace
 from powercut_rig.answers import Answer, PlainTree, recover
 from powercut_rig.blocklog import BlockLog
 from powercut_rig.cases import Case, check_judgeable, prepare

@@ -14,10 +14,10 @@ from typing import Any, Final
 
 from attrs import define, evolve, field
 
-from powercut.crash import CrashSpace
-from powercut.events import Entry, Extent, Piece, Size
-from powercut.order import bits, subsets
-from powercut.pieces import even_cuts
+from powercut.crash.downsets import bits, subsets
+from powercut.crash.space import CrashSpace
+from powercut.crash.tearing import even_cuts
+from powercut.filesystem.events import Entry, Extent, Piece, Size
 from powercut.profile import profile_named
 from powercut_rig.campaign import Progress, lane_of, workers_for
 from powercut_rig.cases import prepare

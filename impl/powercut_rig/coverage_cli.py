@@ -9,7 +9,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from powercut.console import EXIT_STATUS, emit
+from powercut.cli.console import EXIT_STATUS, emit
 from powercut_rig.coverage import LEVELS, LIMIT, REASONS, Coverage, cover, summed
 from powercut_rig.coverage_set import TWENTY
 from powercut_rig.doctor import kernel

@@ -11,8 +11,8 @@ from typing import Final
 
 from attrs import frozen
 
-from powercut.crash import Crash
-from powercut.ops import (
+from powercut.crash.space import Crash
+from powercut.filesystem.ops import (
     Create,
     Fdatasync,
     Fsync,
@@ -26,8 +26,8 @@ from powercut.ops import (
     Unlink,
     Write,
 )
-from powercut.trace import Trace
-from powercut.world import CrashStep, SaveLive, Step
+from powercut.simulation.world import CrashStep, SaveLive, Step
+from powercut.trace.trace_file import Trace
 from powercut_rig.programs import program_trace, token
 
 

@@ -14,16 +14,16 @@ from typing import Any, Final
 
 from attrs import define, evolve, field, frozen
 
-from powercut.cases import Case, Published
-from powercut.conformance import answer, case_points, published_names
-from powercut.crash import CrashSpace
-from powercut.ops import Barrier, Fullsync, Mark
-from powercut.pieces import no_cuts
-from powercut.predicate import Moment as Asked
+from powercut.crash.lazy_search import Decided, Look, Search
+from powercut.crash.space import CrashSpace
+from powercut.crash.tearing import no_cuts
+from powercut.filesystem.ops import Barrier, Fullsync, Mark
+from powercut.filesystem.state import State
 from powercut.profile import Profile, load_profile
-from powercut.search import Decided, Look, Search
-from powercut.state import State
-from powercut.world import Perform
+from powercut.published.cases import Case, Published
+from powercut.published.conformance import answer, case_points, published_names
+from powercut.published.predicates import Moment as Asked
+from powercut.simulation.world import Perform
 from powercut_rig.answers import state_of
 from powercut_rig.compare import brief
 from powercut_rig.crashimages import Bounds, CrashImage, Moment, crash_images

@@ -16,8 +16,8 @@ from typing import Final
 
 from attrs import define, field, frozen
 
-from powercut.disk import Disk
-from powercut.subject import Plan
+from powercut.simulation.model_disk import Disk
+from powercut.simulation.subject import Plan
 from powercut_rig import linux
 from powercut_rig.blocklog import BlockLog, Recipe, Replay
 from powercut_rig.errors import ImageRefused, RigError

@@ -11,12 +11,12 @@ from typing import Final, Literal, Protocol, runtime_checkable
 
 from attrs import define, field, frozen
 
-from powercut.disk import Disk, ModelDisk
-from powercut.enumerate import parts_of
-from powercut.oracle import Oracle, Violation
+from powercut.checker.exhaustive import parts_of
 from powercut.profile import Profile
-from powercut.subject import Session, Subject
-from powercut.world import Perform
+from powercut.simulation.model_disk import Disk, ModelDisk
+from powercut.simulation.oracle import Oracle, Violation
+from powercut.simulation.subject import Session, Subject
+from powercut.simulation.world import Perform
 from powercut_rig.answers import PlainTree, state_of
 from powercut_rig.blocklog import Phase
 from powercut_rig.cases import Case

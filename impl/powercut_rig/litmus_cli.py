@@ -11,9 +11,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from powercut.cases import Case, read_cases
-from powercut.console import EXIT_STATUS, FilePath, bad_input, emit
+from powercut.cli.console import EXIT_STATUS, FilePath, bad_input, emit
 from powercut.errors import CaseError
+from powercut.published.cases import Case, read_cases
 from powercut_rig.campaign import cores
 from powercut_rig.disklitmus import IMAGES, PLANS, Probe, Shown, ask_disks, counts
 from powercut_rig.doctor import kernel

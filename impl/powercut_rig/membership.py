@@ -1,8 +1,8 @@
 """Member: can this tree come from this program, crashed at this moment?
 
-The one place where the rig asks the model.  `powercut.member` answers; what it said of a tree at
-a moment is kept.  Coverage, how many trees the model has for the moments asked about, needs a
-list of them, which is made on demand and within a bound.
+The one place where the rig asks the model.  `powercut.membership.membership` answers; what it said
+of a tree at a moment is kept.  Coverage, how many trees the model has for the moments asked about,
+needs a list of them, which is made on demand and within a bound.
 """
 
 from __future__ import annotations
@@ -11,15 +11,15 @@ from typing import Final
 
 from attrs import define, field, frozen
 
-import powercut.member as model
-from powercut.crash import CrashSpace
-from powercut.observed import Observed
-from powercut.pieces import even_cuts
+import powercut.membership.membership as model
+from powercut.crash.space import CrashSpace
+from powercut.crash.tearing import even_cuts
+from powercut.filesystem.inodes import File, Symlink, Tree, walk
+from powercut.filesystem.state import State
+from powercut.membership.observed_tree import Observed
 from powercut.profile import Profile
-from powercut.state import State
-from powercut.subject import Subject
-from powercut.tree import File, Symlink, Tree, walk
-from powercut.world import Perform
+from powercut.simulation.subject import Subject
+from powercut.simulation.world import Perform
 from powercut_rig import tree as rig_tree
 from powercut_rig.answers import Answer, recover_on_model
 from powercut_rig.tree import Sight, Tag

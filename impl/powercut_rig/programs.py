@@ -10,12 +10,12 @@ import random
 from collections.abc import Sequence, Set
 from typing import Final
 
-from powercut import ops
-from powercut.crash import Crash
-from powercut.state import State
-from powercut.trace import Trace
-from powercut.tree import File, file_at
-from powercut.world import CrashStep, Perform, SaveLive, Step
+from powercut.crash.space import Crash
+from powercut.filesystem import ops
+from powercut.filesystem.inodes import File, file_at
+from powercut.filesystem.state import State
+from powercut.simulation.world import CrashStep, Perform, SaveLive, Step
+from powercut.trace.trace_file import Trace
 
 PATHS: Final = ("/a", "/b", "/d", "/d/a", "/d/b", "/d/e", "/d/e/a")
 """Few names, so that ops meet each other; each of a file or of a directory, as it comes."""

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final, TypeVar
 
-from powercut.ops import Op
+from powercut.filesystem.ops import Op
 from powercut_rig import fuse, linux
 from powercut_rig.blocklog import BlockLog, Flush, Mark, Phase, Record, Write
 from powercut_rig.disk import Disk

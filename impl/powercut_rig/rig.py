@@ -16,9 +16,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Final, TypeVar
 
-from powercut.disk import Disk
-from powercut.ops import Op
-from powercut.subject import Plan
+from powercut.filesystem.ops import Op
+from powercut.simulation.model_disk import Disk
+from powercut.simulation.subject import Plan
 from powercut_rig.blocklog import BlockLog, Recipe, Replay
 from powercut_rig.crashimages import Bounds, CrashImage, CrashImages, crash_images
 from powercut_rig.disk import Disk as BlockDisk

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol, TypeVar
 
-from powercut.disk import Disk
-from powercut.ops import Op
-from powercut.subject import Plan
+from powercut.filesystem.ops import Op
+from powercut.simulation.model_disk import Disk
+from powercut.simulation.subject import Plan
 from powercut_rig.blocklog import BlockLog, Recipe
 from powercut_rig.crashimages import Bounds, CrashImage, CrashImages
 from powercut_rig.filesystems import FILE_SYSTEMS

@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from powercut.disk import Disk
+from powercut.simulation.model_disk import Disk
 from powercut_rig.blocklog import Phase
 
 
@@ -20,7 +20,7 @@ class RootedDisk:
         return (self._root + path if path != "/" else self._root) or "/"
 
     def kind(self, path: str) -> str:
-        """See `powercut.disk.Disk`, here and below."""
+        """See `powercut.simulation.model_disk.Disk`, here and below."""
         return self._disk.kind(self._at(path))
 
     def names(self, path: str) -> list[str]:

@@ -15,11 +15,11 @@ from typing import Final, ParamSpec, TypeVar
 
 from attrs import define, evolve, field, frozen
 
-from powercut.ops import Fsync, Op
-from powercut.oracle import PROPERTIES
-from powercut.state import State
-from powercut.trace import Trace, render_trace
-from powercut.world import Perform
+from powercut.filesystem.ops import Fsync, Op
+from powercut.filesystem.state import State
+from powercut.simulation.oracle import PROPERTIES
+from powercut.simulation.world import Perform
+from powercut.trace.trace_file import Trace, render_trace
 from powercut_rig.campaign import lane_of
 from powercut_rig.compare import EARLY_WRITES, OWN_PLAN, Effort, compare_in_worker
 from powercut_rig.comparison import Comparison

@@ -17,8 +17,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Final, Protocol, assert_never
 
-from powercut.content import Data
-from powercut.ops import (
+from powercut.filesystem.content import Data
+from powercut.filesystem.ops import (
     Append,
     Barrier,
     Close,

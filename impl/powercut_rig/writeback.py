@@ -13,7 +13,7 @@ from typing import Final, Literal
 
 from attrs import field, frozen
 
-from powercut.ops import (
+from powercut.filesystem.ops import (
     Append,
     Barrier,
     Close,

@@ -7,7 +7,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from powercut.crash import Crash, CrashSpace
+    from powercut.crash.space import Crash, CrashSpace
+    from powercut.crash.tearing import even_cuts, no_cuts
     from powercut.errors import (
         IllegalCrashError,
         PowercutError,
@@ -15,10 +16,9 @@ if TYPE_CHECKING:
         SubjectError,
         TraceError,
     )
-    from powercut.pieces import even_cuts, no_cuts
+    from powercut.filesystem.state import State, run_program
     from powercut.profile import Profile, load_profile, profile_names
-    from powercut.state import State, run_program
-    from powercut.trace import Trace, read_trace, render_trace
+    from powercut.trace.trace_file import Trace, read_trace, render_trace
 
 __all__ = [
     "Crash",
@@ -41,7 +41,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "crash": ("Crash", "CrashSpace"),
+    "crash.space": ("Crash", "CrashSpace"),
     "errors": (
         "IllegalCrashError",
         "PowercutError",
@@ -49,10 +49,10 @@ _HOMES = {
         "SubjectError",
         "TraceError",
     ),
-    "pieces": ("even_cuts", "no_cuts"),
+    "crash.tearing": ("even_cuts", "no_cuts"),
     "profile": ("Profile", "load_profile", "profile_names"),
-    "state": ("State", "run_program"),
-    "trace": ("Trace", "read_trace", "render_trace"),
+    "filesystem.state": ("State", "run_program"),
+    "trace.trace_file": ("Trace", "read_trace", "render_trace"),
 }
 
 

@@ -43,7 +43,7 @@ def _run() -> int:
     try:
         import click
 
-        from powercut.cli import powercut
+        from powercut.cli.commands import powercut
     except ModuleNotFoundError as error:
         if error.name not in ("click", "rich"):
             raise

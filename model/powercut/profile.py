@@ -15,9 +15,9 @@ from typing import Any, Final
 from attrs import evolve, field, frozen
 
 from powercut.errors import ProfileError
-from powercut.reading import Reader, hint
-from powercut.rulebook import Kind, Rule
+from powercut.rule import Kind, Rule
 from powercut.rules import RULES
+from powercut.strict_reader import Reader, hint
 
 CRASH_CLASSES: Final = ("process", "kernel", "power")
 """A program dies; the kernel dies and the drive finishes its cache; the cache is lost too."""

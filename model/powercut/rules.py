@@ -15,7 +15,8 @@ ceiling   `rule(piece)`: the event never lands, whatever was synced, nor does wh
 
 Rules see pieces, because data and sizes may land in part: `piece.event` is the part of the event.
 A scope rule is asked only about events issued before the sync; `sync.about` holds what a file
-system knows of the synced inode (syncs.py).  No order binds an event that a failed sync gave up.
+system knows of the synced inode (filesystem/syncs.py).  No order binds an event that a failed
+sync gave up.
 
 An event lands by one of two *carriers*: the ordinary commit (a journal or a transaction), or a
 log that a sync wrote for it alone.  Order rules bind the commit only, atomic rules bind both; a
@@ -26,17 +27,18 @@ A profile (profiles/*.toml) is a list of rules by id.  Nothing here knows a file
 except in prose.  `Source:` labels are explained in docs/sources.md, with our reading; `Litmus:`
 names the tests under traces/litmus that change their answer without the rule; `Errs:` says in
 which direction a rule departs from the file systems it is used for, where it is known to.  Each
-order, atomic and scope rule has a second, fast form in constraints.py or coverage.py; a property
-test holds the two equal.  This file is longer than others may be, so that there is one to read.
+order, atomic and scope rule has a second, fast form in crash/fast_order_rules.py or
+crash/fast_scope_rules.py; a property test holds the two equal.  This file is longer than others
+may be, so that there is one to read.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
-from powercut.events import Entry, Extent, Piece, Size
-from powercut.rulebook import RULES, rule
-from powercut.syncs import Sync
+from powercut.filesystem.events import Entry, Extent, Piece, Size
+from powercut.filesystem.syncs import Sync
+from powercut.rule import RULES, rule
 
 __all__ = ["FILE_SYNCS", "INODE_SYNCS", "RANGED_SYNCS", "RULES"]
 

@@ -12,8 +12,8 @@ from tests.contracts.lane import LaneError, Verdict, check
 
 BUDGET_S = 8.0
 TARGETS = (
-    "powercut.order",
-    "tests.contracts.order_contracts",
+    "powercut.crash.downsets",
+    "tests.contracts.downsets_contracts",
     "tests.contracts.manifest_contracts",
     "tests.contracts.recovery_contracts",
 )

@@ -12,23 +12,23 @@ import pytest
 
 from lastgood.layout import newest_first
 from lastgood.manifest import Manifest
-from powercut import order
-from powercut.order import is_downset
-from tests.contracts import manifest_contracts, order_contracts, recovery_contracts
+from powercut.crash import downsets
+from powercut.crash.downsets import is_downset
+from tests.contracts import downsets_contracts, manifest_contracts, recovery_contracts
 from tests.contracts.__main__ import TARGETS
 from tests.contracts.lane import LaneError, Verdict, check, parse
 
 SMALL_BUDGET_S = 2.0
 PATIENT_BUDGET_S = 60.0  # the search ends at the counterexample, on a busy machine a bit later
-SOURCE = Path(order.__file__)
+SOURCE = Path(downsets.__file__)
 
 
 def broken_copy(folder: Path, old: str, new: str) -> str:
-    """A copy of powercut/order.py with one line changed; its module name."""
+    """A copy of powercut/crash/downsets.py with one line changed; its module name."""
     text = SOURCE.read_text()
     assert text.count(old) == 1, f"{SOURCE.name} no longer has the line {old!r}: choose another"
-    (folder / "broken_order.py").write_text(text.replace(old, new))
-    return "broken_order"
+    (folder / "broken_downsets.py").write_text(text.replace(old, new))
+    return "broken_downsets"
 
 
 def test_a_closure_that_stops_after_one_step_has_a_counterexample(tmp_path: Path) -> None:
@@ -41,7 +41,7 @@ def test_a_closure_that_stops_after_one_step_has_a_counterexample(tmp_path: Path
 
 
 def test_the_closure_itself_has_no_counterexample_within_the_same_budget() -> None:
-    findings = check("powercut.order.downset_of", SMALL_BUDGET_S)
+    findings = check("powercut.crash.downsets.downset_of", SMALL_BUDGET_S)
 
     assert len(findings) == 1
     assert findings[0].verdict in (Verdict.NOT_CONFIRMED, Verdict.CONFIRMED)
@@ -60,14 +60,14 @@ def test_a_module_that_cannot_be_imported_is_not_taken_for_a_pass() -> None:
 
 
 def test_not_confirmed_is_reported_as_exactly_that() -> None:
-    findings = parse("/somewhere/order.py:22: info: Not confirmed.\n")
+    findings = parse("/somewhere/downsets.py:22: info: Not confirmed.\n")
 
-    assert [(f.place, f.verdict.value) for f in findings] == [("order.py:22", "not confirmed")]
+    assert [(f.place, f.verdict.value) for f in findings] == [("downsets.py:22", "not confirmed")]
 
 
 def test_words_that_the_lane_does_not_know_are_an_error() -> None:
     with pytest.raises(LaneError, match="unknown"):
-        parse("order.py:1: info: Something new.\n")
+        parse("downsets.py:1: info: Something new.\n")
 
 
 def relations() -> Iterator[tuple[int, ...]]:
@@ -87,20 +87,20 @@ def fates(most: int) -> list[tuple[int, ...]]:
 
 
 CASES: dict[Callable[..., None], list[tuple[Any, ...]]] = {
-    order_contracts.downset_of_is_the_smallest: [
+    downsets_contracts.downset_of_is_the_smallest: [
         (first, requires, second)
         for first, requires, second in downset_pairs()
         if not first & ~second
     ],
-    order_contracts.largest_downset_is_the_largest: [
+    downsets_contracts.largest_downset_is_the_largest: [
         (first, requires, second)
         for first, requires, second in downset_pairs()
         if not second & ~first
     ],
-    order_contracts.needing_is_the_converse_of_needed: [
+    downsets_contracts.needing_is_the_converse_of_needed: [
         (requires, a, b) for requires in relations() for a, b in product(range(2), repeat=2)
     ],
-    order_contracts.enumeration_is_exact: [
+    downsets_contracts.enumeration_is_exact: [
         (requires, landed, never)
         for requires in relations()
         for landed, never in product(range(4), repeat=2)
@@ -138,7 +138,7 @@ def test_the_contract_holds_on_cases_that_meet_its_preconditions(
 
 
 def test_every_contract_that_the_lane_checks_has_such_cases() -> None:
-    modules = (order_contracts, manifest_contracts, recovery_contracts)
+    modules = (downsets_contracts, manifest_contracts, recovery_contracts)
     found = {
         function
         for module in modules

@@ -15,12 +15,12 @@ from typing import Final
 from attrs import frozen
 from hypothesis import strategies as st
 
-from powercut import ops
-from powercut.content import Fill
+from powercut.filesystem import ops
+from powercut.filesystem.content import Fill
+from powercut.filesystem.inodes import Directory, File, Symlink, locate
+from powercut.filesystem.state import State
 from powercut.profile import Claim, Profile
 from powercut.rules import RULES
-from powercut.state import State
-from powercut.tree import Directory, File, Symlink, locate
 
 PATHS: Final = ("/a", "/b", "/d", "/d/a", "/d/e", "/d/e/a")
 """Few names, so that ops meet each other; `/d/e/a` needs two directories."""

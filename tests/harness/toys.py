@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 from attrs import frozen
 
-from powercut.disk import Disk
-from powercut.subject import Subject
+from powercut.simulation.model_disk import Disk
+from powercut.simulation.subject import Subject
 
 
 @frozen

@@ -12,12 +12,12 @@ import pytest
 from attrs import evolve
 from click.testing import CliRunner
 
-from powercut.cases import read_cases
-from powercut.cli import powercut
-from powercut.conformance import Row, compare_case, published_names
-from powercut.disputed import disputed_points
+from powercut.cli.commands import powercut
 from powercut.errors import CaseError
 from powercut.profile import load_profile, profile_names
+from powercut.published.cases import read_cases
+from powercut.published.conformance import Row, compare_case, published_names
+from powercut.published.disputes import disputed_points
 
 CASES = Path(__file__).parent / "published.json"
 

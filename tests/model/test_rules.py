@@ -9,18 +9,18 @@ from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 
-from powercut.binding import bind
-from powercut.constraints import Catalog, immediate
-from powercut.coverage import covered
-from powercut.events import Piece
-from powercut.litmus import Litmus, read_litmus, run_litmus
-from powercut.order import closures
-from powercut.pieces import cut_into_pieces, even_cuts
+from powercut.crash.constraints import bind
+from powercut.crash.downsets import closures
+from powercut.crash.fast_order_rules import Catalog, immediate
+from powercut.crash.fast_scope_rules import covered
+from powercut.crash.tearing import cut_into_pieces, even_cuts
+from powercut.filesystem.events import Piece
+from powercut.filesystem.state import State
+from powercut.filesystem.syncs import concurrent
 from powercut.profile import Claim, Profile, load_profile, profile_names
-from powercut.rulebook import Rule
+from powercut.rule import Rule
 from powercut.rules import INODE_SYNCS, RULES
-from powercut.state import State
-from powercut.syncs import concurrent
+from powercut.trace.litmus import Litmus, read_litmus, run_litmus
 from tests import ROOT
 from tests.harness.programs import states
 

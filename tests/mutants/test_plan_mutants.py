@@ -18,9 +18,9 @@ from lastgood.disk import Disk
 from lastgood.plan import plan_ancestors, plan_resync, plan_save
 from lastgood.steps import Rename, Step, SyncDir, SyncFile, Together
 from lastgood.subjects import RECORD, LastgoodSession, Recovered
-from powercut.enumerate import Bound, enumerate_verdicts
+from powercut.checker.exhaustive import Bound, enumerate_verdicts
 from powercut.profile import load_profile
-from powercut.subject import Subject, load_subject
+from powercut.simulation.subject import Subject, load_subject
 
 CLAIMED = ("posix-minimal", "posix-atomic-rename", "ext4-ordered")
 BOUND = Bound(saves=1, crashes=1, parts=2, pieces=1)

@@ -28,7 +28,7 @@ HERE = ROOT
 SCRIPT = """
 import os, sys, time
 from pathlib import Path
-from powercut.ops import Mkdir
+from powercut.filesystem.ops import Mkdir
 from powercut_rig import Recipe, Rig, run_in_worker
 from powercut_rig.disk import Disk
 from powercut_rig.filesystems import FILE_SYSTEMS

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from powercut import ops
+from powercut.filesystem import ops
+from powercut.filesystem.inodes import plain
 from powercut.profile import load_profile
-from powercut.trace import read_trace
-from powercut.tree import plain
-from powercut.world import Perform
+from powercut.simulation.world import Perform
+from powercut.trace.trace_file import read_trace
 from powercut_rig import run_in_worker
 from powercut_rig.answers import state_of
 from powercut_rig.compare import Effort, compare_in_worker

@@ -9,12 +9,12 @@ from collections import Counter
 import pytest
 from click.testing import CliRunner
 
-from powercut.crash import CrashSpace
-from powercut.ops import Create, Fsync, Mkdir, Op, Rename, Sync, Write
-from powercut.pieces import even_cuts
+from powercut.crash.space import CrashSpace
+from powercut.crash.tearing import even_cuts
+from powercut.filesystem.ops import Create, Fsync, Mkdir, Op, Rename, Sync, Write
+from powercut.filesystem.state import State
 from powercut.profile import load_profile
-from powercut.state import State
-from powercut.world import Perform
+from powercut.simulation.world import Perform
 from powercut_rig import BlockLog, Bounds, crash_images
 from powercut_rig import Write as LogWrite
 from powercut_rig.cases import prepare

@@ -10,12 +10,12 @@ from attrs import evolve
 from click.testing import CliRunner
 from hypothesis import given
 
-from powercut import ops
-from powercut.cases import Case, Published
-from powercut.ops import Op
-from powercut.predicate import Moment, read_predicate
+from powercut.filesystem import ops
+from powercut.filesystem.ops import Op
+from powercut.filesystem.state import State
 from powercut.profile import load_profile
-from powercut.state import State
+from powercut.published.cases import Case, Published
+from powercut.published.predicates import Moment, read_predicate
 from powercut_rig import disklitmus as dl
 from powercut_rig import run_in_worker
 from powercut_rig.answers import state_of

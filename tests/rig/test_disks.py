@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from attrs import evolve
 
-from powercut.ops import Create, Fsync, Mark, Mkdir, Op, Rename, Write
+from powercut.filesystem.ops import Create, Fsync, Mark, Mkdir, Op, Rename, Write
 from powercut_rig import (
     PREFIXES_ONLY,
     BlockLog,

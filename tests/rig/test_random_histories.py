@@ -25,9 +25,9 @@ from lastgood.pruning import Pruning, plan_uncommit, tree_of
 from lastgood.recovery import Rejection, examine, list_store
 from lastgood.steps import Remove, RemoveDir, Step
 from lastgood.subjects import LastgoodSession, LastgoodSubject, Recovered
-from powercut.oracle import Oracle
 from powercut.profile import load_profile
-from powercut.subject import STORE, Subject
+from powercut.simulation.oracle import Oracle
+from powercut.simulation.subject import STORE, Subject
 from powercut_rig import WriteBack, run_in_worker
 from powercut_rig.compare import Effort, hold_history
 from powercut_rig.comparison import Comparison

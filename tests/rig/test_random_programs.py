@@ -16,10 +16,10 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
-from powercut import ops
-from powercut.state import State
-from powercut.trace import parse_trace, render_trace
-from powercut.world import Perform
+from powercut.filesystem import ops
+from powercut.filesystem.state import State
+from powercut.simulation.world import Perform
+from powercut.trace.trace_file import parse_trace, render_trace
 from powercut_rig import WriteBack, run_in_worker
 from powercut_rig.compare import EARLY_WRITES, OWN_PLAN, Effort, compare_in_worker
 from powercut_rig.comparison import Comparison

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from powercut.content import Fill
-from powercut.ops import (
+from powercut.filesystem.content import Fill
+from powercut.filesystem.ops import (
     Append,
     Barrier,
     Close,

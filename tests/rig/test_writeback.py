@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from powercut.ops import Create, Fsync, Mark, Mkdir, Op, Rename, Write
+from powercut.filesystem.ops import Create, Fsync, Mark, Mkdir, Op, Rename, Write
 from powercut_rig import WriteBack, default_plan, drawn_plan
 from powercut_rig.workload import OpRunner, Workload
 

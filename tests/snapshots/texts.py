@@ -12,7 +12,7 @@ from typing import Final
 
 from click.testing import CliRunner
 
-from powercut.cli import powercut
+from powercut.cli.commands import powercut
 
 FOLDER: Final = Path(__file__).resolve().parent
 

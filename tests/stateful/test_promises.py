@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from powercut.check import Effort, Question, check, write_traces
-from powercut.enumerate import DEEP, Bound, enumerate_verdicts
-from powercut.oracle import PROPERTIES
+from powercut.checker.check import Effort, Question, check, write_traces
+from powercut.checker.exhaustive import DEEP, Bound, enumerate_verdicts
+from powercut.checker.sampling import sample_verdicts
 from powercut.profile import load_profile
-from powercut.stateful import sample_verdicts
-from powercut.subject import load_subject
+from powercut.simulation.oracle import PROPERTIES
+from powercut.simulation.subject import load_subject
 
 ALL = tuple(PROPERTIES)
 SHALLOW = Bound(saves=1, crashes=1, parts=2, pieces=1, runs=150)

@@ -14,14 +14,14 @@ from lastgood.plan import plan_give_up
 from lastgood.recovery import Group, examine
 from lastgood.steps import Step, SyncDir
 from lastgood.subjects import RECORD, LastgoodSubject
-from powercut.crash import CrashSpace
-from powercut.disk import ModelDisk
-from powercut.enumerate import Bound, enumerate_verdicts
-from powercut.oracle import PROPERTIES
-from powercut.pieces import even_cuts
+from powercut.checker.exhaustive import Bound, enumerate_verdicts
+from powercut.crash.space import CrashSpace
+from powercut.crash.tearing import even_cuts
+from powercut.filesystem.state import State
 from powercut.profile import load_profile
-from powercut.state import State
-from powercut.subject import load_subject
+from powercut.simulation.model_disk import ModelDisk
+from powercut.simulation.oracle import PROPERTIES
+from powercut.simulation.subject import load_subject
 
 ALL = tuple(PROPERTIES)
 STORE = "/ckpt/run"

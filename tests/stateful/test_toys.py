@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 from attrs import frozen
 
-from powercut.disk import Disk
-from powercut.enumerate import Bound, breaks, enumerate_verdicts
-from powercut.oracle import PROPERTIES
+from powercut.checker.exhaustive import Bound, breaks, enumerate_verdicts
+from powercut.checker.sampling import sample_verdicts
 from powercut.profile import load_profile
-from powercut.stateful import sample_verdicts
-from powercut.subject import Subject
-from powercut.world import CrashStep, Perform
+from powercut.simulation.model_disk import Disk
+from powercut.simulation.oracle import PROPERTIES
+from powercut.simulation.subject import Subject
+from powercut.simulation.world import CrashStep, Perform
 from tests.harness.toys import Found, Toy, ToySession, toy
 
 POSIX = load_profile("posix-minimal")

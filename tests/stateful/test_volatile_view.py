@@ -33,10 +33,10 @@ from attrs import define, field
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from powercut import ops
-from powercut.content import Data, Fill
-from powercut.state import State
-from powercut.tree import Directory, File, Symlink, walk
+from powercut.filesystem import ops
+from powercut.filesystem.content import Data, Fill
+from powercut.filesystem.inodes import Directory, File, Symlink, walk
+from powercut.filesystem.state import State
 from tests.harness.programs import TARGETS, any_op, fitting_op, setups
 
 READING: Final[list[ops.Op]] = [ops.Open("/a", "h", ("O_RDONLY",))]

@@ -16,11 +16,11 @@ from hypothesis import settings
 import lastgood.saving as saving
 from lastgood.plan import plan_seal
 from lastgood.steps import Step, SyncFile, Together
-from powercut.check import Effort, Question, check
-from powercut.enumerate import Bound, enumerate_verdicts
-from powercut.oracle import PROPERTIES
+from powercut.checker.check import Effort, Question, check
+from powercut.checker.exhaustive import Bound, enumerate_verdicts
 from powercut.profile import load_profile
-from powercut.subject import load_subject
+from powercut.simulation.oracle import PROPERTIES
+from powercut.simulation.subject import load_subject
 
 ALL = tuple(PROPERTIES)
 SOAK = settings.get_current_profile_name() == "soak"

@@ -21,7 +21,7 @@ from typing import Final
 
 from attrs import frozen
 
-from powercut.subject import load_subject, subject_names
+from powercut.simulation.subject import load_subject, subject_names
 from powercut_rig.errors import RigError, RigUnavailable
 from powercut_rig.guest import closure
 from powercut_rig.tools import run_tool

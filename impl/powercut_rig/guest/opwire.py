@@ -6,8 +6,8 @@ from typing import Any, Final
 
 from attrs import fields
 
-from powercut import ops
-from powercut.content import Fill
+from powercut.filesystem import ops
+from powercut.filesystem.content import Fill
 
 _KINDS: Final[dict[str, type[Any]]] = {
     kind.__name__: kind

@@ -8,8 +8,8 @@ from typing import Any, Final
 
 from attrs import astuple, frozen
 
-from powercut.ops import Op
-from powercut.subject import Plan
+from powercut.filesystem.ops import Op
+from powercut.simulation.subject import Plan
 from powercut_rig.errors import RigError
 from powercut_rig.guest.opwire import op_to
 from powercut_rig.guest.station import Station
@@ -51,7 +51,7 @@ class RemoteDisk:
     """The disk that a subject uses in production, made in the guest, below the mount there.
 
     It is made anew there at its first call, by its class and without arguments. See
-    `powercut.disk.Disk`.
+    `powercut.simulation.model_disk.Disk`.
     """
 
     def __init__(self, station: Station, plan: Plan) -> None:

@@ -13,9 +13,9 @@ from typing import Final, Self, TypeVar
 
 from attrs import define, field
 
-from powercut.disk import Disk
-from powercut.ops import Op
-from powercut.subject import Plan
+from powercut.filesystem.ops import Op
+from powercut.simulation.model_disk import Disk
+from powercut.simulation.subject import Plan
 from powercut_rig import linux, worker
 from powercut_rig.blocklog import BlockLog, Recipe, Replay
 from powercut_rig.crashimages import Bounds, CrashImage, CrashImages, crash_images

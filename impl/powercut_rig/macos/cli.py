@@ -11,9 +11,9 @@ from typing import NoReturn
 import click
 from attrs import frozen
 
-from powercut.console import EXIT_STATUS, as_json, bad_input, emit
+from powercut.cli.console import EXIT_STATUS, as_json, bad_input, emit
 from powercut.profile import profile_named
-from powercut.trace import Trace
+from powercut.trace.trace_file import Trace
 from powercut_rig.cli import running, status_of
 from powercut_rig.compare import Effort
 from powercut_rig.macos import APFS, NOT_RUN

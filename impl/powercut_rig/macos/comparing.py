@@ -9,9 +9,9 @@ from typing import Final
 
 from attrs import evolve, frozen
 
-from powercut.ops import Barrier, Create, Fsync, Fullsync, Link, Op, Tmpfile, Write
+from powercut.filesystem.ops import Barrier, Create, Fsync, Fullsync, Link, Op, Tmpfile, Write
 from powercut.profile import profile_named
-from powercut.trace import Trace
+from powercut.trace.trace_file import Trace
 from powercut_rig.compare import Effort, brief, hold
 from powercut_rig.comparison import Comparison
 from powercut_rig.errors import RigError

@@ -15,8 +15,8 @@ from typing import Final
 
 from attrs import frozen
 
-from powercut.content import Fill
-from powercut.ops import (
+from powercut.filesystem.content import Fill
+from powercut.filesystem.ops import (
     Barrier,
     Create,
     Fsync,

@@ -16,9 +16,9 @@ from typing import Any, Final
 from attrs import asdict, fields, frozen
 
 from powercut.errors import PowercutError
-from powercut.oracle import PROPERTIES
-from powercut.reading import Reader
 from powercut.rules import RULES
+from powercut.simulation.oracle import PROPERTIES
+from powercut.strict_reader import Reader
 from powercut_rig.blocklog import Recipe
 from powercut_rig.comparison import Comparison, Finding
 from powercut_rig.macos import APFS

@@ -16,9 +16,9 @@ from typing import Final, TypeVar
 
 from attrs import define, field, frozen
 
-from powercut.disk import Disk
-from powercut.ops import Op
-from powercut.subject import Plan
+from powercut.filesystem.ops import Op
+from powercut.simulation.model_disk import Disk
+from powercut.simulation.subject import Plan
 from powercut_rig.blocklog import BlockLog, Recipe
 from powercut_rig.crashimages import Bounds, CrashImage, CrashImages
 from powercut_rig.errors import RigError

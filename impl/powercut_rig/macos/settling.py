@@ -11,11 +11,11 @@ from typing import Final
 
 from attrs import define, evolve, field, frozen
 
-from powercut.ops import Op
+from powercut.filesystem.inodes import plain
+from powercut.filesystem.ops import Op
+from powercut.filesystem.state import State
 from powercut.profile import Claim, Profile
-from powercut.state import State
-from powercut.tree import plain
-from powercut.world import Perform
+from powercut.simulation.world import Perform
 from powercut_rig.answers import state_of
 from powercut_rig.compare import brief
 from powercut_rig.crashimages import CrashImage

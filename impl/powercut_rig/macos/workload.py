@@ -6,7 +6,7 @@ import errno
 import os
 from collections.abc import Sequence
 
-from powercut.ops import (
+from powercut.filesystem.ops import (
     Barrier,
     Fdatasync,
     Fsync,

@@ -22,7 +22,7 @@ import pytest
 from attrs import evolve
 from click.testing import CliRunner
 
-from powercut.ops import Create, Fsync, Link, Mkdir, Op, Rename, Symlink, Sync, Write
+from powercut.filesystem.ops import Create, Fsync, Link, Mkdir, Op, Rename, Symlink, Sync, Write
 from powercut_rig.blocklog import Recipe
 from powercut_rig.cli import soak_command
 from powercut_rig.compare import Effort, compare_in_worker

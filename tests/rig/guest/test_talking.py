@@ -18,8 +18,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from powercut import ops
-from powercut.content import Fill
+from powercut.filesystem import ops
+from powercut.filesystem.content import Fill
 from powercut_rig.blocklog import BlockLog, Flush, Mark, Record, Write
 from powercut_rig.deadline import DeadlineError
 from powercut_rig.errors import RigError

@@ -12,9 +12,9 @@ import pytest
 from attrs import evolve
 from click.testing import CliRunner
 
-from powercut.ops import Barrier, Fsync, Fullsync, Tmpfile
+from powercut.filesystem.ops import Barrier, Fsync, Fullsync, Tmpfile
 from powercut.profile import load_profile
-from powercut.world import Perform
+from powercut.simulation.world import Perform
 from powercut_rig import html
 from powercut_rig.cases import prepare
 from powercut_rig.compare import Effort

@@ -26,7 +26,7 @@ linux = os.uname()
 os.uname = lambda: os.uname_result(("Darwin", "mac", "23.5.0", "Darwin Kernel", "arm64"))
 sys.platform = "darwin"
 from click.testing import CliRunner
-from powercut.cli import powercut
+from powercut.cli.commands import powercut
 from powercut_rig.macos import requirements
 requirements.is_installed = lambda name: False
 done = CliRunner().invoke(powercut, ["doctor", "--json"])

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from attrs import evolve
 
-from powercut import ops
+from powercut.filesystem import ops
 from powercut_rig.blocklog import Recipe
 from powercut_rig.crashimages import Bounds
 from powercut_rig.errors import RigError

@@ -8,10 +8,10 @@ from collections.abc import Callable
 import pytest
 from attrs import evolve
 
-from powercut.content import Fill
-from powercut.crash import CrashSpace
-from powercut.ops import Barrier, Fsync, Fullsync, Op, Write
-from powercut.pieces import even_cuts
+from powercut.crash.space import CrashSpace
+from powercut.crash.tearing import even_cuts
+from powercut.filesystem.content import Fill
+from powercut.filesystem.ops import Barrier, Fsync, Fullsync, Op, Write
 from powercut.profile import load_profile
 from powercut_rig.macos import APFS
 from powercut_rig.macos.experiments import EXPERIMENTS, NOT_BY_AN_IMAGE, Experiment, Trial

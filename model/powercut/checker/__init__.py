@@ -1,0 +1,1 @@
+"""Verdicts on a protocol, one file per search strategy."""

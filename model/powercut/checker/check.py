@@ -1,0 +1,124 @@
+"""`check`: the verdicts of one subject under one profile and one crash class.
+
+Enumeration within a bound comes first; sampling of longer histories adds what lies beyond it.  A
+property that fails is asked once more with the profile's rules in doubt: where it then holds, the
+answer is `unknown`, and names them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from attrs import evolve, frozen
+
+from powercut.checker.exhaustive import DEEP, Bound, enumerate_verdicts
+from powercut.checker.verdict import Report, Verdict
+from powercut.profile import Profile
+from powercut.simulation.subject import Subject
+from powercut.simulation.world import Begin, Perform, SaveLive
+from powercut.trace.trace_file import Trace, render_trace
+
+Progress = Callable[[str], None]
+"""Told in words what begins."""
+
+
+@frozen
+class Question:
+    """What is asked: the subject, where, after which crash, and which properties."""
+
+    subject: Subject
+    profile: Profile
+    crash_class: str
+    properties: tuple[str, ...]
+
+
+@frozen
+class Effort:
+    """How hard to look. `method` is "both", "enumerated" or "sampled"."""
+
+    method: str = "both"
+    bounds: tuple[Bound, ...] = (Bound(), DEEP)
+    examples: int = 100
+    random: bool = False
+
+
+def check(question: Question, effort: Effort, progress: Progress = lambda _: None) -> Report:
+    """The verdict for each property asked."""
+    verdicts = _ask(question, effort, progress)
+    doubted = question.profile.unknown
+    failing = tuple(name for name, v in verdicts.items() if v.verdict == "fails")
+    if doubted and failing:
+        progress(f"{', '.join(failing)} fail: once more with the rules in doubt")
+        hopeful = evolve(question, profile=question.profile.with_unknown(), properties=failing)
+        names = tuple(claim.rule.id for claim in doubted)
+        for name, verdict in _ask(hopeful, effort, progress).items():
+            if verdict.verdict == "holds":
+                verdicts[name] = evolve(verdicts[name], verdict="unknown", unknown_rules=names)
+    hanging = {rule for verdict in verdicts.values() for rule in verdict.unknown_rules}
+    return Report(
+        question.subject.label,
+        question.profile.name,
+        question.crash_class,
+        verdicts,
+        {c.rule.id: f"{c.doubt}: {c.measure}" for c in doubted if c.rule.id in hanging},
+    )
+
+
+def _ask(question: Question, effort: Effort, progress: Progress) -> dict[str, Verdict]:
+    """The verdicts under the profile as it stands."""
+    verdicts: dict[str, Verdict] = {}
+    arguments = (question.subject, question.profile, question.crash_class)
+    if effort.method in ("both", "enumerated"):
+        progress("every history within the bounds")
+        verdicts = enumerate_verdicts(*arguments, question.properties, *effort.bounds)
+    left = [n for n in question.properties if n not in verdicts or verdicts[n].verdict == "holds"]
+    if effort.method in ("both", "sampled") and left:
+        # Here, so that replaying a trace does not need the `check` extra.
+        from powercut.checker.sampling import sample_verdicts
+
+        progress(f"{effort.examples} longer histories, sampled")
+        sampled = sample_verdicts(*arguments, left, effort.examples, random=effort.random)
+        for name, verdict in sampled.items():
+            if name not in verdicts or verdict.verdict == "fails":
+                verdicts[name] = verdict
+    return {name: verdicts[name] for name in question.properties}
+
+
+def write_traces(report: Report, question: Question, folder: Path) -> Report:
+    """The report with each counterexample in a file of its own under `folder`. OSError."""
+    verdicts = dict(report.properties)
+    for name, verdict in verdicts.items():
+        if verdict.counterexample is None:
+            continue
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / trace_name(question, name)
+        path.write_text(render_trace(trace_of(question, verdict)), encoding="utf-8")
+        verdicts[name] = evolve(verdict, trace=str(path))
+    return evolve(report, properties=verdicts)
+
+
+def trace_name(question: Question, name: str) -> str:
+    """The file name of the counterexample to one property."""
+    words = (question.subject.label, question.profile.name, question.crash_class, name)
+    plain = "".join(c if c.isalnum() and c.isascii() else "-" for c in "-".join(words))
+    return f"{plain}.toml"
+
+
+def trace_of(question: Question, verdict: Verdict) -> Trace:
+    """The trace of a verdict's counterexample, which must be there."""
+    example = verdict.counterexample
+    if example is None:
+        raise ValueError("this verdict has no counterexample")
+    spelt_out = any(isinstance(step, Perform | Begin) for step in example.steps)
+    live = any(isinstance(step, SaveLive) for step in example.steps[:1])
+    return Trace(
+        kind="pinned" if spelt_out and not live else "regression",
+        profile=question.profile.reference or question.profile.name,
+        property=example.property,
+        verdict="fails",
+        steps=example.steps,
+        subject=question.subject.label,
+        because=example.because,
+        origin={"by": f"powercut check, {verdict.method}", "crash_class": question.crash_class},
+    )

@@ -1,0 +1,283 @@
+"""The exhaustive check by brute force: every crash state of every short history, run once.
+
+A history begins with one process that saves, recovers and saves again.  After each crash come two
+processes, tried one by one: one recovers, saves and recovers, the other saves at once.  A crash of
+the class asked for is tried at every op boundary of every process, with every legal set of landed
+pieces; before the last crash a process kill is tried as well, in the middle of writes too, because
+what a kill leaves in the page cache is what a power cut can still take away.  Two crash states that
+look alike, with the same owed to the user and as many crashes to come, are run once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from attrs import define, evolve, field, frozen
+
+from powercut.checker.verdict import Counterexample, Verdict, bound_of
+from powercut.crash.space import Crash, CrashSpace
+from powercut.crash.tearing import Cuts, even_cuts
+from powercut.errors import PowercutError
+from powercut.filesystem import ops
+from powercut.filesystem.inodes import look
+from powercut.filesystem.state import State, first_bytes
+from powercut.profile import Profile
+from powercut.simulation.oracle import Oracle
+from powercut.simulation.subject import Subject
+from powercut.simulation.world import Ack, Begin, CrashStep, Perform, Recover, SaveLive, Step, World
+
+
+@frozen
+class Bound:
+    """How far the enumeration goes.
+
+    `saves` before the first process recovers, `crashes` in a history, `parts` in a group; data and
+    sizes are cut into at most `pieces`.  The search is cut off, and says so, after `states` crash
+    states in all, or after `runs` of them on which recovery was run.
+    """
+
+    saves: int = 2
+    crashes: int = 1
+    parts: int = 2
+    pieces: int = 2
+    states: int = 400_000
+    runs: int = 6_000
+
+
+DEEP = Bound(saves=1, crashes=2, parts=1, pieces=1)
+"""What `check` enumerates beside the default bound: two crashes, of the smallest groups."""
+
+
+@frozen
+class Point:
+    """A moment at which a crash may come: the state, what is owed, and how it was reached.
+
+    `ops_done` numbers the ops to come; `kill_only` marks the middle of a write, where only a
+    process kill leaves something that no op boundary does.
+    """
+
+    state: State
+    oracle: Oracle
+    steps: tuple[Step, ...]
+    ops_done: int = 0
+    kill_only: bool = False
+
+
+@define
+class Tally:
+    """What was counted: states that were represented, states on which recovery was run."""
+
+    represented: int = 0
+    run: int = 0
+    exhaustive: bool = True
+
+
+@define
+class Enumeration:
+    """One run over all histories within a bound, for the properties still in question."""
+
+    subject: Subject
+    profile: Profile
+    crash_class: str
+    bound: Bound
+    open_questions: set[str]
+    tally: Tally = field(factory=Tally)
+    found: dict[str, Counterexample] = field(factory=dict)
+    _seen: set[Any] = field(factory=set)
+    _cuts: Cuts = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._cuts = even_cuts(self.profile, self.bound.pieces)
+
+    def run(self) -> None:
+        """Try every history; stops early when no property is left in question."""
+        script: list[Recover | SaveLive] = [
+            self._save(number) for number in range(1, self.bound.saves + 1)
+        ]
+        script += [Recover(), self._save(self.bound.saves + 1)]
+        self._play(Point(State(), Oracle(), ()), script, self.bound.crashes)
+
+    def _save(self, number: int) -> SaveLive:
+        return SaveLive(number, parts_of(number, self.bound.parts))
+
+    def _play(self, start: Point, script: Sequence[Recover | SaveLive], crashes_left: int) -> None:
+        """Run the subject's code from a point, judge it, and crash it at every op.
+
+        A step that breaks a property ends the script; what came before it is crashed all the
+        same, for the properties still in question.
+        """
+        world = World(self.profile, self.subject, state=start.state, oracle=start.oracle)
+        world.steps = list(start.steps)
+        world.ops_done = start.ops_done
+        points: list[Point] = []
+        for step in script:
+            before, done = point_of(world), len(world.program)
+            world.take(step)
+            points += points_within(before, step, world.program[done:])
+            if world.violations:
+                self._note(world)
+                break
+            points.append(point_of(world))
+        if not crashes_left:
+            return
+        for point in points:
+            for after in self._crashes(point, crashes_left):
+                if not self.open_questions or self._spent():
+                    return
+                save = self._save(1 + max(after.oracle.saves, default=0))
+                self._play(after, [Recover(), save, Recover()], crashes_left - 1)
+                self._play(after, [save, Recover()], crashes_left - 1)
+
+    def _crashes(self, point: Point, crashes_left: int) -> Iterator[Point]:
+        """What every crash at this point leaves, each look once."""
+        oracle = point.oracle.crashed()
+        if self.crash_class == "process" or crashes_left > 1:
+            self.tally.represented += 1
+            self.tally.run += 1
+            yield evolve(point, oracle=oracle, steps=(*point.steps, CrashStep(Crash("process"))))
+        if self.crash_class == "process" or point.kill_only:
+            return
+        space = CrashSpace.of(point.state, self.profile, self.crash_class, self._cuts)
+        for landed, stale, state in space.states():
+            if self._spent():
+                return
+            self.tally.represented += 1
+            key = (look(state.base), oracle.key, crashes_left)
+            if key in self._seen:
+                continue
+            self._seen.add(key)
+            self.tally.run += 1
+            crash = CrashStep(space.crash(landed, stale))
+            yield evolve(point, state=state, oracle=oracle, steps=(*point.steps, crash))
+
+    def _spent(self) -> bool:
+        """The budget is used up: what is left is not looked at, and the tally says so."""
+        spent = self.tally.represented >= self.bound.states or self.tally.run >= self.bound.runs
+        self.tally.exhaustive &= not spent
+        return spent
+
+    def _note(self, world: World) -> None:
+        """Keep the first history that breaks each property, made as small as it will go."""
+        for violation in world.violations:
+            if violation.property in self.open_questions:
+                self.open_questions.discard(violation.property)
+                example = Counterexample(violation.property, violation.because, tuple(world.steps))
+                self.found[violation.property] = minimise(example, self.profile, self.subject)
+
+
+def point_of(world: World) -> Point:
+    """The moment at which a world stands."""
+    return Point(world.state, world.oracle, tuple(world.steps), world.ops_done + len(world.program))
+
+
+def points_within(
+    before: Point, step: Recover | SaveLive, program: Sequence[tuple[str, ops.Op, State]]
+) -> Iterator[Point]:
+    """The op boundaries inside one step, and the middle of each of its writes."""
+    state, oracle = before.state, before.oracle
+    if isinstance(step, SaveLive):
+        oracle = oracle.begin(step.number, step.parts)
+    for count, (op_id, op, after) in enumerate(program):
+        steps = (*before.steps, evolve(step, stop=count))
+        done = before.ops_done + count
+        yield Point(state, oracle, steps, done)
+        if isinstance(op, ops.Write) and len(op.data) > 1:
+            half = evolve(op, data=first_bytes(op.data, len(op.data) // 2))
+            cut_short = (*steps, Perform(op_id, half))
+            yield Point(state.perform(half, op_id), oracle, cut_short, done + 1, kill_only=True)
+        state = after
+
+
+def parts_of(number: int, count: int) -> dict[str, bytes]:
+    """The parts of a save: their content names the save and the part."""
+    return {f"part{i}": f"save{number}-part{i}".encode() for i in range(1, count + 1)}
+
+
+def minimise(example: Counterexample, profile: Profile, subject: Subject) -> Counterexample:
+    """The same counterexample with as little lost in its crashes as still breaks the property."""
+    steps = list(example.steps)
+    for position, step in enumerate(steps):
+        if not isinstance(step, CrashStep):
+            continue
+        for names in ("stale", "lost"):
+            for name in getattr(step.crash, names):
+                crash = steps[position].crash  # type: ignore[union-attr]
+                fewer = tuple(n for n in getattr(crash, names) if n != name)
+                trial = [*steps]
+                trial[position] = CrashStep(evolve(crash, **{names: fewer}))
+                if breaks(trial, example.property, profile, subject):
+                    steps = trial
+    because = breaks(steps, example.property, profile, subject) or example.because
+    return Counterexample(example.property, because, pinned(steps, profile, subject))
+
+
+def breaks(
+    steps: Sequence[Step], broken: str, profile: Profile, subject: Subject | None
+) -> str | None:
+    """Why the history breaks the property; None where it does not, or cannot happen."""
+    world = World(profile, subject)
+    try:
+        for step in steps:
+            world.take(step)
+    except (OSError, PowercutError):
+        return None
+    return next((v.because for v in world.violations if v.property == broken), None)
+
+
+def pinned(steps: Sequence[Step], profile: Profile, subject: Subject) -> tuple[Step, ...]:
+    """The history with the saves of its first process spelt out, op by op.
+
+    A trace of that form judges the order of the ops as it was found, whatever the subject's code
+    becomes later; recovery stays the subject's own.  A first process that does more than save is
+    left as it is.
+    """
+    first_other = next((s for s in steps if not isinstance(s, SaveLive)), None)
+    if not isinstance(first_other, CrashStep):
+        return tuple(steps)
+    world = World(profile, subject)
+    out: list[Step] = []
+    for position, step in enumerate(steps):
+        if not isinstance(step, SaveLive):
+            out += steps[position:]
+            break
+        done = len(world.program)
+        world.take(step)
+        out.append(Begin(step.number, step.parts))
+        out += [Perform(op_id, op) for op_id, op, _ in world.program[done:]]
+        if world.oracle.acknowledged == step.number:  # it may have returned before its stop
+            out.append(Ack(step.number))
+    return tuple(out)
+
+
+def enumerate_verdicts(
+    subject: Subject,
+    profile: Profile,
+    crash_class: str,
+    properties: Sequence[str],
+    *bounds: Bound,
+) -> dict[str, Verdict]:
+    """A verdict for each property, from every history within each of the bounds."""
+    found: dict[str, Counterexample] = {}
+    total = Tally()
+    for bound in bounds:
+        left = set(properties) - set(found)
+        run = Enumeration(subject, profile, crash_class, bound, left)
+        if left:
+            run.run()
+        found |= run.found
+        total.represented += run.tally.represented
+        total.run += run.tally.run
+        total.exhaustive &= run.tally.exhaustive
+    return {
+        name: Verdict(
+            verdict="fails" if name in found else "holds",
+            method="enumerated",
+            exhaustive=total.exhaustive and name not in found,
+            bound=bound_of(bounds),
+            represented=total.represented,
+            run=total.run,
+            counterexample=found.get(name),
+        )
+        for name in properties
+    }

@@ -1,0 +1,93 @@
+"""Verdicts as data, in the one JSON form that every command keeps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from attrs import asdict, field, frozen
+
+from powercut.simulation.world import Step
+
+Answer = Literal["holds", "fails", "unknown"]
+Method = Literal["sampled", "enumerated", "explored", "certified"]
+
+
+@frozen
+class Counterexample:
+    """The steps that break a property, and what went wrong in words."""
+
+    property: str
+    because: str
+    steps: tuple[Step, ...]
+
+
+@frozen
+class Verdict:
+    """The answer for one property.
+
+    `represented` counts the crash states that were looked at, `run` those among them, each look
+    once, on which recovery was really run.  A sampled `holds` is
+    never exhaustive: it says that nothing was found.
+    """
+
+    verdict: Answer
+    method: Method
+    exhaustive: bool
+    bound: Mapping[str, int]
+    represented: int
+    run: int
+    unknown_rules: tuple[str, ...] = ()
+    counterexample: Counterexample | None = None
+    trace: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """The verdict as the commands print it."""
+        return {
+            "verdict": self.verdict,
+            "method": self.method,
+            "exhaustive": self.exhaustive,
+            "bound": dict(self.bound),
+            "states": {"represented": self.represented, "run": self.run},
+            "unknown_rules": list(self.unknown_rules),
+            "trace": self.trace,
+        }
+
+
+@frozen
+class Report:
+    """The verdicts of one subject under one profile and one crash class.
+
+    `doubts` has the profile's rules in doubt that a verdict hangs on, each with the measurement
+    that would settle it.
+    """
+
+    subject: str
+    profile: str
+    crash_class: str
+    properties: Mapping[str, Verdict] = field(factory=dict)
+    doubts: Mapping[str, str] = field(factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """The report as the commands print it."""
+        return {
+            "subject": self.subject,
+            "profile": self.profile,
+            "crash_class": self.crash_class,
+            "properties": {name: v.to_json() for name, v in self.properties.items()},
+        }
+
+    @property
+    def exit_code(self) -> int:
+        """0: all hold; 1: one fails; 4: none fails, but one is unknown."""
+        answers = {verdict.verdict for verdict in self.properties.values()}
+        return 1 if "fails" in answers else 4 if "unknown" in answers else 0
+
+
+def bound_of(bounds: Sequence[Any]) -> dict[str, int]:
+    """Bounds as the JSON mapping; those of the second are called `deep_...`."""
+    return {
+        prefix + name: int(value)
+        for prefix, bound in zip(("", "deep_"), bounds, strict=False)
+        for name, value in asdict(bound).items()
+    }

@@ -1,0 +1,275 @@
+"""The commands of `powercut`: what they are asked, what they print, how they exit."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from importlib.metadata import entry_points
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from powercut.checker.check import Effort, Question, check, write_traces
+from powercut.checker.exhaustive import DEEP, Bound
+from powercut.checker.verdict import Report, Verdict
+from powercut.cli.catalog import litmus, profiles
+from powercut.cli.console import EXIT_STATUS, FilePath, as_json, bad_input, emit
+from powercut.cli.member import member_command
+from powercut.profile import CRASH_CLASSES, load_profile
+from powercut.simulation.oracle import PROPERTIES
+from powercut.simulation.subject import load_subject, subject_names
+from powercut.trace.explain import explain as explain_trace
+from powercut.trace.explain import render
+from powercut.trace.replay import Replayed
+from powercut.trace.replay import replay as replay_trace
+from powercut.trace.trace_file import read_trace
+
+_COLOUR = {"holds": "green", "fails": "red", "unknown": "yellow"}
+
+
+class Group(click.Group):
+    """The command group; other packages add commands by the entry points `powercut.commands`."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Our commands and those of installed packages."""
+        added = [point.name for point in entry_points(group="powercut.commands")]
+        return sorted({*super().list_commands(ctx), *added})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Our command, or the one that an installed package adds under that name."""
+        own = super().get_command(ctx, cmd_name)
+        if own is not None:
+            return own
+        for point in entry_points(group="powercut.commands"):
+            if point.name == cmd_name:
+                command: click.Command = point.load()
+                return command
+        return None
+
+
+@click.group(
+    cls=Group, epilog=EXIT_STATUS, context_settings={"help_option_names": ["-h", "--help"]}
+)
+@click.version_option(package_name="lastgood", prog_name="powercut")
+def powercut() -> None:
+    """What may a power cut leave, and does the protocol survive it?"""
+
+
+@powercut.command("check", epilog=EXIT_STATUS)
+@click.argument("subject")
+@click.option("--profile", "-p", required=True, metavar="NAME", help="A profile, or a .toml file.")
+@click.option(
+    "--crash-class",
+    "-c",
+    type=click.Choice(CRASH_CLASSES),
+    default="power",
+    show_default=True,
+    help="What dies: the program, the kernel, or the drive's cache too.",
+)
+@click.option(
+    "--property",
+    "properties",
+    multiple=True,
+    type=click.Choice(tuple(PROPERTIES)),
+    help="Ask about this property only; may be repeated. All by default.",
+)
+@click.option(
+    "--method",
+    type=click.Choice(("both", "enumerated", "sampled")),
+    default="both",
+    show_default=True,
+    help="Every history within the bound, longer ones by sampling, or both.",
+)
+@click.option("--saves", type=click.IntRange(1, 4), default=2, show_default=True)
+@click.option("--crashes", type=click.IntRange(1, 3), default=1, show_default=True)
+@click.option("--parts", type=click.IntRange(1, 4), default=2, show_default=True)
+@click.option("--pieces", type=click.IntRange(1, 4), default=2, show_default=True)
+@click.option(
+    "--deep/--no-deep",
+    default=True,
+    show_default=True,
+    help="Also every history of two crashes, with one save of one part, in one piece.",
+)
+@click.option(
+    "--examples", type=click.IntRange(1), default=60, show_default=True, help="Sampled histories."
+)
+@click.option("--random", is_flag=True, help="Sample other histories each time.")
+@click.option(
+    "--traces",
+    type=FilePath(file_okay=False),
+    default=Path("powercut-traces"),
+    show_default=True,
+    help="Where a counterexample is written.",
+)
+@as_json
+def check_command(
+    subject: str,
+    profile: str,
+    crash_class: str,
+    properties: tuple[str, ...],
+    method: str,
+    deep: bool,
+    examples: int,
+    random: bool,
+    traces: Path,
+    as_json: bool,
+    **bound: int,
+) -> None:
+    """Ask whether SUBJECT (NAME:MODE) keeps its promises after every crash.
+
+    A property that fails is shrunk to a small history and written as a trace that `powercut
+    replay` judges again. `holds` by enumeration speaks for every history within the bound that is
+    printed; `holds` by sampling says only that nothing was found.
+    """
+    with bad_input():
+        question = Question(
+            load_subject(subject),
+            load_profile(profile),
+            crash_class,
+            properties or tuple(PROPERTIES),
+        )
+        bounds = (Bound(**bound), DEEP) if deep else (Bound(**bound),)
+        effort = Effort(method, bounds, examples, random)
+        with _progress(as_json) as progress:
+            report = check(question, effort, progress)
+    try:
+        report = write_traces(report, question, traces)
+    except OSError as error:
+        click.echo(f"powercut: the verdict stands, its trace is not written: {error}", err=True)
+    emit(report.to_json()) if as_json else show_report(report)
+    sys.exit(report.exit_code)
+
+
+@contextmanager
+def _progress(quiet: bool) -> Iterator[Callable[[str], None]]:
+    """A spinner on a terminal; silence elsewhere."""
+    console = Console(stderr=True)
+    if quiet or not console.is_terminal:
+        yield lambda _: None
+        return
+    with console.status("starting") as status:
+        yield status.update
+
+
+def show_report(report: Report) -> None:
+    """Print the verdicts of a report as a table."""
+    table = Table(
+        title=escape(f"{report.subject} under {report.profile}, {report.crash_class} crash"),
+        title_justify="left",
+    )
+    for heading in ("property", "verdict", "how far", "crash states", "run"):
+        table.add_column(heading, overflow="fold")
+    for name, verdict in report.properties.items():
+        claim = PROPERTIES[name].partition(":")[0]
+        table.add_row(
+            f"{name} {claim}",
+            f"[{_COLOUR[verdict.verdict]}]{verdict.verdict}[/]",
+            how_far(verdict),
+            f"{verdict.represented:,}",
+            f"{verdict.run:,}",
+        )
+    console = Console()
+    console.print(table)
+    for name, verdict in report.properties.items():
+        if verdict.counterexample is not None:
+            console.print(
+                f"{name}: {verdict.counterexample.because}.", markup=False, highlight=False
+            )
+        if verdict.unknown_rules:
+            console.print(f"{name} hangs on rules in doubt: {', '.join(verdict.unknown_rules)}.")
+        if verdict.trace is not None:
+            for command in ("replay", "explain"):
+                line = f"  powercut {command} {verdict.trace}"
+                console.print(line, markup=False, highlight=False, soft_wrap=True)
+    for rule, why in report.doubts.items():
+        line = f"{rule} is {why}"
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def how_far(verdict: Verdict) -> str:
+    """What the verdict speaks for, so that a sampled one never reads like a proof."""
+    if verdict.verdict != "holds":
+        return f"counterexample, {verdict.method}"
+    bound = ", ".join(f"{value} {name}" for name, value in verdict.bound.items() if "_" not in name)
+    deep = ", ".join(
+        f"{value} {name.removeprefix('deep_')}"
+        for name, value in verdict.bound.items()
+        if name.startswith("deep_")
+    )
+    if verdict.exhaustive:
+        return f"every history within {bound}" + (f"; and within {deep}" if deep else "")
+    if verdict.method == "sampled":
+        return f"nothing found in {bound} (sampled: no proof)"
+    return f"nothing found; cut off at {bound}"
+
+
+def show_replays(results: Sequence[tuple[Path, Replayed]]) -> None:
+    """Print a line for each trace: the verdict, what was asked, and the path in one piece."""
+    rows = [
+        (
+            f"{r.verdict}, as recorded" if r.agrees else f"{r.verdict}, recorded {r.trace.verdict}",
+            r.trace.property,
+            f"{r.trace.subject or 'the ops'} under {r.world.profile.name}",
+        )
+        for _, r in results
+    ]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    console = Console()
+    for (path, result), row in zip(results, rows, strict=True):
+        words = "  ".join(word.ljust(width) for word, width in zip(row, widths, strict=True))
+        line = Text(f"{words}  {path}")
+        line.stylize("green" if result.agrees else "red", 0, len(row[0]))
+        console.print(line, soft_wrap=True)
+
+
+@powercut.command(epilog=EXIT_STATUS)
+@click.argument("traces", nargs=-1, required=True, type=FilePath())
+@click.option("--profile", "-p", metavar="NAME", help="This profile instead of the trace's own.")
+@as_json
+def replay(traces: tuple[Path, ...], profile: str | None, as_json: bool) -> None:
+    """Judge TRACES again on the model: the same file gives the same verdict on any machine."""
+    with bad_input():
+        other = load_profile(profile) if profile is not None else None
+        parsed = [(path, read_trace(path)) for path in traces]
+        results = [(path, replay_trace(trace, str(path), other)) for path, trace in parsed]
+    if as_json:
+        emit({"traces": [result.to_json(str(path)) for path, result in results]})
+    else:
+        show_replays(results)
+    sys.exit(0 if all(result.agrees for _, result in results) else 1)
+
+
+@powercut.command(epilog=EXIT_STATUS)
+@click.argument("trace", type=FilePath())
+@click.option("--profile", "-p", metavar="NAME", help="This profile instead of the trace's own.")
+@as_json
+def explain(trace: Path, profile: str | None, as_json: bool) -> None:
+    """Say why TRACE is possible, and which rule or which fsync would forbid it."""
+    with bad_input():
+        other = load_profile(profile) if profile is not None else None
+        explanation = explain_trace(read_trace(trace), str(trace), other)
+    if as_json:
+        emit(explanation.to_json())
+    else:
+        click.echo(render(explanation, f"powercut replay {trace}"))
+    sys.exit(0 if explanation.verdict == explanation.trace.verdict else 1)
+
+
+@powercut.command(epilog=EXIT_STATUS)
+@as_json
+def subjects(as_json: bool) -> None:
+    """List the protocols that are installed, as NAME:MODE."""
+    if as_json:
+        emit({"subjects": subject_names()})
+    else:
+        click.echo("\n".join(subject_names()))
+
+
+powercut.add_command(profiles)
+powercut.add_command(litmus)
+powercut.add_command(member_command)

@@ -1,0 +1,1 @@
+"""Which crash states are legal: tearing, constraints from rules, downsets, one crash enumerated."""

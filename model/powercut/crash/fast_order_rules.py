@@ -1,0 +1,334 @@
+"""The second form of the order and atomic rules: fast, and never the one to read.
+
+rules.py says of each pair what is so; here each rule lists immediate constraints without looking at
+every pair.  fast_scope_rules.py does the same for scope rules.  A property test holds the two
+forms equal.  Sets of pieces are ints, as in downsets.py.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from typing import Any, Final
+
+from attrs import define, field
+
+from powercut.filesystem.events import Entry, Extent, Piece, Size
+from powercut.filesystem.syncs import Lane, concurrent
+from powercut.rule import Rule
+
+Pairs = Iterator[tuple[int, int]]
+
+
+@define
+class Catalog:
+    """Pieces in program order, found by what they change; and the lanes of concurrent ops.
+
+    `naming` has the pieces that give an inode a name (all of them: `given`), and `about` those that
+    take one from it as well.
+    """
+
+    pieces: Sequence[Piece]
+    lanes: Mapping[str, Lane] = field(factory=dict)
+    everything: int = 0
+    entries: int = 0
+    firsts: int = 0
+    truncations: int = 0
+    overwrites: int = 0
+    of_file: dict[int, int] = field(factory=dict)
+    in_directory: dict[int, int] = field(factory=dict)
+    naming: dict[int, int] = field(factory=dict)
+    about: dict[int, int] = field(factory=dict)
+    of_op: dict[str, int] = field(factory=dict)
+    direct: int = 0
+    given: int = 0
+    _starts: list[int] = field(factory=list)
+    _takers: list[int] = field(factory=list)
+    _taken: list[int] = field(factory=list)
+
+    def __attrs_post_init__(self) -> None:
+        names: dict[tuple[int, str, int | None], int] = {}
+        for position, piece in enumerate(self.pieces):
+            bit = 1 << position
+            event = piece.event
+            while len(self._starts) <= piece.index:
+                self._starts.append(position)
+            _add(self.of_op, event.op, bit)
+            if isinstance(event, Entry):
+                self.entries |= bit
+                self.firsts |= bit if event.first else 0
+                _add(self.in_directory, event.directory, bit)
+                if event.target is not None:
+                    self._take(
+                        piece.index, names.get((event.directory, event.entry, event.replaced), 0)
+                    )
+                    _add(names, (event.directory, event.entry, event.target), bit)
+                    self.given |= bit
+                    _add(self.naming, event.target, bit)
+                    _add(self.about, event.target, bit)
+                if event.replaced is not None:
+                    _add(self.about, event.replaced, bit)
+            else:
+                _add(self.of_file, event.inode, bit)
+                self.truncations |= bit if isinstance(event, Size) and event.truncates else 0
+                if isinstance(event, Extent) and not piece.fresh:
+                    self.overwrites |= bit
+                    self.direct |= bit if event.direct else 0
+        self.everything = (1 << len(self.pieces)) - 1
+
+    def _take(self, index: int, taken: int) -> None:
+        """Event number `index` gives another file the name that these gave."""
+        if taken:
+            self._takers.append(index)
+            self._taken.append(taken | (self._taken[-1] if self._taken else 0))
+
+    def taken_by(self, count: int) -> int:
+        """The pieces whose name another file had taken when `count` events had been issued."""
+        place = bisect_left(self._takers, count)
+        return self._taken[place - 1] if place else 0
+
+    def before(self, index: int) -> int:
+        """The pieces of the first `index` events."""
+        if index >= len(self._starts):
+            return self.everything
+        return (1 << self._starts[index]) - 1
+
+    def issued_by(self, count: int) -> int:
+        """The pieces that were issued, for sure, when the first `count` events had been."""
+        mask = self.before(count)
+        if self.lanes and 0 < count <= len(self._starts):
+            last = self.pieces[self._starts[count - 1]].event.op
+            mask &= ~self.beside(last)
+        return mask
+
+    def beside(self, op: str) -> int:
+        """The pieces of ops that run at the same time as this one."""
+        mask = 0
+        for other in self.lanes:
+            if concurrent(self.lanes, op, other):
+                mask |= self.of_op.get(other, 0)
+        return mask
+
+    def named(self, inodes: frozenset[int], among: Mapping[int, int]) -> int:
+        """The pieces listed under any of the inodes."""
+        mask = 0
+        for inode in inodes:
+            mask |= among.get(inode, 0)
+        return mask
+
+
+def _add(masks: dict[Any, int], key: Hashable, bit: int) -> None:
+    masks[key] = masks.get(key, 0) | bit
+
+
+def immediate(rule: Rule, catalog: Catalog) -> Pairs:
+    """Positions (earlier, later) whose closure is that of an order or atomic rule."""
+    return _IMMEDIATE[rule.id](catalog)
+
+
+# --- order and atomic -----------------------------------------------------------------------------
+
+
+def _chain(catalog: Catalog, key: Callable[[Piece], Hashable | None]) -> Pairs:
+    """Consecutive pieces with the same key, thread by thread; a key of None leaves a piece out."""
+    fronts: dict[Hashable, _Front] = {}
+    for position, piece in enumerate(catalog.pieces):
+        group = key(piece)
+        if group is None:
+            continue
+        front = fronts.setdefault(group, _Front())
+        for earlier in front.advance(catalog.lanes.get(piece.event.op), position):
+            yield earlier, position
+
+
+@define
+class _Front:
+    """The last pieces of a chain: one, or one for each thread of the present stretch."""
+
+    stretch: int | None = None
+    before: list[int] = field(factory=list)
+    now: dict[str, int] = field(factory=dict)
+
+    def advance(self, lane: Lane | None, position: int) -> list[int]:
+        """Take the next piece; what directly precedes it."""
+        stretch, thread = lane if lane is not None else (None, "")
+        if stretch is None or stretch != self.stretch:
+            self.before, self.now, self.stretch = [*self.now.values()] or self.before, {}, stretch
+        earlier = [self.now[thread]] if thread in self.now else self.before
+        self.now[thread] = position
+        return earlier
+
+
+def _cycle(catalog: Catalog, key: Callable[[Piece], Hashable | None]) -> Pairs:
+    """All pieces with the same key, tied in both directions: each key is one atomic group."""
+    last: dict[Hashable, int] = {}
+    for position, piece in enumerate(catalog.pieces):
+        group = key(piece)
+        if group is not None:
+            if group in last:
+                yield last[group], position
+                yield position, last[group]
+            last[group] = position
+
+
+def _by_file(
+    catalog: Catalog,
+    holds: Callable[[Piece, Piece], bool],
+    earlier: Callable[[Piece], Reach | None],
+    later: Callable[[Piece], Reach | None],
+) -> Pairs:
+    """Pairs within one file whose reaches meet, by the readable form.
+
+    `earlier` and `later` give the range of a piece in each part, None where it plays none.
+    """
+    seen: dict[int, _Reaches] = {}
+    for position, piece in enumerate(catalog.pieces):
+        event = piece.event
+        if isinstance(event, Entry):
+            continue
+        before = seen.setdefault(event.inode, _Reaches())
+        wanted = later(piece)
+        if wanted is not None:
+            for other in before.meeting(*wanted):
+                if holds(catalog.pieces[other], piece):
+                    yield other, position
+        own = earlier(piece)
+        if own is not None:
+            before.add(*own, position)
+
+
+Reach = tuple[int, int]
+"""A range, both ends included, outside of which a rule that is local to a file ties nothing."""
+
+
+@define
+class _Reaches:
+    """The reaches of earlier pieces of one file, by where they begin."""
+
+    held: list[tuple[int, int, int]] = field(factory=list)
+    longest: int = 0
+
+    def add(self, first: int, last: int, position: int) -> None:
+        self.longest = max(self.longest, last - first)
+        insort(self.held, (first, last, position))
+
+    def meeting(self, first: int, last: int) -> Iterator[int]:
+        """The positions of those that meet [first, last]."""
+        low = bisect_left(self.held, (first - self.longest,))
+        high = bisect_left(self.held, (last + 1,))
+        for _, end, position in self.held[low:high]:
+            if end >= first:
+                yield position
+
+
+def _data(piece: Piece) -> Reach | None:
+    return piece.event.span if isinstance(piece.event, Extent) else None
+
+
+def _fresh_end(piece: Piece) -> Reach | None:
+    end = piece.event.span[1] if isinstance(piece.event, Extent) and piece.fresh else None
+    return None if end is None else (end, end)
+
+
+def _sectors(piece: Piece) -> Reach | None:
+    return piece.sectors if isinstance(piece.event, Extent) else None
+
+
+def _exposed(piece: Piece) -> Reach | None:
+    """What an extension lets a reader see."""
+    event = piece.event
+    return event.span if isinstance(event, Size) and not event.truncates else None
+
+
+def _up_to(piece: Piece) -> Reach | None:
+    event = piece.event
+    return (0, event.new) if isinstance(event, Size) and not event.truncates else None
+
+
+def _old_data(piece: Piece) -> Reach | None:
+    return (0, 0) if isinstance(piece.event, Extent) and not piece.fresh else None
+
+
+def _any_change(piece: Piece) -> Reach | None:
+    return None if isinstance(piece.event, Entry) else (0, 0)
+
+
+def _around_cuts(catalog: Catalog) -> Pairs:
+    """Each truncation after the sizes since the one before it, and before those until the next."""
+    since: dict[int, list[int]] = {}
+    for position, piece in enumerate(catalog.pieces):
+        event = piece.event
+        if isinstance(event, Size):
+            sizes = since.setdefault(event.inode, [])
+            cut = sizes[:1] if sizes and _cuts(catalog.pieces[sizes[0]]) else []
+            for earlier in sizes if event.truncates else cut:
+                yield earlier, position
+            if event.truncates:
+                sizes.clear()
+            sizes.append(position)
+
+
+def _cuts(piece: Piece) -> bool:
+    return isinstance(piece.event, Size) and piece.event.truncates
+
+
+def _names_then_data(catalog: Catalog) -> Pairs:
+    names: list[int] = []
+    for position, piece in enumerate(catalog.pieces):
+        if isinstance(piece.event, Entry):
+            names.append(position)
+            continue
+        for earlier in names:
+            if not concurrent(catalog.lanes, catalog.pieces[earlier].event.op, piece.event.op):
+                yield earlier, position
+
+
+def _directory(piece: Piece) -> int | None:
+    return piece.event.directory if isinstance(piece.event, Entry) else None
+
+
+def _any_entry(piece: Piece) -> bool | None:
+    return True if isinstance(piece.event, Entry) else None
+
+
+def _rename(piece: Piece) -> str | None:
+    event = piece.event
+    return event.op if isinstance(event, Entry) and event.op_kind == "rename" else None
+
+
+def _batch(piece: Piece) -> tuple[int, int] | None:
+    event = piece.event
+    if isinstance(event, Entry) or piece.sent is None:
+        return None
+    return event.inode, piece.sent
+
+
+def _local(
+    rule_id: str,
+    earlier: Callable[[Piece], Reach | None],
+    later: Callable[[Piece], Reach | None],
+) -> Callable[[Catalog], Pairs]:
+    """The immediate form of a rule that only ever ties pieces of one file."""
+
+    def pairs(catalog: Catalog) -> Pairs:
+        from powercut.rules import RULES
+
+        return _by_file(catalog, RULES[rule_id].holds, earlier, later)
+
+    return pairs
+
+
+_IMMEDIATE: Final[dict[str, Callable[[Catalog], Pairs]]] = {
+    "truncation-in-order": _around_cuts,
+    "new-blocks-before-size": _local("new-blocks-before-size", _fresh_end, _up_to),
+    "data-before-its-size": _local("data-before-its-size", _data, _exposed),
+    "same-sector-in-order": _local("same-sector-in-order", _sectors, _sectors),
+    "write-before-allocation": _local("write-before-allocation", _old_data, _any_change),
+    "names-before-later-data": _names_then_data,
+    "directory-in-order": lambda catalog: _chain(catalog, _directory),
+    "namespace-in-order": lambda catalog: _chain(catalog, _any_entry),
+    "all-in-order": lambda catalog: _chain(catalog, lambda piece: True),
+    "rename-atomic": lambda catalog: _cycle(catalog, _rename),
+    "fsync-lands-whole": lambda catalog: _cycle(catalog, _batch),
+    "op-atomic": lambda catalog: _cycle(catalog, lambda piece: piece.event.op),
+}

@@ -1,0 +1,147 @@
+"""The second form of the scope rules: the set of pieces that a sync covers, at once.
+
+As in fast_order_rules.py, rules.py is the one to read, and a property test holds the two forms
+equal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Final
+
+from powercut.crash.downsets import bits
+from powercut.crash.fast_order_rules import Catalog
+from powercut.filesystem.events import Entry, Size
+from powercut.filesystem.syncs import Sync
+from powercut.rule import Rule
+
+
+def covered(rule: Rule, sync: Sync, catalog: Catalog) -> int:
+    """The pieces issued before the sync that the scope rule speaks of; 0 for another kind of sync.
+
+    What was issued at the same time by another thread counts as issued later, for a promise; for a
+    permission as issued before.
+    """
+    if sync.kind not in rule.on:
+        return 0
+    before, beside = catalog.before(sync.position), catalog.beside(sync.op)
+    in_time = before | beside if rule.permits else before & ~beside
+    return _COVERS[rule.id](sync, catalog) & in_time
+
+
+def _inode(sync: Sync) -> int:
+    return -1 if sync.inode is None else sync.inode
+
+
+def _ranged(sync: Sync, catalog: Catalog) -> int:
+    """Whole blocks that the span meets; a truncation counts where the old end lies behind."""
+    mask = 0
+    for position in bits(catalog.of_file.get(_inode(sync), 0) if sync.span else 0):
+        piece = catalog.pieces[position]
+        event, unit = piece.event, piece.block_bytes
+        if isinstance(event, Entry) or sync.span is None:
+            continue
+        cut = isinstance(event, Size) and event.truncates
+        low, high = (event.old, event.old) if cut else event.span  # type: ignore[union-attr]
+        first, last = sync.span[0] // unit, (sync.span[1] - 1) // unit
+        mask |= (low // unit <= last and high > first * unit) << position
+    return mask
+
+
+def _of_ops(ops: Iterable[str], catalog: Catalog) -> int:
+    mask = 0
+    for op in ops:
+        mask |= catalog.of_op.get(op, 0)
+    return mask
+
+
+def _replaced(sync: Sync, catalog: Catalog) -> int:
+    taken = catalog.taken_by(sync.position)
+    unknown = sync.unknown_until
+    return taken | (catalog.given & catalog.before(unknown - 1) if unknown else 0)
+
+
+def _sent(sync: Sync, catalog: Catalog) -> int:
+    mask = 0
+    for position, piece in enumerate(catalog.pieces):
+        if sync.had_sent(piece):
+            mask |= 1 << position
+    return mask
+
+
+def _checkpoint(sync: Sync, catalog: Catalog) -> int:
+    known = sync.about
+    whole = sync.is_directory or known.names > 1 or known.moved > 0 or known.dropped > 0
+    return catalog.entries & catalog.issued_by(sync.committed if whole else known.above)
+
+
+def _all_if(catalog: Catalog, condition: bool) -> int:
+    return catalog.entries if condition else 0
+
+
+def _relinked(sync: Sync) -> bool:
+    known = sync.about
+    return max(known.linked, known.moved, known.dropped) > sync.since
+
+
+def _quiet_checkpoint(sync: Sync, catalog: Catalog) -> int:
+    known = sync.about
+    whole = sync.is_directory or known.names > 1 or known.moved > 0 or known.dropped > 0
+    whole |= known.above > sync.since
+    return _all_if(catalog, whole and sync.committed > sync.since)
+
+
+def _below(sync: Sync, catalog: Catalog) -> int:
+    if not sync.is_directory:
+        return 0
+    known = sync.about
+    below = catalog.named(known.below, catalog.in_directory)
+    return below | catalog.named(known.children, catalog.naming)
+
+
+_COVERS: Final[dict[str, Callable[[Sync, Catalog], int]]] = {
+    "fsync-data": lambda s, c: c.of_file.get(_inode(s), 0),
+    "ranged-sync-data": _ranged,
+    "ranged-sync-takes-file": lambda s, c: c.of_file.get(_inode(s), 0),
+    "fsync-logs-names": lambda s, c: c.about.get(_inode(s), 0),
+    "fsync-logs-ancestors": lambda s, c: c.firsts & c.named(s.about.ancestors, c.naming),
+    "log-may-bring": lambda s, c: c.entries & _of_ops(s.may_log, c),
+    "log-drops-replaced": _replaced,
+    "fsync-commits-journal": lambda s, c: (c.entries | c.truncations) & c.issued_by(s.committed),
+    "fdatasync-commits-names": lambda s, c: (
+        0 if s.is_directory else (c.entries | c.truncations) & c.issued_by(s.about.touched)
+    ),
+    "fsync-logs-queue": lambda s, c: (
+        (c.entries & ~c.named(s.linked_first, c.about) | c.truncations) & c.issued_by(s.committed)
+    ),
+    "log-skips-linked": lambda s, c: c.entries & ~c.before(s.linked_from + 1),
+    "directory-sync-commits": lambda s, c: c.entries | c.truncations if s.is_directory else 0,
+    "fsync-commits-all": lambda s, c: c.issued_by(s.committed),
+    "fsync-keeps-moves": lambda s, c: c.entries & _of_ops(s.about.moves, c),
+    "fsync-checkpoints": _checkpoint,
+    "fsync-checkpoints-moves": lambda s, c: (
+        c.entries & c.issued_by(min(s.about.beside, s.about.born))
+    ),
+    "fsync-directory": lambda s, c: c.in_directory.get(_inode(s), 0),
+    "sync-all": lambda s, c: c.everything,
+    "sync-keeps-logged": lambda s, c: c.everything & ~c.overwrites,
+    "return-is-durable": lambda s, c: c.everything,
+    "direct-write-reaches-drive": lambda s, c: c.direct & c.of_op.get(s.op, 0),
+    "fullsync-drains-drive": _sent,
+    "barrier-orders": _sent,
+    "fsync-is-a-barrier": lambda s, c: c.everything,
+    "quiet-fsync-commits-running": lambda s, c: _all_if(c, s.committed > s.since),
+    "quiet-sync-flushes": lambda s, c: c.everything if s.changed_metadata else 0,
+    "quiet-fsync-logs-parents": lambda s, c: (
+        c.named(s.about.former, c.in_directory) if _relinked(s) else 0
+    ),
+    "quiet-fsync-commits-shifts": lambda s, c: _all_if(
+        c, _relinked(s) and s.about.shifted > s.since
+    ),
+    "quiet-fsync-logs-kin": lambda s, c: c.named(s.about.kin, c.about),
+    "quiet-fsync-logs-below": _below,
+    "quiet-fsync-checkpoints": _quiet_checkpoint,
+    "quiet-fsync-checkpoints-moves": lambda s, c: _all_if(
+        c, min(s.about.beside, s.about.born) > s.since
+    ),
+}

@@ -1,0 +1,113 @@
+"""Pieces: the issued events as a crash may split them, cut where somebody asks.
+
+Sizes are cut at the profile's blocks, data at its sectors, at most so many pieces for each event;
+a trace may ask for any other cut by name.
+"""
+
+from __future__ import annotations
+
+import itertools
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Sequence
+
+from attrs import define, field
+
+from powercut.filesystem.events import Entry, Event, Extent, Piece, Size
+from powercut.filesystem.inodes import File
+from powercut.filesystem.state import State
+from powercut.profile import Profile
+
+Cuts = Callable[[Event], Sequence[int]]
+"""Where to cut an event: file offsets strictly inside its span, rising."""
+
+
+def even_cuts(profile: Profile, pieces_max: int) -> Cuts:
+    """At most `pieces_max` pieces for each event: sizes cut at blocks, data at sectors."""
+
+    def cuts(event: Event) -> Sequence[int]:
+        if isinstance(event, Entry):
+            return ()
+        start, stop = event.span
+        block = profile.sector_bytes if isinstance(event, Extent) else profile.block_bytes
+        first, count = start // block + 1, (stop - 1) // block - start // block
+        wanted = min(count, pieces_max - 1)
+        return [(first + (i + 1) * (count + 1) // (wanted + 1) - 1) * block for i in range(wanted)]
+
+    return cuts
+
+
+def no_cuts(event: Event) -> Sequence[int]:  # noqa: ARG001
+    """Every event lands whole."""
+    return ()
+
+
+def cut_into_pieces(state: State, profile: Profile, cuts: Cuts) -> tuple[Piece, ...]:
+    """The issued events as pieces, in program order and by offset within an event."""
+    pieces: list[Piece] = []
+    block = profile.block_bytes
+    written: dict[int, _Blocks] = {}  # the blocks that earlier data of a file touched
+    for index, event in enumerate(state.issued):
+        if isinstance(event, Entry):
+            pieces.append(Piece(index, event, event.name))
+            continue
+        start, stop = event.span
+        marks = [start, *(c for c in cuts(event) if start < c < stop), stop]
+        for low, high in itertools.pairwise(marks):
+            name = event.name if len(marks) == 2 else f"{event.name}[{low}:{high}]"
+            if isinstance(event, Size):
+                step = event.piece(low, high)
+                fresh = _ends_in_fresh_data(event, high, pieces)
+                pieces.append(Piece(index, step, name, fresh, block_bytes=block))
+                continue
+            blocks = (low // block, (high - 1) // block)
+            touched = event.inode in written and written[event.inode].meets(*blocks)
+            older = touched or _in_base(state, event.inode, blocks, profile)
+            sectors = (low // profile.sector_bytes, (high - 1) // profile.sector_bytes)
+            part = event.piece(low, high)
+            pieces.append(Piece(index, part, name, not older, blocks, block, sectors))
+        if isinstance(event, Extent):
+            written.setdefault(event.inode, _Blocks()).add(start // block, (stop - 1) // block)
+    return tuple(pieces)
+
+
+def _ends_in_fresh_data(size: Size, end: int, pieces: Sequence[Piece]) -> bool:
+    """A step of a size ends in a block that its own write has newly allocated."""
+    for piece in reversed(pieces):
+        event = piece.event
+        if event.op != size.op:
+            return False
+        if isinstance(event, Extent) and event.span[0] < end <= event.span[1]:
+            return piece.fresh
+    return False
+
+
+@define
+class _Blocks:
+    """A set of block numbers, as ranges that neither meet nor touch: first and last of each."""
+
+    firsts: list[int] = field(factory=list)
+    lasts: list[int] = field(factory=list)
+
+    def meets(self, first: int, last: int) -> bool:
+        """Some block of [first, last] is in the set."""
+        place = bisect_left(self.lasts, first)
+        return place < len(self.lasts) and self.firsts[place] <= last
+
+    def add(self, first: int, last: int) -> None:
+        """Put the blocks of [first, last] into the set."""
+        low = bisect_left(self.lasts, first - 1)
+        high = bisect_right(self.firsts, last + 1)
+        if low < high:
+            first, last = min(first, self.firsts[low]), max(last, self.lasts[high - 1])
+        self.firsts[low:high], self.lasts[low:high] = [first], [last]
+
+
+def _in_base(state: State, inode: int, blocks: tuple[int, int], profile: Profile) -> bool:
+    """Some of these blocks may have been allocated to the file before the first event.
+
+    The weaker answer is taken: blocks that a truncation has freed since count as allocated.
+    """
+    base = state.base.get(inode)
+    return isinstance(base, File) and base.content.covers(
+        blocks[0] * profile.block_bytes, (blocks[1] + 1) * profile.block_bytes
+    )

@@ -1,0 +1,1 @@
+"""Crash-consistency cases from the literature, held against the profiles."""

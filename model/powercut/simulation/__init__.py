@@ -1,0 +1,1 @@
+"""One disk, one subject, one oracle, moved forward op by op."""

@@ -1,0 +1,186 @@
+"""A disk of the model, in the shape of the seam that a subject does its I/O through.
+
+The shape is by structure: no subject imports this file.  Each call becomes ops on a `State`, which
+the disk records; a call that the kernel would refuse raises the OSError that it would raise.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+from typing import Protocol
+
+from powercut.filesystem import ops
+from powercut.filesystem.inodes import Directory, directory_at, fail, file_at, resolve
+from powercut.filesystem.state import State
+
+
+class PowerCut(BaseException):
+    """The machine stopped at this op. Not an Exception: no program can catch its own death."""
+
+
+class Disk(Protocol):
+    """What a subject may ask of a file system; paths are strings, errors are OSError."""
+
+    def kind(self, path: str) -> str:
+        """Say "file", "dir", "other" or "missing", without following a symlink."""
+
+    def names(self, path: str) -> list[str]:
+        """The sorted entry names of a directory."""
+
+    def read(self, path: str, limit_bytes: int) -> bytes:
+        """A whole regular file; EFBIG where it is longer than the limit."""
+
+    def digest(self, path: str, limit_bytes: int) -> tuple[int, str]:
+        """The size of a regular file in bytes, and its SHA-256 in hex; EFBIG as `read`."""
+
+    def mkdir(self, path: str) -> None:
+        """A new directory."""
+
+    def create(self, path: str) -> None:
+        """A new, empty file, open for writing until `close`; EEXIST where the name is taken."""
+
+    def write(self, path: str, data: bytes | memoryview) -> None:
+        """Append to the file that `create` opened."""
+
+    def fsync(self, path: str) -> None:
+        """Fsync of a file."""
+
+    def close(self, path: str) -> None:
+        """End what `create` began."""
+
+    def fsync_dir(self, path: str) -> None:
+        """Fsync of a directory."""
+
+    def rename(self, src: str, dst: str) -> None:
+        """POSIX rename."""
+
+    def unlink(self, path: str) -> None:
+        """Remove a name of a file."""
+
+    def rmdir(self, path: str) -> None:
+        """Remove an empty directory."""
+
+    def lock(self, path: str) -> None:
+        """Create the file if missing and lock it; EWOULDBLOCK where a live process holds it."""
+
+    def unlock(self, path: str) -> None:
+        """Give the lock back."""
+
+
+class ModelDisk:
+    """A `Disk` over a `State`; one object is one process, whose locks and handles die with it.
+
+    `program` lists what was performed, as (op id, op, state after).
+    """
+
+    def __init__(self, state: State, first_number: int = 0) -> None:
+        self.state = state
+        self.program: list[tuple[str, ops.Op, State]] = []
+        self._first_number = first_number
+        self._stop_at: int | None = None
+        self._open: set[str] = set()
+        self._locks: set[str] = set()
+
+    def perform(self, op: ops.Op) -> None:
+        """Perform one op, named by its number in the history and its kind. OSError; PowerCut."""
+        number = len(self.program)
+        if self._stop_at is not None and number >= self._stop_at:
+            raise PowerCut
+        op_id = f"{self._first_number + number}-{ops.op_name(op)}"
+        self.state = self.state.perform(op, op_id)
+        self.program.append((op_id, op, self.state))
+
+    def stop_after(self, count: int | None) -> None:
+        """Let the process die when it has performed `count` more ops; None lets it live."""
+        self._stop_at = None if count is None else len(self.program) + count
+
+    def kind(self, path: str) -> str:
+        """See `Disk.kind`."""
+        try:
+            inode = self.state.view[resolve(self.state.view, path)]
+        except OSError as error:
+            if error.errno in (errno.ENOENT, errno.ENOTDIR):
+                return "missing"
+            raise
+        return "dir" if isinstance(inode, Directory) else "file"
+
+    def names(self, path: str) -> list[str]:
+        """See `Disk.names`."""
+        return sorted(directory_at(self.state.view, resolve(self.state.view, path)).entries)
+
+    def read(self, path: str, limit_bytes: int) -> bytes:
+        """See `Disk.read`."""
+        _, file = file_at(self.state.view, path)
+        if file.content.size > limit_bytes:
+            raise fail(errno.EFBIG, path)
+        return file.content.read()
+
+    def digest(self, path: str, limit_bytes: int) -> tuple[int, str]:
+        """See `Disk.digest`."""
+        content = self.read(path, limit_bytes)
+        return len(content), hashlib.sha256(content).hexdigest()
+
+    def mkdir(self, path: str) -> None:
+        """See `Disk.mkdir`."""
+        self.perform(ops.Mkdir(path))
+
+    def create(self, path: str) -> None:
+        """See `Disk.create`."""
+        self.perform(ops.Create(path))
+        self._open.add(path)
+
+    def write(self, path: str, data: bytes | memoryview) -> None:
+        """See `Disk.write`."""
+        if path not in self._open:
+            raise fail(errno.EBADF, path)
+        _, file = file_at(self.state.view, path)
+        self.perform(ops.Write(path, file.content.size, bytes(data)))
+
+    def fsync(self, path: str) -> None:
+        """See `Disk.fsync`."""
+        file_at(self.state.view, path)
+        self.perform(ops.Fsync(path))
+
+    def close(self, path: str) -> None:
+        """See `Disk.close`."""
+        if path not in self._open:
+            raise fail(errno.EBADF, path)
+        self._open.discard(path)
+
+    def fsync_dir(self, path: str) -> None:
+        """See `Disk.fsync_dir`."""
+        directory_at(self.state.view, resolve(self.state.view, path))
+        self.perform(ops.Fsync(path))
+
+    def full_sync_dir(self, path: str) -> None:
+        """Sync a directory, and make the drive keep all that it was given before.
+
+        Not in the seam's own shape: a subject may look whether its disk has it.
+        """
+        directory_at(self.state.view, resolve(self.state.view, path))
+        self.perform(ops.Fullsync(path))
+
+    def rename(self, src: str, dst: str) -> None:
+        """See `Disk.rename`."""
+        self.perform(ops.Rename(src, dst))
+
+    def unlink(self, path: str) -> None:
+        """See `Disk.unlink`."""
+        self.perform(ops.Unlink(path))
+
+    def rmdir(self, path: str) -> None:
+        """See `Disk.rmdir`."""
+        self.perform(ops.Rmdir(path))
+
+    def lock(self, path: str) -> None:
+        """See `Disk.lock`."""
+        if path in self._locks:
+            raise fail(errno.EWOULDBLOCK, path)
+        if self.kind(path) == "missing":
+            self.perform(ops.Create(path))
+        self._locks.add(path)
+
+    def unlock(self, path: str) -> None:
+        """See `Disk.unlock`."""
+        self._locks.discard(path)

@@ -1,0 +1,232 @@
+"""A world: one disk, one subject and the oracle, moved forward step by step.
+
+The steps are also what a trace is made of.  A `Perform` is one op as it stands; `Begin` and
+`Ack` mark a save; `Recover` and `SaveLive` run the subject's own code, to the end or to its
+`stop`-th op, where it dies; `CrashStep` says what a crash left.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from attrs import define, evolve, field, frozen
+
+from powercut.crash.space import Crash, CrashSpace
+from powercut.crash.tearing import Cuts
+from powercut.errors import IllegalCrashError, TraceError
+from powercut.filesystem import ops
+from powercut.filesystem.events import Entry, Event
+from powercut.filesystem.state import State
+from powercut.profile import Profile
+from powercut.simulation.model_disk import ModelDisk, PowerCut
+from powercut.simulation.oracle import Oracle, Violation
+from powercut.simulation.subject import Session, Subject
+
+
+@frozen
+class Perform:
+    """One op, under its name, of a thread if it names one.
+
+    Where `numbered` is false, later ops keep the names they had.
+    """
+
+    id: str
+    op: ops.Op
+    numbered: bool = True
+    thread: str = ""
+
+
+@frozen
+class Begin:
+    """A save begins; from here on its content may be found."""
+
+    number: int
+    parts: Mapping[str, bytes]
+
+
+@frozen
+class Ack:
+    """That save returns."""
+
+    number: int
+
+
+@frozen
+class Recover:
+    """The subject's writable recovery; with `stop`, it dies before its op of that number."""
+
+    stop: int | None = None
+
+
+@frozen
+class SaveLive:
+    """The subject's save; with `stop`, it dies before its op of that number."""
+
+    number: int
+    parts: Mapping[str, bytes]
+    stop: int | None = None
+
+
+@frozen
+class CrashStep:
+    """A crash and what it left."""
+
+    crash: Crash
+
+
+Step = Perform | Begin | Ack | Recover | SaveLive | CrashStep
+
+
+@define
+class World:
+    """One history under one profile. `subject` may be None where no step runs its code.
+
+    `ops_done` counts the ops before the live process; it numbers the ops to come.
+    """
+
+    profile: Profile
+    subject: Subject | None = None
+    state: State = field(factory=State)
+    oracle: Oracle = field(factory=Oracle)
+    steps: list[Step] = field(factory=list)
+    violations: list[Violation] = field(factory=list)
+    ops_done: int = 0
+    _disk: ModelDisk | None = None
+    _session: Session | None = None
+
+    def take(self, step: Step) -> None:
+        """Move on by one step and note what it breaks.
+
+        OSError where an op is impossible, IllegalCrashError where a crash is; nothing moved then.
+        """
+        match step:
+            case Perform(id=op_id, op=op, numbered=numbered, thread=thread):
+                self._end_process()
+                self.state = self.state.perform(op, op_id, thread)
+                self.ops_done += numbered
+            case Begin(number=number, parts=parts):
+                self.oracle = self.oracle.begin(number, parts)
+            case Ack(number=number):
+                self.oracle = self.oracle.acknowledge(number)
+            case CrashStep(crash=crash):
+                self._end_process()
+                self.state = after_crash(self.state, self.profile, crash)
+                self.oracle = self.oracle.crashed()
+            case Recover(stop=stop):
+                self._recover(stop)
+            case SaveLive():
+                self._save(step)
+        self.steps.append(step)
+
+    @property
+    def program(self) -> list[tuple[str, ops.Op, State]]:
+        """The ops of the live process so far, each with the state after it."""
+        return self._disk.program if self._disk else []
+
+    def _recover(self, stop: int | None) -> None:
+        if self._session is None:
+            self._read_only()
+        try:
+            found = self._open(stop).recover()
+        except PowerCut:
+            self._keep_state()
+            return
+        except Exception as error:
+            self.violations += self.oracle.judge_error("recovery", error)
+            self._keep_state()
+            return
+        self._keep_state()
+        parts = None if found is None else found.parts
+        self.violations += self.oracle.judge(parts)
+        self.oracle = self.oracle.returned(parts, None if found is None else found.generation)
+
+    def _read_only(self) -> None:
+        """Let a reader load first: it owes P1 to P3 as well, and must change nothing."""
+        if self.subject is None:
+            raise TraceError("this trace runs a subject's code, and names no subject")
+        disk = ModelDisk(self.state, self.ops_done)
+        try:
+            found = self.subject.read(disk)
+        except Exception as error:
+            self.violations += self.oracle.judge_error("recovery", error)
+            return
+        # What is owed to a clean save is asked of the writable recovery that follows.
+        owed = evolve(self.oracle, promised=0, clean=0)
+        self.violations += owed.judge(None if found is None else found.parts)
+        if disk.program:
+            what = f"a read-only load performed {ops.op_name(disk.program[0][1])}"
+            self.violations.append(Violation("P4", what))
+
+    def _save(self, step: SaveLive) -> None:
+        self.oracle = self.oracle.begin(step.number, step.parts)
+        try:
+            generation = self._open(step.stop).save(step.number, step.parts)
+        except PowerCut:
+            self._keep_state()
+            return
+        except Exception as error:
+            self.violations += self.oracle.judge_error("the next save", error)
+            self._keep_state()
+            return
+        self._keep_state()
+        self.violations += self.oracle.judge_generation(generation)
+        self.oracle = self.oracle.acknowledge(step.number, generation)
+
+    def _open(self, stop: int | None) -> Session:
+        """The live session; a process is started where none is."""
+        if self.subject is None:
+            raise TraceError("this trace runs a subject's code, and names no subject")
+        if self._session is None or self._disk is None:
+            self._disk = ModelDisk(self.state, self.ops_done)
+            self._disk.stop_after(stop)
+            self._session = self.subject.open(self._disk, self.profile)
+        else:
+            self._disk.stop_after(stop)
+        return self._session
+
+    def _keep_state(self) -> None:
+        if self._disk is not None:
+            self.state = self._disk.state
+
+    def _end_process(self) -> None:
+        self._keep_state()
+        self.ops_done += len(self.program)
+        self._disk = self._session = None
+
+
+def after_crash(state: State, profile: Profile, crash: Crash) -> State:
+    """The state that a crash leaves, by the names of what it lost. IllegalCrashError."""
+    if crash.crash_class == "process":
+        if crash.lost or crash.stale:
+            raise IllegalCrashError("a process kill loses nothing that the kernel has")
+        return state.killed()  # what the kernel has, it keeps
+    space = CrashSpace.of(state, profile, crash.crash_class, cuts_in(crash))
+    landed = space.everything & ~space.set_of(crash.lost)
+    why = space.why_illegal(landed)
+    if why is not None:
+        raise IllegalCrashError(f"{profile.name} forbids this crash: {why}")
+    stale = space.set_of(crash.stale)
+    if stale & ~space.exposed(landed):
+        names = ", ".join(space.names(stale & ~space.exposed(landed)))
+        raise IllegalCrashError(f"{profile.name}: {names} cannot read stale here")
+    return space.materialise(landed, stale)
+
+
+def cuts_in(crash: Crash) -> Cuts:
+    """The cuts that the piece names of a crash ask for: `w1.data[0:3]` cuts those data at 3."""
+    wanted: dict[str, set[int]] = {}
+    for name in (*crash.lost, *crash.stale):
+        event, _, piece = name.rpartition("[")
+        if event and piece.endswith("]"):
+            start, _, stop = piece[:-1].partition(":")
+            if not (start.isdecimal() and stop.isdecimal()):
+                raise IllegalCrashError(f"{name!r}: a piece is written [start:stop], in bytes")
+            wanted.setdefault(event, set()).update((int(start), int(stop)))
+
+    def cuts(event: Event) -> list[int]:
+        if isinstance(event, Entry):
+            return []
+        start, stop = event.span
+        return sorted(c for c in wanted.get(event.name, ()) if start < c < stop)
+
+    return cuts

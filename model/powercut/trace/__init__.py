@@ -1,0 +1,1 @@
+"""Histories as files: read, write, replay, explain, litmus tests."""
