@@ -19,7 +19,7 @@ from typing import Any
 from attrs import frozen
 
 from lastgood import Store
-from lastgood.hashing import Algorithm
+from lastgood.format.digests import Algorithm
 
 Parts = Mapping[str, bytearray]
 Save = Callable[[Path, Parts], object]
@@ -96,7 +96,7 @@ def committed(folder: Path, write: Callable[[Path], None]) -> None:
 def write_early(fd: int) -> None:
     """The hint that a save gives on Linux; elsewhere nothing."""
     if sys.platform == "linux":
-        from lastgood.backends.linux_calls import begin_write_back
+        from lastgood.backends.linux_syscalls import begin_write_back
 
         begin_write_back(fd)
 

@@ -31,7 +31,7 @@ from pathlib import Path
 from typing import cast
 
 from lastgood import Store
-from lastgood.hashing import Algorithm
+from lastgood.format.digests import Algorithm
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks._memory import extra_mib

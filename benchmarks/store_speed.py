@@ -26,7 +26,7 @@ from functools import partial
 from pathlib import Path
 
 from lastgood import Store
-from lastgood.hashing import Algorithm
+from lastgood.format.digests import Algorithm
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks._memory import extra_mib

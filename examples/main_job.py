@@ -24,7 +24,7 @@ from rich.console import Console
 from rich.panel import Panel
 
 from lastgood import Store
-from lastgood.backends.here import disk_here
+from lastgood.backends.detect import disk_here
 from powercut.checker.check import Effort, Question, check, write_traces
 from powercut.checker.exhaustive import Bound
 from powercut.checker.verdict import Report

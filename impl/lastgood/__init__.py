@@ -5,7 +5,6 @@ with Store("checkpoints/run-7", keep=LatestN(3)) as store:
     store.save(step, {"model.safetensors": weights, "rng.json": state})
 """
 
-from lastgood.cadence import AtSteps, Cadence, EveryInterval, EverySteps
 from lastgood.damage import Damaged
 from lastgood.errors import (
     IntegrityError,
@@ -16,14 +15,12 @@ from lastgood.errors import (
     UsageError,
 )
 from lastgood.events import Event
-from lastgood.hashing import DigestUnavailableError
-from lastgood.loaded import Loaded, Opened
-from lastgood.preemption import Preemption
-from lastgood.pruning import Pruning
-from lastgood.receipt import Receipt
-from lastgood.recovery import Group, Rejection
-from lastgood.report import PartReport, QuarantineReport
-from lastgood.retention import (
+from lastgood.format.digests import DigestUnavailableError
+from lastgood.protocol.receipt import Receipt
+from lastgood.recovery.loaded import Loaded, Opened
+from lastgood.recovery.quarantine_report import PartReport, QuarantineReport
+from lastgood.recovery.recovery import Group, Rejection
+from lastgood.retention.policies import (
     AnyOf,
     BestN,
     Candidate,
@@ -33,7 +30,10 @@ from lastgood.retention import (
     LatestN,
     Policy,
 )
+from lastgood.retention.prune import Pruning
 from lastgood.store import Store, open_read_only
+from lastgood.training.cadence import AtSteps, Cadence, EveryInterval, EverySteps
+from lastgood.training.preemption import Preemption
 
 __all__ = (
     "AnyOf",

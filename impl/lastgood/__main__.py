@@ -21,7 +21,7 @@ def _run() -> None:
     try:
         import click
 
-        from lastgood.cli import cli
+        from lastgood.cli.main import cli
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] not in ("click", "rich"):
             raise
@@ -30,7 +30,7 @@ def _run() -> None:
             "Install the extra: pip install 'lastgood[cli]'. The library works without it.\n"
         )
         sys.exit(3)
-    from lastgood.cli_saying import OutputError, complain, writing
+    from lastgood.cli.output import OutputError, complain, writing
 
     try:
         with writing():

@@ -10,26 +10,32 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path, PurePath
 from typing import Any, Literal, Self, SupportsIndex
 
-from lastgood.cadence import Cadence, LastSave
-from lastgood.chunks import asked_for
-from lastgood.disk import Disk
+from lastgood.backends.interface import Disk
 from lastgood.errors import LastgoodError, LeaseError, UsageError
 from lastgood.events import Announcer, Hook
-from lastgood.hashing import Algorithm
-from lastgood.layout import GroupName
-from lastgood.loaded import Holding
-from lastgood.opening import Strength, choose_strength, require_choice, require_store, store_path
-from lastgood.plan import FORMS, MODES, Form, Mode
-from lastgood.pruning import Pruning, Question, choose, look
-from lastgood.reading import StoreReader
-from lastgood.receipt import Receipt, guarantee, phase_of
-from lastgood.recovery import Rejection, Scan, list_store, newest_valid_now
-from lastgood.request import PartData, contents
-from lastgood.retention import Policy
-from lastgood.saving import left_behind
-from lastgood.steps import SimpleStep
-from lastgood.threads import default_workers, each_in_threads
-from lastgood.writer import Attempt, Repair, Saved, Writer
+from lastgood.format.chunks import asked_for
+from lastgood.format.digests import Algorithm
+from lastgood.format.names import GroupName
+from lastgood.parts.thread_pool import default_workers, each_in_threads
+from lastgood.protocol.plan import FORMS, MODES, Form, Mode
+from lastgood.protocol.receipt import Receipt, guarantee, phase_of
+from lastgood.protocol.steps import SimpleStep
+from lastgood.protocol.strength import (
+    Strength,
+    choose_strength,
+    require_choice,
+    require_store,
+    store_path,
+)
+from lastgood.recovery.loaded import Holding
+from lastgood.recovery.recovery import Rejection, Scan, list_store, newest_valid_now
+from lastgood.retention.policies import Policy
+from lastgood.retention.prune import Pruning, Question, choose, look
+from lastgood.store_reader import StoreReader
+from lastgood.training.cadence import Cadence, LastSave
+from lastgood.writer.save_request import PartData, contents
+from lastgood.writer.saver import left_behind
+from lastgood.writer.writer import Attempt, Repair, Saved, Writer
 
 
 class OpenAttempt:
@@ -48,8 +54,9 @@ class Store(StoreReader):
 
     `mode`, `form` and `digest` are those of docs/protocol.md; "auto" takes the strongest mode that
     the platform honours, and the rename form where rename is atomic. `keep` is applied after each
-    save (see `lastgood.retention`); `when` answers `is_due` (see `lastgood.cadence`). `workers`
-    threads share the work on big parts. `on_event` is told of saves, fallbacks and the like.
+    save (see `lastgood.retention.policies`); `when` answers `is_due` (see
+    `lastgood.training.cadence`). `workers` threads share the work on big parts. `on_event` is told
+    of saves, fallbacks and the like.
 
     With `chunk_bytes`, a power of two from 4096 on, saves also keep a digest of each chunk of a
     part, so that ranges of it can be read verified and one part is verified by several threads.
@@ -356,7 +363,7 @@ def _require_a(what: str, value: object, kind: type, example: str) -> None:
 
 def _disk_here() -> Disk:
     # Only here is a real disk needed: a model drives everything else without one.
-    from lastgood.backends.here import disk_here
+    from lastgood.backends.detect import disk_here
 
     return disk_here()
 

@@ -4,8 +4,15 @@ from __future__ import annotations
 
 import posixpath
 
-from lastgood.layout import GroupName, next_generation, parse_name
-from lastgood.manifest import Manifest, ManifestError, Part, decode, encode, is_safe_part_path
+from lastgood.format.manifest import (
+    Manifest,
+    ManifestError,
+    Part,
+    decode,
+    encode,
+    is_safe_part_path,
+)
+from lastgood.format.names import GroupName, next_generation, parse_name
 
 DIGEST = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 ENCODED = encode(Manifest(7, 42, "a", (Part("weights", 3, DIGEST),)))

@@ -8,9 +8,9 @@ from collections.abc import Callable, Mapping
 
 from attrs import frozen
 
-from lastgood.layout import GroupName
-from lastgood.manifest import Manifest, Part, encode
-from lastgood.recovery import Scan, newest_valid
+from lastgood.format.manifest import Manifest, Part, encode
+from lastgood.format.names import GroupName
+from lastgood.recovery.recovery import Scan, newest_valid
 
 STORE = "/store"
 CONTENT = b"weights"
@@ -36,17 +36,17 @@ class Files:
     groups: tuple[str, ...]
 
     def kind(self, path: str) -> str:
-        """See lastgood.disk.Reader."""
+        """See lastgood.backends.interface.Reader."""
         if path in self.content:
             return "file"
         return "dir" if path.rpartition("/")[2] in self.groups else "missing"
 
     def names(self, path: str) -> list[str]:
-        """See lastgood.disk.Reader."""
+        """See lastgood.backends.interface.Reader."""
         return sorted(self.groups) if path == STORE else []
 
     def read(self, path: str, limit_bytes: int) -> bytes:
-        """See lastgood.disk.Reader."""
+        """See lastgood.backends.interface.Reader."""
         if path not in self.content:
             raise OSError(errno.ENOENT, "no such file", path)
         if len(self.content[path]) > limit_bytes:
@@ -54,7 +54,7 @@ class Files:
         return self.content[path]
 
     def digest(self, path: str, limit_bytes: int) -> tuple[int, str]:
-        """See lastgood.disk.Reader."""
+        """See lastgood.backends.interface.Reader."""
         data = self.read(path, limit_bytes)
         return len(data), hashlib.sha256(data).hexdigest()
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from lastgood.layout import newest_first
-from lastgood.manifest import Manifest
+from lastgood.format.manifest import Manifest
+from lastgood.format.names import newest_first
 from powercut.crash import downsets
 from powercut.crash.downsets import is_downset
 from tests.contracts import downsets_contracts, manifest_contracts, recovery_contracts
@@ -153,7 +153,9 @@ def test_every_contract_that_the_lane_checks_has_such_cases() -> None:
 def test_a_recovery_that_prefers_the_oldest_group_breaks_the_contract(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("lastgood.recovery.newest_first", lambda names: newest_first(names)[::-1])
+    monkeypatch.setattr(
+        "lastgood.recovery.recovery.newest_first", lambda names: newest_first(names)[::-1]
+    )
 
     with pytest.raises(AssertionError):
         recovery_contracts.the_newest_intact_group_is_chosen((0, 0))

@@ -31,7 +31,7 @@ def main() -> None:
     except ModuleNotFoundError:
         sys.exit("fuzz: Atheris is not installed: run `make fuzz`, or pip install --group fuzz")
     with atheris.instrument_imports(include=["lastgood"]):
-        import lastgood.cli  # instrumented before anything else imports it
+        import lastgood.cli.main  # instrumented before anything else imports it
         from tests.fuzz.seeds import seeds
         from tests.fuzz.targets import TARGETS
     del lastgood

@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Final
 
 from lastgood import LatestN, Rejection
-from lastgood.aside import move_aside
 from lastgood.backends.posix import PosixDisk
-from lastgood.chunks import Chunking
-from lastgood.manifest import Manifest, Part, encode
-from lastgood.metadata import to_text
-from lastgood.plan import Form
-from lastgood.subjects import CHUNKED
-from lastgood.verifying import Found
+from lastgood.crashtest.subjects import CHUNKED
+from lastgood.format.chunks import Chunking
+from lastgood.format.manifest import Manifest, Part, encode
+from lastgood.format.metadata import to_text
+from lastgood.parts.verify import Found
+from lastgood.protocol.plan import Form
+from lastgood.recovery.quarantine import move_aside
 from tests.fuzz.tape import NAMES, OWN, spelled_number, spelled_path
 from tests.fuzz.trees import program_of, step_number, unsealed
 from tests.impl.disks import EXT4, PARTS, nested, open_store

@@ -17,13 +17,21 @@ from typing import Final
 
 from click.testing import CliRunner
 
-from lastgood import EverySeconds, LatestN, Store, paper
-from lastgood.cli import cli
+from lastgood import EverySeconds, LatestN, Store
+from lastgood.cli.inspection import (
+    latest,
+    listed,
+    one_group,
+    quarantined,
+    verified,
+    would_move_aside,
+)
+from lastgood.cli.main import cli
+from lastgood.crashtest import paper_protocol
 from lastgood.errors import IntegrityError, StorageError, UsageError
-from lastgood.hashing import DigestUnavailableError, digest_of
-from lastgood.inspection import latest, listed, one_group, quarantined, verified, would_move_aside
-from lastgood.loaded import HOLDS
-from lastgood.manifest import Manifest
+from lastgood.format.digests import DigestUnavailableError, digest_of
+from lastgood.format.manifest import Manifest
+from lastgood.recovery.loaded import HOLDS
 from tests.fuzz.tape import Tape
 from tests.fuzz.trees import Sandbox
 from tests.fuzz.watching import WatchingDisk, photograph, watched
@@ -236,7 +244,7 @@ def paper_tree(data: bytes) -> None:
         box.build(tape)
         before = photograph(box.store.parent)
         with watched(box, may_change=False) as disk, contextlib.suppress(OSError):
-            paper.newest_valid(disk, str(box.store))
+            paper_protocol.newest_valid(disk, str(box.store))
         assert photograph(box.store.parent) == before
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from lastgood.errors import StorageError
-from lastgood.manifest import ManifestError, decode
+from lastgood.format.manifest import ManifestError, decode
 from tests.fuzz import stores, values
 from tests.fuzz.seeds import seeds
 from tests.fuzz.tape import NAMES, Tape, spelled_blob, spelled_number, spelled_path
@@ -120,7 +120,7 @@ def test_a_range_that_is_handed_out_unverified_is_a_finding(
             stores.store_tree(bytes([0, 9]) + data[2:])  # a load, and 2 bytes from the tenth on
 
     ranges_read()
-    monkeypatch.setattr("lastgood.ranges.check_digests", lambda _unit, _found: None)
+    monkeypatch.setattr("lastgood.recovery.partial_load.check_digests", lambda _unit, _found: None)
 
     with pytest.raises(AssertionError):
         ranges_read()
@@ -153,10 +153,10 @@ def test_an_exception_that_nobody_documented_is_a_finding(
 
     data = b"\0"  # a load of an empty tree
     for error in (KeyError("x"), ManifestError("x", "y"), OSError(5, "x")):
-        monkeypatch.setattr("lastgood.reading.newest_valid_now", raising(error))
+        monkeypatch.setattr("lastgood.store_reader.newest_valid_now", raising(error))
         with pytest.raises(type(error)):
             TARGETS["store-tree"](data)
-    monkeypatch.setattr("lastgood.reading.newest_valid_now", raising(StorageError("x")))
+    monkeypatch.setattr("lastgood.store_reader.newest_valid_now", raising(StorageError("x")))
     TARGETS["store-tree"](data)
     monkeypatch.setattr(values, "decode", raising(ValueError("x")))
     with pytest.raises(ValueError, match="x"):

@@ -15,8 +15,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from lastgood.layout import GroupName
-from lastgood.manifest import Manifest, Part, encode
+from lastgood.format.manifest import Manifest, Part, encode
+from lastgood.format.names import GroupName
 from tests.fuzz.tape import Tape, spelled_blob, spelled_path
 
 CANARY: Final = b"not yours"

@@ -7,7 +7,16 @@ import json
 import os
 from typing import Final
 
-from lastgood.layout import (
+from lastgood.format.manifest import (
+    Manifest,
+    ManifestError,
+    Part,
+    decode,
+    encode,
+    is_safe_part_path,
+)
+from lastgood.format.metadata import from_text, snapshot, to_text
+from lastgood.format.names import (
     MAX_NUMBER,
     free_name,
     given_up,
@@ -15,9 +24,7 @@ from lastgood.layout import (
     next_generation,
     parse_name,
 )
-from lastgood.manifest import Manifest, ManifestError, Part, decode, encode, is_safe_part_path
-from lastgood.metadata import from_text, snapshot, to_text
-from lastgood.report import (
+from lastgood.recovery.quarantine_report import (
     PartReport,
     QuarantineReport,
     ReportError,

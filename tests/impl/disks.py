@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from lastgood import Store
+from lastgood.backends.interface import FileSystem
 from lastgood.backends.posix import PosixDisk
-from lastgood.disk import FileSystem
-from lastgood.plan import Form, Mode
-from lastgood.report import ENDING, report_name
+from lastgood.protocol.plan import Form, Mode
+from lastgood.recovery.quarantine_report import ENDING, report_name
 
 EXT4 = FileSystem("ext4", "/", True, "power", "if the drive honours cache flushes")
 PARTS: Mapping[str, bytes] = {"model": b"weights", "optim/adam": b"moments"}

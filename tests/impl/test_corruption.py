@@ -16,7 +16,7 @@ import pytest
 from hypothesis import settings
 
 import lastgood
-from lastgood.hashing import Algorithm
+from lastgood.format.digests import Algorithm
 from tests.impl.disks import Unsynced, open_store
 
 SOAK = settings.get_current_profile_name() == "soak"

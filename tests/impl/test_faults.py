@@ -9,7 +9,7 @@ import pytest
 
 import lastgood
 from lastgood import StorageError
-from lastgood.plan import FORMS, Form
+from lastgood.protocol.plan import FORMS, Form
 from tests.impl.disks import PARTS, Fault, WatchedDisk, failing, open_store, tree
 
 SYNCS = [

@@ -14,9 +14,7 @@ from hypothesis import strategies as st
 
 import lastgood
 from lastgood import EverySeconds, LatestN, Rejection, UsageError
-from lastgood.layout import GroupName
-from lastgood.loaded import Hold
-from lastgood.manifest import (
+from lastgood.format.manifest import (
     FOLDERS_LIMIT_BYTES,
     SIZE_LIMIT_BYTES,
     Manifest,
@@ -25,7 +23,9 @@ from lastgood.manifest import (
     decode,
     encode,
 )
-from lastgood.recovery import examine
+from lastgood.format.names import GroupName
+from lastgood.recovery.loaded import Hold
+from lastgood.recovery.recovery import examine
 from tests.impl.disks import PARTS, Unsynced, WatchedDisk, bury, names_in, open_store, tree
 
 HOLDS: tuple[Hold, ...] = ("nothing", "memory", "map")

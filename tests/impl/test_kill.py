@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import lastgood
-from lastgood.plan import FORMS, Form
+from lastgood.protocol.plan import FORMS, Form
 from tests import ROOT
 from tests.impl.disks import open_store
 from tests.impl.killed_writer import content

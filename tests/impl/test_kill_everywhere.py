@@ -16,7 +16,7 @@ import pytest
 
 import lastgood
 from lastgood import LatestN, Store
-from lastgood.plan import Form
+from lastgood.protocol.plan import Form
 from tests.impl.disks import Unsynced, open_store
 from tests.impl.killed_writer import content, save
 

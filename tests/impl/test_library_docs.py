@@ -14,10 +14,10 @@ import pytest
 from click.testing import CliRunner
 
 import lastgood
-from lastgood.cli import cli
+from lastgood.cli.main import cli
 from lastgood.events import Kind
-from lastgood.recovery import GONE
-from lastgood.report import SYNC_FAILED
+from lastgood.recovery.quarantine_report import SYNC_FAILED
+from lastgood.recovery.recovery import GONE
 from tests import ROOT
 
 GUIDE = (ROOT / "docs" / "guide.md").read_text(encoding="utf-8")

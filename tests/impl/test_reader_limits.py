@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from lastgood import LastgoodError, StorageError
-from lastgood.manifest import ManifestError, decode
-from lastgood.metadata import MAX_DEPTH, from_text
+from lastgood.format.manifest import ManifestError, decode
+from lastgood.format.metadata import MAX_DEPTH, from_text
 from tests.impl.disks import PARTS, WatchedDisk, failing, nested, open_store, tree
 
 
@@ -60,7 +60,7 @@ def test_a_manifest_that_this_process_cannot_decode_is_a_storage_error(
     with open_store(tmp_path) as store:
         store.save(1, PARTS)
         before = tree(tmp_path)
-        monkeypatch.setattr("lastgood.metadata.json.loads", fail)
+        monkeypatch.setattr("lastgood.format.metadata.json.loads", fail)
         with pytest.raises(StorageError, match="no sign of damage"):
             store.load_latest()
         monkeypatch.undo()

@@ -19,9 +19,9 @@ from lastgood import (
     Store,
     UsageError,
 )
+from lastgood.backends.interface import FileSystem
 from lastgood.backends.posix import PosixDisk
-from lastgood.disk import FileSystem
-from lastgood.plan import FORMS, MODES, Form, Mode
+from lastgood.protocol.plan import FORMS, MODES, Form, Mode
 from tests.impl.disks import EXT4, PARTS, nested, open_store, tree
 
 TMPFS = FileSystem("tmpfs", "/", True, "process", "it lives in memory")

@@ -23,7 +23,7 @@ from lastgood import (
     Store,
     UsageError,
 )
-from lastgood.cadence import Cadence, LastSave
+from lastgood.training.cadence import Cadence, LastSave
 from tests.impl.disks import PARTS, WatchedDisk, failing, open_store
 
 

@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 from attrs import frozen
 
-import lastgood.lease as lease
-import lastgood.saving as saving
-import lastgood.writer as writer
-from lastgood.disk import Disk
-from lastgood.plan import plan_ancestors, plan_resync, plan_save
-from lastgood.steps import Rename, Step, SyncDir, SyncFile, Together
-from lastgood.subjects import RECORD, LastgoodSession, Recovered
+import lastgood.writer.lease as lease
+import lastgood.writer.saver as saving
+import lastgood.writer.writer as writer
+from lastgood.backends.interface import Disk
+from lastgood.crashtest.subjects import RECORD, LastgoodSession, Recovered
+from lastgood.protocol.plan import plan_ancestors, plan_resync, plan_save
+from lastgood.protocol.steps import Rename, Step, SyncDir, SyncFile, Together
 from powercut.checker.exhaustive import Bound, enumerate_verdicts
 from powercut.profile import load_profile
 from powercut.simulation.subject import Subject, load_subject

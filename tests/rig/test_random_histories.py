@@ -17,14 +17,14 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
-import lastgood.writer as writer
-from lastgood.disk import join
-from lastgood.layout import newest_first
-from lastgood.plan import Mode, plan_delete
-from lastgood.pruning import Pruning, plan_uncommit, tree_of
-from lastgood.recovery import Rejection, examine, list_store
-from lastgood.steps import Remove, RemoveDir, Step
-from lastgood.subjects import LastgoodSession, LastgoodSubject, Recovered
+import lastgood.writer.writer as writer
+from lastgood.backends.interface import join
+from lastgood.crashtest.subjects import LastgoodSession, LastgoodSubject, Recovered
+from lastgood.format.names import newest_first
+from lastgood.protocol.plan import Mode, plan_delete
+from lastgood.protocol.steps import Remove, RemoveDir, Step
+from lastgood.recovery.recovery import Rejection, examine, list_store
+from lastgood.retention.prune import Pruning, plan_uncommit, tree_of
 from powercut.profile import load_profile
 from powercut.simulation.oracle import Oracle
 from powercut.simulation.subject import STORE, Subject

@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-import lastgood.pruning as pruning
-import lastgood.writer as writer
-from lastgood.layout import GroupName
-from lastgood.plan import plan_give_up
-from lastgood.recovery import Group, examine
-from lastgood.steps import Step, SyncDir
-from lastgood.subjects import RECORD, LastgoodSubject
+import lastgood.retention.prune as pruning
+import lastgood.writer.writer as writer
+from lastgood.crashtest.subjects import RECORD, LastgoodSubject
+from lastgood.format.names import GroupName
+from lastgood.protocol.plan import plan_give_up
+from lastgood.protocol.steps import Step, SyncDir
+from lastgood.recovery.recovery import Group, examine
 from powercut.checker.exhaustive import Bound, enumerate_verdicts
 from powercut.crash.space import CrashSpace
 from powercut.crash.tearing import even_cuts

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
-import lastgood.saving as saving
-from lastgood.plan import plan_seal
-from lastgood.steps import Step, SyncFile, Together
+import lastgood.writer.saver as saving
+from lastgood.protocol.plan import plan_seal
+from lastgood.protocol.steps import Step, SyncFile, Together
 from powercut.checker.check import Effort, Question, check
 from powercut.checker.exhaustive import Bound, enumerate_verdicts
 from powercut.profile import load_profile

@@ -13,9 +13,9 @@ import struct
 import subprocess
 from typing import Final
 
-from lastgood.backends.darwin_calls import map_file
+from lastgood.backends.darwin_syscalls import map_file
+from lastgood.backends.interface import UNKNOWN, FileSystem
 from lastgood.backends.posix import LOOK, PosixDisk, opened
-from lastgood.disk import UNKNOWN, FileSystem
 
 _MOUNT: Final = "/sbin/mount"
 _TIMEOUT_S: Final = 10

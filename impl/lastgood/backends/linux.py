@@ -6,9 +6,9 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
-from lastgood.backends.linux_calls import begin_write_back, keep_space
+from lastgood.backends.interface import UNKNOWN, CrashClass, FileSystem
+from lastgood.backends.linux_syscalls import begin_write_back, keep_space
 from lastgood.backends.posix import PosixDisk
-from lastgood.disk import UNKNOWN, CrashClass, FileSystem
 
 MOUNTS: Final = "/proc/self/mountinfo"
 ATOMIC_RENAME: Final = frozenset({"ext3", "ext4", "xfs", "btrfs", "f2fs", "tmpfs", "apfs"})

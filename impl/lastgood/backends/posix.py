@@ -12,9 +12,9 @@ import weakref
 from collections.abc import Iterator
 from typing import Final
 
-from lastgood.disk import UNKNOWN, FileSystem
-from lastgood.hashing import new_hasher
-from lastgood.memory import fresh_memory
+from lastgood.backends.interface import UNKNOWN, FileSystem
+from lastgood.buffers import fresh_memory
+from lastgood.format.digests import new_hasher
 
 LOOK: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _MAKE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC

@@ -13,7 +13,7 @@ from unittest.mock import Mock
 
 import pytest
 
-from lastgood.subjects import RECORD
+from lastgood.crashtest.subjects import RECORD
 from powercut_rig.errors import RigError, RigUnavailable
 from powercut_rig.filesystems import FILE_SYSTEMS
 from powercut_rig.guest import qemu, wire

@@ -1,0 +1,1 @@
+"""The `lastgood` commands."""

@@ -1,0 +1,342 @@
+"""What the command line says about a store, as data. Looks only; never changes anything."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any, Final
+
+from attrs import evolve, frozen
+
+from lastgood.backends.interface import Reader, join
+from lastgood.damage import Damaged, said
+from lastgood.errors import UsageError, storage_error
+from lastgood.format.names import (
+    LOCK,
+    MANIFEST,
+    QUARANTINE,
+    GroupName,
+    given_up,
+    newest_first,
+    parse_name,
+)
+from lastgood.parts.damage_survey import Each
+from lastgood.protocol.strength import require_store
+from lastgood.recovery.partial_load import look_at_shape
+from lastgood.recovery.quarantine import has_quarantine, read_report
+from lastgood.recovery.quarantine_report import QuarantineReport
+from lastgood.recovery.recovery import (
+    GONE,
+    NO_COMMIT,
+    Group,
+    Rejection,
+    ended,
+    examine,
+    examine_aside,
+    list_store,
+    names_aside,
+    newest_valid_now,
+    read_group,
+)
+
+OK: Final = 0
+DAMAGED: Final = 1
+MALFORMED: Final = 2
+
+NO_DAMAGE: Final = ("valid", "listed", "attempt", GONE)
+_LOST: Final = (
+    f"{MANIFEST} is missing, and a newer group was committed: a save that ended before its commit, "
+    f"or a group that has lost its {MANIFEST}"
+)
+_MALFORMED: Final = ("manifest_error:", "unsafe_path:", "not_regular:")
+
+
+@frozen
+class Row:
+    """One group and what was found: "valid", "listed" (not verified), or the rejection's reason.
+
+    `is_damage`: something is wrong that no save which is going on, or was cut off, explains.
+    `damaged` are ranges known to be damaged, all of them after a `verify`; `chunk_bytes` is the
+    size of its chunks, None where it has none.
+    `report` is that of something in quarantine, or in words why none can be read.
+    """
+
+    name: str
+    path: str
+    generation: int
+    step: int
+    verdict: str
+    detail: str
+    size_bytes: int
+    parts: int
+    is_damage: bool
+    chunk_bytes: int | None = None
+    damaged: tuple[Damaged, ...] = ()
+    report: QuarantineReport | str | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """The row as JSON can say it."""
+        said = {
+            "name": self.name,
+            "path": self.path,
+            "generation": self.generation,
+            "step": self.step,
+            "verdict": self.verdict,
+            "detail": self.detail,
+            "size_bytes": self.size_bytes,
+            "parts": self.parts,
+            "chunk_bytes": self.chunk_bytes,
+            "damaged": [each.as_json() for each in self.damaged],
+            "damage": self.is_damage,
+        }
+        if self.report is not None:
+            why = self.report
+            said["report"] = {"error": why} if isinstance(why, str) else why.as_json()
+        return said
+
+
+@frozen
+class Report:
+    """Rows, newest first, and the exit status that they deserve.
+
+    `aside` are the entries of the quarantine, where somebody asked for them.
+    """
+
+    store: str
+    rows: tuple[Row, ...]
+    exit_status: int
+    aside: tuple[str, ...] | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """The report as JSON can say it."""
+        said = {"store": self.store, "groups": [row.as_json() for row in self.rows]}
+        return said if self.aside is None else {**said, "quarantined": list(self.aside)}
+
+
+def listed(reader: Reader, store: str) -> Report:
+    """Every group by its manifest and the kinds of its entries; no part is read."""
+    names = _names(reader, store)
+    rows = [_row(store, name, _at_a_glance(reader, store, name), "listed") for name in names]
+    aside = tuple(entry for entry, _ in names_aside(reader, store))
+    return evolve(_reported(reader, store, names, rows), aside=aside)
+
+
+def verified(reader: Reader, store: str, generation: int | None, *, each: Each = map) -> Report:
+    """Every group, or those of one generation, verified in full: all that is damaged."""
+    names, rows = _names(reader, store), []
+    for name in _chosen(store, names, generation):
+        row = _row(store, name, examine(reader, store, name, each=each, surveys=True), "valid")
+        if row.damaged:
+            row = evolve(row, detail=f"{row.detail}; {said(row.damaged)}")
+        rows.append(row)
+    return _reported(reader, store, names, rows)
+
+
+def latest(reader: Reader, store: str, generation: int | None, *, each: Each = map) -> Report:
+    """The newest valid group (or the one asked for) as the last row, rejected ones before it.
+
+    The status is 0 where there is one, whatever was rejected on the way.
+    """
+    listing = _names(reader, store)
+    if generation is None:
+        # Where its writer prunes meanwhile, what it left is listed and looked at again.
+        scan = newest_valid_now(reader, store, each=each)
+        rejected, good = scan.rejected, scan.group
+    else:
+        names = [name for name in _chosen(store, listing, generation) if not name.attempt]
+        answers = [examine(reader, store, name, each=each) for name in names]
+        rejected = tuple(answer for answer in answers if isinstance(answer, Rejection))
+        good = next((answer for answer in answers if isinstance(answer, Group)), None)
+    rows = [
+        _row(store, name, answer, "valid")
+        for answer in rejected
+        if (name := parse_name(answer.name)) is not None and not name.attempt
+    ]
+    rows = _judged(reader, store, listing, rows)
+    if good is not None:
+        rows.append(_row(store, good.name, good, "valid"))
+        return Report(store, tuple(rows), OK)
+    return Report(store, tuple(rows), nothing_valid([row.verdict for row in rows]))
+
+
+def quarantined(reader: Reader, store: str, *, each: Each = map) -> Report:
+    """Everything in quarantine, verified anew, with the report on it. The status is 0.
+
+    What is valid there was put right, was moved by somebody else, or was never acknowledged.
+    """
+    _names(reader, store)
+    require_quarantine(reader, store)
+    folder = join(store, QUARANTINE)
+    rows = [
+        evolve(
+            _row(folder, name, _settled(answer), "valid", entry),
+            report=read_report(reader, store, entry),
+        )
+        for entry, name, answer in examine_aside(reader, store, each=each)
+    ]
+    return Report(store, tuple(rows), OK)
+
+
+def _settled(answer: Group | Rejection) -> Group | Rejection:
+    """The answer on what lies in quarantine, where nobody saves."""
+    return ended(answer) if isinstance(answer, Rejection) else answer
+
+
+def require_quarantine(reader: Reader, store: str) -> None:
+    """UsageError where something else has the name of the quarantine; StorageError."""
+    try:
+        has_quarantine(reader, store)
+    except OSError as error:
+        raise storage_error(f"looking at {join(store, QUARANTINE)!r}", error) from error
+
+
+def moved_aside(reader: Reader, store: str, before: Collection[str]) -> list[Rejection]:
+    """What the lease holder has moved to quarantine since it had the entries `before`, and why."""
+    folder, moved = join(store, QUARANTINE), []
+    for entry in list_store(reader, store).in_quarantine:
+        name = parse_name(entry, in_quarantine=True)
+        if entry not in before and name is not None:
+            answer = examine(reader, folder, name, entry=entry)
+            if isinstance(answer, Group):
+                answer = Rejection(entry, name.generation, "valid", "it is intact now")
+            moved.append(ended(answer))
+    return sorted(moved, key=lambda each: -each.generation)
+
+
+def would_move_aside(reader: Reader, store: str, newest: int) -> list[Rejection]:
+    """What a prune would move to quarantine where `newest` is the newest valid generation."""
+    names = [name for name in _names(reader, store) if name.attempt or name.generation > newest]
+    answers = [examine(reader, store, name) for name in names]
+    return [a for a in answers if isinstance(a, Rejection) and a.reason != GONE]
+
+
+def one_group(reader: Reader, store: str, generation: int) -> Group | Rejection:
+    """The group of a generation, its manifest read and no part. UsageError where none is there."""
+    names = _names(reader, store)
+    groups = [name for name in names if name.generation == generation and not name.attempt]
+    if not groups:
+        aside = [e for e, name in names_aside(reader, store) if name.generation == generation]
+        raise _no_such_group(
+            store,
+            names,
+            generation,
+            f" In quarantine there is {', '.join(aside[:8])}: `lastgood quarantine` says why."
+            * bool(aside),
+        )
+    return read_group(reader, store, groups[0])
+
+
+def nothing_valid(verdicts: list[str]) -> int:
+    """The status where nothing is loadable: 2 where any of it is malformed, else 1."""
+    return status_of(verdicts) or DAMAGED
+
+
+def status_of(verdicts: list[str]) -> int:
+    """0 where all is valid, 2 where any group is malformed, 1 for any other damage.
+
+    A dead attempt of the rename form is no damage: nothing was ever claimed of it.
+    """
+    bad = [verdict for verdict in verdicts if verdict not in NO_DAMAGE]
+    if not bad:
+        return OK
+    return MALFORMED if any(verdict.startswith(_MALFORMED) for verdict in bad) else DAMAGED
+
+
+def _at_a_glance(reader: Reader, store: str, name: GroupName) -> Group | Rejection:
+    if name.attempt:
+        return examine(reader, store, name)
+    group = read_group(reader, store, name)
+    if isinstance(group, Rejection):
+        return group
+    return look_at_shape(reader, group) or group
+
+
+def _names(reader: Reader, store: str) -> list[GroupName]:
+    require_store(reader, store)
+    entries = list_store(reader, store).in_store
+    names = newest_first(entries)
+    if not names and not given_up(entries) and not {LOCK, QUARANTINE} & {*entries}:
+        looks_like_a_group = MANIFEST in entries
+        raise UsageError(
+            f"{store!r}: found a directory with neither a group nor {LOCK!r}, expected a store. "
+            "Nothing was changed. "
+            + (
+                "It looks like a group: name the directory that it is in."
+                if looks_like_a_group
+                else "A store is what a program has opened to save to: is it above or below this?"
+            )
+        )
+    return names
+
+
+def _chosen(store: str, names: list[GroupName], generation: int | None) -> list[GroupName]:
+    if generation is None:
+        return names
+    chosen = [name for name in names if name.generation == generation]
+    if not chosen:
+        raise _no_such_group(store, names, generation)
+    return chosen
+
+
+def _no_such_group(
+    store: str, names: list[GroupName], generation: int, more: str = ""
+) -> UsageError:
+    known = ", ".join(str(name.generation) for name in names[:8] if not name.attempt)
+    return UsageError(
+        f"{store!r} has no group of generation {generation}, it has: {known or 'none'}"
+        f"{', …' * (len(names) > 8)}.{more} Nothing was changed. (A generation is the first number "
+        "of a group's name; the step of training is the second.)"
+    )
+
+
+def _reported(reader: Reader, store: str, names: list[GroupName], rows: list[Row]) -> Report:
+    rows = _judged(reader, store, names, rows)
+    return Report(store, tuple(rows), status_of([row.verdict for row in rows if row.is_damage]))
+
+
+def _judged(reader: Reader, store: str, names: list[GroupName], rows: list[Row]) -> list[Row]:
+    """The rows, where a save that may be going on is no damage. StorageError.
+
+    The record form writes under the final name, so the newest directory may be without its
+    MANIFEST, for as long as its save takes or since one died: nothing was ever claimed of it.
+    One that is older than a committed group is no save that goes on: there is one writer, and its
+    generations grow.
+    """
+    return [
+        row if row.verdict != NO_COMMIT else _unfinished(reader, store, names, row) for row in rows
+    ]
+
+
+def _unfinished(reader: Reader, store: str, names: list[GroupName], row: Row) -> Row:
+    newer = [n for n in names if n.generation > row.generation and not n.attempt]
+    for group in (join(store, str(name)) for name in newer):
+        try:
+            # What only has a group's name may be a symlink that leads out of the store.
+            is_dir = reader.kind(group) == "dir"
+            if is_dir and reader.kind(join(group, MANIFEST)) != "missing":
+                return evolve(row, detail=_LOST)
+        except OSError as error:
+            raise storage_error(f"looking at {group!r}", error) from error
+    return evolve(row, is_damage=False)
+
+
+def _row(store: str, name: GroupName, answer: Group | Rejection, word: str, entry: str = "") -> Row:
+    entry = entry or str(name)
+    path = str(Path(store) / entry)
+    if isinstance(answer, Rejection):
+        numbers = name.generation, name.step, answer.reason, answer.detail, 0, 0
+        is_damage = answer.reason not in NO_DAMAGE
+        return Row(entry, path, *numbers, is_damage, damaged=answer.damaged)
+    manifest = answer.manifest
+    return Row(
+        entry,
+        path,
+        name.generation,
+        name.step,
+        word,
+        "",
+        answer.size_bytes,
+        len(manifest.parts),
+        word not in NO_DAMAGE,
+        None if manifest.chunking is None else manifest.chunking.chunk_bytes,
+    )

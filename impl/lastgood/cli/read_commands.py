@@ -1,0 +1,364 @@
+"""The command line, its readers: `ls show verify latest why quarantine diff` change nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import logging
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Final
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+from rich.table import Table
+from rich.text import Text
+
+from lastgood.backends.detect import disk_here
+from lastgood.backends.interface import Reader
+from lastgood.backends.posix import PosixDisk
+from lastgood.cli.inspection import (
+    OK,
+    Report,
+    latest,
+    listed,
+    one_group,
+    quarantined,
+    verified,
+)
+from lastgood.cli.manifest_diff import compare
+from lastgood.cli.output import (
+    AS_JSON,
+    DIRECTORY,
+    EXIT_STATUS,
+    GENERATION,
+    complain,
+    honest,
+    moment,
+    plain,
+    print_json,
+    say,
+    say_path,
+    say_table,
+)
+from lastgood.format.manifest import Manifest
+from lastgood.format.names import QUARANTINE
+from lastgood.parts.damage_survey import Each
+from lastgood.parts.thread_pool import default_workers, each_in_threads
+from lastgood.parts.verify import RejectedError, Unit
+from lastgood.recovery.quarantine_report import ENDING, QuarantineReport
+from lastgood.recovery.recovery import Group, Rejection, integrity_error
+
+
+@click.group(
+    epilog=EXIT_STATUS,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.version_option(package_name="lastgood")
+def cli() -> None:
+    """Look at a store of checkpoints, and look after it.
+
+    DIR is a store: a directory of groups, each of which is one checkpoint. The name of a group
+    has its generation, which counts saves, and its step of training: gen-00000003-step-00000030.
+
+    `prune` and `repair` change one, as the holder of its lease, and say beforehand with --dry-run
+    what they would do; `doctor --probe` and `bench` make a folder of their own in it, and remove
+    it. Nothing else changes anything.
+    """
+    # The commands say themselves what happens in a store: the log would say it again.
+    log = logging.getLogger("lastgood")
+    if not log.handlers:
+        log.addHandler(logging.NullHandler())
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+_GENERATION: Final = click.option(
+    "--generation", type=GENERATION, metavar="N", help="Only the group of generation N."
+)
+
+
+@cli.command("ls", short_help="List the groups and their sizes; quick.", epilog=EXIT_STATUS)
+@DIRECTORY
+@AS_JSON
+@honest
+def ls(directory: str, as_json: bool) -> None:
+    """List the groups of the store DIR by their manifests, without reading their parts."""
+    disk = disk_here()
+    _tell(listed(disk, disk.canonical(directory)), as_json)
+
+
+@cli.command(short_help="Read every byte, and say which groups are intact.", epilog=EXIT_STATUS)
+@DIRECTORY
+@_GENERATION
+@AS_JSON
+@honest
+def verify(directory: str, generation: int | None, as_json: bool) -> None:
+    """Read every byte of every group of the store DIR, and say which are intact.
+
+    Of a damaged group every damaged range is named: chunks, where it was saved with them, or else
+    whole parts. With --json they are under "damaged".
+    """
+    disk = disk_here()
+    path = disk.canonical(directory)
+    with progress(disk, path) as each:
+        report = verified(disk, path, generation, each=each)
+    _tell(report, as_json)
+
+
+@cli.command("latest", short_help="Print the path of the newest intact group.", epilog=EXIT_STATUS)
+@DIRECTORY
+@_GENERATION
+@AS_JSON
+@honest
+def latest_command(directory: str, generation: int | None, as_json: bool) -> None:
+    """Print the path of the newest group of DIR that is intact, verified in full now."""
+    disk = disk_here()
+    path = disk.canonical(directory)
+    with progress(disk, path) as each:
+        report = latest(disk, path, generation, each=each)
+    good = [row for row in report.rows if row.verdict == "valid"]
+    bad = [row for row in report.rows if row.verdict != "valid"]
+    if as_json:
+        print_json(
+            {
+                "store": report.store,
+                "latest": good[0].as_json() if good else None,
+                "rejected": [row.as_json() for row in bad],
+            }
+        )
+    elif good:
+        say_path(good[0].path)
+    elif not bad:
+        complain(f"{report.store!r} holds no group. Nothing was changed.")
+    _complain(report)
+    sys.exit(report.exit_status)
+
+
+@cli.command(short_help="Show parts, digests and metadata of a group.", epilog=EXIT_STATUS)
+@DIRECTORY
+@click.argument("generation", type=GENERATION, metavar="N")
+@AS_JSON
+@honest
+def show(directory: str, generation: int, as_json: bool) -> None:
+    """Show the manifest of generation N of the store DIR: parts, digests and metadata."""
+    disk = disk_here()
+    group = _group(disk, directory, generation)
+    manifest = group.manifest
+    if as_json:
+        print_json({"path": group.path, **manifest_json(manifest)})
+        return
+    caption = f"digests are {manifest.algorithm}, of {plain(manifest.attempt)}"
+    if (chunking := manifest.chunking) is not None:
+        caption += f"; chunks of {chunking.chunk_bytes:,} bytes have {chunking.algorithm}"
+    table = Table(caption=Text(caption))
+    table.add_column("bytes", justify="right")
+    if chunking is not None:
+        table.add_column("chunks", justify="right")
+    for heading in ("part", "digest", "taken from"):
+        table.add_column(heading, overflow="fold")
+    for part in manifest.parts:
+        shown = Text(part.path), Text(part.digest), Text(part.digest_from)
+        chunks = () if chunking is None else (f"{len(part.chunks) // chunking.digits:,}",)
+        table.add_row(f"{part.size_bytes:,}", *chunks, *shown)
+    say_table(table)
+    say(json.dumps(dict(manifest.metadata), indent=2, sort_keys=True))
+
+
+@cli.command(short_help="Say which group a load takes, and why no newer one.", epilog=EXIT_STATUS)
+@DIRECTORY
+@AS_JSON
+@honest
+def why(directory: str, as_json: bool) -> None:
+    """Say which group of DIR a load would take, and why not each newer one. Verifies in full."""
+    disk = disk_here()
+    path = disk.canonical(directory)
+    with progress(disk, path) as each:
+        report = latest(disk, path, None, each=each)
+    good = next((row for row in report.rows if row.verdict == "valid"), None)
+    if as_json:
+        taken = good.as_json() if good else None
+        passed = [row.as_json() for row in report.rows if row is not good]
+        print_json({"store": path, "taken": taken, "passed_over": passed})
+        sys.exit(report.exit_status)
+    for row in report.rows:
+        if row is not good:
+            say(f"not {row.name}: {row.detail} ({row.verdict})")
+    if good is None:
+        say("nothing: no group is valid" if report.rows else "nothing: there is no group")
+    else:
+        step = f"step {good.step}, {good.parts} parts, {good.size_bytes:,} bytes"
+        # Where a part has chunks, those were verified, and its own digest was not.
+        digests = (
+            "the digest" if good.chunk_bytes is None else "the digest, or those of its chunks,"
+        )
+        say(f"{good.name}: every part has the size and {digests} of its MANIFEST ({step})")
+    sys.exit(report.exit_status)
+
+
+@cli.command(short_help="List what was set aside, and why.", epilog=EXIT_STATUS)
+@DIRECTORY
+@AS_JSON
+@honest
+def quarantine(directory: str, as_json: bool) -> None:
+    """List what was set aside in DIR, why, and what is wrong with it now.
+
+    Nothing in there is ever deleted. Beside each entry its report says what was found, of which
+    part, and what to do: how to take the entry back as well.
+    """
+    disk = disk_here()
+    path = disk.canonical(directory)
+    with progress(disk, path) as each:
+        report = quarantined(disk, path, each=each)
+    if as_json:
+        print_json(report.as_json())
+        return
+    if not report.rows:
+        say(f"nothing in quarantine in {plain(path)}")
+        return
+    table = Table(caption=Text(f"{len(report.rows)} in {path}/{QUARANTINE}"))
+    for heading in ("entry", "set aside", "for", "now"):
+        table.add_column(heading, overflow="fold")
+    for row in report.rows:
+        why = row.report
+        when, reason = "", str(why)
+        if isinstance(why, QuarantineReport):
+            when, reason = moment(why.when_s), why.reason
+        style = "green" if row.verdict == "valid" else ""
+        table.add_row(Text(row.name), Text(when), Text(reason), Text(row.verdict, style))
+    say_table(table)
+    if any(isinstance(row.report, QuarantineReport) for row in report.rows):
+        say(f"ENTRY{ENDING} beside each says what was found, of which part, and what to do")
+
+
+@cli.command(short_help="Compare two groups by their manifests.", epilog=EXIT_STATUS)
+@DIRECTORY
+@click.argument("first", type=GENERATION, metavar="N")
+@click.argument("second", type=GENERATION, metavar="M")
+@AS_JSON
+@honest
+def diff(directory: str, first: int, second: int, as_json: bool) -> None:
+    """Compare the manifests of generations N and M of DIR. The status is 1 where they differ."""
+    disk = disk_here()
+    one, other = (_group(disk, directory, number) for number in (first, second))
+    difference = compare(one.manifest, other.manifest)
+    if as_json:
+        print_json(difference.as_json())
+        sys.exit(0 if difference.is_empty else 1)
+    for mark, paths in (
+        ("-", difference.only_first),
+        ("+", difference.only_second),
+        ("~", difference.changed),
+        ("?", difference.unsure),
+    ):
+        for path in paths:
+            say(f"{mark} {path}")
+    for key, change in difference.metadata.items():
+        before, after = (json.dumps(each[0]) if each else "nothing" for each in change)
+        say(f"metadata {plain(key)}: {before} -> {after}")
+    sys.exit(0 if difference.is_empty else 1)
+
+
+@contextlib.contextmanager
+def progress(disk: Reader, path: str) -> Iterator[Each]:
+    """Threads for a verification, and on a terminal how far it is, by bytes."""
+    each = each_in_threads(default_workers())
+    if sys.stderr is None or not sys.stderr.isatty():
+        yield each
+        return
+    rows = listed(disk, path).rows
+    columns = TextColumn("verifying"), BarColumn(), DownloadColumn(), TransferSpeedColumn()
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("", total=sum(row.size_bytes for row in rows))
+
+        def telling(
+            check: Callable[[Unit], RejectedError | None], units: Iterable[Unit]
+        ) -> Iterable[RejectedError | None]:
+            def checked(unit: Unit) -> RejectedError | None:
+                answer = check(unit)
+                bar.advance(task, unit.size_bytes)
+                return answer
+
+            return each(checked, units)
+
+        yield telling
+
+
+def manifest_json(manifest: Manifest) -> dict[str, Any]:
+    """A manifest as JSON can say it."""
+    chunking = manifest.chunking
+    return {
+        "generation": manifest.generation,
+        "step": manifest.step,
+        "attempt": manifest.attempt,
+        "world_size": manifest.world_size,
+        "digest": manifest.algorithm,
+        "chunk_bytes": None if chunking is None else chunking.chunk_bytes,
+        "chunk_digest": None if chunking is None else chunking.algorithm,
+        "saved_at_s": manifest.saved_at_s,
+        "metadata": dict(manifest.metadata),
+        "parts": [
+            {
+                "path": part.path,
+                "size_bytes": part.size_bytes,
+                "digest": part.digest,
+                "digest_from": part.digest_from,
+                "chunks": [] if chunking is None else chunking.digests(part.chunks),
+            }
+            for part in manifest.parts
+        ],
+    }
+
+
+def _group(disk: PosixDisk, directory: str, generation: int) -> Group:
+    answer = one_group(disk, disk.canonical(directory), generation)
+    if isinstance(answer, Rejection):
+        raise integrity_error(answer)
+    return answer
+
+
+def _tell(report: Report, as_json: bool) -> None:
+    """Print a report, one line on stderr for each bad group, and exit with its status."""
+    _show(report, as_json)
+    _complain(report)
+    sys.exit(report.exit_status)
+
+
+def _complain(report: Report) -> None:
+    """One line for each damaged group; for everything that is no group, where nothing else is."""
+    found = any(row.verdict in ("valid", "listed") for row in report.rows)
+    for row in report.rows:
+        if row.is_damage or (report.exit_status != OK and not found):
+            complain(f"{row.path}: {row.detail} ({row.verdict}). Nothing was changed.")
+
+
+def _show(report: Report, as_json: bool) -> None:
+    if as_json:
+        print_json(report.as_json())
+        return
+    aside = f"\n{len(report.aside)} in quarantine" if report.aside else ""
+    if not report.rows:
+        say(f"no group in {plain(report.store)}{aside}")
+        return
+    table = Table(caption=Text(f"{len(report.rows)} in {report.store}{aside}"))
+    for heading in ("generation", "step", "bytes", "parts"):
+        table.add_column(heading, justify="right")
+    table.add_column("verdict", overflow="fold")
+    table.add_column("group", overflow="fold")
+    for row in report.rows:
+        style = {"valid": "green", "listed": ""}.get(
+            row.verdict, "red" if row.is_damage else "yellow"
+        )
+        table.add_row(
+            str(row.generation),
+            str(row.step),
+            f"{row.size_bytes:,}",
+            str(row.parts),
+            # Text, not markup: a verdict may quote a path that a stranger has chosen.
+            Text(row.verdict, style),
+            Text(row.name),
+        )
+    say_table(table)

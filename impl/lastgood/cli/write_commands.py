@@ -1,0 +1,378 @@
+"""The command line, what may change a store: `prune repair doctor bench`."""
+
+from __future__ import annotations
+
+import re
+import sys
+import warnings
+from collections.abc import Sequence
+from typing import Final, Literal, cast
+
+import click
+from rich.table import Table
+from rich.text import Text
+
+from lastgood.backends.detect import disk_here
+from lastgood.backends.interface import join, kind_said
+from lastgood.cli.bench import measure
+from lastgood.cli.doctor import diagnose
+from lastgood.cli.inspection import (
+    OK,
+    moved_aside,
+    nothing_valid,
+    require_quarantine,
+    would_move_aside,
+)
+from lastgood.cli.output import (
+    AS_JSON,
+    DIRECTORY,
+    EXIT_STATUS,
+    complain,
+    ending_by_signal,
+    honest,
+    note_done,
+    plain,
+    positive,
+    print_json,
+    say,
+    say_table,
+)
+from lastgood.cli.read_commands import cli
+from lastgood.errors import LastgoodWarning, UsageError, storage_error
+from lastgood.format.names import LOCK, GroupName
+from lastgood.protocol.strength import require_store
+from lastgood.recovery.recovery import GONE, Group, Rejection, list_store
+from lastgood.retention.policies import BestN, EveryKSteps, EverySeconds, LatestN, Policy
+from lastgood.retention.prune import Pruning, candidate, look_at_leftovers
+from lastgood.store import Store, open_read_only
+
+_DRY_RUN = click.option("--dry-run", is_flag=True, help="Say what would be done; change nothing.")
+
+
+_BEST: Final = re.compile(r"(?P<metric>.+):(?P<mode>min|max):(?P<count>[1-9][0-9]{0,8})", re.DOTALL)
+
+
+@cli.command(short_help="Delete the groups that no option keeps.", epilog=EXIT_STATUS)
+@DIRECTORY
+@click.option("--keep-latest", type=click.IntRange(min=1), metavar="N", help="Keep the N newest.")
+@click.option(
+    "--keep-every",
+    type=click.IntRange(min=1),
+    metavar="K",
+    help="Keep those of every K-th step of training: K, 2K, 3K, …",
+)
+@click.option(
+    "--keep-seconds",
+    type=float,
+    callback=positive,
+    metavar="T",
+    help="Keep one at least every T seconds.",
+)
+@click.option(
+    "--keep-best",
+    metavar="METRIC:min|max:N",
+    help="Keep the N best by a number of the metadata: loss:min:3, accuracy:max:1.",
+)
+@_DRY_RUN
+@AS_JSON
+@honest
+def prune(
+    directory: str,
+    keep_latest: int | None,
+    keep_every: int | None,
+    keep_seconds: float | None,
+    keep_best: str | None,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """Delete the groups of DIR that no option keeps; what any of several options keeps stays.
+
+    They are renamed first, durably, so that no crash leaves half of one under a group's name. The
+    newest valid group always stays. What is damaged is neither counted nor deleted: what is newer
+    than that group moves to DIR/quarantine. The status is 1 or 2 where nothing valid is left.
+    """
+    policy = _policy(keep_latest, keep_every, keep_seconds, keep_best)
+    with _opened(directory, writable=not dry_run) as store:
+        disk, path = disk_here(), str(store.path)
+        if keep_best is not None:
+            _require_metric(store, _best(keep_best))
+        if dry_run:
+            pruning = store.prune(policy, dry_run=True)
+            newest = pruning.kept[0].name.generation if pruning else 0
+            moved = would_move_aside(disk, path, newest)
+            if moved:
+                require_quarantine(disk, path)
+        else:
+            before = list_store(disk, path).in_quarantine
+            pruning = store.prune(policy)
+            moved = moved_aside(disk, path, before)
+            note_done("The prune was carried out: `lastgood ls` shows what is left.")
+    status = OK if pruning else nothing_valid([each.reason for each in moved])
+    if as_json:
+        said = {"store": str(store.path), "dry_run": dry_run, **_pruning_json(pruning)}
+        print_json({**said, "moved": _rejections(moved)})
+        sys.exit(status)
+    _say_moved(moved, dry_run=dry_run)
+    if pruning is None:
+        say("nothing was pruned: no group is valid" if moved else "nothing to prune: no group")
+        sys.exit(status)
+    for leftover in pruning.leftovers:
+        say(_finished(leftover, dry_run=dry_run))
+    verb = "would go" if dry_run else "went"
+    for group in pruning.given_up:
+        say(f"{verb}: {group.name} (step {group.name.step}, {group.size_bytes:,} bytes)")
+    _say_stuck(pruning.stuck)
+    for rejection in pruning.damaged:
+        say(f"left: {rejection.name} is damaged ({rejection.reason}); see `lastgood repair`")
+    freed = "would be freed" if dry_run else "freed"
+    say(
+        f"{len(pruning.given_up)} {verb}, {len(pruning.kept)} stay, "
+        f"{pruning.freed_bytes:,} bytes {freed}"
+    )
+
+
+@cli.command(short_help="Set damaged groups aside, and finish deletions.", epilog=EXIT_STATUS)
+@DIRECTORY
+@_DRY_RUN
+@AS_JSON
+@honest
+def repair(directory: str, dry_run: bool, as_json: bool) -> None:
+    """Verify all of DIR, make its newest valid group durable, set damaged ones aside.
+
+    They move to DIR/quarantine; none is deleted. Deletions that a prune began are finished. The
+    status is 1 or 2 where nothing valid is left.
+    """
+    with _opened(directory, writable=not dry_run) as store:
+        if dry_run:
+            answers = store.verify()
+            good = next((a.name for a in answers if isinstance(a, Group)), None)
+            moved = [a for a in answers if isinstance(a, Rejection) and a.reason != GONE]
+            if moved:
+                require_quarantine(disk_here(), str(store.path))
+            entries = list_store(disk_here(), str(store.path)).in_store
+            finished, stuck = look_at_leftovers(disk_here(), str(store.path), entries)
+        else:
+            repaired = store.repair()
+            good = repaired.group.name if repaired.group else None
+            moved, finished, stuck = list(repaired.moved), repaired.finished, repaired.stuck
+            note_done("The repair was carried out: `lastgood ls` shows what is left.")
+    if as_json:
+        print_json(
+            {
+                "store": str(store.path),
+                "dry_run": dry_run,
+                "newest": None if good is None else str(good),
+                "moved": _rejections(moved),
+                "finished": [str(name) for name in finished],
+                "stuck": _rejections(stuck),
+            }
+        )
+    else:
+        _say_moved(moved, dry_run=dry_run)
+        for name in finished:
+            say(_finished(name, dry_run=dry_run))
+        _say_stuck(stuck)
+        nothing = "no valid group is left" if moved else "there is no group"
+        say(nothing if good is None else f"newest valid group: {good}")
+    sys.exit(nothing_valid([each.reason for each in moved]) if good is None else OK)
+
+
+@cli.command(short_help="Say what the file system can promise.", epilog=EXIT_STATUS)
+@DIRECTORY
+@click.option("--probe", is_flag=True, help="Also try it out, in a folder that is removed.")
+@AS_JSON
+@honest
+def doctor(directory: str, probe: bool, as_json: bool) -> None:
+    """Say what the file system of DIR can promise a store there, which need not exist yet."""
+    disk = disk_here()
+    with ending_by_signal():
+        diagnosis = diagnose(disk, disk.canonical(directory), probe=probe)
+    if probe:
+        note_done("What was made to try things out was removed, or is named above.")
+    said = diagnosis.as_json()
+    if as_json:
+        print_json(said)
+        sys.exit(0 if diagnosis.is_strong else 1)
+    table = Table(show_header=False)
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    for key in ("path", "file_system", "mount_point", "mode", "form", "survives"):
+        table.add_row(key.replace("_", " "), Text(str(said[key])))
+    for crash in ("process", "kernel", "power"):
+        table.add_row(f"after a {crash} crash", Text(said[crash]))
+    for what, answer in said["probes"].items() if probe else ():
+        table.add_row(what, Text(answer, "red" if answer.startswith("refused") else ""))
+    if not probe:
+        table.add_row("tried out", "nothing: --probe does it")
+    for what, count in said["store"].items():
+        table.add_row(what.replace("_", " "), str(count))
+    say_table(table)
+    if said["store"].get("quarantined"):
+        say("`lastgood quarantine DIR` says what lies in quarantine, and what to do about it")
+    for weakness in said["weaknesses"]:
+        complain(f"{said['path']}: {weakness}.")
+    sys.exit(0 if diagnosis.is_strong else 1)
+
+
+@cli.command(short_help="Measure saves and loads against plain files.", epilog=EXIT_STATUS)
+@DIRECTORY
+@click.option(
+    "--mib",
+    type=click.IntRange(1, 1 << 16),
+    default=64,
+    show_default=True,
+    help="Size of a group, in MiB.",
+)
+@click.option(
+    "--parts",
+    type=click.IntRange(1, 256),
+    default=4,
+    show_default=True,
+    help="Files that a group is made of.",
+)
+@click.option(
+    "--runs",
+    type=click.IntRange(1, 1000),
+    default=5,
+    show_default=True,
+    help="Pairs that are measured.",
+)
+@click.option(
+    "--digest",
+    type=click.Choice(["sha256", "blake3", "xxh3"]),
+    default="sha256",
+    show_default=True,
+    help="What the parts are digested with.",
+)
+@AS_JSON
+@honest
+def bench(directory: str, mib: int, parts: int, runs: int, digest: str, as_json: bool) -> None:
+    """Measure saves and verified loads in DIR against plain files that are written and synced.
+
+    Both take turns in one run; the ratio is the median over pairs. All of it is in a folder of its
+    own, which is removed.
+    """
+    disk = disk_here()
+    path = disk.canonical(directory)
+    require_store(disk, path)
+    free_bytes = disk.free_bytes(path)
+    if mib << 20 > free_bytes:
+        raise UsageError(
+            f"a group of {mib} MiB is asked for, and {path!r} has {free_bytes >> 20} MiB free. "
+            "Nothing was changed. Give a smaller --mib."
+        )
+    with warnings.catch_warnings(), ending_by_signal():
+        warnings.simplefilter("ignore", LastgoodWarning)
+        algorithm = cast("Literal['sha256', 'blake3', 'xxh3']", digest)
+        result = measure(path, mib << 20, parts, runs, algorithm)
+    if as_json:
+        print_json(result.as_json())
+        return
+    for line in result.lines():
+        say(line)
+
+
+def _policy(
+    latest: int | None, every: int | None, seconds: float | None, best: str | None
+) -> Policy:
+    policies: list[Policy] = []
+    if latest is not None:
+        policies.append(LatestN(latest))
+    if every is not None:
+        policies.append(EveryKSteps(every))
+    if seconds is not None:
+        policies.append(EverySeconds(seconds))
+    if best is not None:
+        policies.append(_best(best))
+    if not policies:
+        raise UsageError(
+            "nothing says what to keep: give --keep-latest, --keep-every, --keep-seconds or "
+            "--keep-best. Nothing was changed."
+        )
+    policy = policies[0]
+    for each in policies[1:]:
+        policy = policy | each
+    return policy
+
+
+def _require_metric(store: Store, best: BestN) -> None:
+    """UsageError where no group has the number: a slip of the pen would give up all but one."""
+    groups = store.groups()
+    if groups and not best.keeps([candidate(group) for group in groups], 0.0):
+        keys = sorted({key for group in groups for key in group.manifest.metadata})
+        known = ", ".join(plain(key) for key in keys[:8])
+        raise UsageError(
+            f"--keep-best: no group of {str(store.path)!r} has a number {best.metric!r} in its "
+            f"metadata, which has: {known or 'nothing'}. Nothing was changed."
+        )
+
+
+def _best(text: str) -> BestN:
+    match = _BEST.fullmatch(text)
+    if match is None:
+        raise UsageError(
+            f"--keep-best is {text[:80]!r}, expected METRIC:min:N or METRIC:max:N, such as "
+            "loss:min:3. Nothing was changed."
+        )
+    return BestN(match["metric"], int(match["count"]), "min" if match["mode"] == "min" else "max")
+
+
+def _opened(directory: str, *, writable: bool) -> Store:
+    """A store that is there already: a command never makes one."""
+    disk = disk_here()
+    path = disk.canonical(directory)
+    require_store(disk, path)
+    if not writable:
+        return open_read_only(path)
+    try:
+        kind = disk.kind(join(path, LOCK))
+    except OSError as error:
+        raise storage_error(f"looking at {join(path, LOCK)!r}", error) from error
+    if kind != "file":
+        found = "a directory that no writer has opened" if kind == "missing" else kind_said(kind)
+        raise UsageError(
+            f"{path!r} has no {LOCK!r} file: found {found}, expected a store. Nothing was changed."
+        )
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", LastgoodWarning)
+        store = Store(path)
+    for warning in caught:
+        complain(str(warning.message))
+    note_done("What had been done by then stands: `lastgood ls` shows it.")
+    return store
+
+
+def _pruning_json(pruning: Pruning | None) -> dict[str, object]:
+    if pruning is None:
+        return {
+            **{key: [] for key in ("kept", "given_up", "damaged", "leftovers", "stuck")},
+            "freed_bytes": 0,
+        }
+    return {
+        "kept": [str(group.name) for group in pruning.kept],
+        "given_up": [str(group.name) for group in pruning.given_up],
+        "damaged": _rejections(pruning.damaged),
+        "leftovers": [str(name) for name in pruning.leftovers],
+        "stuck": _rejections(pruning.stuck),
+        "freed_bytes": pruning.freed_bytes,
+    }
+
+
+def _rejections(rejected: Sequence[Rejection]) -> list[dict[str, str]]:
+    return [{"name": each.name, "reason": each.reason, "detail": each.detail} for each in rejected]
+
+
+def _say_moved(moved: Sequence[Rejection], *, dry_run: bool) -> None:
+    verb = "would move" if dry_run else "moved"
+    for each in moved:
+        say(f"{verb} to quarantine: {each.name}: {each.detail} ({each.reason})")
+
+
+def _say_stuck(stuck: Sequence[Rejection]) -> None:
+    for each in stuck:
+        say(f"left: {each.name} cannot be deleted: {each.detail} ({each.reason})")
+
+
+def _finished(name: GroupName, *, dry_run: bool) -> str:
+    verb = "would be finished" if dry_run else "finished"
+    return f"{verb}: the deletion of {name}, which an earlier prune began"

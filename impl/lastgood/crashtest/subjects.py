@@ -1,0 +1,250 @@
+"""What a crash model drives: lastgood and the paper's protocol, in the shape of a subject.
+
+Everything that varies from run to run is fixed here: attempt ids are counted and the clock stands
+still. The entry points `powercut.subjects` name the objects at the end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import count
+from typing import ClassVar, Final
+
+from attrs import frozen
+
+from lastgood.backends.detect import disk_here
+from lastgood.backends.interface import Disk, join, parents
+from lastgood.crashtest import paper_protocol
+from lastgood.errors import UsageError
+from lastgood.format.chunks import Chunking
+from lastgood.parts.part_writer import Content
+from lastgood.protocol.executor import Performer
+from lastgood.protocol.plan import MODES, Form, Mode
+from lastgood.recovery.partial_load import read_part, read_range
+from lastgood.recovery.recovery import Group, Scan, find_part, list_store, newest_valid
+from lastgood.retention.policies import LatestN
+from lastgood.retention.prune import Question
+from lastgood.writer.writer import Writer
+
+PAPER_MODES: Final[tuple[Mode, ...]] = ("unsafe", "atomic_nodirsync", "atomic_dirsync")
+
+
+@frozen
+class Recovered:
+    """What a recovery handed out: content that was verified."""
+
+    generation: int
+    step: int
+    parts: Mapping[str, bytes]
+
+
+class LastgoodSession:
+    """A process that writes to a lastgood store: the production writer on somebody's disk.
+
+    Reports in quarantine are left to a session of their own: nobody depends on one, and every
+    file that nobody depends on multiplies the states that an exhaustive search has to count.
+    """
+
+    reports: ClassVar[bool] = False
+
+    chunking: ClassVar[Chunking | None] = None
+
+    def __init__(self, disk: Disk, store: str, mode: Mode, form: Form) -> None:
+        ids = count(1)
+        self._writer = Writer(
+            disk, store, mode, form, lambda: f"attempt-{next(ids)}", chunking=self.chunking
+        )
+        self._writer.reports = self.reports
+        self._writer.open()
+
+    def save(self, step: int, parts: Mapping[str, bytes]) -> int:
+        """Save a group and acknowledge it with its generation."""
+        content = {path: Content([data], size_bytes=len(data)) for path, data in parts.items()}
+        return self._writer.save(step, content, {}).name.generation
+
+    def recover(self) -> Recovered | None:
+        """Recover as the lease holder."""
+        scan = self._writer.recover()
+        return _handed_out(self._writer.disk, scan)
+
+    def prune(self, keep: int) -> None:
+        """Give up all but the `keep` newest groups."""
+        self._writer.prune(Question(LatestN(keep), 0.0))
+
+    def close(self) -> None:
+        """Give the lease back."""
+        self._writer.close()
+
+
+class PruningSession(LastgoodSession):
+    """A process that gives up all but the newest group, after every save and every recovery.
+
+    A crash can come inside a prune: what the other properties say then is what retention owes.
+    """
+
+    def save(self, step: int, parts: Mapping[str, bytes]) -> int:
+        """Save a group, prune, and acknowledge."""
+        generation = super().save(step, parts)
+        self.prune(1)
+        return generation
+
+    def recover(self) -> Recovered | None:
+        """Recover, and prune what the group that was found makes superfluous."""
+        found = super().recover()
+        self.prune(1)
+        return found
+
+
+class RepairingSession(LastgoodSession):
+    """A process that repairs its store whenever it recovers."""
+
+    def recover(self) -> Recovered | None:
+        """Repair, and hand out what is left as the newest valid group."""
+        repaired = self._writer.repair()
+        return _handed_out(self._writer.disk, Scan(repaired.group, ()))
+
+
+class ReportingSession(LastgoodSession):
+    """A process that reports on what it moves to quarantine, as every one in production does."""
+
+    reports = True
+
+
+class AttemptSession(LastgoodSession):
+    """A process whose parts are written by foreign code, which syncs nothing, into an attempt."""
+
+    def save(self, step: int, parts: Mapping[str, bytes]) -> int:
+        """Let the parts be written, and seal them."""
+        attempt = self._writer.begin(step, {})
+        for name, data in parts.items():
+            path = join(attempt.path, name)
+            self._writer.disk.create(path)
+            self._writer.disk.write(path, data)
+            self._writer.disk.close(path)
+        return self._writer.seal(attempt).name.generation
+
+
+class ApartSession(LastgoodSession):
+    """A process whose parts are written one after the other, as big ones are by one thread."""
+
+    def __init__(self, disk: Disk, store: str, mode: Mode, form: Form) -> None:
+        super().__init__(disk, store, mode, form)
+        self._writer.at_once = 1
+
+
+class ChunkedSession(LastgoodSession):
+    """A process whose manifests have digests of chunks, and whose loads are verified by them.
+
+    A recovery hands out ranges, put together: what a reader of ranges would get.
+    """
+
+    chunking: ClassVar[Chunking | None] = Chunking(4, "sha256")
+
+
+@frozen
+class LastgoodSubject:
+    """lastgood in one form of commit, or (None) in the one that it would choose."""
+
+    form: Form | None
+    session: type[LastgoodSession] = LastgoodSession
+    modes: tuple[str, ...] = MODES
+
+    def open(self, disk: Disk, store: str, mode: str, rename_is_atomic: bool) -> LastgoodSession:
+        """Start a writing process."""
+        chosen: Form = self.form or ("rename" if rename_is_atomic else "record")
+        return self.session(disk, store, _mode(mode, MODES), chosen)
+
+    def read(self, disk: Disk, store: str) -> Recovered | None:
+        """Load the newest valid group and change nothing."""
+        if disk.kind(store) == "missing":
+            return None
+        return _handed_out(disk, newest_valid(disk, store, list_store(disk, store).in_store))
+
+    def real_disk(self) -> Disk:
+        """Give the disk that production uses on this machine."""
+        return disk_here()
+
+
+class PaperSession:
+    """A process that writes as the paper's code does: no lease, no generations, no re-sync."""
+
+    def __init__(self, disk: Disk, root: str, mode: Mode) -> None:
+        self._disk, self._root, self._mode = disk, root, mode
+
+    def save(self, step: int, parts: Mapping[str, bytes]) -> int:
+        """Save an epoch, numbered by the step; its number."""
+        for path in reversed((self._root, *parents(self._root))):
+            if path != "/" and self._disk.kind(path) == "missing":
+                self._disk.mkdir(path)
+        existing = paper_protocol.left_by_a_dead_attempt(self._disk, self._root, step)
+        performer = Performer(
+            self._disk,
+            {path: Content([data]) for path, data in parts.items()},
+            lambda name, written: paper_protocol.record(name, written, epoch=step, time_s=0.0),
+        )
+        for each in paper_protocol.plan_save(self._mode, self._root, step, list(parts), existing):
+            performer.perform(each)
+        return step
+
+    def recover(self) -> Recovered | None:
+        """The newest valid epoch; nothing is written."""
+        return PAPER.read(self._disk, self._root)
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+@frozen
+class PaperSubject:
+    """The source paper's protocol, in its three modes."""
+
+    modes: tuple[str, ...] = PAPER_MODES
+
+    def open(self, disk: Disk, store: str, mode: str, rename_is_atomic: bool) -> PaperSession:  # noqa: ARG002
+        """Start a writing process. The paper renames whatever the file system is."""
+        return PaperSession(disk, store, _mode(mode, PAPER_MODES))
+
+    def read(self, disk: Disk, store: str) -> Recovered | None:
+        """Load the newest valid epoch and change nothing."""
+        found = paper_protocol.newest_valid(disk, store)
+        return None if found is None else Recovered(found[0], found[0], found[1])
+
+    def real_disk(self) -> Disk:
+        """Give the disk that production uses on this machine."""
+        return disk_here()
+
+
+def _mode(text: str, known: tuple[Mode, ...]) -> Mode:
+    for mode in known:
+        if mode == text:
+            return mode
+    raise UsageError(f"mode is {text!r}, expected one of {', '.join(known)}. Nothing was changed.")
+
+
+def _handed_out(disk: Disk, scan: Scan) -> Recovered | None:
+    if scan.group is None:
+        return None
+    group = scan.group
+    read = read_part if group.manifest.chunking is None else _read_in_ranges
+    parts = {path: read(disk, group, path) for path in group.part_paths}
+    return Recovered(group.name.generation, group.name.step, parts)
+
+
+def _read_in_ranges(disk: Disk, group: Group, part_path: str) -> bytes:
+    """A part as two ranges that meet inside a chunk."""
+    part = find_part(group, part_path)
+    middle = part.size_bytes // 2
+    first = read_range(disk, group, part, 0, middle)
+    return bytes(first) + read_range(disk, group, part, middle, part.size_bytes - middle)
+
+
+AUTO: Final = LastgoodSubject(None)
+RECORD: Final = LastgoodSubject("record")
+RENAME: Final = LastgoodSubject("rename")
+CHUNKED: Final = LastgoodSubject(None, ChunkedSession)
+ATTEMPT: Final = LastgoodSubject(None, AttemptSession)
+APART: Final = LastgoodSubject(None, ApartSession)
+REPORTED: Final = LastgoodSubject(None, ReportingSession)
+REPAIRED: Final = LastgoodSubject(None, RepairingSession)
+KEEP_ONE: Final = LastgoodSubject(None, PruningSession)
+PAPER: Final = PaperSubject()

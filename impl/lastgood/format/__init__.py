@@ -1,0 +1,1 @@
+"""What lies on the disk: names, manifest, metadata, chunks, digests. Pure."""

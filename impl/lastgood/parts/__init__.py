@@ -1,0 +1,1 @@
+"""The bytes of one part: written, read back and verified."""

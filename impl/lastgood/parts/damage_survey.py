@@ -1,0 +1,71 @@
+"""How much of a damaged group is damaged: every unit is looked at, and none ends the look."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from lastgood.backends.interface import Reader, join
+from lastgood.damage import Damaged, merged
+from lastgood.format.manifest import MAX_SIZE_BYTES, Manifest
+from lastgood.parts.verify import (
+    RejectedError,
+    Unit,
+    check_unit,
+    damage_of,
+    damaged_chunk,
+    digest_chunks,
+    units,
+)
+
+Each = Callable[
+    [Callable[[Unit], RejectedError | None], Iterable[Unit]], Iterable[RejectedError | None]
+]
+"""How a check is applied to every unit: `map`, or something that does it in several threads.
+
+The answers come in the order of the units, so that the reason does not depend on who was faster.
+"""
+
+
+def survey(reader: Reader, group: str, manifest: Manifest, each: Each) -> tuple[Damaged, ...]:
+    """Every range of the group's parts that is damaged, in the manifest's order. OSError.
+
+    Of a part without chunks that is the whole part.
+    """
+    found: dict[Unit, list[Damaged]] = {}
+
+    def look(unit: Unit) -> None:
+        found[unit] = _damaged(reader, group, unit)
+
+    all_units = list(units(manifest))
+    for _ in each(look, all_units):
+        pass
+    return merged(damaged for unit in all_units for damaged in found[unit])
+
+
+def _damaged(reader: Reader, group: str, unit: Unit) -> list[Damaged]:
+    part = unit.part
+    if unit.chunking is None:
+        damage = check_unit(reader, group, unit)
+        return [] if damage is None else [Damaged(part.path, damage.reason, 0, part.size_bytes)]
+    span = unit.span
+    try:
+        size_bytes, digests = digest_chunks(
+            reader, join(group, part.path), span, unit.algorithm, MAX_SIZE_BYTES
+        )
+    except OSError as error:
+        damage = damage_of(error, part.path)
+        if damage is None:
+            raise
+        return [
+            Damaged(part.path, damage.reason, start, stop - start, number, 1)
+            for number, (start, stop) in enumerate(span, unit.first)
+        ]
+    found = [
+        damaged_chunk(unit, number)
+        for number, digest in enumerate(digests, unit.first)
+        if digest != unit.expected(number)
+    ]
+    if size_bytes > part.size_bytes and span.stop == part.size_bytes:
+        more = size_bytes - part.size_bytes
+        found.append(Damaged(part.path, f"size_mismatch:{part.path}", part.size_bytes, more))
+    return found

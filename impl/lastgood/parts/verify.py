@@ -1,0 +1,227 @@
+"""Is this file the part that the manifest speaks of? And what does an errno say about it?
+
+An error of the disk (EIO, EACCES, EMFILE, …) is never taken for damage.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from attrs import frozen
+
+from lastgood.backends.interface import DigestsChunks, DigestsOtherwise, Reader, join
+from lastgood.damage import Damaged
+from lastgood.format.chunks import Chunking, Span
+from lastgood.format.digests import digest_of
+from lastgood.format.manifest import Manifest, Part
+from lastgood.format.names import MANIFEST
+from lastgood.parts.part_reader import digests_of, opened_file
+
+MISSING: Final = frozenset({errno.ENOENT, errno.ENOTDIR})
+NOT_REGULAR: Final = frozenset({errno.ELOOP, errno.EINVAL, errno.EISDIR, errno.ENXIO})
+UNIT_BYTES: Final = 32 << 20
+"""Small enough that a part is shared well between threads, large enough to be worth a turn."""
+_WORDS: Final = {"sha256": "SHA-256", "blake3": "BLAKE3", "xxh3": "XXH3 (128 bits)"}
+
+
+@frozen
+class Found:
+    """A part that failed its check, and what was found of it; None for what could not be."""
+
+    path: str
+    size_bytes: int | None = None
+    digest: str | None = None
+
+
+class RejectedError(Exception):
+    """A check failed: `reason` is a word for machines, the message is for people.
+
+    `found` is there where the check was that of a part, and `damaged` where it was of a chunk.
+    """
+
+    def __init__(
+        self,
+        reason: str,
+        detail: str,
+        found: Found | None = None,
+        damaged: tuple[Damaged, ...] = (),
+    ) -> None:
+        super().__init__(detail)
+        self.reason, self.found, self.damaged = reason, found, damaged
+
+
+@frozen
+class Unit:
+    """What is verified in one go, by one thread: a whole part, or successive chunks of one.
+
+    `algorithm` is that of the digests that decide. `chunking` is None for a whole part.
+    """
+
+    part: Part
+    algorithm: str
+    chunking: Chunking | None = None
+    first: int = 0
+    count: int = 0
+
+    @property
+    def span(self) -> Span:
+        """The bytes of it."""
+        whole = self.part.size_bytes
+        if self.chunking is None:
+            return Span(whole, 0, whole, max(1, whole))
+        start, stop = self.first, self.first + self.count
+        size = self.chunking.chunk_bytes
+        return Span(whole, start * size, min(whole, stop * size), size)
+
+    @property
+    def size_bytes(self) -> int:
+        """How many bytes are read for it."""
+        return self.span.stop - self.span.start
+
+    def expected(self, chunk: int) -> str:
+        """The digest of a chunk, by its number in the part; of the part, where it has none."""
+        if self.chunking is None:
+            return self.part.digest
+        digits = self.chunking.digits
+        return self.part.chunks[chunk * digits : (chunk + 1) * digits]
+
+
+def units(manifest: Manifest, parts: frozenset[str] | None = None) -> Iterator[Unit]:
+    """All that is verified of a group, in the manifest's order; of some parts only, if named."""
+    for part in manifest.parts:
+        if parts is None or part.path in parts:
+            yield from units_of(manifest, part)
+
+
+def units_of(manifest: Manifest, part: Part, start: int = 0, stop: int | None = None) -> list[Unit]:
+    """The units that cover the bytes from `start` up to `stop` of a part; at least one."""
+    chunking = manifest.chunking
+    if chunking is None or not part.chunks:
+        return [Unit(part, manifest.algorithm)]
+    stop = part.size_bytes if stop is None else stop
+    size, each = chunking.chunk_bytes, max(1, UNIT_BYTES // chunking.chunk_bytes)
+    first, last = start // size, max(start // size + 1, -(-stop // size))
+    return [
+        Unit(part, chunking.algorithm, chunking, number, min(each, last - number))
+        for number in range(first, last, each)
+    ]
+
+
+def digest_file(
+    reader: Reader, path: str, limit_bytes: int, algorithm: str = "sha256"
+) -> tuple[int, str]:
+    """A regular file's size and digest. OSError as `Reader.read`; DigestUnavailableError."""
+    if algorithm == "sha256":
+        return reader.digest(path, limit_bytes)
+    if isinstance(reader, DigestsOtherwise):
+        return reader.digest_with(path, limit_bytes, algorithm)
+    data = reader.read(path, limit_bytes)
+    return len(data), digest_of(data, algorithm)
+
+
+def digest_chunks(
+    reader: Reader, path: str, span: Span, algorithm: str, limit_bytes: int
+) -> tuple[int, tuple[str, ...]]:
+    """A regular file's size, and the digests of some chunks of it. Errors as `digest_file`."""
+    if isinstance(reader, DigestsChunks):
+        return reader.digest_chunks(path, span, algorithm)
+    with opened_file(reader, path, limit_bytes) as file:
+        return file.size_bytes, digests_of(file, span, algorithm)
+
+
+def check_unit(reader: Reader, group: str, unit: Unit) -> RejectedError | None:
+    """What is wrong with some of a part of the group in that directory; None for nothing. OSError.
+
+    Of several chunks the first that is damaged is told.
+    """
+    part, path = unit.part, join(group, unit.part.path)
+    try:
+        if unit.chunking is None:
+            size_bytes, digest = digest_file(reader, path, part.size_bytes, unit.algorithm)
+            return compared(part, size_bytes, digest, unit.algorithm)
+        size_bytes, found = digest_chunks(reader, path, unit.span, unit.algorithm, part.size_bytes)
+    except OSError as error:
+        damage = damage_of(error, part.path)
+        if damage is None:
+            raise
+        return damage
+    if size_bytes != part.size_bytes:
+        return of_another_size(part, size_bytes)
+    return check_digests(unit, found)
+
+
+def check_digests(unit: Unit, found: Sequence[str]) -> RejectedError | None:
+    """How the digests of a unit's chunks, or of its whole part, differ from those expected."""
+    if unit.chunking is None:
+        # An empty part has no bytes to go through, and a digest all the same.
+        whole = found[0] if found else digest_of(b"", unit.algorithm)
+        return compared(unit.part, unit.part.size_bytes, whole, unit.algorithm)
+    for number, digest in enumerate(found, unit.first):
+        if digest != unit.expected(number):
+            return chunk_damage(unit, number, digest)
+    return None
+
+
+def compared(part: Part, size_bytes: int, digest: str, algorithm: str) -> RejectedError | None:
+    """How what was found differs from what the manifest says; None for not at all."""
+    found = Found(part.path, size_bytes, digest)
+    if size_bytes != part.size_bytes:
+        return of_another_size(part, size_bytes, digest)
+    if digest != part.digest:
+        return RejectedError(
+            f"{_mismatch(algorithm)}:{part.path}",
+            f"{part.path!r} has the {_WORDS[algorithm]} {digest}, {MANIFEST} says {part.digest}",
+            found,
+        )
+    return None
+
+
+def of_another_size(part: Part, size_bytes: int, digest: str | None = None) -> RejectedError:
+    """The damage of a part that has another size than it was saved with."""
+    return RejectedError(
+        f"size_mismatch:{part.path}",
+        f"{part.path!r} has {size_bytes} bytes, {MANIFEST} says {part.size_bytes}",
+        Found(part.path, size_bytes, digest),
+    )
+
+
+def damaged_chunk(unit: Unit, number: int) -> Damaged:
+    """A chunk of a unit, by its number in the part, as a range of bytes."""
+    ((start, stop),) = Unit(unit.part, unit.algorithm, unit.chunking, number, 1).span
+    reason = f"{_mismatch(unit.algorithm)}:{unit.part.path}"
+    return Damaged(unit.part.path, reason, start, stop - start, number, 1)
+
+
+def chunk_damage(unit: Unit, number: int, digest: str) -> RejectedError:
+    """The damage of one chunk, whose digest was found to be that."""
+    damaged = damaged_chunk(unit, number)
+    count = len(unit.part.chunks) // len(unit.expected(number))
+    start, size_bytes = damaged.offset_bytes, damaged.size_bytes
+    return RejectedError(
+        damaged.reason,
+        f"{unit.part.path!r}: chunk {number} of {count}, bytes {start} to "
+        f"{start + size_bytes - 1}, has the {_WORDS[unit.algorithm]} {digest}, {MANIFEST} says "
+        f"{unit.expected(number)}",
+        Found(unit.part.path, unit.part.size_bytes),
+        (damaged,),
+    )
+
+
+def damage_of(error: OSError, part: str) -> RejectedError | None:
+    """What an errno says about the part itself; None where it speaks of the disk."""
+    found = Found(part)
+    if error.errno in MISSING:
+        return RejectedError(f"missing:{part}", f"{part!r} is missing", found)
+    if error.errno in NOT_REGULAR:
+        detail = f"{part!r} is a symlink or special file, expected a regular file"
+        return RejectedError(f"not_regular:{part}", detail, found)
+    if error.errno == errno.EFBIG:
+        detail = f"{part!r} is longer than {MANIFEST} says"
+        return RejectedError(f"size_mismatch:{part}", detail, found)
+    return None
+
+
+def _mismatch(algorithm: str) -> str:
+    return "sha_mismatch" if algorithm == "sha256" else "digest_mismatch"

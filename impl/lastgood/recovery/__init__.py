@@ -1,0 +1,1 @@
+"""Find the newest valid group, hand it out, quarantine what was rejected."""

@@ -1,0 +1,1 @@
+"""Which groups to keep (policies) and how to give up the others (prune)."""

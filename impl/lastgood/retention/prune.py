@@ -1,0 +1,251 @@
+"""Pruning: what a policy gives up in this store, and what is left of earlier prunes.
+
+`choose` only looks: a dry run is its answer, and a prune carries that same answer out. The writer
+does: see `plan_give_up` and `plan_delete`.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from typing import Final
+
+from attrs import evolve, field, frozen
+
+from lastgood.backends.interface import Reader, join, kind_said
+from lastgood.errors import storage_error
+from lastgood.format.names import GroupName, given_up, newest_first
+from lastgood.parts.damage_survey import Each
+from lastgood.protocol.plan import Mode, plan_give_up
+from lastgood.protocol.steps import Step
+from lastgood.recovery.recovery import (
+    GONE,
+    Group,
+    Rejection,
+    examine,
+    read_group,
+)
+from lastgood.retention.policies import Candidate, Policy, doomed
+from lastgood.retention.verified_cache import Memory
+
+MAX_DEPTH: Final = 2048
+"""Directories inside each other that a walk follows: four times as deep as a part's path can be.
+
+No path of 4096 bytes, which Linux ends at, names anything deeper.
+"""
+
+
+@frozen
+class Pruning:
+    """What a prune keeps and gives up, newest first; `leftovers` are unfinished deletions.
+
+    `damaged` are older directories that are no valid group: they are not counted, nor deleted.
+    `stuck` are entries named like leftovers that a prune cannot delete, and why: they stay.
+    """
+
+    kept: tuple[Group, ...]
+    given_up: tuple[Group, ...]
+    leftovers: tuple[GroupName, ...]
+    damaged: tuple[Rejection, ...]
+    stuck: tuple[Rejection, ...] = ()
+
+    @property
+    def freed_bytes(self) -> int:
+        """The size of the parts that go."""
+        return sum(group.size_bytes for group in self.given_up)
+
+    def without(self, stuck: Sequence[Rejection]) -> Pruning:
+        """What is left to do where these are `stuck` too: no group goes whose new name is taken."""
+        taken = {each.name for each in stuck}
+        blocked = [group for group in self.given_up if str(gone(group.name)) in taken]
+        kept = sorted((*self.kept, *blocked), key=lambda group: -group.name.generation)
+        return evolve(
+            self,
+            kept=tuple(kept),
+            given_up=tuple(group for group in self.given_up if group not in blocked),
+            leftovers=tuple(name for name in self.leftovers if str(name) not in taken),
+            stuck=(*self.stuck, *stuck),
+        )
+
+
+@frozen
+class Question:
+    """What a prune is asked: the policy, the Unix time, and generations that stay in any case."""
+
+    policy: Policy
+    now_s: float
+    protect: Collection[int] = ()
+
+    def going(self, groups: Iterable[Group], anchor: Collection[int] = ()) -> list[int]:
+        """The generations to give up if these are the groups. UsageError of a policy that fails."""
+        candidates = [candidate(group) for group in groups]
+        return doomed(self.policy, candidates, {*anchor, *self.protect}, self.now_s)
+
+
+@frozen
+class Seen:
+    """The names in a store: groups by generation, newest first, and what is no group.
+
+    Of a group the manifest was read; of a leftover, what kind of entry it is.
+    """
+
+    groups: dict[int, Group] = field(factory=dict)
+    damaged: tuple[Rejection, ...] = ()
+    leftovers: tuple[GroupName, ...] = ()
+    stuck: tuple[Rejection, ...] = ()
+
+
+def look(reader: Reader, store: str, names: Iterable[str]) -> Seen:
+    """What these entries of a store are; no part is read. StorageError."""
+    names = list(names)
+    groups: dict[int, Group] = {}
+    damaged: list[Rejection] = []
+    for name in newest_first(names):
+        answer = None if name.attempt else read_group(reader, store, name)
+        if isinstance(answer, Group):
+            groups[name.generation] = answer
+        elif answer is not None and answer.reason != GONE:
+            damaged.append(answer)
+    leftovers, stuck = look_at_leftovers(reader, store, names)
+    return Seen(groups, tuple(damaged), leftovers, stuck)
+
+
+def look_at_leftovers(
+    reader: Reader, store: str, names: Iterable[str]
+) -> tuple[tuple[GroupName, ...], tuple[Rejection, ...]]:
+    """The unfinished deletions, the oldest first, and what only has such a name. StorageError."""
+    leftovers: list[GroupName] = []
+    stuck: list[Rejection] = []
+    for name in given_up(names):
+        try:
+            kind = reader.kind(join(store, str(name)))
+        except OSError as error:
+            raise storage_error(f"looking at {join(store, str(name))!r}", error) from error
+        if kind == "dir":
+            leftovers.append(name)
+        elif kind != "missing":
+            stuck.append(_stray(name, kind))
+    return tuple(leftovers), tuple(stuck)
+
+
+def sketch(seen: Seen, question: Question) -> Pruning:
+    """What would go if every manifest told the truth. Nothing is verified: no group goes for it."""
+    going = question.going(seen.groups.values())
+    return _pruning(seen, list(seen.groups.values()), going, seen.damaged)
+
+
+def choose(
+    reader: Reader,
+    store: str,
+    seen: Seen,
+    anchor: Group,
+    question: Question,
+    *,
+    memory: Memory | None = None,
+    each: Each = map,
+) -> Pruning:
+    """What the policy gives up among the groups that are not newer than `anchor`.
+
+    `anchor` is the newest valid group, verified in full for this. Only valid groups count: every
+    other one that would be kept is verified in full as well, now, or by `memory` earlier. Changes
+    nothing. StorageError; UsageError of a policy that fails.
+    """
+    newest = anchor.name.generation
+    groups = {n: group for n, group in seen.groups.items() if n <= newest} | {newest: anchor}
+    damaged = [one for one in seen.damaged if one.generation <= newest]
+    good = {anchor.name}
+    while True:
+        going = question.going(groups.values(), {newest})
+        bad: list[Rejection] = []
+        for group in [g for n, g in groups.items() if n not in going and g.name not in good]:
+            if memory is not None and memory.vouches_for(group):
+                good.add(group.name)
+                continue
+            stamps = None if memory is None else memory.stamps_of(group)
+            answer = examine(reader, store, group.name, each=each)
+            if isinstance(answer, Rejection):
+                bad.append(answer)
+                continue
+            good.add(group.name)
+            if memory is not None:
+                memory.remember(group.name, stamps)
+        damaged += [answer for answer in bad if answer.reason != GONE]
+        for rejection in bad:
+            del groups[rejection.generation]
+        if not bad:
+            break
+    return _pruning(seen, list(groups.values()), going, tuple(damaged))
+
+
+def plan_uncommit(mode: Mode, store: str, pruning: Pruning) -> Iterator[Step]:
+    """Take their names from the groups that go, the oldest first: see `plan_give_up`."""
+    yield from plan_give_up(mode, store, [group.name for group in reversed(pruning.given_up)])
+
+
+def gone(name: GroupName) -> GroupName:
+    """The name that a group has once it was given up, until it is deleted."""
+    return evolve(name, pruned=True)
+
+
+def too_deep(name: GroupName) -> Rejection:
+    """A leftover with something in it that no path can name."""
+    return Rejection(
+        str(name),
+        name.generation,
+        "too_deep",
+        "something in it lies deeper than a path can name, so it was not deleted. It is no group "
+        "any more; remove the directory by hand (rm -r)",
+    )
+
+
+def tree_of(reader: Reader, top: str) -> tuple[list[str], list[str]]:
+    """The files and the directories below a directory, by their paths in it, parents first.
+
+    A symlink counts as a file and is not followed. OSError; ENAMETOOLONG where it is nested
+    deeper than MAX_DEPTH, or than the operating system takes.
+    """
+    files: list[str] = []
+    dirs: list[str] = []
+    todo = [""]
+    while todo:
+        inside = todo.pop()
+        folder = join(top, inside) if inside else top
+        if inside.count("/") >= MAX_DEPTH:
+            raise OSError(errno.ENAMETOOLONG, f"nested more than {MAX_DEPTH} deep", folder)
+        for name in reader.names(folder):
+            path = f"{inside}/{name}" if inside else name
+            if reader.kind(join(top, path)) == "dir":
+                dirs.append(path)
+                todo.append(path)
+            else:
+                files.append(path)
+    return files, dirs
+
+
+def _pruning(
+    seen: Seen, groups: list[Group], going: list[int], damaged: tuple[Rejection, ...]
+) -> Pruning:
+    """The answer; what already is known to be stuck keeps its group."""
+    pruning = Pruning(
+        tuple(group for group in groups if group.name.generation not in going),
+        tuple(group for group in groups if group.name.generation in going),
+        seen.leftovers,
+        damaged,
+    )
+    return pruning.without(seen.stuck)
+
+
+def _stray(name: GroupName, kind: str) -> Rejection:
+    return Rejection(
+        str(name),
+        name.generation,
+        f"not_regular:{name}",
+        f"found {kind_said(kind)}, expected a directory that a prune has left. It was neither "
+        "followed nor deleted; move it out of the store",
+    )
+
+
+def candidate(group: Group) -> Candidate:
+    """What a policy knows of a group."""
+    manifest = group.manifest
+    return Candidate(group.name.generation, group.name.step, manifest.saved_at_s, manifest.metadata)

@@ -1,0 +1,284 @@
+"""The half of a store that only looks: load, list, verify."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Collection, Iterable
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+from lastgood.backends.call_guard import Turns
+from lastgood.backends.interface import Disk, Reader
+from lastgood.errors import UsageError
+from lastgood.events import Announcer
+from lastgood.format.names import QUARANTINE, GroupName, newest_first
+from lastgood.parts.damage_survey import Each
+from lastgood.protocol.strength import require_choice
+from lastgood.recovery.loaded import HOLDS, Hold, Holding, Loaded, Opened
+from lastgood.recovery.partial_load import glance
+from lastgood.recovery.quarantine import read_report
+from lastgood.recovery.quarantine_report import QuarantineReport
+from lastgood.recovery.recovery import (
+    NO_COMMIT,
+    Group,
+    Look,
+    Rejection,
+    Scan,
+    examine,
+    examine_all,
+    examine_aside,
+    integrity_error,
+    list_store,
+    names_aside,
+    newest_valid_now,
+    read_group,
+)
+
+_Handed = TypeVar("_Handed", Loaded, Opened)
+
+
+class StoreReader:
+    """A directory of groups, to look at. `Store` adds what changes it."""
+
+    def __init__(self, disk: Disk, path: str, each: Each, events: Announcer) -> None:
+        self._disk, self._path, self._each, self._events = disk, path, each, events
+        self._turns = Turns(f"store {path!r}")
+        self._restored: int | None = None
+        self._handed: list[weakref.ref[Loaded | Opened]] = []
+
+    @property
+    def path(self) -> Path:
+        """The store's directory, absolute and without symlinks."""
+        return Path(self._path)
+
+    def load_latest(self, *, hold: Hold = "nothing") -> Loaded | None:
+        """The newest valid group, verified in full now; None where there is none.
+
+        Falls back past whatever is damaged, in this call, and says why in `Loaded.rejected` and
+        in the log "lastgood". As the lease holder it first makes the group durable again, then
+        moves what it rejected to quarantine. Read-only, closed, in a forked child or after a
+        failed sync it changes nothing. Retention keeps the group until another one is loaded, and
+        for as long as the answer is referred to.
+
+        `hold` says what becomes of the bytes that were verified: with "memory" or "map" the parts
+        are read or mapped once, and exactly what was verified is handed out. (A map is for stores
+        that nobody truncates meanwhile.) UsageError where it says something else; StorageError.
+        """
+        holding = self._holding(hold)
+        with self._turns.take("load_latest"):
+            scan, moved = self._scan(holding)
+        self._tell_rejected(scan.rejected)
+        if moved:
+            message = f"{len(moved)} moved to {QUARANTINE}: {', '.join(moved)}"
+            self._events.tell("quarantined", message, names=moved)
+        return None if scan.group is None else self._handed_out(scan.group, scan, holding)
+
+    def load(
+        self,
+        step: int | None = None,
+        *,
+        generation: int | None = None,
+        hold: Hold = "nothing",
+    ) -> Loaded:
+        """Exactly the group asked for, verified in full; never another one in its place.
+
+        Without step and generation, the newest valid group, as `load_latest`. Of several groups of
+        one step it is the newest that was saved to its end. UsageError where there is none;
+        IntegrityError where it is damaged; StorageError. Nothing is changed on disk where a group
+        is asked for.
+        """
+        if step is not None and generation is not None:
+            raise UsageError("load() takes either step= or generation=. Nothing was changed.")
+        self._holding(hold)
+        if step is None and generation is None:
+            newest = self.load_latest(hold=hold)
+            if newest is None:
+                raise UsageError(f"store {self._path!r} has no valid group to load.")
+            return newest
+        holding = self._holding(hold)
+        group = self._asked(step, generation, holding or self._disk, examine)
+        return self._handed_out(group, Scan(group, ()), holding)
+
+    def open_group(
+        self,
+        step: int | None = None,
+        *,
+        generation: int | None = None,
+        older_than: int | None = None,
+        parts: Collection[str] = (),
+        hold: Hold = "nothing",
+    ) -> Opened | None:
+        """The newest group whose manifest is intact and whose parts have their sizes.
+
+        No part is read but those named in `parts`, which are verified in full (and held, as `hold`
+        says); of the others every read verifies what it hands out. So this is weaker than a load:
+        a group is chosen before its bytes are checked, what is damaged in it shows when it is read
+        and not before, and nothing falls back by itself then (`load_latest` does, or another
+        `open_group` with `older_than`, a generation). Falls back past groups whose manifest, sizes
+        or named parts are damaged, as `load_latest`; None where there is none. With a step or a
+        generation, exactly that group, as `load`.
+
+        Nothing is changed on disk, by the holder of the lease as well: nothing is synced, so a
+        group that a killed process left may still go with a power cut, and nothing is moved aside.
+        Retention keeps the group as after a load. UsageError where a name is no part of the group;
+        IntegrityError where what was asked for is damaged; StorageError.
+        """
+        named = self._named_parts(parts)
+        is_asked = step is not None or generation is not None
+        if (step is not None) + (generation is not None) + (older_than is not None) > 1:
+            raise UsageError(
+                "open_group() takes one of step=, generation= and older_than=. Nothing was changed."
+            )
+        holding = self._holding(hold)
+        reader, look = holding or self._disk, partial(glance, only=named)
+        if is_asked:
+            group = self._asked(step, generation, reader, look)
+            return self._opened(Scan(group, ()), group, named, holding)
+        scan = newest_valid_now(
+            reader,
+            self._path,
+            self._hidden(),
+            each=self._each,
+            look=look,
+            older_than=older_than,
+        )
+        self._tell_rejected(scan.rejected)
+        return None if scan.group is None else self._opened(scan, scan.group, named, holding)
+
+    def restore(self, step: int | None = None) -> Loaded:
+        """The newest valid group, or exactly that of a step, with all its parts in memory.
+
+        As `load`, with what was verified held: `restored["model.safetensors"]` reads nothing more.
+        """
+        return self.load(step, hold="memory")
+
+    def latest_step(self) -> int | None:
+        """The step of the newest group with an intact manifest; None for none. No part is read.
+
+        A load may still fall back past it: only a load verifies.
+        """
+        groups = self.groups()
+        return groups[0].name.step if groups else None
+
+    def all_steps(self) -> list[int]:
+        """The steps of all groups with an intact manifest, ascending, each once."""
+        return sorted({group.name.step for group in self.groups()})
+
+    def groups(self) -> tuple[Group, ...]:
+        """Every group with an intact manifest, newest first; the parts are not looked at."""
+        names = [name for name in self._names() if not name.attempt]
+        read = (read_group(self._disk, self._path, name) for name in names)
+        return tuple(group for group in read if isinstance(group, Group))
+
+    def verify(self) -> tuple[Group | Rejection, ...]:
+        """Every group and attempt, newest first, each verified in full. Changes nothing.
+
+        `Rejection.damaged` has all that is damaged of a group: which chunks, or which parts.
+
+        An attempt, and a group without a MANIFEST, may be a save that is still going on.
+        """
+        return tuple(examine_all(self._disk, self._path, each=self._each))
+
+    def quarantined(self) -> dict[str, Group | Rejection]:
+        """What lies in quarantine, by its name there, verified anew: why each was rejected.
+
+        Changes nothing. Nothing in there is ever deleted: that is for people to do. StorageError.
+        """
+        aside = examine_aside(self._disk, self._path, each=self._each)
+        return {entry: answer for entry, _, answer in aside}
+
+    def reports(self) -> dict[str, QuarantineReport]:
+        """Why what lies in quarantine was moved there, by its name there: see `QuarantineReport`.
+
+        What has no report, or none that can be read, is left out: a crash may have taken it, and
+        versions before this one wrote none. Changes nothing. StorageError.
+        """
+        names = [entry for entry, _ in names_aside(self._disk, self._path)]
+        read = {entry: read_report(self._disk, self._path, entry) for entry in names}
+        return {
+            entry: report for entry, report in read.items() if isinstance(report, QuarantineReport)
+        }
+
+    def _scan(self, holding: Holding | None) -> tuple[Scan, list[str]]:
+        """The newest valid group, by looking only, and the names of what was moved aside: none."""
+        reader = holding or self._disk
+        return newest_valid_now(reader, self._path, self._hidden(), each=self._each), []
+
+    def _handed_out(self, group: Group, scan: Scan, holding: Holding | None) -> Loaded:
+        self._restored = group.name.generation
+        message = f"{group.name} was loaded, {len(scan.rejected)} newer were passed over"
+        self._events.tell("loaded", message, name=str(group.name), step=group.name.step)
+        held = {} if holding is None else holding.held
+        return self._noted(Loaded(group, scan.rejected, self._disk, held, self._each))
+
+    def _opened(
+        self, scan: Scan, group: Group, named: frozenset[str], holding: Holding | None
+    ) -> Opened:
+        self._restored = group.name.generation
+        message = f"{group.name} was opened, {len(named)} of its parts verified"
+        self._events.tell("loaded", message, name=str(group.name), step=group.name.step)
+        held = {} if holding is None else holding.held
+        opened = Opened(group, scan.rejected, self._disk, held, self._each, verified=named)
+        return self._noted(opened)
+
+    def _noted(self, handed: _Handed) -> _Handed:
+        """The same; retention keeps its group for as long as somebody refers to it."""
+        self._handed = [each for each in self._handed if each() is not None]
+        self._handed.append(weakref.ref(handed))
+        return handed
+
+    def _tell_rejected(self, rejected: Iterable[Rejection]) -> None:
+        for each in rejected:
+            message = f"{each.name} was rejected ({each.reason}): {each.detail}"
+            self._events.tell("rejected", message, name=each.name, reason=each.reason)
+
+    def _asked(self, step: int | None, generation: int | None, reader: Reader, look: Look) -> Group:
+        """Exactly the group asked for. UsageError; IntegrityError; StorageError."""
+        what = f"step {step}" if generation is None else f"generation {generation}"
+        unfinished: Rejection | None = None
+        for name in self._names():
+            if name.attempt or (name.step != step and name.generation != generation):
+                continue
+            answer = look(reader, self._path, name, each=self._each)
+            if isinstance(answer, Group):
+                return answer
+            if answer.reason != NO_COMMIT:
+                raise integrity_error(answer)
+            # A save that did not end was never acknowledged: it stands for no group.
+            unfinished = unfinished or answer
+        if unfinished is not None:
+            raise integrity_error(unfinished)
+        raise UsageError(f"store {self._path!r} has no group of {what}. Nothing was changed.")
+
+    @staticmethod
+    def _named_parts(parts: Collection[str]) -> frozenset[str]:
+        if isinstance(parts, str) or not all(isinstance(part, str) for part in parts):
+            raise UsageError(
+                f"parts is {parts!r}, expected paths of parts, such as ('model.safetensors',). "
+                "Nothing was changed."
+            )
+        return frozenset(parts)
+
+    def _protected(self) -> frozenset[int]:
+        """The generations that retention keeps for those who loaded them.
+
+        The last one, whoever let go of it: a run often takes what it needs and forgets the rest.
+        An earlier one for as long as somebody may still read from it.
+        """
+        last = set() if self._restored is None else {self._restored}
+        alive = (each() for each in self._handed)
+        return frozenset(last | {each.generation for each in alive if each is not None})
+
+    def _holding(self, hold: Hold) -> Holding | None:
+        require_choice("hold", hold, HOLDS)
+        return None if hold == "nothing" else Holding(self._disk, hold)
+
+    def _hidden(self) -> GroupName | None:
+        """A group that a failed sync has left, whole as it may look."""
+        return None
+
+    def _names(self) -> list[GroupName]:
+        """What is in the store, newest first, without a group that a failed sync has left."""
+        names = newest_first(list_store(self._disk, self._path).in_store)
+        return [name for name in names if name != self._hidden()]

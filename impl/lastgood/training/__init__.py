@@ -1,0 +1,1 @@
+"""For the training loop: when to save, when to stop."""

@@ -1,0 +1,1 @@
+"""The lease holder: validates, saves, recovers, prunes, repairs."""

@@ -1,0 +1,166 @@
+"""The lease: who may write to a store, from `open` to `close`, and with which generation next."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+from typing import Final
+
+from lastgood.backends.interface import Disk, KnowsItsLocks, Reader, join, kind_said, parents
+from lastgood.errors import (
+    Ending,
+    LeaseError,
+    StorageError,
+    UsageError,
+    nothing_changed,
+    storage_error,
+)
+from lastgood.format.names import LOCK, MAX_NUMBER, next_generation
+from lastgood.protocol.executor import Performer
+from lastgood.protocol.plan import Mode, plan_ancestors
+from lastgood.protocol.steps import SyncDir
+from lastgood.recovery.recovery import Listing, list_store
+
+_NOT_ALLOWED: Final = frozenset({errno.EACCES, errno.EPERM})
+_NO_DIR_SYNC: Final = frozenset({errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS})
+
+
+def missing_dirs(reader: Reader, store: str) -> list[str]:
+    """The store and the directories above it that do not exist, the store first.
+
+    UsageError where something else is in their place; OSError.
+    """
+    missing = []
+    for path in (store, *parents(store)):
+        kind = "dir" if path == "/" else reader.kind(path)
+        if kind == "dir":
+            break
+        if kind != "missing":
+            raise UsageError(
+                f"{path!r}: found {kind_said(kind)}, expected a directory. Nothing was changed. "
+                "Choose another path for the store, or move that entry away."
+            )
+        missing.append(path)
+    return missing
+
+
+class LeaseHolder:
+    """The one live process that may change a store.
+
+    `notes` says in words what could not be promised; `failed` says why nothing is changed any
+    more. `top` ends the sync of the ancestors.
+    """
+
+    def __init__(self, disk: Disk, store: str, mode: Mode, top: str) -> None:
+        self.disk, self.store, self.mode = disk, store, mode
+        self.notes: list[str] = []
+        self.failed: str | None = None
+        self._top = top
+        self._next: int | None = None
+        self._is_open = False
+        # Asked once: an `isinstance` of a protocol takes as long as some of a save's system calls.
+        self._locks = disk if isinstance(disk, KnowsItsLocks) else None
+
+    def open(self) -> None:
+        """Make the store where it is missing, take the lease, make the store's name durable.
+
+        UsageError where something else has the path and LeaseError where a live process has the
+        lease: nothing was changed. StorageError otherwise. No group is touched.
+        """
+        try:
+            for path in reversed(missing_dirs(self.disk, self.store)):
+                with contextlib.suppress(FileExistsError):
+                    self.disk.mkdir(path)
+            self._take_lease()
+        except OSError as error:
+            raise storage_error(f"opening the store {self.store!r}", error) from error
+        self._is_open = True
+        try:
+            self._sync_ancestors()
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Give the lease back. Safe to call twice."""
+        if self._is_open:
+            self._is_open = False
+            with contextlib.suppress(OSError):
+                self.disk.unlock(join(self.store, LOCK))
+
+    @property
+    def is_open(self) -> bool:
+        """The lease was taken and not given back."""
+        return self._is_open
+
+    def _take_lease(self) -> None:
+        path = join(self.store, LOCK)
+        try:
+            self.disk.lock(path)
+        except BlockingIOError as error:
+            raise LeaseError(
+                f"store {self.store!r}: another live process is its writer (it holds {LOCK!r}). "
+                "Nothing was changed. Open the store read-only, or end that process."
+            ) from error
+        except OSError as error:
+            if error.errno not in (errno.ELOOP, errno.EINVAL, errno.EISDIR, errno.ENXIO):
+                raise
+            raise UsageError(
+                f"{path!r} is no regular file, expected the lock file of a store. "
+                "Nothing was changed."
+            ) from error
+
+    def _sync_ancestors(self) -> None:
+        # Always, not only for those just made: a process that was killed may have made them.
+        for step in plan_ancestors(self.mode, self.store, self._top):
+            try:
+                Performer(self.disk).perform(step)
+            except OSError as error:
+                path = step.path if isinstance(step, SyncDir) else self.store
+                if error.errno not in _NOT_ALLOWED:
+                    raise storage_error(f"fsync of the directory {path!r}", error) from error
+                self.notes.append(
+                    f"{path!r} may not be opened, so it was not synced, nor was anything above "
+                    "it: a power cut may take a directory that is new there"
+                )
+                return
+
+    def _require_usable(self, ending: Ending = nothing_changed) -> None:
+        if self.failed is not None:
+            raise StorageError(
+                f"store {self.store!r} is closed to writing: {self.failed}. {ending()} "
+                "Close it and open it again, which recovers."
+            )
+        if not self._is_open:
+            raise UsageError(f"store {self.store!r} is not open. {ending()}")
+        self._require_lease(ending)
+
+    def _require_lease(self, ending: Ending) -> None:
+        """Whoever replaces the lock file lets a second writer in: neither would see the other."""
+        path = join(self.store, LOCK)
+        try:
+            is_held = True if self._locks is None else self._locks.holds(path)
+        except OSError as error:
+            raise storage_error(f"looking at {path!r}", error) from error
+        if not is_held:
+            raise LeaseError(
+                f"store {self.store!r}: its lock file {LOCK!r} was removed or replaced since this "
+                f"store was opened, so another process may be its writer. {ending()} "
+                "Close this store and open it again."
+            )
+
+    def _note_generations(self, listing: Listing) -> None:
+        seen = next_generation(listing.in_store, listing.in_quarantine)
+        self._next = max(seen, self._next or 1)
+
+    def _take_generation(self) -> int:
+        if self._next is None:
+            self._note_generations(list_store(self.disk, self.store))
+        generation = self._next or 1
+        if generation > MAX_NUMBER:
+            raise UsageError(
+                f"store {self.store!r} holds a name of generation {MAX_NUMBER}, the last one. "
+                "Nothing was changed. Move that entry out of the store and its quarantine."
+            )
+        self._next = generation + 1
+        return generation

@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+import pytest
+
+from lastgood.format.names import GroupName, free_name, newest_first, next_generation, parse_name
+
+
+@pytest.mark.parametrize(
+    "name",
+    [GroupName(7, 42), GroupName(7, 42, attempt=True), GroupName(123456789, 0), GroupName(0, 0)],
+)
+def test_a_name_is_read_back_as_it_was_written(name: GroupName) -> None:
+    assert parse_name(str(name)) == name
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "gen-7-step-42",
+        "gen-000000007-step-00000042",
+        "gen-00000007-step-00000042 ",
+        "gen-00000007-step-00000042.1",
+        "gen-0000000\N{ARABIC-INDIC DIGIT SEVEN}-step-00000042",
+        "Gen-00000007-step-00000042",
+        "gen--0000007-step-00000042",
+        "gen-" + "9" * 19 + "-step-00000042",
+        "lock",
+        "quarantine",
+        "",
+    ],
+)
+def test_no_other_spelling_is_a_name(text: str) -> None:
+    assert parse_name(text) is None
+
+
+def test_the_newest_generation_comes_first_whatever_its_step() -> None:
+    names = ["gen-00000002-step-00000900", "lock", "gen-00000003-step-00000001", "junk"]
+
+    assert [name.generation for name in newest_first(names)] == [3, 2]
+
+
+def test_no_name_anywhere_lends_its_generation_to_the_next_group() -> None:
+    assert next_generation([], []) == 1
+    assert next_generation(["gen-00000004-step-00000001"], []) == 5
+    assert next_generation(["attempt-gen-00000009-step-00000001"], []) == 10
+    assert next_generation([], ["gen-00000011-step-00000001.3"]) == 12
+
+
+def test_a_name_that_is_taken_gets_the_first_free_number() -> None:
+    assert free_name("a", []) == "a"
+    assert free_name("a", ["a", "a.1", "a.3"]) == "a.2"

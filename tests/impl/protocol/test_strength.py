@@ -1,0 +1,207 @@
+"""What a store promises where it stands: the strongest that is honoured, and loudly where weak."""
+
+from __future__ import annotations
+
+import errno
+import warnings
+from pathlib import Path
+
+import pytest
+
+import powercut
+from lastgood import Event, LastgoodWarning, Store, UsageError
+from lastgood.backends import darwin, linux
+from lastgood.backends.interface import FileSystem
+from lastgood.backends.posix import PosixDisk
+from tests.impl.disks import EXT4, PARTS, WatchedDisk, tree
+
+PROFILES = Path(powercut.__file__).parent / "profiles"
+MAC = FileSystem("apfs", "/", True, "kernel", "fsync does not flush", "power", "if it is so")
+FUSE = linux.describe("fuse.s3fs", "/")
+
+
+class Mac(WatchedDisk):
+    """A disk with a full sync, as macOS has it."""
+
+    def file_system(self, path: str) -> FileSystem:
+        return MAC
+
+    def full_sync_dir(self, path: str) -> None:
+        self.calls.append(f"full_sync_dir {self._below(path)}")
+
+
+class Weak(WatchedDisk):
+    def file_system(self, path: str) -> FileSystem:
+        return FUSE
+
+
+def test_on_a_mac_the_strongest_mode_ends_in_one_full_sync(tmp_path: Path) -> None:
+    disk = Mac(tmp_path)
+    with Store(tmp_path / "store", disk=disk, workers=1) as store:
+        disk.calls.clear()
+        receipt = store.save(1, PARTS)
+        store.load_latest()
+
+    assert (receipt.mode, receipt.form) == ("atomic_fullsync", "rename")
+    assert receipt.guarantee.survives == "power"
+    assert receipt.guarantee.power == "kept, if it is so"
+    syncs = [call for call in disk.calls if "sync" in call]
+    saved, recovered = syncs[:6], syncs[6:]
+    assert [s.split()[0] for s in saved] == ["fsync"] * 3 + ["fsync_dir"] * 2 + ["full_sync_dir"]
+    assert recovered[-1] == "full_sync_dir store"
+
+
+def test_on_a_mac_the_plain_mode_promises_less(tmp_path: Path) -> None:
+    with Store(tmp_path / "store", disk=Mac(tmp_path), mode="atomic_dirsync") as store:
+        guarantee = store.save(1, PARTS).guarantee
+
+    assert guarantee.survives == "kernel"
+    assert guarantee.power == "not promised: fsync does not flush"
+
+
+def test_where_fsync_flushes_the_strongest_mode_is_plain(tmp_path: Path) -> None:
+    with Store(tmp_path / "store", disk=PosixDisk(EXT4)) as store:
+        assert store.strength.mode == "atomic_dirsync"
+        assert store.save(1, PARTS).guarantee.survives == "power"
+    with Store(tmp_path / "store", disk=PosixDisk(EXT4), mode="atomic_fullsync") as store:
+        assert store.save(2, PARTS).guarantee.survives == "power"
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "serves", "renames"),
+    [
+        ("ext4", "", "power", True),
+        ("ext4", "nobarrier", "process", True),
+        ("ext4", "barrier=0", "process", True),
+        ("ext4", "data=writeback", "power", True),
+        ("ext4", "data=journal,nodelalloc", "power", True),
+        ("ext4", "journal_async_commit", "process", True),
+        ("xfs", "", "power", True),
+        ("xfs", "nobarrier", "process", True),
+        ("btrfs", "nodatacow,notreelog,lazytime", "power", True),
+        ("btrfs", "nobarrier", "process", True),
+        ("f2fs", "fsync_mode=posix", "process", True),
+        ("f2fs", "fsync_mode=strict", "process", True),
+        ("f2fs", "fsync_mode=nobarrier", "process", True),
+        ("f2fs", "nobarrier", "process", True),
+        ("f2fs", "checkpoint=disable:0", "process", True),
+        ("f2fs", "disable_roll_forward", "process", True),
+        ("nilfs2", "order=relaxed", "power", False),
+        ("nilfs2", "barrier=0", "process", False),
+        ("ext3", "", "process", True),
+        ("ext2", "", "process", False),
+        ("apfs", "", "process", True),
+        ("bcachefs", "", "process", False),
+        ("wekafs", "", "process", False),
+        ("overlay", "", "process", False),
+        ("overlay", "volatile", "process", False),
+        ("tmpfs", "", "process", True),
+        ("nfs4", "", "process", False),
+        ("cifs", "", "process", False),
+        ("smb3", "", "process", False),
+        ("9p", "", "process", False),
+        ("fuse.mountpoint-s3", "", "process", False),
+        ("fuse.gcsfuse", "", "process", False),
+        ("fuse", "", "process", False),
+        ("fuseblk", "", "process", False),
+        ("vfat", "", "process", False),
+        ("zfs", "", "process", False),
+    ],
+)
+def test_what_is_relied_on_of_each_file_system(
+    name: str, options: str, serves: str, renames: bool
+) -> None:
+    mounts = f"1 0 8:1 / / rw,relatime - {name} /dev/x rw,{options}\n"
+    found = linux.file_system_of("/x", mounts)
+
+    assert (found.sync_serves, found.rename_is_atomic) == (serves, renames)
+    assert bool(found.weakness) == (serves == "process")
+
+
+def test_a_power_cut_is_promised_only_where_a_profile_speaks_for_the_file_system() -> None:
+    profiles = {path.name.split("-")[0].split(".")[0] for path in PROFILES.glob("*.toml")}
+
+    assert profiles >= linux.PROFILED
+    for name in linux.PROFILED:
+        assert linux.describe(name, "/").sync_serves == "power"
+    assert "no profile of the model speaks for zfs" in linux.describe("zfs", "/").weakness
+
+
+@pytest.mark.parametrize("option", ["nobarrier", "barrier=0", "fsync_mode=nobarrier"])
+def test_a_mount_option_that_breaks_the_promise_is_named_with_what_to_do(option: str) -> None:
+    weakness = linux.describe("f2fs", "/", frozenset({"rw", option})).weakness
+
+    assert f"mounted with {option}, so that the drive is never told to flush" in weakness
+    assert "mount it without that" in weakness
+
+
+def test_where_nothing_says_what_it_is_little_is_promised_and_that_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(linux, "MOUNTS", str(tmp_path / "none"))
+    disks = [linux.LinuxDisk(), darwin.DarwinDisk(), PosixDisk()]
+    monkeypatch.setattr(darwin, "_MOUNT", str(tmp_path / "none"))
+
+    for disk in disks:
+        found = disk.file_system(str(tmp_path))
+        assert (found.sync_serves, found.full_sync_serves) == ("process", None)
+        assert not found.rename_is_atomic
+        with pytest.warns(LastgoodWarning, match="no mount table could be read"):
+            store = Store(tmp_path / "store", disk=PosixDisk(found))
+        with store:
+            receipt = store.save(1, PARTS)
+        assert (receipt.form, receipt.guarantee.survives) == ("record", "process")
+    assert linux.file_system_of("/x", "").weakness == found.weakness
+
+
+def test_a_weak_file_system_is_said_aloud_in_three_ways(tmp_path: Path) -> None:
+    events: list[Event] = []
+    with pytest.warns(LastgoodWarning, match=r"fuse.s3fs.*a program stands between") as caught:
+        store = Store(tmp_path / "store", disk=Weak(tmp_path), on_event=events.append)
+    with store:
+        receipt = store.save(1, PARTS)
+    assert len(caught) == 1
+    assert caught[0].filename == __file__
+    assert [event.kind for event in events] == ["weakened", "saved"]
+    assert (receipt.mode, receipt.form) == ("atomic_dirsync", "record")
+    assert receipt.guarantee.survives == "process"
+    assert "a program stands between" in receipt.guarantee.kernel
+
+
+def test_where_a_directory_cannot_be_synced_the_mode_is_weaker_and_said(tmp_path: Path) -> None:
+    disk = Weak(tmp_path)
+    disk.fault = lambda call, _path: errno.EINVAL if call == "fsync_dir" else None
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        with Store(tmp_path / "store", disk=disk) as store:
+            receipt = store.save(1, PARTS)
+    assert receipt.mode == "atomic_nodirsync"
+    assert any("cannot be synced" in str(warning.message) for warning in caught)
+    before = tree(tmp_path)
+    with pytest.raises(UsageError, match="atomic_dirsync cannot be had"):
+        Store(tmp_path / "other", disk=disk, mode="atomic_dirsync")
+    assert tree(tmp_path) == before
+
+
+def test_a_mode_that_promises_little_needs_no_warning(tmp_path: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        Store(tmp_path / "store", disk=Weak(tmp_path), mode="unsafe").close()
+        Store(tmp_path / "store", disk=Weak(tmp_path), writable=False).close()
+
+
+@pytest.mark.parametrize(
+    ("line", "name", "serves", "full"),
+    [
+        ("/dev/disk3s5 on /System/Volumes/Data (apfs, local)", "apfs", "kernel", "power"),
+        ("//me@nas/share on /Volumes/share (smbfs, nodev)", "smbfs", "process", None),
+    ],
+)
+def test_a_macs_mount_table_tells_where_a_full_sync_reaches_the_drive(
+    line: str, name: str, serves: str, full: str | None
+) -> None:
+    point = line.split(" on ")[1].split(" (", maxsplit=1)[0]
+    found = darwin.file_system_of(f"{point}/x", f"/dev/disk3s1 on / (apfs, sealed)\n{line}\n")
+
+    assert (found.name, found.sync_serves, found.full_sync_serves) == (name, serves, full)
+    assert bool(found.weakness) == (full is None)
