@@ -22,14 +22,14 @@ from pathlib import Path
 
 from attrs import evolve
 
-from powercut_rig.compare import compare_in_worker
+from powercut_rig.campaigns.soak import EFFORT, Workload
 from powercut_rig.errors import RigUnavailable
 from powercut_rig.filesystems import FILE_SYSTEMS
 from powercut_rig.guest.prepare import prepared
 from powercut_rig.guest.rig import station
-from powercut_rig.guest.saved import trial
-from powercut_rig.soak import EFFORT, Workload
-from powercut_rig.worker import run_without_mounts
+from powercut_rig.guest.snapshot import trial
+from powercut_rig.judge.judge import compare_in_worker
+from powercut_rig.system.worker import run_without_mounts
 
 WHAT = {"read": 1, "recovered": 0}
 

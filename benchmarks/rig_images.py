@@ -32,16 +32,16 @@ from powercut.profile import load_profile
 from powercut.simulation.subject import load_subject
 from powercut.trace.trace_file import Trace
 from powercut_rig import Bounds, Rig, RigUnavailable, crash_images, run_in_worker
-from powercut_rig.answers import recover_for_real
-from powercut_rig.blocklog import CHUNK_BYTES, Replay
-from powercut_rig.campaign import cores
-from powercut_rig.cases import prepare
-from powercut_rig.compare import Effort, Judge, Scene, compare_in_worker, hold
+from powercut_rig.blocks.block_log import CHUNK_BYTES, Replay
+from powercut_rig.campaigns.campaign import cores
+from powercut_rig.campaigns.random_programs import saves_trace
 from powercut_rig.filesystems import FILE_SYSTEMS
-from powercut_rig.pool import Job, run_jobs
-from powercut_rig.programs import saves_trace
-from powercut_rig.tools import run_tool
-from powercut_rig.worker import private_folder
+from powercut_rig.judge.judge import Effort, Judge, Scene, compare_in_worker, hold
+from powercut_rig.judge.recovery_answer import recover_for_real
+from powercut_rig.judge.trace_case import prepare
+from powercut_rig.system.subprocesses import run_tool
+from powercut_rig.system.worker import private_folder
+from powercut_rig.system.worker_pool import Job, run_jobs
 
 SUBJECT = "lastgood:atomic_dirsync"
 

@@ -38,9 +38,9 @@ from powercut.trace.explain import explain, render
 from powercut.trace.replay import replay
 from powercut.trace.trace_file import read_trace
 from powercut_rig import Rig, crash_images, run_in_worker, what_is_missing
-from powercut_rig.answers import recover_for_real
-from powercut_rig.cli import show
-from powercut_rig.compare import compare_in_worker
+from powercut_rig.cli.commands import show
+from powercut_rig.judge.judge import compare_in_worker
+from powercut_rig.judge.recovery_answer import recover_for_real
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 from examples import train_digits as digits

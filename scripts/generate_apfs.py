@@ -24,7 +24,7 @@ from powercut.profile import Profile, load_profile
 from powercut.simulation.oracle import PROPERTIES
 from powercut.simulation.subject import load_subject
 from powercut_rig.macos import APFS
-from powercut_rig.macos.experiments import EXPERIMENTS, NOT_BY_AN_IMAGE
+from powercut_rig.macos.experiments.catalog import EXPERIMENTS, NOT_BY_AN_IMAGE
 
 PAGE: Final = "docs/apfs.md"
 MODES: Final = ("unsafe", "atomic_nodirsync", "atomic_dirsync", "atomic_fullsync")

@@ -18,8 +18,8 @@ from typing import Final, Literal
 
 from attrs import Factory, evolve, field, frozen
 
-from powercut_rig import linux
-from powercut_rig.tools import run_tool
+from powercut_rig.system import linux_syscalls
+from powercut_rig.system.subprocesses import run_tool
 
 _FIXED_ID: Final = "6c617374-676f-4f64-8000-000000000001"
 
@@ -49,9 +49,9 @@ class FileSystem:
     root directory, or by the file system's own call.  An `own_id` is drawn for each recording where
     the kernel keeps track of ids: two disks with one id are never mounted side by side.
     `guest_module` names the module that a guest loads for it; without one this machine's kernel has
-    it.  `lacks` names kinds of ops that it does not have, as `powercut_rig.programs` calls them.
-    Where a mount that only reads shows the same tree, since nothing is replayed,
-    `read_only_options` are for it.
+    it.  `lacks` names kinds of ops that it does not have, as
+    `powercut_rig.campaigns.random_programs` calls them.  Where a mount that only reads shows the
+    same tree, since nothing is replayed, `read_only_options` are for it.
     """
 
     name: str
@@ -93,7 +93,7 @@ class FileSystem:
     def commit_on_demand(self, root: str) -> None:
         """Commit what the running transaction holds, as the kernel's timer would. OSError."""
         if self.commit == "sync-root":
-            linux.commit_by_root(root)
+            linux_syscalls.commit_by_root(root)
             return
         folder = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:

@@ -9,21 +9,21 @@ from typing import Protocol, TypeVar
 from powercut.filesystem.ops import Op
 from powercut.simulation.model_disk import Disk
 from powercut.simulation.subject import Plan
-from powercut_rig.blocklog import BlockLog, Recipe
-from powercut_rig.crashimages import Bounds, CrashImage, CrashImages
+from powercut_rig.blocks.block_log import BlockLog, Recipe
+from powercut_rig.blocks.crash_images import Bounds, CrashImage, CrashImages
 from powercut_rig.filesystems import FILE_SYSTEMS
 from powercut_rig.guest.rig import GuestRig
-from powercut_rig.images import FsckReport
-from powercut_rig.rig import Rig
-from powercut_rig.tree import Sight
-from powercut_rig.workload import MarkWriter
-from powercut_rig.writeback import WriteBack
+from powercut_rig.linux.rig import Rig
+from powercut_rig.mounted.image_mounter import FsckReport
+from powercut_rig.mounted.op_runner import MarkWriter
+from powercut_rig.mounted.tree_reader import Sight
+from powercut_rig.mounted.writeback import WriteBack
 
 _T = TypeVar("_T")
 
 
 class AnyImage(Protocol):
-    """A crash image while it is mounted; see `powercut_rig.images.MountedImage`."""
+    """A crash image while it is mounted; see `powercut_rig.mounted.image_mounter.MountedImage`."""
 
     @property
     def refusal(self) -> OSError | None:
@@ -47,7 +47,7 @@ class AnyImage(Protocol):
 
 
 class AnyRig(Protocol):
-    """Records, and mounts what crashes leave; see `powercut_rig.rig.Rig`."""
+    """Records, and mounts what crashes leave; see `powercut_rig.linux.rig.Rig`."""
 
     def record(
         self,

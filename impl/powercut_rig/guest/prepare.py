@@ -1,7 +1,7 @@
 """Makes the guest: kernel, modules and first file system, once for each set of versions.
 
 What is made lies in a cache folder, under a key of the packages' versions and of all that goes into
-it from here.  A folder there is complete; see `powercut_rig.guest.cache`.
+it from here.  A folder there is complete; see `powercut_rig.guest.build.cache`.
 """
 
 from __future__ import annotations
@@ -21,11 +21,19 @@ from typing import Final, TypeVar
 from attrs import frozen
 
 from powercut_rig.errors import RigError, RigUnavailable
-from powercut_rig.guest import cache, edit, initramfs, kernel, modules, packages, saved
-from powercut_rig.guest.bundle import agents_bundle
-from powercut_rig.guest.packages import Parts
-from powercut_rig.guest.qemu import Saved
-from powercut_rig.tools import run_tool
+from powercut_rig.guest import snapshot
+from powercut_rig.guest.build import (
+    cache,
+    driver_patch,
+    initramfs,
+    kernel,
+    kernel_modules,
+    packages,
+)
+from powercut_rig.guest.build.packages import Parts
+from powercut_rig.guest.build.python_bundle import agents_bundle
+from powercut_rig.guest.machine.qemu import Saved
+from powercut_rig.system.subprocesses import run_tool
 
 DRIVERS: Final = ("apfs_packaged", "apfs_strict")
 KEPT: Final = 3
@@ -84,7 +92,14 @@ def key_of(parts: Parts) -> str:
 def _code() -> str:
     """A name for the code that makes a guest."""
     digest = hashlib.sha256()
-    for module in (edit, initramfs, kernel, modules, packages, sys.modules[__name__]):
+    for module in (
+        driver_patch,
+        initramfs,
+        kernel,
+        kernel_modules,
+        packages,
+        sys.modules[__name__],
+    ):
         digest.update(Path(str(module.__file__)).read_bytes())
     return digest.hexdigest()
 
@@ -226,7 +241,9 @@ def ready(guest: Guest) -> Ready:
     """A guest to go on from, booted and saved if it was not yet.  RigUnavailable."""
     try:
         orders = json.loads((guest.home / "load.json").read_text())
-        return Ready(guest, saved.saved_guest(guest.home, guest.release, agents_bundle()), orders)
+        return Ready(
+            guest, snapshot.saved_guest(guest.home, guest.release, agents_bundle()), orders
+        )
     except OSError as error:
         why = f"The saved guest in {guest.home} could not be read or written: {error}"
         raise RigUnavailable([why]) from error
@@ -237,7 +254,7 @@ def build_and_boot(parts: Parts, work: Path, result: Path) -> None:
     build(parts, work, result)
     made = ready(Guest(result, parts.release))
     for driver in DRIVERS:
-        saved.trial(made.saved, made.orders[driver])
+        snapshot.trial(made.saved, made.orders[driver])
 
 
 def build(parts: Parts, work: Path, result: Path) -> None:
@@ -246,7 +263,7 @@ def build(parts: Parts, work: Path, result: Path) -> None:
     release = parts.release
     image = _only(root, f"boot/vmlinuz-{release}", "the kernel's package").read_bytes()
     (result / "vmlinux").write_bytes(kernel.vmlinux_of(image))
-    of_kernel = modules.unpacked_modules(root, release)
+    of_kernel = kernel_modules.unpacked_modules(root, release)
     drivers = _drivers(root, work, release)
 
     def module(name: str) -> bytes | None:
@@ -285,7 +302,7 @@ def _drivers(root: Path, work: Path, release: str) -> dict[str, bytes]:
     text = makefile.read_text()
     makefile.write_text(text.replace("include /usr/src/", f"include {root}/usr/src/"))
     made = {"apfs_packaged": _compiled(headers, source, release)}
-    edit.edit_folder(source)  # only what depends on the edited files is compiled again
+    driver_patch.edit_folder(source)  # only what depends on the edited files is compiled again
     made["apfs_strict"] = _compiled(headers, source, release)
     return made
 

@@ -11,9 +11,9 @@ from attrs import astuple, frozen
 from powercut.filesystem.ops import Op
 from powercut.simulation.subject import Plan
 from powercut_rig.errors import RigError
-from powercut_rig.guest.opwire import op_to
+from powercut_rig.guest.machine.op_codec import op_to
 from powercut_rig.guest.station import Station
-from powercut_rig.writeback import WriteBack
+from powercut_rig.mounted.writeback import WriteBack
 
 _NUMBERS: Final = count(1)
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
@@ -26,7 +26,7 @@ def _no(value: Any, what: str) -> RigError:
 
 @frozen
 class RemoteRunner:
-    """Performs ops in the guest of a station; see `powercut_rig.workload.Runner`."""
+    """Performs ops in the guest of a station; see `powercut_rig.mounted.op_runner.Runner`."""
 
     station: Station
 

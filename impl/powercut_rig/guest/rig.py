@@ -16,21 +16,21 @@ from attrs import define, field
 from powercut.filesystem.ops import Op
 from powercut.simulation.model_disk import Disk
 from powercut.simulation.subject import Plan
-from powercut_rig import linux, worker
-from powercut_rig.blocklog import BlockLog, Recipe, Replay
-from powercut_rig.crashimages import Bounds, CrashImage, CrashImages, crash_images
-from powercut_rig.deadline import DeadlineError
+from powercut_rig.blocks.block_log import BlockLog, Recipe, Replay
+from powercut_rig.blocks.crash_images import Bounds, CrashImage, CrashImages, crash_images
 from powercut_rig.errors import RigError, RigUnavailable
 from powercut_rig.filesystems import FILE_SYSTEMS, FileSystem
-from powercut_rig.guest.protocol import GuestLostError
+from powercut_rig.guest.machine.connection import GuestLostError
+from powercut_rig.guest.machine.tree_codec import sight_from
 from powercut_rig.guest.remote import RemoteDisk, RemoteRunner
-from powercut_rig.guest.sightwire import sight_from
 from powercut_rig.guest.station import Station
-from powercut_rig.images import FsckReport, fsck
-from powercut_rig.requirements import what_is_missing
-from powercut_rig.tree import Sight
-from powercut_rig.workload import MarkWriter, Workload
-from powercut_rig.writeback import WriteBack, default_plan
+from powercut_rig.mounted.image_mounter import FsckReport, fsck
+from powercut_rig.mounted.op_runner import MarkWriter, Workload
+from powercut_rig.mounted.tree_reader import Sight
+from powercut_rig.mounted.writeback import WriteBack, default_plan
+from powercut_rig.system import linux_syscalls, worker
+from powercut_rig.system.deadline import DeadlineError
+from powercut_rig.system.requirements import what_is_missing
 
 _T = TypeVar("_T")
 
@@ -68,7 +68,7 @@ def _end_stations() -> None:
 
 @define
 class GuestImage:
-    """One crash image in the checking guest; see `powercut_rig.images.MountedImage`.
+    """One crash image in the checking guest; see `powercut_rig.mounted.image_mounter.MountedImage`.
 
     `lost` says that the guest hung or died over it; looking raises that.
     """
@@ -107,7 +107,7 @@ class GuestImage:
 
 
 class GuestRig:
-    """Records and mounts in guests; the calls are those of `powercut_rig.rig.Rig`."""
+    """Records and mounts in guests; the calls are those of `powercut_rig.linux.rig.Rig`."""
 
     def __init__(self, fs: str) -> None:
         self._fs = FILE_SYSTEMS[fs]
@@ -197,9 +197,9 @@ def _mounted(checker: Station, recipe: Recipe, read_only: str | None) -> GuestIm
     refusal, lost = None, None
     try:
         if read_only is None:
-            checker.mount(linux.MS_NOATIME)
+            checker.mount(linux_syscalls.MS_NOATIME)
         else:
-            checker.mount(linux.MS_NOATIME | linux.MS_RDONLY, read_only)
+            checker.mount(linux_syscalls.MS_NOATIME | linux_syscalls.MS_RDONLY, read_only)
     except GuestLostError as error:
         lost = error
     except OSError as error:

@@ -8,17 +8,17 @@ import os
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from powercut_rig import linux, worker
-from powercut_rig.blocklog import Mark, Phase, Record
+from powercut_rig.blocks.block_log import Mark, Phase, Record
 from powercut_rig.errors import RigError, RigUnavailable
 from powercut_rig.filesystems import FileSystem
-from powercut_rig.guest import qemu
-from powercut_rig.guest.blklog import LOG_BYTES, LogReader, is_full, log_file
-from powercut_rig.guest.bundle import agents_bundle, bundle_of
+from powercut_rig.guest.build.python_bundle import agents_bundle, bundle_of
+from powercut_rig.guest.machine import qemu
+from powercut_rig.guest.machine.connection import REQUEST_S, GuestLostError
+from powercut_rig.guest.machine.write_log import LOG_BYTES, LogReader, is_full, log_file
 from powercut_rig.guest.prepare import Ready, prepared, replaced
-from powercut_rig.guest.protocol import REQUEST_S, GuestLostError
-from powercut_rig.opening import Opened
-from powercut_rig.scratch import Cells, MemoryDisk
+from powercut_rig.mounted.memory_disk import Cells, MemoryDisk
+from powercut_rig.system import linux_syscalls, worker
+from powercut_rig.system.lifecycle import Opened
 
 _QUIET_ATTEMPTS: Final = 20
 
@@ -95,7 +95,7 @@ class Station(Opened):
 
     def _start(self, guest: Ready) -> None:
         if self._recording:
-            linux.punch_hole(self._log_fd, 0, LOG_BYTES)
+            linux_syscalls.punch_hole(self._log_fd, 0, LOG_BYTES)
             self._log = LogReader(self._log_fd)
             self._machine = qemu.Machine(
                 guest.saved,

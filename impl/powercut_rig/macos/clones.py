@@ -13,8 +13,8 @@ from typing import Final
 from attrs import frozen
 
 from powercut_rig.errors import RigError
-from powercut_rig.macos.calls import clonefile
-from powercut_rig.macos.runner import CommandError, Runner, succeed
+from powercut_rig.macos.darwin_syscalls import clonefile
+from powercut_rig.macos.subprocesses import CommandError, Runner, succeed
 
 CLONE_S: Final = 60.0
 

@@ -12,8 +12,8 @@ from typing import Final
 from attrs import asdict, frozen
 
 from powercut_rig.errors import RigError
-from powercut_rig.macos.plists import Volume, parse_device, parse_versions, parse_volume
-from powercut_rig.macos.runner import Runner, is_installed, run_system, succeed
+from powercut_rig.macos.subprocesses import Runner, is_installed, run_system, succeed
+from powercut_rig.macos.tool_output import Volume, parse_device, parse_versions, parse_volume
 
 PROGRAMS: Final = ("hdiutil", "diskutil", "fsck_apfs", "sw_vers", "df", "cp")
 WHAT_A_MAC_ADDS: Final = (

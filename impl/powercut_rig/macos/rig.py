@@ -19,20 +19,20 @@ from attrs import define, field, frozen
 from powercut.filesystem.ops import Op
 from powercut.simulation.model_disk import Disk
 from powercut.simulation.subject import Plan
-from powercut_rig.blocklog import BlockLog, Recipe
-from powercut_rig.crashimages import Bounds, CrashImage, CrashImages
+from powercut_rig.blocks.block_log import BlockLog, Recipe
+from powercut_rig.blocks.crash_images import Bounds, CrashImage, CrashImages
 from powercut_rig.errors import RigError
-from powercut_rig.images import FsckReport, MountedImage
-from powercut_rig.macos.calls import Calls
+from powercut_rig.macos.clone_recorder import Beside, Taker, beside_in_thread
 from powercut_rig.macos.clones import Cloner
-from powercut_rig.macos.images import DiskImages
-from powercut_rig.macos.runner import CommandError
-from powercut_rig.macos.taking import Beside, Taker, beside_in_thread
-from powercut_rig.macos.workload import MacRunner
-from powercut_rig.rooted import RootedDisk
-from powercut_rig.tree import Sight, look
-from powercut_rig.workload import MarkWriter, Workload
-from powercut_rig.writeback import WriteBack, default_plan
+from powercut_rig.macos.darwin_syscalls import Calls
+from powercut_rig.macos.disk_images import DiskImages
+from powercut_rig.macos.op_runner import MacRunner
+from powercut_rig.macos.subprocesses import CommandError
+from powercut_rig.mounted.image_mounter import FsckReport, MountedImage
+from powercut_rig.mounted.op_runner import MarkWriter, Workload
+from powercut_rig.mounted.rooted_disk import RootedDisk
+from powercut_rig.mounted.tree_reader import Sight, look
+from powercut_rig.mounted.writeback import WriteBack, default_plan
 
 _T = TypeVar("_T")
 

@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Final
 
 from powercut_rig.errors import RigError
-from powercut_rig.macos.calls import Calls, DarwinCalls
+from powercut_rig.macos.clone_recorder import Beside, beside_in_thread
 from powercut_rig.macos.clones import Cloner, SystemCloner
-from powercut_rig.macos.images import DiskImages
+from powercut_rig.macos.darwin_syscalls import Calls, DarwinCalls
+from powercut_rig.macos.disk_images import DiskImages
 from powercut_rig.macos.rig import MacRig
-from powercut_rig.macos.runner import Runner, run_system
-from powercut_rig.macos.taking import Beside, beside_in_thread
+from powercut_rig.macos.subprocesses import Runner, run_system
 
 PREFIX: Final = "powercut-apfs-"
 _LOCK: Final = "lock"

@@ -16,12 +16,12 @@ import pytest
 from lastgood.crashtest.subjects import RECORD
 from powercut_rig.errors import RigError, RigUnavailable
 from powercut_rig.filesystems import FILE_SYSTEMS
-from powercut_rig.guest import qemu, wire
 from powercut_rig.guest import station as module
-from powercut_rig.guest.blklog import LOG_BYTES, MAGIC, LogReader, is_full, log_file
+from powercut_rig.guest.machine import messages, qemu
+from powercut_rig.guest.machine.connection import Connection, GuestLostError
+from powercut_rig.guest.machine.qemu import Saved, cut
+from powercut_rig.guest.machine.write_log import LOG_BYTES, MAGIC, LogReader, is_full, log_file
 from powercut_rig.guest.prepare import Guest, Ready
-from powercut_rig.guest.protocol import Connection, GuestLostError
-from powercut_rig.guest.qemu import Saved, cut
 from powercut_rig.guest.remote import RemoteDisk
 from powercut_rig.guest.station import Station
 
@@ -50,7 +50,7 @@ def test_while_an_answer_is_waited_for_somebody_looks_at_the_console() -> None:
     def look() -> None:
         looked.append(1)
         if len(looked) == 2:  # before the request, and while its answer does not come
-            theirs.sendall(wire.packed({"ok": None}))
+            theirs.sendall(messages.packed({"ok": None}))
 
     with theirs:
         connection = Connection(ours, look)

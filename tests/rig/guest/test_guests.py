@@ -23,22 +23,22 @@ from attrs import evolve
 from click.testing import CliRunner
 
 from powercut.filesystem.ops import Create, Fsync, Link, Mkdir, Op, Rename, Symlink, Sync, Write
-from powercut_rig.blocklog import Recipe
-from powercut_rig.cli import soak_command
-from powercut_rig.compare import Effort, compare_in_worker
-from powercut_rig.comparison import HUNG, Comparison
-from powercut_rig.crashimages import crash_images
+from powercut_rig.blocks.block_log import Recipe
+from powercut_rig.blocks.crash_images import crash_images
+from powercut_rig.campaigns.random_programs import program_trace
+from powercut_rig.campaigns.soak import Workload
+from powercut_rig.cli.commands import soak_command
 from powercut_rig.errors import RigError, RigUnavailable
 from powercut_rig.filesystems import FILE_SYSTEMS
-from powercut_rig.guest import protocol, qemu
+from powercut_rig.guest.machine import connection, qemu
+from powercut_rig.guest.machine.connection import GuestLostError
 from powercut_rig.guest.prepare import prepared
-from powercut_rig.guest.protocol import GuestLostError
 from powercut_rig.guest.rig import GuestRig, station
-from powercut_rig.pool import Job, run_jobs
-from powercut_rig.programs import program_trace
-from powercut_rig.soak import Workload
-from powercut_rig.tree import Sight, Tag
-from powercut_rig.worker import Worker, run_without_mounts
+from powercut_rig.judge.judge import Effort, compare_in_worker
+from powercut_rig.judge.result import HUNG, Comparison
+from powercut_rig.mounted.tree_reader import Sight, Tag
+from powercut_rig.system.worker import Worker, run_without_mounts
+from powercut_rig.system.worker_pool import Job, run_jobs
 from tests import ROOT
 
 pytestmark = pytest.mark.guest
@@ -212,7 +212,7 @@ def hang_over(by: signal.Signals) -> tuple[Comparison, int, int, int]:
     effort = Effort(limit=6, again=0, fsck_every=0, coverage=False)
     result = compare_in_worker(trace, "t", "guest-ext4", plans=(1,), effort=effort, clock=clock)
     checker = station(fs, recording=False)
-    checker.request_s = protocol.REQUEST_S
+    checker.request_s = connection.REQUEST_S
     ((pid, boots),) = before
     return result, checker.boots - boots, pid, checker.pid
 
@@ -248,7 +248,7 @@ def lose_it_while_mounted(by: signal.Signals) -> tuple[list[str], list[dict[str,
                 trees.append(dict(image.look().tree))
             except GuestLostError as error:
                 said.append(str(error))
-            checker.request_s = protocol.REQUEST_S
+            checker.request_s = connection.REQUEST_S
     return said, trees
 
 
@@ -380,8 +380,8 @@ def test_the_command_takes_disks_of_the_guest_by_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # One recording of each workload, and few images of it: the command is what is asked here.
-    monkeypatch.setattr("powercut_rig.soak.PLANS", 1)
-    monkeypatch.setattr("powercut_rig.cli.EFFORT", FEW)
+    monkeypatch.setattr("powercut_rig.campaigns.soak.PLANS", 1)
+    monkeypatch.setattr("powercut_rig.cli.commands.EFFORT", FEW)
     done = CliRunner().invoke(
         soak_command,
         ["--fs", "apfs-linux,apfs-linux-packaged", "--images", "9000", "--workloads", "1",

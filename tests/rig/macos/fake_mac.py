@@ -17,7 +17,7 @@ from typing import Any
 
 from attrs import define, field
 
-from powercut_rig.macos.runner import CommandError, Finished
+from powercut_rig.macos.subprocesses import CommandError, Finished
 
 BUSY = 'hdiutil: couldn\'t unmount "disk5" - Resource busy\n'
 SW_VERS = b"ProductName:\t\tmacOS\nProductVersion:\t\t14.5\nBuildVersion:\t\t23F79\n"

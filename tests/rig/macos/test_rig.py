@@ -15,18 +15,18 @@ import pytest
 from attrs import evolve
 
 from powercut.filesystem import ops
-from powercut_rig.blocklog import Recipe
-from powercut_rig.crashimages import Bounds
+from powercut_rig.blocks.block_log import Recipe
+from powercut_rig.blocks.crash_images import Bounds
 from powercut_rig.errors import RigError
 from powercut_rig.macos import session as session_module
-from powercut_rig.macos.calls import DarwinCalls
+from powercut_rig.macos.clone_recorder import beside_in_thread, count_in_file
+from powercut_rig.macos.darwin_syscalls import DarwinCalls
+from powercut_rig.macos.op_runner import MacRunner
 from powercut_rig.macos.rig import CloneLog, MacRig
-from powercut_rig.macos.runner import CommandError
 from powercut_rig.macos.session import PREFIX, own_folder, session
-from powercut_rig.macos.taking import beside_in_thread, count_in_file
-from powercut_rig.macos.workload import MacRunner
-from powercut_rig.tree import read_tree
-from powercut_rig.writeback import WriteBack
+from powercut_rig.macos.subprocesses import CommandError
+from powercut_rig.mounted.tree_reader import read_tree
+from powercut_rig.mounted.writeback import WriteBack
 from tests.rig.macos.fake_mac import FakeMac, at_once
 
 OPS = (

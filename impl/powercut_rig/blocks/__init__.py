@@ -1,0 +1,1 @@
+"""Block logs and crash images as values. No I/O."""

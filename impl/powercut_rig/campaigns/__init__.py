@@ -1,0 +1,1 @@
+"""Many recordings: compare, soak, coverage, disk litmus, random programs."""

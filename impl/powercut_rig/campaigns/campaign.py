@@ -1,0 +1,102 @@
+"""Many recordings at once: traces times file systems times write-back plans, over all cores."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final
+
+from attrs import frozen
+
+from powercut.trace.trace_file import Trace
+from powercut_rig.filesystems import FILE_SYSTEMS
+from powercut_rig.judge.judge import Effort, compare_in_worker
+from powercut_rig.judge.result import Comparison
+from powercut_rig.system.worker_pool import Job, run_jobs
+
+PLANS_PER_JOB = 4
+
+
+@frozen
+class Progress:
+    """How far a campaign is: images so far, jobs done and in all, and what a job is."""
+
+    images: int
+    jobs_done: int
+    jobs: int
+    what: str = "recordings"
+
+    def __str__(self) -> str:
+        return f"{self.images} images, {self.jobs_done} of {self.jobs} {self.what} judged"
+
+
+WORKERS_PER_CORE: Final = 2
+"""A worker waits for most of a mount and an unmount: for grace periods of the kernel's RCU."""
+
+
+def cores() -> int:
+    """The processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
+
+
+def workers_for(file_systems: Iterable[str]) -> int:
+    """How many workers run at a time where nobody says otherwise.
+
+    One a core where a guest is among the disks: a guest computes all the time.
+    """
+    guests = any(FILE_SYSTEMS[name].in_guest for name in file_systems)
+    return cores() * (1 if guests else WORKERS_PER_CORE)
+
+
+def lane_of(fs: str) -> str:
+    """The pool's lane for a file system: those in guests share workers, which keep the guests."""
+    return "guest" if FILE_SYSTEMS[fs].in_guest else ""
+
+
+def run_campaign(
+    traces: Sequence[tuple[str, Trace]],
+    file_systems: Sequence[str],
+    recordings: int,
+    effort: Effort,
+    *,
+    profile: str | None = None,
+    parallel: int | None = None,
+    on_progress: Callable[[Progress], None] = lambda _progress: None,
+) -> list[Comparison]:
+    """A comparison for each trace on each file system, each over so many recordings.
+
+    A job that dies, hangs or cannot run is an error of its comparison; the others go on.
+    """
+    results: dict[str, Comparison] = {}
+    jobs: list[Job] = []
+    for where, trace in traces:
+        for fs in file_systems:
+            name = f"{where} on {fs}"
+            results[name] = Comparison(
+                where, fs, profile or FILE_SYSTEMS[fs].profile, trace.subject, trace.property,
+                trace.verdict,
+            )  # fmt: skip
+            for first in range(0, recordings, PLANS_PER_JOB):
+                plans = tuple(range(first, min(first + PLANS_PER_JOB, recordings)))
+                work = functools.partial(
+                    compare_in_worker, trace, where, fs,
+                    profile_name=profile, plans=plans, effort=effort,
+                )  # fmt: skip
+                jobs.append(Job(name, work, lane_of(fs)))
+    live: dict[int, int] = {}
+    done = 0
+
+    def heard(job: Job, images: int) -> None:
+        live[id(job)] = images
+        on_progress(Progress(sum(live.values()), done, len(jobs)))
+
+    for outcome in run_jobs(jobs, parallel or workers_for(file_systems), on_progress=heard):
+        done += 1
+        result = results[outcome.job.name]
+        if outcome.error is not None:
+            result.errors.append(f"{type(outcome.error).__name__}: {outcome.error}")
+        else:
+            result.add(outcome.result)
+        on_progress(Progress(sum(live.values()), done, len(jobs)))
+    return list(results.values())

@@ -1,0 +1,237 @@
+"""Coverage: of all trees that the model has for a small workload, how many did a disk show.
+
+The model's trees are those of a power cut at any moment of the program, data and sizes cut in two
+at most.  Each has a reason: the plainest way in which a crash can leave it.  What was not seen is
+counted by that reason, so that a report says what the recordings did not bring about.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Final
+
+from attrs import define, evolve, field
+
+from powercut.crash.downsets import bits, subsets
+from powercut.crash.space import CrashSpace
+from powercut.crash.tearing import even_cuts
+from powercut.filesystem.events import Entry, Extent, Piece, Size
+from powercut.profile import profile_named
+from powercut_rig.blocks.crash_images import Bounds, spread
+from powercut_rig.campaigns.campaign import Progress, lane_of, workers_for
+from powercut_rig.campaigns.coverage_workloads import Small
+from powercut_rig.filesystems import FILE_SYSTEMS
+from powercut_rig.judge.judge import Effort, hold
+from powercut_rig.judge.membership import Digest, Program, sight_of
+from powercut_rig.judge.result import Comparison
+from powercut_rig.judge.trace_case import prepare
+from powercut_rig.mounted.writeback import Planner, drawn_plan, stepped_plan, stepped_plans
+from powercut_rig.rigs import rig_for
+from powercut_rig.system.worker_pool import Job, run_jobs
+
+REASONS: Final = {
+    "in order": "all up to some event landed, and nothing after it",
+    "data late": "names or sizes landed and older data did not",
+    "names out of order": "something landed and an older name or size did not",
+    "torn": "a part of one write or of one growth landed",
+    "stale": "bytes are read that were on the medium before",
+}
+"""Why a crash leaves a tree, the plainest reason first."""
+
+WIDE: Final = Bounds(singles=32, pairs=64, tears=64, older_tears=16, subsets=64)
+"""Nearly every loss of an epoch of a small program."""
+
+DRAWN_PLANS: Final = 4
+STEPPED_MAX: Final = 12
+"""Of a longer program's stepped plans so many are taken, evenly spread."""
+
+LIMIT: Final = 120
+"""Images of a recording; of one with wide bounds there are three times as many."""
+
+
+Level = str
+
+LEVELS: Final[Mapping[Level, str]] = {
+    "drawn": f"{DRAWN_PLANS} drawn plans of early writes, bounded losses",
+    "stepped": "besides, a plan for each moment at which something can be written early",
+    "wide": "besides, nearly every mixture and tear of a flush epoch",
+}
+"""How much is done to see more; each level does all of the one before."""
+
+
+@define
+class Coverage:
+    """What came of one workload on one disk.
+
+    `seen_by` counts those seen once the work of each level was done.  `unseen` counts the model's
+    trees that were not seen, by reason; `elsewhere` are trees that the model has too, with data cut
+    at other places than in the list.
+    """
+
+    workload: str
+    fs: str
+    profile: str
+    allowed: int = 0
+    seen_by: Counter[Level] = field(factory=Counter)
+    elsewhere: int = 0
+    unseen: Counter[str] = field(factory=Counter)
+    recordings: int = 0
+    comparison: Comparison | None = None
+    errors: list[str] = field(factory=list)
+
+    @property
+    def seen(self) -> int:
+        """How many of them were seen in the end."""
+        return max(self.seen_by.values(), default=0)
+
+    @property
+    def agrees(self) -> bool:
+        """Nothing was seen that the model does not have, and nothing failed."""
+        return not self.errors and (self.comparison is None or self.comparison.agrees)
+
+    def to_json(self) -> dict[str, Any]:
+        """As `powercut coverage --json` prints it."""
+        result = self.comparison
+        return {
+            "workload": self.workload,
+            "fs": self.fs,
+            "profile": self.profile,
+            "allowed": self.allowed,
+            "seen": self.seen,
+            "seen_by_level": dict(self.seen_by),
+            "seen_cut_elsewhere": self.elsewhere,
+            "unseen": {reason: self.unseen[reason] for reason in REASONS if self.unseen[reason]},
+            "recordings": self.recordings,
+            "images": result.images if result else 0,
+            "agrees": self.agrees,
+            "errors": [*self.errors, *(str(each) for each in (result.findings if result else ()))],
+        }
+
+
+def allowed_trees(program: Program) -> dict[Digest, str]:
+    """Every tree that a power cut at any moment of the program can leave, with its reason."""
+    found: dict[Digest, str] = {}
+    rank = list(REASONS)
+    for completed in range(len(program.steps) + 1):
+        # With an op begun everything is allowed that was so before it: none of it has landed then.
+        begun = min(completed + 1, len(program.steps))
+        state = program.state(completed, begun)
+        space = CrashSpace.of(state, program.profile, "power", even_cuts(program.profile, 2))
+        looked_at: set[int] = set()
+        for landed in space.landed_sets():
+            if landed in looked_at:
+                continue
+            looked_at.add(landed)
+            for stale in subsets(space.exposed(landed)):
+                tree = sight_of(space.materialise(landed, stale).base).digest
+                reason = "stale" if stale else reason_of(space.pieces, landed)
+                if tree not in found or rank.index(reason) < rank.index(found[tree]):
+                    found[tree] = reason
+    return found
+
+
+def reason_of(pieces: Sequence[Piece], landed: int) -> str:
+    """How a crash that lands just these pieces departs from their order, the oddest way first."""
+    everything = (1 << len(pieces)) - 1
+    there = {pieces[p].index for p in bits(landed)}
+    lost = [pieces[p] for p in bits(everything & ~landed)]
+    last = max(there, default=-1)
+    if any(piece.index in there for piece in lost):
+        return "torn"
+    older = [piece.event for piece in lost if piece.index < last]
+    if any(isinstance(event, Entry | Size) for event in older):
+        return "names out of order"
+    return "data late" if any(isinstance(event, Extent) for event in older) else "in order"
+
+
+def _rounds(
+    level: Level, stepped: int, limit: int
+) -> Iterator[tuple[Level, Planner, Sequence[int], Effort]]:
+    """What each level does up to that one: planner, the numbers of its plans, and the effort."""
+    base = Effort(limit, again=0, fsck_every=0, coverage=False)
+    yield "drawn", drawn_plan, range(DRAWN_PLANS), base
+    if level != "drawn":
+        yield "stepped", stepped_plan, spread(range(stepped), STEPPED_MAX), base
+    if level == "wide":
+        yield "wide", drawn_plan, (0, 2), evolve(base, limit=3 * limit, bounds=WIDE)
+
+
+def cover_in_worker(small: Small, fs: str, level: Level, limit: int = LIMIT) -> Coverage:
+    """Record one workload as a level asks, and count. In a worker."""
+    profile = profile_named(FILE_SYSTEMS[fs].profile)
+    trace = small.trace(profile.name)
+    program = prepare(trace, small.name, profile).program
+    allowed = allowed_trees(program)
+    moments = len(stepped_plans([step.op for step in program.steps]))
+    row = Coverage(small.name, fs, profile.name, len(allowed))
+    with rig_for(fs) as rig:
+        for name, planner, plans, effort in _rounds(level, moments, limit):
+            more = hold(
+                rig, trace, small.name, fs, profile, plans=plans, effort=effort.on(fs),
+                planner=planner,
+            )  # fmt: skip
+            row.recordings += len(more.plans)
+            if row.comparison is None:
+                row.comparison = more
+            else:
+                row.comparison.add(more)
+            row.seen_by[name] = len(row.comparison.seen & allowed.keys())
+    seen = row.comparison.seen if row.comparison else set()
+    row.elsewhere = len(seen - allowed.keys())
+    row.unseen.update(reason for tree, reason in allowed.items() if tree not in seen)
+    return row
+
+
+def cover(
+    workloads: Sequence[Small],
+    file_systems: Sequence[str],
+    level: Level = "wide",
+    *,
+    limit: int = LIMIT,
+    parallel: int | None = None,
+    on_progress: Callable[[Progress], None] = lambda _progress: None,
+) -> list[Coverage]:
+    """The coverage of each workload on each disk, in the order asked for."""
+    found: dict[str, Coverage] = {}
+    jobs = []
+    for fs in file_systems:
+        for small in workloads:
+            name = f"{small.name} on {fs}"
+            found[name] = Coverage(small.name, fs, FILE_SYSTEMS[fs].profile)
+            work = functools.partial(cover_in_worker, small, fs, level, limit)
+            jobs.append(Job(name, work, lane_of(fs)))
+    live: dict[str, int] = {}
+    seen: dict[str, int] = {}
+    done = 0
+
+    def heard(job: Job, images: int) -> None:
+        # A worker counts anew for each of its rounds.
+        before = seen.get(job.name, 0)
+        live[job.name] = live.get(job.name, 0) + (images - before if images >= before else images)
+        seen[job.name] = images
+        on_progress(Progress(sum(live.values()), done, len(jobs), "workloads"))
+
+    for outcome in run_jobs(jobs, parallel or workers_for(file_systems), on_progress=heard):
+        done += 1
+        if outcome.error is not None:
+            error = f"{type(outcome.error).__name__}: {outcome.error}"
+            found[outcome.job.name].errors.append(error)
+        else:
+            found[outcome.job.name] = outcome.result
+        on_progress(Progress(sum(live.values()), done, len(jobs), "workloads"))
+    return list(found.values())
+
+
+def summed(rows: Sequence[Coverage]) -> list[Coverage]:
+    """One row for each disk: the sums over its workloads."""
+    sums: dict[str, Coverage] = {}
+    for row in rows:
+        total = sums.setdefault(row.fs, Coverage("all", row.fs, row.profile))
+        total.allowed += row.allowed
+        total.seen_by.update(row.seen_by)
+        total.recordings += row.recordings
+        total.elsewhere += row.elsewhere
+        total.unseen.update(row.unseen)
+    return list(sums.values())

@@ -1,0 +1,1 @@
+"""The commands that the rig adds to `powercut`."""

@@ -1,0 +1,116 @@
+"""The command `powercut coverage`: how much of the model a fixed set shows on disks."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from powercut.cli.console import EXIT_STATUS, emit
+from powercut_rig.campaigns.coverage import LEVELS, LIMIT, REASONS, Coverage, cover, summed
+from powercut_rig.campaigns.coverage_workloads import TWENTY
+from powercut_rig.cli.doctor import kernel
+from powercut_rig.cli.options import (
+    JOBS_OPTION,
+    JSON_OPTION,
+    PROGRESS_OPTION,
+    SEVERAL_FS_OPTION,
+    progress,
+    refuse_unless_ready,
+    running,
+)
+
+
+@click.command("coverage", epilog=EXIT_STATUS)
+@SEVERAL_FS_OPTION
+@click.option(
+    "--workload",
+    "wanted",
+    multiple=True,
+    type=click.Choice([small.name for small in TWENTY]),
+    metavar="NAME",
+    help=f"Only this one; repeatable. One of {', '.join(small.name for small in TWENTY)}.",
+)
+@click.option(
+    "--level",
+    type=click.Choice(list(LEVELS)),
+    default="wide",
+    show_default=True,
+    help="; ".join(f"{name}: {said}" for name, said in LEVELS.items()) + ".",
+)
+@click.option(
+    "--limit",
+    type=click.IntRange(1),
+    default=LIMIT,
+    show_default=True,
+    help="At most so many images of a recording; of one with wide bounds three times as many.",
+)
+@JOBS_OPTION
+@PROGRESS_OPTION
+@JSON_OPTION
+def coverage(
+    file_systems: tuple[str, ...],
+    wanted: tuple[str, ...],
+    level: str,
+    limit: int,
+    jobs: int | None,
+    lines: bool,
+    as_json: bool,
+) -> None:
+    """Say how many of the model's trees disks show, for a fixed set of twenty small workloads.
+
+    The model's trees are those of a power cut at any moment.  Those that were not seen are counted
+    by the plainest way in which a crash can leave them.  That a tree was not seen is no failure;
+    one outside the model is, as in `powercut compare`.
+    """
+    refuse_unless_ready(file_systems)
+    chosen = [small for small in TWENTY if not wanted or small.name in wanted]
+    with running("coverage"), progress(lines=lines, quiet=as_json) as told:
+        rows = cover(chosen, file_systems, level, limit=limit, parallel=jobs, on_progress=told)
+    if as_json:
+        emit(
+            {
+                "kernel": kernel(),
+                "level": level,
+                "reasons": dict(REASONS),
+                "workloads": [row.to_json() for row in rows],
+                "sums": [row.to_json() for row in summed(rows)],
+            }
+        )
+    else:
+        show_coverage(rows, level)
+    sys.exit(0 if all(row.agrees for row in rows) else 1)
+
+
+def show_coverage(rows: Sequence[Coverage], level: str) -> None:
+    """Print a table, the sums at its end, and what went wrong below."""
+    table = Table(
+        title=f"the model's trees seen on disks, {kernel()}, level {level}",
+        title_justify="left",
+        caption="\n".join(f"{reason}: {said}" for reason, said in REASONS.items()),
+        caption_justify="left",
+    )
+    done = list(LEVELS)[: list(LEVELS).index(level) + 1]
+    headings = (*(f"seen, {name}" for name in done), "not seen, by the plainest reason")
+    for heading in ("workload", "disk", "allowed", *headings):
+        table.add_column(heading, overflow="fold")
+    for row in (*rows, *summed(rows)):
+        unseen = (f"{reason} {row.unseen[reason]}" for reason in REASONS if row.unseen[reason])
+        table.add_row(
+            row.workload,
+            row.fs,
+            str(row.allowed),
+            *(str(row.seen_by[name]) for name in done),
+            ", ".join(unseen) or "none",
+        )
+    console = Console()
+    console.print(table)
+    for row in rows:
+        findings = row.comparison.findings if row.comparison else []
+        for said in (*row.errors, *(f"{each.kind}: {each.detail}" for each in findings)):
+            console.print(
+                f"{row.workload} on {row.fs}: {said}", markup=False, highlight=False, soft_wrap=True
+            )

@@ -1,0 +1,1 @@
+"""What the guest is made of: packages, kernel, initramfs, Python."""

@@ -1,0 +1,1 @@
+"""One running guest: QEMU, its monitor, the agent, the wire format."""

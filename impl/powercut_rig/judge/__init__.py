@@ -1,0 +1,1 @@
+"""One crash image against the model: membership, recovery, oracle, verdict."""

@@ -1,0 +1,396 @@
+"""Model against disk: every crash image of a recorded trace is held against the model.
+
+For each image: mount it, read its tree, ask whether the model has that tree for that moment,
+run the subject's real recovery on it, and judge what it returned.  From some images the process
+lives on, is recorded while it recovers and saves, and crashes again.  A tree outside the model
+means that the profile is too strong.  A recovery that answers otherwise than it does on the
+model's disk means that the seam lies.  Both are findings; neither is ever tuned away.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from typing import Final
+
+from attrs import define, evolve, field, frozen
+
+from powercut.filesystem.ops import Op
+from powercut.profile import Profile, profile_named
+from powercut.simulation.oracle import PROPERTIES, Oracle
+from powercut.simulation.subject import Subject, load_subject
+from powercut.trace.trace_file import Trace
+from powercut_rig.blocks.block_log import BlockLog
+from powercut_rig.blocks.crash_images import Bounds, CrashImage, CrashImages, Moment, places
+from powercut_rig.blocks.timeline import Timeline
+from powercut_rig.filesystems import FILE_SYSTEMS
+from powercut_rig.judge.membership import Member
+from powercut_rig.judge.process_script import (
+    USUAL_LIFE,
+    Rehearsal,
+    Script,
+    judge_life,
+    live,
+    next_number,
+    rehearse,
+)
+from powercut_rig.judge.recovery_answer import Answer, PlainTree, recover
+from powercut_rig.judge.result import DISAGREES, HUNG, OUTSIDE, REFUSED, Comparison, Finding
+from powercut_rig.judge.trace_case import Case, check_judgeable, prepare
+from powercut_rig.mounted.tree_reader import Sight
+from powercut_rig.mounted.writeback import Planner, WriteBack, drawn_plan, parse_plan
+from powercut_rig.rigs import AnyImage, AnyRig, rig_for
+from powercut_rig.system.deadline import DeadlineError, deadline
+from powercut_rig.system.worker import tell
+
+EARLY_WRITES: Final = "early_writes"
+"""The key of a trace's origin that holds a write-back plan of its own."""
+
+OWN_PLAN: Final = -1
+
+TOLD_EVERY: Final = 5
+"""Images between two words to the parent: each costs both processes a tenth of a millisecond."""
+
+
+@frozen
+class Effort:
+    """How much is done for each recording.
+
+    At most `limit` images, spread over the log (None: all within `bounds`).  From `again` images
+    the process lives on and crashes a second time, with at most `again_limit` images each.
+    Every `fsck_every`-th image is checked by fsck (0: none), outside the timed part.  With
+    `coverage` the model's trees are listed, to say how many of them were seen.  No image may take
+    longer than `image_s` seconds.
+    """
+
+    limit: int | None = None
+    again: int = 2
+    again_limit: int = 40
+    fsck_every: int = 50
+    coverage: bool = True
+    image_s: float = 60.0
+    bounds: Bounds = field(factory=Bounds)
+
+    def on(self, fs: str) -> Effort:
+        """The same, with writes torn where this file system lets a drive tear them."""
+        entry = FILE_SYSTEMS[fs]
+        unit_bytes, whole = entry.atomic_unit_bytes, entry.whole
+        bounds = evolve(self.bounds, atomic_unit_bytes=unit_bytes, whole=whole)
+        return evolve(self, bounds=bounds)
+
+
+@frozen
+class Scene:
+    """A recording whose images are judged: the first crash, or (`crash` 2) one after a recovery."""
+
+    case: Case
+    member: Member
+    log: BlockLog
+    plan: int
+    crash: int
+
+    def progress(self, moment: Moment) -> tuple[int, int]:
+        """How many ops had returned, and had begun."""
+        return moment.progress.ops_completed, moment.progress.ops_begun
+
+
+@frozen
+class SecondScene(Scene):
+    """The same where the log counts calls of the subject's disk, and not ops."""
+
+    rehearsal: Rehearsal
+
+    def progress(self, moment: Moment) -> tuple[int, int]:
+        """How many ops the calls amount to that had returned, and had begun."""
+        completed, begun = super().progress(moment)
+        return self.rehearsal.ops(completed), self.rehearsal.ops(begun)
+
+
+def compare_in_worker(
+    trace: Trace,
+    where: str,
+    fs: str,
+    *,
+    profile_name: str | None = None,
+    limit: int | None = None,
+    plans: Sequence[int] = (0,),
+    promised: Collection[str] = (),
+    effort: Effort | None = None,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Comparison:
+    """Record a trace on a real file system and hold its crash images against the model.
+
+    Call it inside a worker (`run_in_worker`).  The trace is recorded once for each of `plans`,
+    numbers of write-back plans.  `profile_name` stands in for the file system's own profile; with
+    one that is too strong, images must fall outside the model.  A trace that holds promises its
+    property, and those in `promised` as well.  `limit` is the effort's, here for convenience.
+    """
+    effort = effort or Effort()
+    if limit is not None:
+        effort = evolve(effort, limit=limit)
+    with rig_for(fs) as rig:
+        return hold(
+            rig,
+            trace,
+            where,
+            fs,
+            profile_named(profile_name or FILE_SYSTEMS[fs].profile),
+            plans=plans,
+            promised=promised,
+            effort=effort.on(fs),
+            clock=clock,
+        )
+
+
+def hold(
+    rig: AnyRig,
+    trace: Trace,
+    where: str,
+    fs: str,
+    profile: Profile,
+    *,
+    plans: Sequence[int],
+    promised: Collection[str] = (),
+    effort: Effort,
+    planner: Planner = drawn_plan,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Comparison:
+    """Record a trace with a rig that is open, and hold its crash images against a profile.
+
+    It is recorded once for each number in `plans`, with the plan that `planner` has for it.
+    """
+    check_judgeable(trace, where)
+    case = prepare(trace, where, profile)
+    subject = load_subject(trace.subject) if trace.subject else None
+    result = Comparison(where, fs, profile.name, trace.subject, trace.property, trace.verdict)
+    kept = {trace.property, *promised} if trace.verdict == "holds" else set[str]()
+    judge = Judge(result, rig, subject, kept, effort, clock)
+    ops = [step.op for step in case.program.steps]
+    judge.recordings(case, ops, _plans(trace, ops, plans, planner))
+    return result
+
+
+def hold_history(
+    rig: AnyRig,
+    subject: Subject,
+    fs: str,
+    profile: Profile,
+    lives: Sequence[Script],
+    *,
+    early: Sequence[WriteBack] = (),
+    effort: Effort,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Comparison:
+    """Let processes live one after the other on a disk and on the model, with a crash after each.
+
+    The first begins with an empty disk; each further one on images that the crash before left.
+    All of P1 to P5 are promised; where a life prunes, they are what P6 owes.  ValueError where the
+    first life does not come to its end on the model's disk.
+    """
+    first, *further = lives
+    rehearsal = rehearse(subject, profile, {}, Oracle(), first)
+    if (last := rehearsal.life.events[-1]).kind == "failed":
+        raise ValueError(f"The first life ends in {last.error} on the model's disk: {first}.")
+    result = Comparison("history", fs, profile.name, subject.label, "P3", "holds")
+    judge = Judge(result, rig, subject, set(PROPERTIES), effort, clock, further)
+    ops = [step.op for step in rehearsal.case.program.steps]
+    judge.recordings(rehearsal.case, ops, [(OWN_PLAN, early)])
+    return result
+
+
+def _plans(
+    trace: Trace, ops: Sequence[Op], numbers: Sequence[int], planner: Planner
+) -> Iterator[tuple[int, Sequence[WriteBack]]]:
+    """The plans to record with: the trace's own where its origin holds one, and those numbered."""
+    own = trace.origin.get(EARLY_WRITES)
+    if own is not None and {0, OWN_PLAN} & set(numbers):
+        yield OWN_PLAN, parse_plan(own)
+    for number in numbers:
+        if number != OWN_PLAN:
+            yield number, planner(ops, number)
+
+
+@define
+class Judge:
+    """Judges the images of scenes and counts into one result."""
+
+    result: Comparison
+    rig: AnyRig
+    subject: Subject | None
+    promised: set[str]
+    effort: Effort
+    clock: Callable[[], float]
+    lives: Sequence[Script] = (USUAL_LIFE,)
+
+    def recordings(
+        self, case: Case, ops: Sequence[Op], plans: Iterable[tuple[int, Sequence[WriteBack]]]
+    ) -> None:
+        """Record the ops of a case with each numbered plan, and judge all that crashes leave."""
+        result, member = self.result, Member(case.program)
+        for plan, early in plans:
+            log = self.rig.record(ops, writeback=early)
+            result.plans.add(plan)
+            returned, bare = log.syncs()
+            result.syncs += returned
+            result.syncs_unflushed += bare
+            result.flushes += log.flushes
+            title = f"{result.trace} on {result.fs}, plan {plan}"
+            result.timeline = result.timeline or Timeline.of(log, title)
+            self.all_images(Scene(case, member, log, plan, 1))
+        result.allowed = member.allowed() if self.effort.coverage else None
+        result.seen = member.seen
+
+    def all_images(self, scene: Scene) -> None:
+        """Every image of a first crash; from some of them, the lives and crashes that follow."""
+        effort, result = self.effort, self.result
+        found = self.rig.crash_images(scene.log, evolve(effort.bounds, seed=scene.plan))
+        self._count(found)
+        chosen = found.images if effort.limit is None else found.sample(effort.limit)
+        again = set(places(len(chosen), effort.again if self.subject and self.lives else 0))
+        only_read = self.subject is None
+        began = self.clock()
+        for number, (image, mounted) in enumerate(
+            zip(chosen, self.rig.images(scene.log, chosen, only_read=only_read), strict=True)
+        ):
+            tree = self._judge(scene, image, mounted)
+            if tree is not None and number in again:
+                self._live_on(scene, image, tree, self.lives)
+            if effort.fsck_every and number % effort.fsck_every == 0:
+                result.seconds += self.clock() - began
+                result.fsck_run += 1
+                result.unclean += mounted.refusal is None and not mounted.fsck().clean
+                began = self.clock()
+        result.seconds += self.clock() - began
+
+    def _count(self, found: CrashImages) -> None:
+        self.result.tried.update(found.tried)
+        self.result.possible.update(found.possible)
+
+    def _live_on(
+        self, scene: Scene, image: CrashImage, tree: PlainTree, lives: Sequence[Script]
+    ) -> None:
+        """Let a process live on this image, record it, and crash it again; then the next life."""
+        subject, result = self.subject, self.result
+        if subject is None:
+            return
+        script, *further = lives
+        profile = scene.case.program.profile
+        oracle = scene.case.oracle(*scene.progress(image.strongest))
+        rehearsal = rehearse(subject, profile, tree, oracle, script)
+        number = next_number(oracle)
+        try:
+            log, life = self.rig.record_on(
+                scene.log,
+                image.recipe,
+                lambda make, mark: live(
+                    subject, profile, make(subject.protocol), number, mark, script
+                ),
+            )
+        except DeadlineError as error:
+            result.hung += 1
+            self._keep(HUNG, scene, image, f"while it lived on: {error}")
+            return
+        result.second_recordings += 1
+        if life != rehearsal.life:
+            result.disagreeing += 1
+            self._keep(DISAGREES, scene, image, f"real: {life!r}; model: {rehearsal.life!r}")
+            return
+        self._note(scene, image, {v.property for v in judge_life(life, oracle)}, repr(life))
+        member = Member(rehearsal.case.program)
+        after = SecondScene(rehearsal.case, member, log, scene.plan, scene.crash + 1, rehearsal)
+        found = self.rig.crash_images(log, evolve(self.effort.bounds, seed=scene.plan))
+        self._count(found)
+        chosen = found.sample(self.effort.again_limit)
+        again = places(len(chosen), 1 if further else 0)
+        left: list[tuple[CrashImage, PlainTree]] = []
+        for place, (each, mounted) in enumerate(
+            zip(chosen, self.rig.images_after(log, chosen), strict=True)
+        ):
+            seen = self._judge(after, each, mounted)
+            if seen is not None and place in again:
+                left.append((each, seen))
+        for each, seen in left:  # when no image is mounted any more
+            self._live_on(after, each, seen, further)
+
+    def _look(
+        self, scene: Scene, image: CrashImage, mounted: AnyImage
+    ) -> tuple[Sight, Answer] | None:
+        """An image's tree and what recovery answers on it; None where it cannot be had in time."""
+        profile, subject = scene.case.program.profile, self.subject
+        if mounted.refusal is not None:
+            self.result.refused += 1
+            self._keep(REFUSED, scene, image, f"{mounted.refusal}\n{mounted.kernel_said}")
+            return None
+        try:
+            with deadline(self.effort.image_s):
+                sight, answer = mounted.look(), Answer(None)
+                if subject is not None:
+                    answer = recover(subject, profile, mounted.disk(subject.protocol))
+                mounted.unmount()
+        except DeadlineError as error:
+            self.result.hung += 1
+            self._keep(HUNG, scene, image, str(error))
+            return None
+        return sight, answer
+
+    def _judge(self, scene: Scene, image: CrashImage, mounted: AnyImage) -> PlainTree | None:
+        """Everything that one image has to say; its tree where it has one."""
+        result, subject = self.result, self.subject
+        if scene.crash == 1:
+            result.images += 1
+        else:
+            result.second_images += 1
+        looked = self._look(scene, image, mounted)
+        if (result.images + result.second_images) % TOLD_EVERY == 0:
+            tell(result.images + result.second_images)
+        if looked is None:
+            return None
+        sight, real = looked
+        result.trees.add(sight.digest)
+        for moment in image.moments:
+            answer = scene.member.ask(sight, *scene.progress(moment), moment.crash_class)
+            if answer is None:
+                result.undecided += 1
+            elif not answer:
+                result.outside += 1
+                why = scene.member.why(sight, *scene.progress(moment), moment.crash_class)
+                self._keep(OUTSIDE, scene, image, f"{brief(sight.plain)}\n  {why}")
+                break
+        if subject is None:
+            return sight.plain
+        expected = scene.member.recovered(sight, subject)
+        if real != expected:
+            result.disagreeing += 1
+            self._keep(DISAGREES, scene, image, f"real: {real!r}; model: {expected!r}")
+        broken = set()
+        for moments in {scene.progress(moment) for moment in image.moments}:
+            oracle = scene.case.oracle(*moments).crashed()
+            broken |= {violation.property for violation in oracle.judge(real.parts)}
+        self._note(scene, image, broken, repr(real))
+        return sight.plain
+
+    def _note(self, scene: Scene, image: CrashImage, broken: set[str], detail: str) -> None:
+        """Count broken properties; where one is promised, that is a finding."""
+        result = self.result
+        result.violations.update(broken)
+        if wrong := sorted(broken & self.promised):
+            result.not_allowed += 1
+            self._keep(f"{' and '.join(wrong)} broken, and promised", scene, image, detail)
+
+    def _keep(self, kind: str, scene: Scene, image: CrashImage, detail: str) -> None:
+        moments = ", ".join(
+            "{}/{} ({})".format(*scene.progress(moment), moment.crash_class)
+            for moment in image.moments
+        )
+        title = f"{kind}: {self.result.trace} on {self.result.fs}, plan {scene.plan}"
+        timeline = Timeline.of(scene.log, title)
+        found = Finding(
+            kind, scene.plan, scene.crash, image.recipe, moments, detail[:2000], timeline
+        )
+        self.result.keep(found)
+
+
+def brief(tree: PlainTree) -> str:
+    """A tree in one line, long contents cut."""
+    shown = (f"{p}: {'dir' if c is None else c[:40]!r}" for p, c in sorted(tree.items()))
+    return "; ".join(shown)

@@ -1,0 +1,197 @@
+"""The life of a process on a disk or on the model's: it recovers, saves, prunes, in some order.
+
+Run on both from the same tree, it must do the same and answer the same.  What it did, op by op,
+and what it owes after each, is the case that the next crash is judged by.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Final, Literal, Protocol, runtime_checkable
+
+from attrs import define, field, frozen
+
+from powercut.checker.exhaustive import parts_of
+from powercut.profile import Profile
+from powercut.simulation.model_disk import Disk, ModelDisk
+from powercut.simulation.oracle import Oracle, Violation
+from powercut.simulation.subject import Session, Subject
+from powercut.simulation.world import Perform
+from powercut_rig.blocks.block_log import Phase
+from powercut_rig.judge.membership import Program
+from powercut_rig.judge.recovery_answer import PlainTree, state_of
+from powercut_rig.judge.trace_case import Case
+from powercut_rig.mounted.rooted_disk import WatchedDisk, Watcher
+
+PARTS: Final = 2
+
+Act = Literal["recover", "save", "prune"]
+"""What a process does: a prune gives up all but the newest group."""
+
+Script = Sequence[Act]
+"""What a process does in its life, in this order."""
+
+USUAL_LIFE: Final[Script] = ("recover", "save", "recover")
+
+
+@runtime_checkable
+class Pruner(Protocol):
+    """A session that can give up groups."""
+
+    def prune(self, keep: int) -> None:
+        """Give up all but the `keep` newest groups."""
+
+
+@frozen
+class Event:
+    """Something that the process said, once `calls` of its calls had returned."""
+
+    calls: int
+    kind: Literal["recovered", "saving", "saved", "pruned", "failed"]
+    parts: Mapping[str, bytes] | None = None
+    generation: int | None = None
+    error: str = ""
+
+
+@define
+class Life:
+    """All that one process said, and how many calls it made."""
+
+    events: list[Event] = field(factory=list)
+    calls: int = 0
+
+
+def live(
+    subject: Subject,
+    profile: Profile,
+    disk: Disk,
+    number: int,
+    watcher: Watcher,
+    script: Script = USUAL_LIFE,
+) -> Life:
+    """Do what the script says, saves numbered from `number`; an error ends the life and is kept."""
+    watched = WatchedDisk(disk, "", watcher)
+    life = Life()
+    try:
+        session = subject.open(watched, profile)
+        try:
+            for act in script:
+                if act == "recover":
+                    _recover(life, session, watched)
+                elif act == "prune":
+                    _prune(life, session, watched)
+                else:
+                    _save(life, session, watched, number)
+                    number += 1
+        finally:
+            session.close()
+    except Exception as error:
+        life.events.append(Event(watched.calls, "failed", error=type(error).__name__))
+    life.calls = watched.calls
+    return life
+
+
+def _save(life: Life, session: Session, watched: WatchedDisk, number: int) -> None:
+    parts = parts_of(number, PARTS)
+    life.events.append(Event(watched.calls, "saving", parts))
+    generation = session.save(number, parts)
+    life.events.append(Event(watched.calls, "saved", parts, generation))
+
+
+def _prune(life: Life, session: Session, watched: WatchedDisk) -> None:
+    """Prune, where the subject can: a session of the shape `Pruner`."""
+    if not isinstance(session, Pruner):
+        raise TypeError(f"{type(session).__name__} has no prune(keep); a script asks for it")
+    session.prune(1)
+    life.events.append(Event(watched.calls, "pruned"))
+
+
+def _recover(life: Life, session: Session, watched: WatchedDisk) -> None:
+    found = session.recover()
+    parts = None if found is None else dict(found.parts)
+    generation = None if found is None else found.generation
+    life.events.append(Event(watched.calls, "recovered", parts, generation))
+
+
+@frozen
+class Rehearsal:
+    """The life on the model's disk: what it said, and the case for a crash in its course.
+
+    `ops_after[c]` is how many ops `c` calls amount to.
+    """
+
+    life: Life
+    case: Case
+    ops_after: tuple[int, ...]
+
+    def ops(self, calls: int) -> int:
+        """How many ops so many calls amount to."""
+        return self.ops_after[min(calls, len(self.ops_after) - 1)]
+
+
+def rehearse(
+    subject: Subject,
+    profile: Profile,
+    tree: PlainTree,
+    oracle: Oracle,
+    script: Script = USUAL_LIFE,
+) -> Rehearsal:
+    """Let the process live on the model's disk with that tree, after a crash that owes `oracle`."""
+    start = state_of(tree)
+    disk = ModelDisk(start)
+    ops_after = [0]
+
+    def count(_name: str, _number: int, phase: Phase) -> None:
+        if phase == "end":
+            ops_after.append(len(disk.program))
+
+    life = live(subject, profile, disk, next_number(oracle), count, script)
+    steps = tuple(Perform(op_id, op) for op_id, op, _ in disk.program)
+    oracles = _oracles(life, oracle.crashed(), tuple(ops_after), len(steps))
+    return Rehearsal(life, Case(Program(steps, profile, start), oracles), tuple(ops_after))
+
+
+def _oracles(
+    life: Life, oracle: Oracle, ops_after: tuple[int, ...], steps: int
+) -> tuple[Oracle, ...]:
+    """What is owed after each op of a life that begins owing `oracle`."""
+    owed = []
+    events = list(life.events)
+    for done in range(steps + 1):
+        while events and ops_after[min(events[0].calls, len(ops_after) - 1)] <= done:
+            oracle = after_event(oracle, events.pop(0))
+        owed.append(oracle)
+    return tuple(owed)
+
+
+def after_event(oracle: Oracle, event: Event) -> Oracle:
+    """What is owed once the process has said this."""
+    if event.kind == "recovered":
+        return oracle.returned(event.parts, event.generation)
+    if event.kind == "saving" and event.parts is not None:
+        return oracle.begin(next_number(oracle), event.parts)
+    if event.kind == "saved":
+        return oracle.acknowledge(max(oracle.saves), event.generation)
+    return oracle
+
+
+def judge_life(life: Life, oracle: Oracle) -> list[Violation]:
+    """Every property that a life breaks, begun after a crash that owes `oracle`."""
+    oracle = oracle.crashed()
+    found: list[Violation] = []
+    doing = "recovery"
+    for event in life.events:
+        if event.kind == "recovered":
+            found += oracle.judge(event.parts)
+        elif event.kind == "saved" and event.generation is not None:
+            found += oracle.judge_generation(event.generation)
+        elif event.kind == "failed":
+            found += oracle.judge_error(doing, RuntimeError(event.error))
+        doing = "the next save" if event.kind == "saving" else "recovery"
+        oracle = after_event(oracle, event)
+    return found
+
+
+def next_number(oracle: Oracle) -> int:
+    """The number of the next save."""
+    return max(oracle.saves, default=0) + 1

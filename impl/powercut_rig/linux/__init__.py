@@ -1,0 +1,1 @@
+"""The rig on this kernel: FUSE recorder behind a loop device (root)."""

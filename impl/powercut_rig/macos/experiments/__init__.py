@@ -1,0 +1,1 @@
+"""Questions about the profile `apfs` that a Mac can answer."""

@@ -1,0 +1,132 @@
+"""Model against real disks: a holding trace, a failing one, and a profile that is too strong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from powercut.filesystem import ops
+from powercut.filesystem.inodes import plain
+from powercut.profile import load_profile
+from powercut.simulation.world import Perform
+from powercut.trace.trace_file import read_trace
+from powercut_rig import run_in_worker
+from powercut_rig.judge.judge import Effort, compare_in_worker
+from powercut_rig.judge.membership import Member, Program
+from powercut_rig.judge.recovery_answer import state_of
+from powercut_rig.judge.result import OUTSIDE, Comparison
+from powercut_rig.mounted.tree_reader import Sight, Tag, Tree
+from tests import ROOT
+
+TRACES = ROOT / "traces"
+HOLDING = TRACES / "regressions/lastgood-atomic-dirsync-two-saves.toml"
+FAILING = TRACES / "counterexamples/lastgood-unsafe-ext4-ordered-power-P3.toml"
+
+
+FAMILIES = ("ext4", "xfs", "btrfs")
+SMALL = Effort(limit=60, again=1, again_limit=12, fsck_every=30)
+
+
+def compare(path: Path, fs: str, profile: str | None = None) -> Comparison:
+    return run_in_worker(
+        compare_in_worker,
+        read_trace(path),
+        path.name,
+        fs,
+        profile_name=profile,
+        plans=(0, 2),
+        effort=SMALL,
+    )
+
+
+@pytest.mark.rig
+@pytest.mark.parametrize("fs", FAMILIES)
+def test_a_holding_trace_holds_on_every_crash_image_of_a_real_disk(fs: str) -> None:
+    result = compare(HOLDING, fs)
+
+    assert result.findings == []
+    assert result.agrees
+    assert result.images > 50
+    assert result.second_images > 10
+    assert result.violations == {}
+    assert result.unclean == 0
+    assert result.fsck_run > 0
+
+
+@pytest.mark.rig
+@pytest.mark.parametrize("fs", FAMILIES)
+def test_a_failing_trace_fails_on_a_real_disk_and_only_as_the_model_allows(fs: str) -> None:
+    result = compare(FAILING, fs)
+
+    assert result.findings == []
+    assert result.agrees
+    assert result.violations["P3"] > 0
+
+
+@pytest.mark.rig
+@pytest.mark.parametrize("fs", FAMILIES)
+def test_a_profile_that_is_too_strong_is_caught_by_images_outside_of_it(fs: str) -> None:
+    result = compare(FAILING, fs, profile="sequential")
+
+    assert result.outside > 0
+    assert not result.agrees
+    assert {each.kind for each in result.findings} == {OUTSIDE}
+    assert all(each.timeline is not None for each in result.findings)
+
+
+@pytest.mark.rig
+@pytest.mark.parametrize(
+    ("trace", "fs", "too_strong"),
+    [
+        ("ext4-size-before-new-blocks", "ext4", "ext4-ordered+new-blocks-before-size"),
+        ("btrfs-unsynced-neighbour", "btrfs", "btrfs+fsync-commits-journal"),
+        ("btrfs-synced-then-replaced", "btrfs", "xfs"),
+    ],
+)
+def test_a_rule_too_many_is_refuted_by_a_disk(trace: str, fs: str, too_strong: str) -> None:
+    path = TRACES / f"regressions/{trace}.toml"
+
+    own, strong = compare(path, fs), compare(path, fs, profile=too_strong)
+
+    assert own.findings == []
+    assert strong.outside > 0
+    assert {each.kind for each in strong.findings} == {OUTSIDE}
+
+
+def test_membership_knows_what_a_moment_allows() -> None:
+    program = Program(
+        (Perform("c", ops.Create("/a")), Perform("s", ops.Fsync("/"))),
+        load_profile("posix-minimal"),
+    )
+    member = Member(program)
+
+    assert member.ask(Sight({}), 1, 2, "power")
+    assert member.ask(Sight({"a": b""}), 1, 2, "power")
+    assert not member.ask(Sight({}), 2, 2, "power")
+    assert not member.ask(Sight({"a": b"x"}), 2, 2, "power")
+    assert "a" in member.why(Sight({"a": b"x"}), 2, 2, "power")
+    assert member.allowed() == member.seen
+    assert len(member.seen) == 2
+
+
+def test_hard_links_and_symbolic_links_are_part_of_what_is_seen() -> None:
+    steps = (
+        Perform("c", ops.Create("/a")),
+        Perform("l", ops.Link("/a", "/b")),
+        Perform("s", ops.Symlink("a", "/s")),
+        Perform("y", ops.Sync()),
+    )
+    member = Member(Program(steps, load_profile("posix-minimal")))
+    tree: Tree = {"a": b"", "b": b"", "s": Tag("symlink", "a")}
+
+    assert member.ask(Sight(tree, (("a", "b"),)), 4, 4, "power")
+    assert not member.ask(Sight(tree), 4, 4, "power")
+    assert not member.ask(Sight({**tree, "s": Tag("symlink", "b")}, (("a", "b"),)), 4, 4, "power")
+    assert not member.ask(Sight({**tree, "s": Tag("fifo")}, (("a", "b"),)), 4, 4, "power")
+
+
+def test_a_tree_becomes_a_state_with_that_tree() -> None:
+    tree = {"d": None, "d/e": None, "d/e/a": b"xyz", "d-b": b"", "z": b"\0\0"}
+
+    assert plain(state_of(tree).view) == tree

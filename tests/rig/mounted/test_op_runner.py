@@ -1,0 +1,175 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from powercut.filesystem.content import Fill
+from powercut.filesystem.ops import (
+    Append,
+    Barrier,
+    Close,
+    Create,
+    Fdatasync,
+    Fsync,
+    Fullsync,
+    Link,
+    Mapwrite,
+    Mark,
+    Mkdir,
+    Msync,
+    Op,
+    Open,
+    Rename,
+    Rmdir,
+    Symlink,
+    Tmpfile,
+    Truncate,
+    Unlink,
+    Write,
+)
+from powercut_rig import RigError, Tag, WriteBack, default_plan, read_tree
+from powercut_rig.mounted.op_runner import OpRunner, Workload
+
+
+def run(root: Path, ops: list[Op], plan: list[WriteBack] | None = None) -> list[object]:
+    marks: list[object] = []
+    workload = Workload(OpRunner(str(root), os.utime), lambda *mark: marks.append(mark))
+    try:
+        workload.run(ops, plan or [])
+    finally:
+        workload.close()
+    return marks
+
+
+def test_each_op_does_on_a_real_file_system_what_it_says(tmp_path: Path) -> None:
+    run(
+        tmp_path,
+        [
+            Mkdir("/d"),
+            Create("/d/f"),
+            Write("/d/f", 2, b"abc"),
+            Link("/d/f", "/g"),
+            Truncate("/g", 4),
+            Fsync("/d/f"),
+            Fdatasync("/d"),
+            Rename("/d/f", "/d/h"),
+            Mkdir("/e"),
+            Rmdir("/e"),
+            Create("/x"),
+            Unlink("/x"),
+            Create("/big"),
+            Write("/big", 1, Fill(7, 3_000_000)),
+        ],
+    )
+    assert read_tree(str(tmp_path)) == {
+        "big": b"\0" + b"\7" * 3_000_000,
+        "d": None,
+        "d/h": b"\0\0ab",
+        "g": b"\0\0ab",
+    }
+
+
+def test_each_op_stands_between_its_two_marks_and_write_back_after_them(tmp_path: Path) -> None:
+    marks = run(
+        tmp_path,
+        [Create("/f"), Write("/f", 0, b"x" * 9000), Mark("acknowledged")],
+        [WriteBack(1, "data", "/f", 0, 4096)],
+    )
+    assert marks == [
+        ("create", 0, "begin"),
+        ("create", 0, "end"),
+        ("write", 1, "begin"),
+        ("write", 1, "end"),
+        ("writeback data /f", 1, "note"),
+        ("acknowledged", 2, "begin"),
+        ("acknowledged", 2, "end"),
+    ]
+
+
+@pytest.mark.parametrize("path", ["relative", "/a/../../etc", "", "/a\0b"])
+def test_a_path_that_leads_out_is_refused_before_the_first_op(tmp_path: Path, path: str) -> None:
+    with pytest.raises(ValueError, match="expected an absolute one"):
+        run(tmp_path, [Mkdir("/made"), Create(path)])
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("target", ["/etc", "../up", "d/../../up"])
+def test_a_link_that_leads_out_is_refused_before_the_first_op(tmp_path: Path, target: str) -> None:
+    with pytest.raises(ValueError, match="has to be relative"):
+        run(tmp_path, [Mkdir("/made"), Symlink(target, "/s")])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_op_that_the_file_system_refuses_is_named(tmp_path: Path) -> None:
+    with pytest.raises(RigError, match=r"Op 1, Rmdir\(path='/no'\), failed"):
+        run(tmp_path, [Mkdir("/d"), Rmdir("/no")])
+
+
+def test_a_write_back_after_an_op_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="after op 5 was found; there are 1 ops"):
+        run(tmp_path, [Mkdir("/d")], [WriteBack(5, "commit")])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_default_plan_follows_a_file_through_renames(tmp_path: Path) -> None:
+    ops: list[Op] = [
+        Mkdir("/d"),
+        Create("/d/f"),
+        Write("/d/f", 0, b"x" * 10_000),
+        Rename("/d", "/e"),
+        Create("/e/g"),
+        Write("/e/g", 0, b"y" * 10_000),
+        Create("/h"),
+        Create("/i"),
+    ]
+    plan = default_plan(ops)
+    assert any(item.path == "/e/f" for item in plan)
+    run(tmp_path, ops, list(plan))  # each file it names is there
+
+
+def test_handles_links_mappings_and_flags_do_what_they_say(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    root.mkdir()
+    run(
+        root,
+        [
+            Open("/f", "h", ("O_CREAT", "O_EXCL")),
+            Write("@h", 0, b"abcdef"),
+            Append("@h", b"gh"),
+            Unlink("/f"),
+            Truncate("@h", 4),
+            Fsync("@h"),
+            Close("h"),
+            Tmpfile("/", "n"),
+            Write("@n", 0, b"abcd"),
+            Link("@n", "/again"),
+            Close("n"),
+            Mapwrite("/again", 1, b"XY"),
+            Msync("/again", 0, 4),
+            Symlink("again", "/s"),
+            Create("/other"),
+            Rename("/again", "/other", ("EXCHANGE",)),
+            Write("/other", 3, b"z", ("O_SYNC",)),
+            Tmpfile("/", "t"),
+            Write("@t", 0, b"never seen"),
+            Barrier("/other"),
+            Fullsync("/other"),
+        ],
+        [WriteBack(1, "data", "@h")],
+    )
+    assert read_tree(str(root)) == {
+        "again": b"",
+        "other": b"aXYz",
+        "s": Tag("symlink", "again"),
+    }
+
+
+def test_a_rename_that_may_not_replace_and_a_sync_that_should_fail_are_refused(
+    tmp_path: Path,
+) -> None:
+    with pytest.raises(RigError, match="File exists"):
+        run(tmp_path, [Create("/a"), Create("/b"), Rename("/a", "/b", ("NOREPLACE",))])
+    with pytest.raises(RigError, match="cannot be made to fail"):
+        run(tmp_path, [Fsync("/a", fails=True)])
