@@ -13,12 +13,13 @@ ALL_EXTRAS := cli,check,rig,contracts,train,digests
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint format contracts soak images apfs-images bench wheel clean run-env all-env rig-env
-.PHONY: test-torch bench-peers bench-curve chaos fuzz fuzz-env
+.PHONY: structure test-torch bench-peers bench-curve chaos fuzz fuzz-env
 
 help:
 	@echo "make demo       the worked example: the promise, its proof and a real crash"
 	@echo "make test       the whole default test suite"
 	@echo "make lint       ruff, mypy --strict and the import contracts"
+	@echo "make structure  circles, long modules, rooms at the top, class names used twice"
 	@echo "make format     let ruff format and repair what it can"
 	@echo "make contracts  CrossHair on the pure parts, within a fixed budget"
 	@echo "make soak       the stateful suites with many more examples"
@@ -65,6 +66,9 @@ lint: all-env
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+structure: all-env
+	@$(BIN)/python scripts/structure.py
 
 format: all-env
 	$(BIN)/ruff check --fix .
