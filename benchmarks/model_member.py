@@ -20,12 +20,12 @@ import time
 from collections.abc import Callable, Iterator
 
 from powercut.crash.space import CrashSpace
-from powercut.crash.tearing import cut_into_pieces, even_cuts, no_cuts
+from powercut.crash.torn_writes import cut_into_pieces, even_cuts, no_cuts
 from powercut.filesystem import ops
-from powercut.filesystem.content import Run
-from powercut.filesystem.inodes import File, Tree, look, resolve
+from powercut.filesystem.content import ByteRun
+from powercut.filesystem.inodes import File, Tree, resolve, visible_tree
 from powercut.filesystem.state import State
-from powercut.membership.membership import Member
+from powercut.membership.membership import MembershipChecker
 from powercut.membership.observed_tree import Observed
 from powercut.profile import Profile, load_profile
 
@@ -84,7 +84,7 @@ def torn(state: State, byte: int) -> Observed:
     number = resolve(tree, "/tail")
     file = tree[number]
     assert isinstance(file, File)  # noqa: S101
-    tree[number] = File(file.content.overlay(Run(4096, 8192, bytes((byte,)) * 4096)))
+    tree[number] = File(file.content.overlay(ByteRun(4096, 8192, bytes((byte,)) * 4096)))
     return Observed.of_tree(tree)
 
 
@@ -109,8 +109,12 @@ def growth(profile: Profile, sizes: tuple[int, ...]) -> None:
         began = time.process_time()
         state = state_after(size)
         ran = (time.process_time() - began) * 1e3
-        made: list[Member] = []
-        prepared = milliseconds(lambda s=state, m=made: m.append(Member(s, profile, "power")))  # type: ignore[misc]
+        made: list[MembershipChecker] = []
+        prepared = milliseconds(
+            lambda s=state, m=made: m.append(  # type: ignore[misc]
+                MembershipChecker(s, profile, "power")
+            )
+        )
         member = made[0]
         space = CrashSpace.of(state, profile, "power", no_cuts)
         dice = random.Random(size)
@@ -135,7 +139,7 @@ def growth(profile: Profile, sizes: tuple[int, ...]) -> None:
         before = prepared
 
 
-def answer(member: Member, tree: Observed) -> tuple[float, str]:
+def answer(member: MembershipChecker, tree: Observed) -> tuple[float, str]:
     """How long an answer takes, and what it is."""
     found: list[str] = []
     took = milliseconds(lambda: found.append(member.ask(tree).verdict))
@@ -144,9 +148,9 @@ def answer(member: Member, tree: Observed) -> tuple[float, str]:
 
 def by_enumeration(state: State, profile: Profile, tree: Tree) -> bool:
     """The peer: list the crash states until the tree is found."""
-    wanted = look(tree)
+    wanted = visible_tree(tree)
     space = CrashSpace.of(state, profile, "power", even_cuts(profile, 1))
-    return any(look(after.base) == wanted for _, _, after in space.states())
+    return any(visible_tree(after.base) == wanted for _, _, after in space.states())
 
 
 def against_enumeration(profile: Profile, sizes: tuple[int, ...], rounds: int) -> None:
@@ -167,7 +171,7 @@ def paired(state: State, profile: Profile, number: int) -> float:
     tree = space.materialise(space.draw(lambda _: dice.random() < 0.5)).base
     seen = Observed.of_tree(tree)
     listed = milliseconds(lambda: by_enumeration(state, profile, tree))
-    return listed / milliseconds(lambda: Member(state, profile, "power").ask(seen))
+    return listed / milliseconds(lambda: MembershipChecker(state, profile, "power").ask(seen))
 
 
 def main() -> None:

@@ -16,7 +16,7 @@ from collections.abc import Callable
 
 from powercut.checker.exhaustive import Bound, enumerate_verdicts
 from powercut.crash.fast_order_rules import Catalog, immediate
-from powercut.crash.tearing import cut_into_pieces, no_cuts
+from powercut.crash.torn_writes import cut_into_pieces, no_cuts
 from powercut.filesystem import ops
 from powercut.filesystem.events import Piece
 from powercut.filesystem.state import State

@@ -25,9 +25,9 @@ from rich.panel import Panel
 
 from lastgood import Store
 from lastgood.backends.detect import disk_here
-from powercut.checker.check import Effort, Question, check, write_traces
+from powercut.checker.check import CheckEffort, CheckQuestion, check, write_traces
 from powercut.checker.exhaustive import Bound
-from powercut.checker.verdict import Report
+from powercut.checker.verdict import CheckReport
 from powercut.cli.commands import show_report
 from powercut.filesystem.state import State
 from powercut.profile import load_profile
@@ -185,12 +185,12 @@ class _Parts:
 def ask(
     subject: str,
     profile: str,
-    effort: Effort,
+    effort: CheckEffort,
     folder: Path,
     properties: tuple[str, ...] = tuple(PROPERTIES),
-) -> Report:
+) -> CheckReport:
     """One question to the model, answered on the screen; its traces are written."""
-    question = Question(load_subject(subject), load_profile(profile), "power", properties)
+    question = CheckQuestion(load_subject(subject), load_profile(profile), "power", properties)
     with console.status(f"{subject} under {profile}"):
         report = write_traces(check(question, effort), question, folder)
     show_report(report)
@@ -202,7 +202,7 @@ def prove(folder: Path, summary: Summary) -> str:
     console.rule("2. The model proves one mode, within a bound")
     states, bound = [], {}
     for profile in ("posix-minimal", "ext4-ordered"):
-        report = ask(PROVED, profile, Effort(), folder)
+        report = ask(PROVED, profile, CheckEffort(), folder)
         verdicts = report.properties.values()
         bound = dict(report.properties["P1"].bound)
         states.append(report.properties["P1"].represented)
@@ -220,7 +220,7 @@ def prove(folder: Path, summary: Summary) -> str:
 def refute(folder: Path, summary: Summary) -> Path:
     """Part 3: the baseline and the published protocol, refuted; the trace explained, replayed."""
     console.rule("3. The model refutes another, with a trace")
-    effort = Effort(method="enumerated", bounds=(Bound(),))  # one crash is enough for these
+    effort = CheckEffort(method="enumerated", bounds=(Bound(),))  # one crash is enough for these
     report = ask(REFUTED, "ext4-ordered", effort, folder, ("P2", "P3"))
     trace = Path(report.properties["P3"].trace or "")
     again_by = f"{command_line('powercut')} replay {trace}"

@@ -17,7 +17,7 @@ from typing import Final
 from attrs import evolve
 from generate_docs import DocsError, filled, table
 
-from powercut.checker.check import Effort, Question, check
+from powercut.checker.check import CheckEffort, CheckQuestion, check
 from powercut.checker.exhaustive import Bound
 from powercut.checker.verdict import Verdict
 from powercut.profile import Profile, load_profile
@@ -35,8 +35,10 @@ BOUND: Final = Bound(saves=1, crashes=1, parts=1, pieces=1, states=100_000, runs
 
 def verdicts(mode: str, crash_class: str, profile: Profile) -> Mapping[str, Verdict]:
     """What `powercut check` says of one mode and one crash class, within the bound."""
-    question = Question(load_subject(f"lastgood:{mode}"), profile, crash_class, tuple(PROPERTIES))
-    return check(question, Effort("enumerated", (BOUND,))).properties
+    question = CheckQuestion(
+        load_subject(f"lastgood:{mode}"), profile, crash_class, tuple(PROPERTIES)
+    )
+    return check(question, CheckEffort("enumerated", (BOUND,))).properties
 
 
 def cell(mode: str, crash_class: str) -> str:
@@ -60,8 +62,10 @@ def deciding(mode: str, crash_class: str, profile: Profile, names: list[str]) ->
     """The one rule in doubt that decides, where one does; else that it takes all of them."""
     for claim in profile.unknown:
         with_it = evolve(profile, claims=(*profile.claims, claim), unknown=())
-        question = Question(load_subject(f"lastgood:{mode}"), with_it, crash_class, tuple(names))
-        report = check(question, Effort("enumerated", (BOUND,)))
+        question = CheckQuestion(
+            load_subject(f"lastgood:{mode}"), with_it, crash_class, tuple(names)
+        )
+        report = check(question, CheckEffort("enumerated", (BOUND,)))
         if all(verdict.verdict == "holds" for verdict in report.properties.values()):
             return f"`{claim.rule.id}`"
     return "all rules in doubt together"

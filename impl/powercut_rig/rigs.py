@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from typing import Protocol, TypeVar
 
 from powercut.filesystem.ops import Op
-from powercut.simulation.model_disk import Disk
+from powercut.simulation.model_disk import SubjectDisk
 from powercut.simulation.subject import Plan
 from powercut_rig.blocks.block_log import BlockLog, Recipe
 from powercut_rig.blocks.crash_images import Bounds, CrashImage, CrashImages
@@ -36,7 +36,7 @@ class AnyImage(Protocol):
     def look(self) -> Sight:
         """The tree."""
 
-    def disk(self, plan: Plan) -> Disk:
+    def disk(self, plan: Plan) -> SubjectDisk:
         """A subject's own disk on it."""
 
     def unmount(self) -> None:
@@ -74,7 +74,7 @@ class AnyRig(Protocol):
         self,
         recording: BlockLog,
         recipe: Recipe,
-        act: Callable[[Callable[[Plan], Disk], MarkWriter], _T],
+        act: Callable[[Callable[[Plan], SubjectDisk], MarkWriter], _T],
     ) -> tuple[BlockLog, _T]:
         """A recording of what `act` does on a crash image."""
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from powercut.crash.space import Crash, CrashSpace
-    from powercut.crash.tearing import even_cuts, no_cuts
+    from powercut.crash.torn_writes import even_cuts, no_cuts
     from powercut.errors import (
         IllegalCrashError,
         PowercutError,
@@ -49,7 +49,7 @@ _HOMES = {
         "SubjectError",
         "TraceError",
     ),
-    "crash.tearing": ("even_cuts", "no_cuts"),
+    "crash.torn_writes": ("even_cuts", "no_cuts"),
     "profile": ("Profile", "load_profile", "profile_names"),
     "filesystem.state": ("State", "run_program"),
     "trace.trace_file": ("Trace", "read_trace", "render_trace"),

@@ -37,5 +37,9 @@ class CaseError(PowercutError):
     """A file of published cases is malformed. Nothing was run."""
 
 
+class UndeclaredNeedError(PowercutError):
+    """A rule reads what it did not declare that it needs. The fault is the rule's author's."""
+
+
 class NotModelledError(PowercutError):
     """Something needs what the model does not have; the message names it."""

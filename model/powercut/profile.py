@@ -17,7 +17,7 @@ from attrs import evolve, field, frozen
 from powercut.errors import ProfileError
 from powercut.rule import Kind, Rule
 from powercut.rules import RULES
-from powercut.strict_reader import Reader, hint
+from powercut.strict_reader import StrictReader, hint
 
 CRASH_CLASSES: Final = ("process", "kernel", "power")
 """A program dies; the kernel dies and the drive finishes its cache; the cache is lost too."""
@@ -31,7 +31,7 @@ DOUBTS: Final = ("unknown", "disputed")
 CARRIERS: Final = {"scope": ("commit", "log"), "atomic": ("both", "commit")}
 """What can carry what a scope rule covers; what an atomic rule binds. The default comes first."""
 
-READ: Final = Reader(ProfileError)
+READ: Final = StrictReader(ProfileError)
 _MACHINE_CLASSES: Final = frozenset({"kernel", "power"})
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 from attrs import frozen
 
@@ -19,6 +19,7 @@ class Rule:
     is covered has landed when the sync returns, or lands before anything that is issued later.  The
     other two are permissions, from when the sync begins: the event is "unordered", a log may bring
     it by itself; and what a log had promised of it is "withdrawn".
+    `needs_sent`: it reads `piece.sent`, which is worked out for such rules only.
     `litmus` names the tests that need the rule; `errs` says how it departs from the file systems
     it is used for.
     """
@@ -31,6 +32,7 @@ class Rule:
     errs: str
     on: tuple[str, ...] = ()
     promise: Promise = "durable"
+    needs_sent: bool = False
 
     @property
     def permits(self) -> bool:
@@ -49,7 +51,12 @@ RULES: Final[dict[str, Rule]] = {}
 
 
 def rule(
-    rule_id: str, kind: Kind, **details: Any
+    rule_id: str,
+    kind: Kind,
+    *,
+    on: tuple[str, ...] = (),
+    promise: Promise = "durable",
+    needs_sent: bool = False,
 ) -> Callable[[Callable[..., bool]], Callable[..., bool]]:
     """Register a rule; `Source:`, `Litmus:` and `Errs:` are read from its docstring."""
 
@@ -62,7 +69,9 @@ def rule(
             tuple(label.strip() for label in source.split(",") if label.strip()),
             tuple(label.strip() for label in litmus.split(",") if label.strip()),
             _after(holds, "Errs:"),
-            **details,
+            on,
+            promise,
+            needs_sent,
         )
         return holds
 

@@ -2,49 +2,91 @@
 
 Read it with a man page beside it and agree or object, rule by rule.
 
-A crash leaves a set of persistence events that *landed*; all other pending ones are lost.  With
-no rule at all, any set may land.  Each rule removes sets, and there are five kinds:
+**Events.**  An op of a program does not reach the disk as a whole.  It issues *persistence events*,
+the smallest changes that can reach the medium apart from each other.  There are three: the data
+of a byte range (`Extent`), a new size (`Size`), a name that is given or taken (`Entry`).  A rename
+issues two: the new name appears, the old name vanishes.  Data and sizes may also land in part, so
+rules speak of *pieces*: `piece.event` is the part of the event.
+
+**Crash states.**  A crash leaves a set of events that *landed*.  All others are lost.  Each such
+set, applied to what was durable before, is a crash state: a tree that recovery may find.  With no
+rule at all, any set may land, in any order, whatever was synced.
+
+**Rules.**  A rule takes sets away.  There are five kinds:
 
 order     `rule(earlier, later)`: if the later one landed by commit, the earlier one did.
 atomic    `rule(one, other)`: both land or neither does.
-scope     `rule(sync, piece)`: once the sync has returned, the event has landed; or, where the
-          rule promises order, nothing issued after the sync lands before it.  Two rules are
-          permissions instead: of what a log may bring out of order, or hold no longer.
+scope     `rule(sync, piece)`: once the sync has returned, the event has landed.  Where the rule
+          promises order: nothing issued after the sync lands before it.  Two more promises are
+          permissions, which add sets: what a log may bring out of order, or hold no longer.
 exposure  `rule(piece)`: where this data was lost, its range does not read as stale bytes.
 ceiling   `rule(piece)`: the event never lands, whatever was synced, nor does what needs it.
 
-Rules see pieces, because data and sizes may land in part: `piece.event` is the part of the event.
-A scope rule is asked only about events issued before the sync; `sync.about` holds what a file
-system knows of the synced inode (filesystem/syncs.py).  No order binds an event that a failed
-sync gave up.
+A scope rule is asked only about events issued before the sync.
 
-An event lands by one of two *carriers*: the ordinary commit (a journal or a transaction), or a
-log that a sync wrote for it alone.  Order rules bind the commit only, atomic rules bind both; a
-profile says by which carrier a scope rule lands.  A sync that has not returned may have put part
-of its log there.
+**Profiles.**  A file system is a list of rules by id, each with its source and its evidence
+(profiles/*.toml).  No rule knows a file system by name, except in prose.
 
-A profile (profiles/*.toml) is a list of rules by id.  Nothing here knows a file system by name
-except in prose.  `Source:` labels are explained in docs/sources.md, with our reading; `Litmus:`
-names the tests under traces/litmus that change their answer without the rule; `Errs:` says in
-which direction a rule departs from the file systems it is used for, where it is known to.  Each
-order, atomic and scope rule has a second, fast form in crash/fast_order_rules.py or
-crash/fast_scope_rules.py; a property test holds the two equal.  This file is longer than others
-may be, so that there is one to read.
+**Example.**  The disk holds /ckpt with the bytes "old".  A program replaces it:
+
+    create /new            issues  c.entry           /new appears
+    write /new "new"       issues  w.data, w.size    three bytes, and the size 3
+    fsync /new             issues  nothing; scope rules speak of it
+    rename /new to /ckpt   issues  r.add, r.remove   /ckpt is the new file; /new vanishes
+
+Then the power fails.  How many different trees may recovery find, when no event is torn?
+
+* With no rule: 13.  /ckpt may be empty, or three bytes of something else, because r.add may land
+  without w.data or w.size, although the program called fsync.
+* `fsync-data` says that the synced file's data and size have landed: 4 are left.  /ckpt is "old" or
+  "new", and /new is there or not, each combination.
+* `rename-atomic` takes away the tree in which the new file has both names: 3 are left.
+* If the program now calls fsync on the directory, `fsync-directory` says that its names have
+  landed: 1 is left, the one that the program saw.
+
+So the rename is not durable before the directory is synced; and the fsync of the file alone makes
+it safe to rename.  Each step is a rule below that a reader can reject, and its source to check.
+
+**Two carriers.**  An event lands by the ordinary *commit* (a journal or a transaction), or by a
+*log* that a sync wrote for it alone.  Order rules bind the commit only.  Atomic rules bind both.  A
+profile says by which carrier a scope rule lands.  A sync that the crash cut short may have put all
+of its log there, or nothing.
+
+**What decides elsewhere, and why.**  These parts are arithmetic or history, too long for here:
+
+* filesystem/lower.py: which events an op issues.  A truncation is one event, and never torn.
+* crash/torn_writes.py: where an event may be torn, and whether a piece is `fresh`: no older data
+  of the file is in its blocks.
+* filesystem/inode_history.py: facts about a synced inode (`sync.about`), one sentence each.
+* filesystem/tree_log.py: which names a btrfs log may hold at most (`sync.may_log`).
+* filesystem/syncs.py: `had_issued` and `had_sent`, which take concurrent threads into account.
+* crash/constraints.py: how rules combine.  A failed sync abandons its file's dirty data: no order
+  binds them, and no later sync saves them.  What a permission frees still has what it brings
+  together with it, and what comes after still waits for what came before.
+
+**How to read a rule.**  The first sentence is its claim.  `Source:` labels are explained in
+docs/sources.md.  `Litmus:` names tests in traces/litmus whose answer changes without the rule; run
+one with `powercut litmus traces/litmus/NAME.toml`.  `Errs:` says in which direction a rule departs
+from the file systems it is used for, where that is known.
+
+Order, atomic and scope rules have a second, fast form, in crash/fast_order_rules.py and
+crash/fast_scope_rules.py.  A property test holds the two forms equal.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
-from powercut.filesystem.events import Entry, Extent, Piece, Size
-from powercut.filesystem.syncs import Sync
+from powercut.filesystem.events import Entry, Event, Extent, Piece, Size
+from powercut.filesystem.syncs import SyncCall
 from powercut.rule import RULES, rule
 
-__all__ = ["FILE_SYNCS", "INODE_SYNCS", "RANGED_SYNCS", "RULES"]
+__all__ = ["DATA_SYNCS", "FILE_SYNCS", "INODE_SYNCS", "RANGED_SYNCS", "RULES"]
 
 FILE_SYNCS: Final = ("fsync", "fdatasync", "barrier", "fullsync")
 RANGED_SYNCS: Final = ("o_sync", "o_dsync", "msync")
 INODE_SYNCS: Final = (*FILE_SYNCS, *RANGED_SYNCS)
+DATA_SYNCS: Final = ("fdatasync", "o_dsync", "msync")
 
 
 def _journalled(piece: Piece) -> bool:
@@ -154,6 +196,502 @@ def all_in_order(earlier: Piece, later: Piece) -> bool:
     return True
 
 
+# --- atomic -----------------------------------------------------------------------------------
+
+
+@rule("rename-atomic", "atomic")
+def rename_atomic(one: Piece, other: Piece) -> bool:
+    """A rename is seen whole or not at all: never under neither name, never under both.
+
+    POSIX says so of running programs; of crashes it says nothing.
+    Source: ext4.journal, posix.rename
+    Litmus: rename-whole, rename-both, kernel-rename-both
+    """
+    half = one.event
+    return isinstance(half, Entry) and half.op_kind == "rename" and half.op == other.event.op
+
+
+@rule("op-atomic", "atomic")
+def op_atomic(one: Piece, other: Piece) -> bool:
+    """Each op lands whole or not at all, a write of any size included.
+
+    No real file system does this; with return-is-durable it makes the ideal one.
+    Source: ideal.sequential
+    Litmus: rename-both
+    """
+    return one.event.op == other.event.op
+
+
+# --- scope: what a sync of a file covers --------------------------------------------------------
+# `sync.about` holds what a file system knows of the synced inode: see filesystem/inode_history.py.
+
+
+def last_committed(sync: SyncCall) -> int:
+    """How many events there are up to the last change that this sync has to commit.
+
+    Fdatasync skips changes that are not needed to read the data.
+    """
+    return sync.about.sized if sync.kind in DATA_SYNCS else sync.about.touched
+
+
+def is_checkpoint(sync: SyncCall) -> bool:
+    """It syncs a directory, or a file with several links or a changed name."""
+    known = sync.about
+    return sync.is_directory or known.names > 1 or known.moved > 0 or known.dropped > 0
+
+
+def relinked(sync: SyncCall) -> bool:
+    """The inode has gained, changed or lost a name since the last sync."""
+    known = sync.about
+    return max(known.linked, known.moved, known.dropped) > sync.since
+
+
+def metadata_changed(sync: SyncCall) -> bool:
+    """A name or a size has changed since the last sync."""
+    return any(isinstance(event, Entry | Size) for event in sync.issued[sync.since :])
+
+
+def gives_first_name_by_link(event: Event) -> bool:
+    """The file was made with O_TMPFILE, and this is its first name."""
+    return isinstance(event, Entry) and event.first and event.op_kind == "link"
+
+
+@rule("fsync-data", "scope", on=FILE_SYNCS)
+def fsync_data(sync: SyncCall, piece: Piece) -> bool:
+    """Fsync of a file makes its data and its size durable.
+
+    The one promise that POSIX puts into words.  It says nothing of the file's names.
+    Source: posix.fsync
+    Litmus: fsync-then-crash, fdatasync-then-crash, fsync-then-panic
+    """
+    return isinstance(piece.event, Extent | Size) and piece.event.inode == sync.inode
+
+
+@rule("ranged-sync-data", "scope", on=RANGED_SYNCS)
+def ranged_sync_data(sync: SyncCall, piece: Piece) -> bool:
+    """A write with O_SYNC or O_DSYNC, or an msync, makes the blocks that it names durable.
+
+    And the steps of the size that end in them; older dirty blocks of the file stay dirty, and read
+    as zeros under that size.
+    Source: posix.o_sync, posix.msync, ext4.o_sync
+    Litmus: o-sync-own-bytes, msync-own-bytes, o-sync-then-panic, o-sync-behind-unsynced
+    Errs: allows too much: the folio around them is written back whole.
+    """
+    event, unit = piece.event, piece.block_bytes
+    if isinstance(event, Entry) or event.inode != sync.inode or sync.span is None:
+        return False
+    start, stop = sync.span[0] // unit * unit, -(-sync.span[1] // unit) * unit
+    first, last = event.span
+    if isinstance(event, Size) and event.truncates:
+        first = last = event.old
+    return first < stop and last > start
+
+
+@rule("ranged-sync-takes-file", "scope", on=RANGED_SYNCS)
+def ranged_sync_takes_file(sync: SyncCall, piece: Piece) -> bool:
+    """A write with O_SYNC or O_DSYNC, or an msync, makes the whole file durable.
+
+    Source: btrfs.fsync
+    Litmus: o-sync-older-bytes
+    """
+    return isinstance(piece.event, Extent | Size) and piece.event.inode == sync.inode
+
+
+@rule("fsync-logs-names", "scope", on=INODE_SYNCS)
+def fsync_logs_names(sync: SyncCall, piece: Piece) -> bool:
+    """Fsync of a file or a directory keeps its own names as they are: those given, those taken.
+
+    Every hard link, and the new name after a rename.
+    Source: btrfs.tree-log, f2fs.roll-forward
+    Litmus: fsync-file-keeps-name, fsync-keeps-links, name-then-panic
+    """
+    event = piece.event
+    return isinstance(event, Entry) and sync.inode in (event.target, event.replaced)
+
+
+@rule("fsync-logs-ancestors", "scope", on=INODE_SYNCS)
+def fsync_logs_ancestors(sync: SyncCall, piece: Piece) -> bool:
+    """Fsync keeps the first names of new directories above: what it keeps can be reached.
+
+    It does not keep the new name of a directory that was there before.
+    Source: btrfs.fsync, btrfs.tree-log
+    Litmus: fsync-below-new-directory, logged-ancestor-exchanged
+    """
+    event = piece.event
+    return isinstance(event, Entry) and event.first and event.target in sync.about.ancestors
+
+
+@rule("log-may-bring", "scope", on=INODE_SYNCS, promise="unordered")
+def log_may_bring(sync: SyncCall, piece: Piece) -> bool:
+    """A log may bring more names than it must, out of order: all that it may hold.
+
+    What is beneath a directory; what stands in the directories of a file whose names changed; and
+    later changes of what it held, for they are made in the log too, and the next sync of whatever
+    file writes it. A rename or a link of what it held takes in what is above, and what ever was.
+    Source: btrfs.log-follows, btrfs.tree-log, btrfs.directory-log
+    Litmus: logged-file-renamed, logged-name-unlinked, log-brings-grandchild, log-brings-neighbour,
+    logged-file-moved-below-new, logged-file-linked-below-new, logged-name-brings-removal,
+    moved-out-of-logged-and-on
+    Errs: allows too much: an inode counts as held if it may have been, in whatever transaction.
+    """
+    return isinstance(piece.event, Entry) and piece.event.op in sync.may_log
+
+
+@rule("log-drops-replaced", "scope", on=INODE_SYNCS, promise="withdrawn")
+def log_drops_replaced(sync: SyncCall, piece: Piece) -> bool:
+    """A name that a log held, taken since by a file that no log held, may be gone altogether.
+
+    The log loses the old one, the new one waits for the commit: the next sync of another file
+    writes that down.
+    Source: btrfs.log-follows
+    Litmus: logged-name-replaced, logged-entry-replaced, logged-ancestor-exchanged
+    Errs: allows too much: also where a log held the new one.
+    """
+    given = piece.event
+    if not isinstance(given, Entry) or given.target is None:
+        return False
+    return any(
+        event is None  # another thread's: it may have taken the name
+        or (
+            isinstance(event, Entry)
+            and (event.directory, event.entry) == (given.directory, given.entry)
+            and event.target not in (None, given.target)
+            and event.replaced == given.target
+        )
+        for event in sync.issued[piece.index + 1 :]
+    )
+
+
+@rule("fsync-commits-journal", "scope", on=INODE_SYNCS)
+def fsync_commits_journal(sync: SyncCall, piece: Piece) -> bool:
+    """Fsync commits the one journal: changes of names and truncations up to the file's own last.
+
+    So the name of a new file is durable with it.  Where the file itself had no change since the
+    last commit, there is nothing to commit and nothing follows.
+    Source: ext4.fsync, xfs.fsync, ext4.fast-commit, jbd2.one-transaction
+    Litmus: fsync-file-keeps-name, fsync-new-directory, kernel-fsync-new-directory,
+    overwrite-commits-nothing
+    Errs: allows too much: changes after that are kept too if no commit came between.
+    """
+    return _journalled(piece) and sync.had_issued(piece, last_committed(sync))
+
+
+@rule("fdatasync-commits-names", "scope", on=DATA_SYNCS)
+def fdatasync_commits_names(sync: SyncCall, piece: Piece) -> bool:
+    """Fdatasync of a file commits the one journal as fsync does: a new name is a change of it.
+
+    Source: xfs.fsync
+    Litmus: fdatasync-after-rename
+    Errs: allows too much, as fsync-commits-journal does.
+    """
+    return (
+        _journalled(piece) and not sync.is_directory and sync.had_issued(piece, sync.about.touched)
+    )
+
+
+@rule("fsync-logs-queue", "scope", on=INODE_SYNCS)
+def fsync_logs_queue(sync: SyncCall, piece: Piece) -> bool:
+    """Fsync logs the queue of names, as much as a commit would keep, but for files by O_TMPFILE.
+
+    No name of a file whose first one came by a link replays.
+    Source: ext4.fast-commit, ext4.fast-commit-tmpfile
+    Litmus: fsync-file-keeps-name, fsync-after-linkat, fsync-after-linkat-and-rename
+    Errs: allows too much, as fsync-commits-journal does; and such names once a commit kept them.
+    """
+    event = piece.event
+    if isinstance(event, Entry) and {event.target, event.replaced} & sync.linked_first:
+        return False
+    return fsync_commits_journal(sync, piece)
+
+
+@rule("log-skips-linked", "scope", on=INODE_SYNCS, promise="unordered")
+def log_skips_linked(sync: SyncCall, piece: Piece) -> bool:
+    """A log that skips the first name of a file may bring every later name without it.
+
+    Source: ext4.fast-commit-tmpfile
+    Litmus: logged-name-after-linkat
+    Errs: allows too much: a commit brings them in order.
+    """
+    earlier = sync.issued[: piece.index]
+    skipped = any(event is None or gives_first_name_by_link(event) for event in earlier)
+    return isinstance(piece.event, Entry) and skipped
+
+
+@rule("directory-sync-commits", "scope", on=FILE_SYNCS)
+def directory_sync_commits(sync: SyncCall, piece: Piece) -> bool:
+    """Fsync of any directory commits the journal: every change of any name, and every truncation.
+
+    Source: ext4.directory-fsync
+    Litmus: fsync-directory, fsync-directory-keeps-others, fdatasync-directory,
+    fdatasync-directory-then-panic
+    """
+    return _journalled(piece) and sync.is_directory
+
+
+@rule("fsync-commits-all", "scope", on=INODE_SYNCS)
+def fsync_commits_all(sync: SyncCall, piece: Piece) -> bool:
+    """Fsync commits a journal that holds the data as well: all events up to its own last change.
+
+    Source: ext4.data=journal, ext4.fsync
+    Litmus: fsync-keeps-other-data
+    Errs: allows too much, as fsync-commits-journal does.
+    """
+    return sync.had_issued(piece, last_committed(sync))
+
+
+@rule("fsync-keeps-moves", "scope", on=FILE_SYNCS)
+def fsync_keeps_moves(sync: SyncCall, piece: Piece) -> bool:
+    """Fsync of a directory out of which something was renamed to another keeps that rename.
+
+    The log of a directory cannot say where the entry has gone, so that all is committed. Where the
+    file or the directory was in the log already, the rename is in it too, and no more is kept.
+    Source: btrfs.full-commit
+    Litmus: fsync-of-the-old-directory, rename-inside-and-sync, logged-move-replaced
+    Errs: allows too much: where all was committed, what came before the rename is kept as well.
+    """
+    return isinstance(piece.event, Entry) and piece.event.op in sync.about.moves
+
+
+@rule("fsync-checkpoints", "scope", on=INODE_SYNCS)
+def fsync_checkpoints(sync: SyncCall, piece: Piece) -> bool:
+    """Fsync of a directory, or of a file with several links or a changed name, is a checkpoint.
+
+    Every change of a name up to the inode's own last change is durable; for any other file, those
+    that made the directories above it.
+    Source: f2fs.checkpoint
+    Litmus: fsync-directory-keeps-others, fsync-below-new-directory, fsync-keeps-links
+    Errs: allows too much: changes after that are kept too if no checkpoint came between.
+    """
+    last = last_committed(sync) if is_checkpoint(sync) else sync.about.above
+    return isinstance(piece.event, Entry) and sync.had_issued(piece, last)
+
+
+@rule("fsync-checkpoints-moves", "scope", on=INODE_SYNCS)
+def fsync_checkpoints_moves(sync: SyncCall, piece: Piece) -> bool:
+    """Fsync of a new file is a checkpoint where a rename had touched its directory before.
+
+    Source: f2fs.strict
+    Litmus: fsync-below-renamed-directory
+    Errs: allows too much: what was issued after that rename counts as not checkpointed.
+    """
+    last = min(sync.about.beside, sync.about.born)
+    return isinstance(piece.event, Entry) and sync.had_issued(piece, last)
+
+
+# --- scope: what other syncs cover --------------------------------------------------------------
+
+
+@rule("fsync-directory", "scope", on=FILE_SYNCS)
+def fsync_directory(sync: SyncCall, piece: Piece) -> bool:
+    """Fsync of a directory makes the changes of its own names durable.
+
+    Not the name of the directory itself, nor anything below those names.
+    Source: posix.directory-sync
+    Litmus: fsync-directory, fdatasync-directory, fdatasync-directory-then-panic,
+    logged-entry-replaced
+    """
+    return isinstance(piece.event, Entry) and piece.event.directory == sync.inode
+
+
+@rule("sync-all", "scope", on=("sync",))
+def sync_all(sync: SyncCall, piece: Piece) -> bool:
+    """sync(2) returns when everything issued before it is durable.
+
+    Linux waits; POSIX lets sync return before the writing is done.
+    Source: linux.sync
+    Litmus: whole-system-sync, kernel-whole-system-sync
+    """
+    return True
+
+
+@rule("sync-keeps-logged", "scope", on=("sync",))
+def sync_keeps_logged(sync: SyncCall, piece: Piece) -> bool:
+    """sync(2) makes durable all that a log speaks of: names, sizes, and data in new blocks.
+
+    An overwrite of blocks that exist has been written when it returns; where nothing was left to
+    log, no flush was sent, and the drive may still have it in its cache.
+    Source: xfs.sync-without-flush
+    Litmus: whole-system-sync
+    """
+    return not isinstance(piece.event, Extent) or piece.fresh
+
+
+@rule("return-is-durable", "scope", on=("return", "sync", *INODE_SYNCS))
+def return_is_durable(sync: SyncCall, piece: Piece) -> bool:
+    """An op that has returned is durable.
+
+    True of no ordinary file system; with op-atomic it makes the ideal one.
+    Source: ideal.sequential
+    Litmus: sequential-create
+    """
+    return True
+
+
+@rule("direct-write-reaches-drive", "scope", on=("return", "o_sync", "o_dsync"))
+def direct_write_reaches_drive(sync: SyncCall, piece: Piece) -> bool:
+    """An O_DIRECT write over blocks that exist is in the drive when it returns.
+
+    New blocks need their metadata as well, and the drive's cache needs a flush.
+    Source: linux.o_direct
+    Litmus: direct-overwrite
+    """
+    event = piece.event
+    return isinstance(event, Extent) and event.direct and event.op == sync.op and not piece.fresh
+
+
+@rule("fullsync-drains-drive", "scope", on=("fullsync",), needs_sent=True)
+def fullsync_drains_drive(sync: SyncCall, piece: Piece) -> bool:
+    """F_FULLFSYNC empties the drive's cache: what it handed over and what was handed over before.
+
+    Files that nobody synced are not among them.
+    Source: apfs.fullfsync
+    Litmus: fullsync-then-crash, fullsync-drains-others
+    """
+    return sync.had_sent(piece)
+
+
+@rule("barrier-orders", "scope", on=("barrier",), promise="ordered", needs_sent=True)
+def barrier_orders(sync: SyncCall, piece: Piece) -> bool:
+    """F_BARRIERFSYNC: what it and earlier syncs handed over lands before all that is issued later.
+
+    When it returns, nothing need have landed.
+    Source: apfs.barrier
+    Litmus: barrier-orders, barrier-is-not-durable
+    """
+    return sync.had_sent(piece)
+
+
+# --- exposure and ceiling -----------------------------------------------------------------------
+
+
+@rule("unwritten-reads-zeros", "exposure")
+def unwritten_reads_zeros(piece: Piece) -> bool:
+    """A range whose data was lost reads as zeros, never as what the blocks held before.
+
+    Without it, a file can show somebody's deleted data.
+    Source: ext4.data=ordered, xfs.unwritten
+    Litmus: stale-tail, stale-append, stale-beginning, stale-after-failed-fsync,
+    stale-gap, kernel-stale-tail
+    """
+    return isinstance(piece.event, Extent)
+
+
+@rule("memory-only", "ceiling")
+def memory_only(piece: Piece) -> bool:
+    """Nothing lands: the file system is memory, and it is empty after every crash of the machine.
+
+    Source: linux.tmpfs
+    Litmus: memory-forgets
+    """
+    return True
+
+
+# --- scope, while the kernel commits nothing of its own accord ----------------------------------
+# A published test runs within milliseconds, in which no timer fires; its answer is for that case
+# only.  Profiles list these rules under [[quiet]]; no verdict on a protocol ever leans on them.
+
+
+@rule("quiet-fsync-commits-running", "scope", on=INODE_SYNCS)
+def quiet_fsync_commits_running(sync: SyncCall, piece: Piece) -> bool:
+    """Fsync of an inode that the running transaction has changed commits all of that transaction.
+
+    Source: ext4.fsync, xfs.fsync, xfstests.quiet
+    Litmus: quiet-unrelated-name
+    """
+    return isinstance(piece.event, Entry) and last_committed(sync) > sync.since
+
+
+@rule("quiet-sync-flushes", "scope", on=("sync",))
+def quiet_sync_flushes(sync: SyncCall, piece: Piece) -> bool:
+    """sync(2) makes everything durable where a name or a size has changed since the last sync.
+
+    The log still has to write that, and flushes. Bytes over others may change not even a time.
+    Source: xfs.sync-without-flush, xfstests.quiet
+    Litmus: quiet-name-and-sync
+    """
+    return metadata_changed(sync)
+
+
+@rule("quiet-fsync-logs-parents", "scope", on=INODE_SYNCS)
+def quiet_fsync_logs_parents(sync: SyncCall, piece: Piece) -> bool:
+    """Fsync of a file that has gained, changed or lost a name logs the directories of its names.
+
+    All that changed in them: their new entries and the lack of old ones.
+    Source: btrfs.tree-log, xfstests.quiet
+    Litmus: quiet-unrelated-name
+    """
+    event = piece.event
+    return isinstance(event, Entry) and relinked(sync) and event.directory in sync.about.former
+
+
+@rule("quiet-fsync-commits-shifts", "scope", on=INODE_SYNCS)
+def quiet_fsync_commits_shifts(sync: SyncCall, piece: Piece) -> bool:
+    """Where such a directory lost an entry to another, or was given a directory, all is committed.
+
+    Source: btrfs.full-commit, xfstests.quiet
+    Litmus: quiet-moved-neighbour
+    """
+    shifted = sync.about.shifted > sync.since
+    return isinstance(piece.event, Entry) and relinked(sync) and shifted
+
+
+@rule("quiet-fsync-logs-kin", "scope", on=INODE_SYNCS)
+def quiet_fsync_logs_kin(sync: SyncCall, piece: Piece) -> bool:
+    """Fsync keeps the names of files whose old names the synced one has taken, and of theirs.
+
+    Source: btrfs.conflicting-names, xfstests.quiet
+    Litmus: quiet-name-taken-over
+    Errs: allows too little: a name in a directory that is new as well can be lost.
+    """
+    event = piece.event
+    if not isinstance(event, Entry):
+        return False
+    return not sync.about.kin.isdisjoint({event.target, event.replaced} - {None})
+
+
+@rule("quiet-fsync-logs-below", "scope", on=FILE_SYNCS)
+def quiet_fsync_logs_below(sync: SyncCall, piece: Piece) -> bool:
+    """Fsync of a directory keeps what is below its new subdirectories, under all of its names.
+
+    Whether it must is disputed among the maintainers.
+    Source: btrfs.tree-log, xfs.directory-sync, xfstests.quiet
+    Litmus: quiet-grandchild
+    """
+    event = piece.event
+    if not (isinstance(event, Entry) and sync.is_directory):
+        return False
+    return event.directory in sync.about.below or event.target in sync.about.children
+
+
+@rule("quiet-fsync-checkpoints", "scope", on=INODE_SYNCS)
+def quiet_fsync_checkpoints(sync: SyncCall, piece: Piece) -> bool:
+    """Fsync of a directory, of a file with links or a changed name, or below a new directory.
+
+    Each is a checkpoint, of everything.
+    Source: f2fs.checkpoint, xfstests.quiet
+    Litmus: quiet-unrelated-name, quiet-below-new-directory
+    """
+    whole = is_checkpoint(sync) or sync.about.above > sync.since
+    return isinstance(piece.event, Entry) and whole and last_committed(sync) > sync.since
+
+
+@rule("quiet-fsync-checkpoints-moves", "scope", on=INODE_SYNCS)
+def quiet_fsync_checkpoints_moves(sync: SyncCall, piece: Piece) -> bool:
+    """Fsync of a new file in a directory that a rename touched is a checkpoint, of everything.
+
+    Source: f2fs.strict, xfstests.quiet
+    Litmus: quiet-name-taken-over
+    """
+    known = sync.about
+    return isinstance(piece.event, Entry) and min(known.beside, known.born) > sync.since
+
+
+# --- rules of published models --------------------------------------------------------------------
+# No kernel promises these, and no profile of a file system lists one.  They are what the authors of
+# Ferrite wrote into models of their own; with them, the profiles in tests/litmus/profiles give the
+# numbers that they published.
+
+
 @rule("write-before-allocation", "order")
 def write_before_allocation(earlier: Piece, later: Piece) -> bool:
     """A write into an allocated block lands before the file gets a new block.
@@ -181,33 +719,7 @@ def names_before_later_data(earlier: Piece, later: Piece) -> bool:
     return isinstance(earlier.event, Entry) and not isinstance(later.event, Entry)
 
 
-# --- atomic -----------------------------------------------------------------------------------
-
-
-@rule("rename-atomic", "atomic")
-def rename_atomic(one: Piece, other: Piece) -> bool:
-    """A rename is seen whole or not at all: never under neither name, never under both.
-
-    POSIX says so of running programs; of crashes it says nothing.
-    Source: ext4.journal, posix.rename
-    Litmus: rename-whole, rename-both, kernel-rename-both
-    """
-    half = one.event
-    return isinstance(half, Entry) and half.op_kind == "rename" and half.op == other.event.op
-
-
-@rule("op-atomic", "atomic")
-def op_atomic(one: Piece, other: Piece) -> bool:
-    """Each op lands whole or not at all, a write of any size included.
-
-    No real file system does this; with return-is-durable it makes the ideal one.
-    Source: ideal.sequential
-    Litmus: rename-both
-    """
-    return one.event.op == other.event.op
-
-
-@rule("fsync-lands-whole", "atomic")
+@rule("fsync-lands-whole", "atomic", needs_sent=True)
 def fsync_lands_whole(one: Piece, other: Piece) -> bool:
     """What one fsync writes of a file lands together: its old content or the new one.
 
@@ -221,304 +733,8 @@ def fsync_lands_whole(one: Piece, other: Piece) -> bool:
     return one.sent is not None and one.sent == other.sent
 
 
-# --- scope: what a sync of a file covers --------------------------------------------------------
-
-
-@rule("fsync-data", "scope", on=FILE_SYNCS)
-def fsync_data(sync: Sync, piece: Piece) -> bool:
-    """Fsync of a file makes its data and its size durable.
-
-    The one promise that POSIX puts into words.  It says nothing of the file's names.
-    Source: posix.fsync
-    Litmus: fsync-then-crash, fdatasync-then-crash, fsync-then-panic
-    """
-    return isinstance(piece.event, Extent | Size) and piece.event.inode == sync.inode
-
-
-@rule("ranged-sync-data", "scope", on=RANGED_SYNCS)
-def ranged_sync_data(sync: Sync, piece: Piece) -> bool:
-    """A write with O_SYNC or O_DSYNC, or an msync, makes the blocks that it names durable.
-
-    And the steps of the size that end in them; older dirty blocks of the file stay dirty, and read
-    as zeros under that size.
-    Source: posix.o_sync, posix.msync, ext4.o_sync
-    Litmus: o-sync-own-bytes, msync-own-bytes, o-sync-then-panic, o-sync-behind-unsynced
-    Errs: allows too much: the folio around them is written back whole.
-    """
-    event, unit = piece.event, piece.block_bytes
-    if isinstance(event, Entry) or event.inode != sync.inode or sync.span is None:
-        return False
-    start, stop = sync.span[0] // unit * unit, -(-sync.span[1] // unit) * unit
-    first, last = event.span
-    if isinstance(event, Size) and event.truncates:
-        first = last = event.old
-    return first < stop and last > start
-
-
-@rule("ranged-sync-takes-file", "scope", on=RANGED_SYNCS)
-def ranged_sync_takes_file(sync: Sync, piece: Piece) -> bool:
-    """A write with O_SYNC or O_DSYNC, or an msync, makes the whole file durable.
-
-    Source: btrfs.fsync
-    Litmus: o-sync-older-bytes
-    """
-    return isinstance(piece.event, Extent | Size) and piece.event.inode == sync.inode
-
-
-@rule("fsync-logs-names", "scope", on=INODE_SYNCS)
-def fsync_logs_names(sync: Sync, piece: Piece) -> bool:
-    """Fsync of a file or a directory keeps its own names as they are: those given, those taken.
-
-    Every hard link, and the new name after a rename.
-    Source: btrfs.tree-log, f2fs.roll-forward
-    Litmus: fsync-file-keeps-name, fsync-keeps-links, name-then-panic
-    """
-    event = piece.event
-    return isinstance(event, Entry) and sync.inode in (event.target, event.replaced)
-
-
-@rule("fsync-logs-ancestors", "scope", on=INODE_SYNCS)
-def fsync_logs_ancestors(sync: Sync, piece: Piece) -> bool:
-    """Fsync keeps the first names of new directories above: what it keeps can be reached.
-
-    It does not keep the new name of a directory that was there before.
-    Source: btrfs.fsync, btrfs.tree-log
-    Litmus: fsync-below-new-directory, logged-ancestor-exchanged
-    """
-    event = piece.event
-    return isinstance(event, Entry) and event.first and event.target in sync.about.ancestors
-
-
-@rule("log-may-bring", "scope", on=INODE_SYNCS, promise="unordered")
-def log_may_bring(sync: Sync, piece: Piece) -> bool:
-    """A log may bring more names than it must, out of order: all that it may hold.
-
-    What is beneath a directory; what stands in the directories of a file whose names changed; and
-    later changes of what it held, for they are made in the log too, and the next sync of whatever
-    file writes it. A rename or a link of what it held takes in what is above, and what ever was.
-    Source: btrfs.log-follows, btrfs.tree-log, btrfs.directory-log
-    Litmus: logged-file-renamed, logged-name-unlinked, log-brings-grandchild, log-brings-neighbour,
-    logged-file-moved-below-new, logged-file-linked-below-new, logged-name-brings-removal,
-    moved-out-of-logged-and-on
-    Errs: allows too much: an inode counts as held if it may have been, in whatever transaction.
-    """
-    return isinstance(piece.event, Entry) and piece.event.op in sync.may_log
-
-
-@rule("log-drops-replaced", "scope", on=INODE_SYNCS, promise="withdrawn")
-def log_drops_replaced(sync: Sync, piece: Piece) -> bool:
-    """A name that a log held, taken since by a file that no log held, may be gone altogether.
-
-    The log loses the old one, the new one waits for the commit: the next sync of another file
-    writes that down.
-    Source: btrfs.log-follows
-    Litmus: logged-name-replaced, logged-entry-replaced, logged-ancestor-exchanged
-    Errs: allows too much: also where a log held the new one.
-    """
-    return sync.found_replaced(piece)
-
-
-@rule("fsync-commits-journal", "scope", on=INODE_SYNCS)
-def fsync_commits_journal(sync: Sync, piece: Piece) -> bool:
-    """Fsync commits the one journal: changes of names and truncations up to the file's own last.
-
-    So the name of a new file is durable with it.  Where the file itself had no change since the
-    last commit, there is nothing to commit and nothing follows.
-    Source: ext4.fsync, xfs.fsync, ext4.fast-commit, jbd2.one-transaction
-    Litmus: fsync-file-keeps-name, fsync-new-directory, kernel-fsync-new-directory,
-    overwrite-commits-nothing
-    Errs: allows too much: changes after that are kept too if no commit came between.
-    """
-    return _journalled(piece) and sync.had_issued(piece, sync.committed)
-
-
-@rule("fdatasync-commits-names", "scope", on=("fdatasync", "o_dsync", "msync"))
-def fdatasync_commits_names(sync: Sync, piece: Piece) -> bool:
-    """Fdatasync of a file commits the one journal as fsync does: a new name is a change of it.
-
-    Source: xfs.fsync
-    Litmus: fdatasync-after-rename
-    Errs: allows too much, as fsync-commits-journal does.
-    """
-    return (
-        _journalled(piece) and not sync.is_directory and sync.had_issued(piece, sync.about.touched)
-    )
-
-
-@rule("fsync-logs-queue", "scope", on=INODE_SYNCS)
-def fsync_logs_queue(sync: Sync, piece: Piece) -> bool:
-    """Fsync logs the queue of names, as much as a commit would keep, but for files by O_TMPFILE.
-
-    No name of a file whose first one came by a link replays.
-    Source: ext4.fast-commit, ext4.fast-commit-tmpfile
-    Litmus: fsync-file-keeps-name, fsync-after-linkat, fsync-after-linkat-and-rename
-    Errs: allows too much, as fsync-commits-journal does; and such names once a commit kept them.
-    """
-    event = piece.event
-    if isinstance(event, Entry) and {event.target, event.replaced} & sync.linked_first:
-        return False
-    return fsync_commits_journal(sync, piece)
-
-
-@rule("log-skips-linked", "scope", on=INODE_SYNCS, promise="unordered")
-def log_skips_linked(sync: Sync, piece: Piece) -> bool:
-    """A log that skips the first name of a file may bring every later name without it.
-
-    Source: ext4.fast-commit-tmpfile
-    Litmus: logged-name-after-linkat
-    Errs: allows too much: a commit brings them in order.
-    """
-    return isinstance(piece.event, Entry) and piece.index > sync.linked_from
-
-
-@rule("directory-sync-commits", "scope", on=FILE_SYNCS)
-def directory_sync_commits(sync: Sync, piece: Piece) -> bool:
-    """Fsync of any directory commits the journal: every change of any name, and every truncation.
-
-    Source: ext4.directory-fsync
-    Litmus: fsync-directory, fsync-directory-keeps-others, fdatasync-directory,
-    fdatasync-directory-then-panic
-    """
-    return _journalled(piece) and sync.is_directory
-
-
-@rule("fsync-commits-all", "scope", on=INODE_SYNCS)
-def fsync_commits_all(sync: Sync, piece: Piece) -> bool:
-    """Fsync commits a journal that holds the data as well: all events up to its own last change.
-
-    Source: ext4.data=journal, ext4.fsync
-    Litmus: fsync-keeps-other-data
-    Errs: allows too much, as fsync-commits-journal does.
-    """
-    return sync.had_issued(piece, sync.committed)
-
-
-@rule("fsync-keeps-moves", "scope", on=FILE_SYNCS)
-def fsync_keeps_moves(sync: Sync, piece: Piece) -> bool:
-    """Fsync of a directory out of which something was renamed to another keeps that rename.
-
-    The log of a directory cannot say where the entry has gone, so that all is committed. Where the
-    file or the directory was in the log already, the rename is in it too, and no more is kept.
-    Source: btrfs.full-commit
-    Litmus: fsync-of-the-old-directory, rename-inside-and-sync, logged-move-replaced
-    Errs: allows too much: where all was committed, what came before the rename is kept as well.
-    """
-    return isinstance(piece.event, Entry) and piece.event.op in sync.about.moves
-
-
-@rule("fsync-checkpoints", "scope", on=INODE_SYNCS)
-def fsync_checkpoints(sync: Sync, piece: Piece) -> bool:
-    """Fsync of a directory, or of a file with several links or a changed name, is a checkpoint.
-
-    Every change of a name up to the inode's own last change is durable; for any other file, those
-    that made the directories above it.
-    Source: f2fs.checkpoint
-    Litmus: fsync-directory-keeps-others, fsync-below-new-directory, fsync-keeps-links
-    Errs: allows too much: changes after that are kept too if no checkpoint came between.
-    """
-    known = sync.about
-    whole = sync.is_directory or known.names > 1 or known.moved > 0 or known.dropped > 0
-    last = sync.committed if whole else known.above
-    return isinstance(piece.event, Entry) and sync.had_issued(piece, last)
-
-
-@rule("fsync-checkpoints-moves", "scope", on=INODE_SYNCS)
-def fsync_checkpoints_moves(sync: Sync, piece: Piece) -> bool:
-    """Fsync of a new file is a checkpoint where a rename had touched its directory before.
-
-    Source: f2fs.strict
-    Litmus: fsync-below-renamed-directory
-    Errs: allows too much: what was issued after that rename counts as not checkpointed.
-    """
-    last = min(sync.about.beside, sync.about.born)
-    return isinstance(piece.event, Entry) and sync.had_issued(piece, last)
-
-
-# --- scope: what other syncs cover --------------------------------------------------------------
-
-
-@rule("fsync-directory", "scope", on=FILE_SYNCS)
-def fsync_directory(sync: Sync, piece: Piece) -> bool:
-    """Fsync of a directory makes the changes of its own names durable.
-
-    Not the name of the directory itself, nor anything below those names.
-    Source: posix.directory-sync
-    Litmus: fsync-directory, fdatasync-directory, fdatasync-directory-then-panic,
-    logged-entry-replaced
-    """
-    return isinstance(piece.event, Entry) and piece.event.directory == sync.inode
-
-
-@rule("sync-all", "scope", on=("sync",))
-def sync_all(sync: Sync, piece: Piece) -> bool:
-    """sync(2) returns when everything issued before it is durable.
-
-    Linux waits; POSIX lets sync return before the writing is done.
-    Source: linux.sync
-    Litmus: whole-system-sync, kernel-whole-system-sync
-    """
-    return True
-
-
-@rule("sync-keeps-logged", "scope", on=("sync",))
-def sync_keeps_logged(sync: Sync, piece: Piece) -> bool:
-    """sync(2) makes durable all that a log speaks of: names, sizes, and data in new blocks.
-
-    An overwrite of blocks that exist has been written when it returns; where nothing was left to
-    log, no flush was sent, and the drive may still have it in its cache.
-    Source: xfs.sync-without-flush
-    Litmus: whole-system-sync
-    """
-    return not isinstance(piece.event, Extent) or piece.fresh
-
-
-@rule("return-is-durable", "scope", on=("return", "sync", *INODE_SYNCS))
-def return_is_durable(sync: Sync, piece: Piece) -> bool:
-    """An op that has returned is durable.
-
-    True of no ordinary file system; with op-atomic it makes the ideal one.
-    Source: ideal.sequential
-    Litmus: sequential-create
-    """
-    return True
-
-
-@rule("direct-write-reaches-drive", "scope", on=("return", "o_sync", "o_dsync"))
-def direct_write_reaches_drive(sync: Sync, piece: Piece) -> bool:
-    """An O_DIRECT write over blocks that exist is in the drive when it returns.
-
-    New blocks need their metadata as well, and the drive's cache needs a flush.
-    Source: linux.o_direct
-    Litmus: direct-overwrite
-    """
-    event = piece.event
-    return isinstance(event, Extent) and event.direct and event.op == sync.op and not piece.fresh
-
-
-@rule("fullsync-drains-drive", "scope", on=("fullsync",))
-def fullsync_drains_drive(sync: Sync, piece: Piece) -> bool:
-    """F_FULLFSYNC empties the drive's cache: what it handed over and what was handed over before.
-
-    Files that nobody synced are not among them.
-    Source: apfs.fullfsync
-    Litmus: fullsync-then-crash, fullsync-drains-others
-    """
-    return sync.had_sent(piece)
-
-
-@rule("barrier-orders", "scope", on=("barrier",), promise="ordered")
-def barrier_orders(sync: Sync, piece: Piece) -> bool:
-    """F_BARRIERFSYNC: what it and earlier syncs handed over lands before all that is issued later.
-
-    When it returns, nothing need have landed.
-    Source: apfs.barrier
-    Litmus: barrier-orders, barrier-is-not-durable
-    """
-    return sync.had_sent(piece)
-
-
 @rule("fsync-is-a-barrier", "scope", on=FILE_SYNCS, promise="ordered")
-def fsync_is_a_barrier(sync: Sync, piece: Piece) -> bool:
+def fsync_is_a_barrier(sync: SyncCall, piece: Piece) -> bool:
     """Everything issued before an fsync of any file lands before everything issued after it.
 
     A rule of a published model, whose authors call it too strong.
@@ -529,126 +745,7 @@ def fsync_is_a_barrier(sync: Sync, piece: Piece) -> bool:
     return True
 
 
-# --- scope, while the kernel commits nothing of its own accord ----------------------------------
-# A published test runs within milliseconds, in which no timer fires; its answer is for that case
-# only.  Profiles list these rules under [[quiet]]; no verdict on a protocol ever leans on them.
-
-
-@rule("quiet-fsync-commits-running", "scope", on=INODE_SYNCS)
-def quiet_fsync_commits_running(sync: Sync, piece: Piece) -> bool:
-    """Fsync of an inode that the running transaction has changed commits all of that transaction.
-
-    Source: ext4.fsync, xfs.fsync, xfstests.quiet
-    Litmus: quiet-unrelated-name
-    """
-    return isinstance(piece.event, Entry) and sync.committed > sync.since
-
-
-@rule("quiet-sync-flushes", "scope", on=("sync",))
-def quiet_sync_flushes(sync: Sync, piece: Piece) -> bool:
-    """sync(2) makes everything durable where a name or a size has changed since the last sync.
-
-    The log still has to write that, and flushes. Bytes over others may change not even a time.
-    Source: xfs.sync-without-flush, xfstests.quiet
-    Litmus: quiet-name-and-sync
-    """
-    return sync.changed_metadata
-
-
-@rule("quiet-fsync-logs-parents", "scope", on=INODE_SYNCS)
-def quiet_fsync_logs_parents(sync: Sync, piece: Piece) -> bool:
-    """Fsync of a file that has gained, changed or lost a name logs the directories of its names.
-
-    All that changed in them: their new entries and the lack of old ones.
-    Source: btrfs.tree-log, xfstests.quiet
-    Litmus: quiet-unrelated-name
-    """
-    event, known = piece.event, sync.about
-    relinked = max(known.linked, known.moved, known.dropped) > sync.since
-    return isinstance(event, Entry) and relinked and event.directory in known.former
-
-
-@rule("quiet-fsync-commits-shifts", "scope", on=INODE_SYNCS)
-def quiet_fsync_commits_shifts(sync: Sync, piece: Piece) -> bool:
-    """Where such a directory lost an entry to another, or was given a directory, all is committed.
-
-    Source: btrfs.full-commit, xfstests.quiet
-    Litmus: quiet-moved-neighbour
-    """
-    known = sync.about
-    relinked = max(known.linked, known.moved, known.dropped) > sync.since
-    return isinstance(piece.event, Entry) and relinked and known.shifted > sync.since
-
-
-@rule("quiet-fsync-logs-kin", "scope", on=INODE_SYNCS)
-def quiet_fsync_logs_kin(sync: Sync, piece: Piece) -> bool:
-    """Fsync keeps the names of files whose old names the synced one has taken, and of theirs.
-
-    Source: btrfs.conflicting-names, xfstests.quiet
-    Litmus: quiet-name-taken-over
-    Errs: allows too little: a name in a directory that is new as well can be lost.
-    """
-    event = piece.event
-    if not isinstance(event, Entry):
-        return False
-    return not sync.about.kin.isdisjoint({event.target, event.replaced} - {None})
-
-
-@rule("quiet-fsync-logs-below", "scope", on=FILE_SYNCS)
-def quiet_fsync_logs_below(sync: Sync, piece: Piece) -> bool:
-    """Fsync of a directory keeps what is below its new subdirectories, under all of its names.
-
-    Whether it must is disputed among the maintainers.
-    Source: btrfs.tree-log, xfs.directory-sync, xfstests.quiet
-    Litmus: quiet-grandchild
-    """
-    event = piece.event
-    if not (isinstance(event, Entry) and sync.is_directory):
-        return False
-    return event.directory in sync.about.below or event.target in sync.about.children
-
-
-@rule("quiet-fsync-checkpoints", "scope", on=INODE_SYNCS)
-def quiet_fsync_checkpoints(sync: Sync, piece: Piece) -> bool:
-    """Fsync of a directory, of a file with links or a changed name, or below a new directory.
-
-    Each is a checkpoint, of everything.
-    Source: f2fs.checkpoint, xfstests.quiet
-    Litmus: quiet-unrelated-name, quiet-below-new-directory
-    """
-    known = sync.about
-    whole = sync.is_directory or known.names > 1 or known.moved > 0 or known.dropped > 0
-    whole |= known.above > sync.since
-    return isinstance(piece.event, Entry) and whole and sync.committed > sync.since
-
-
-@rule("quiet-fsync-checkpoints-moves", "scope", on=INODE_SYNCS)
-def quiet_fsync_checkpoints_moves(sync: Sync, piece: Piece) -> bool:
-    """Fsync of a new file in a directory that a rename touched is a checkpoint, of everything.
-
-    Source: f2fs.strict, xfstests.quiet
-    Litmus: quiet-name-taken-over
-    """
-    known = sync.about
-    return isinstance(piece.event, Entry) and min(known.beside, known.born) > sync.since
-
-
-# --- exposure and ceiling -----------------------------------------------------------------------
-
-
-@rule("unwritten-reads-zeros", "exposure")
-def unwritten_reads_zeros(piece: Piece) -> bool:
-    """A range whose data was lost reads as zeros, never as what the blocks held before.
-
-    Without it, a file can show somebody's deleted data.
-    Source: ext4.data=ordered, xfs.unwritten
-    Litmus: stale-tail, stale-append, stale-beginning, stale-after-failed-fsync,
-    stale-gap, kernel-stale-tail
-    """
-    return isinstance(piece.event, Extent)
-
-
-@rule("data-wait-for-fsync", "ceiling")
+@rule("data-wait-for-fsync", "ceiling", needs_sent=True)
 def data_wait_for_fsync(piece: Piece) -> bool:
     """Data and sizes land by an fsync of their file, and by nothing else.
 
@@ -657,13 +754,3 @@ def data_wait_for_fsync(piece: Piece) -> bool:
     Litmus: write-without-fsync
     """
     return not isinstance(piece.event, Entry) and piece.sent is None
-
-
-@rule("memory-only", "ceiling")
-def memory_only(piece: Piece) -> bool:
-    """Nothing lands: the file system is memory, and it is empty after every crash of the machine.
-
-    Source: linux.tmpfs
-    Litmus: memory-forgets
-    """
-    return True

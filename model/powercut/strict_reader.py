@@ -16,7 +16,7 @@ SIZE_LIMIT_BYTES: Final = 16 << 20
 
 
 @frozen
-class Reader:
+class StrictReader:
     """Reads one kind of file; every complaint is an `error` and says that nothing was run."""
 
     error: type[PowercutError]

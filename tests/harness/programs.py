@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from powercut.filesystem import ops
 from powercut.filesystem.content import Fill
-from powercut.filesystem.inodes import Directory, File, Symlink, locate
+from powercut.filesystem.inodes import Directory, File, SymlinkInode, locate
 from powercut.filesystem.state import State
 from powercut.profile import Claim, Profile
 from powercut.rules import RULES
@@ -56,7 +56,7 @@ class Scene:
     @classmethod
     def of(cls, state: State) -> Scene:
         """What the names mean in this state; what cannot be reached is left out."""
-        found: dict[type, list[str]] = {File: [], Directory: [], Symlink: [], type(None): []}
+        found: dict[type, list[str]] = {File: [], Directory: [], SymlinkInode: [], type(None): []}
         for path in PATHS:
             try:
                 inode = locate(state.view, path, follow=False).inode
@@ -67,7 +67,7 @@ class Scene:
             tuple(found[type(None)]),
             tuple(found[File]),
             tuple(found[Directory]),
-            tuple(found[Symlink]),
+            tuple(found[SymlinkInode]),
             tuple(
                 sorted(n for n, h in state.handles.items() if isinstance(state.view[h.inode], File))
             ),

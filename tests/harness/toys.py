@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from attrs import frozen
 
-from powercut.simulation.model_disk import Disk
+from powercut.simulation.model_disk import SubjectDisk
 from powercut.simulation.subject import Subject
 
 
@@ -19,7 +19,7 @@ class Found:
 class ToySession:
     """One file for each save, `s1`, `s2`, ...; the newest that ends in a full stop wins."""
 
-    def __init__(self, disk: Disk, store: str, mode: str) -> None:
+    def __init__(self, disk: SubjectDisk, store: str, mode: str) -> None:
         self.disk, self.store, self.mode = disk, store, mode
         self.saves = 0
         self.syncs = mode != "sloppy_in_an_old_store" or disk.kind(store) == "missing"
@@ -85,7 +85,7 @@ class ToySession:
 class ToyReader(ToySession):
     """A reader: it makes nothing; a reader that writes is one of the holes."""
 
-    def __init__(self, disk: Disk, store: str, mode: str) -> None:
+    def __init__(self, disk: SubjectDisk, store: str, mode: str) -> None:
         self.disk, self.store, self.mode, self.syncs = disk, store, mode, True
 
 
@@ -108,15 +108,15 @@ class Toy:
         "writing_reader",
     )
 
-    def open(self, disk: Disk, store: str, mode: str, rename_is_atomic: bool) -> ToySession:
+    def open(self, disk: SubjectDisk, store: str, mode: str, rename_is_atomic: bool) -> ToySession:
         return ToySession(disk, store, mode)
 
-    def read(self, disk: Disk, store: str) -> Found | None:
+    def read(self, disk: SubjectDisk, store: str) -> Found | None:
         if disk.kind(store) == "missing":
             return None
         return ToyReader(disk, store, self.mode).read(resync=self.mode == "writing_reader")
 
-    def real_disk(self) -> Disk:
+    def real_disk(self) -> SubjectDisk:
         raise NotImplementedError("a toy lives in the model only")
 
 

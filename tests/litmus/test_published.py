@@ -16,18 +16,18 @@ from powercut.cli.commands import powercut
 from powercut.errors import CaseError
 from powercut.profile import load_profile, profile_names
 from powercut.published.cases import read_cases
-from powercut.published.conformance import Row, compare_case, published_names
+from powercut.published.conformance import ConformanceRow, compare_case, published_names
 from powercut.published.disputes import disputed_points
 
 CASES = Path(__file__).parent / "published.json"
 
 
 @pytest.fixture(scope="module")
-def rows() -> Sequence[Row]:
+def rows() -> Sequence[ConformanceRow]:
     return [row for case in read_cases(CASES) for row in compare_case(case)]
 
 
-def test_no_gated_row_disagrees(rows: Sequence[Row]) -> None:
+def test_no_gated_row_disagrees(rows: Sequence[ConformanceRow]) -> None:
     assert [
         (row.case.id, row.profile, row.ours, row.published.result)
         for row in rows
@@ -35,7 +35,7 @@ def test_no_gated_row_disagrees(rows: Sequence[Row]) -> None:
     ] == []
 
 
-def test_only_what_hangs_on_a_rule_in_doubt_is_left_open(rows: Sequence[Row]) -> None:
+def test_only_what_hangs_on_a_rule_in_doubt_is_left_open(rows: Sequence[ConformanceRow]) -> None:
     # Whether every fsync of f2fs flushes, and waits for what it wrote last: f2fs.missing-flush and
     # f2fs.strict.
     left_open = [row for row in rows if row.gated and row.agrees is None]
@@ -45,7 +45,7 @@ def test_only_what_hangs_on_a_rule_in_doubt_is_left_open(rows: Sequence[Row]) ->
     assert all(row.in_doubt and doubted >= set(row.in_doubt) for row in left_open)
 
 
-def test_the_gate_is_wide(rows: Sequence[Row]) -> None:
+def test_the_gate_is_wide(rows: Sequence[ConformanceRow]) -> None:
     gated = Counter(row.case.family for row in rows if row.gated)
 
     assert gated == {
@@ -62,7 +62,9 @@ def test_the_gate_is_wide(rows: Sequence[Row]) -> None:
     }
 
 
-def test_a_row_is_kept_out_of_the_gate_by_a_stated_reason_alone(rows: Sequence[Row]) -> None:
+def test_a_row_is_kept_out_of_the_gate_by_a_stated_reason_alone(
+    rows: Sequence[ConformanceRow],
+) -> None:
     strong = ("model", "doc", "regression-test", "computed")
     for row in rows:
         seen = row.published.result in ("reachable", "violated")
@@ -72,13 +74,13 @@ def test_a_row_is_kept_out_of_the_gate_by_a_stated_reason_alone(rows: Sequence[R
         assert row.gated == (due and not row.not_run and not row.disputed)
 
 
-def test_every_family_is_run(rows: Sequence[Row]) -> None:
+def test_every_family_is_run(rows: Sequence[ConformanceRow]) -> None:
     run = {row.case.family for row in rows if not row.not_run}
 
     assert run == {row.case.family for row in rows}
 
 
-def test_state_counts_of_published_models_are_ours(rows: Sequence[Row]) -> None:
+def test_state_counts_of_published_models_are_ours(rows: Sequence[ConformanceRow]) -> None:
     counted = [
         (row.case.id, row.published.name, row.states, row.published.states)
         for row in rows

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from powercut.checker.check import Effort, Question, check, write_traces
+from powercut.checker.check import CheckEffort, CheckQuestion, check, write_traces
 from powercut.checker.exhaustive import DEEP, Bound, enumerate_verdicts
-from powercut.checker.sampling import sample_verdicts
+from powercut.checker.random_search import sample_verdicts
 from powercut.profile import load_profile
 from powercut.simulation.oracle import PROPERTIES
 from powercut.simulation.subject import load_subject
@@ -78,7 +78,7 @@ def test_the_strongest_mode_holds_on_every_history_within_the_bound(profile: str
 
 
 SOAK = settings.get_current_profile_name() == "soak"
-SAMPLED = Effort(method="sampled", examples=3_000 if SOAK else 12, random=SOAK)
+SAMPLED = CheckEffort(method="sampled", examples=3_000 if SOAK else 12, random=SOAK)
 TRACES = Path("powercut-traces")
 
 
@@ -89,7 +89,7 @@ def test_sampled_histories_break_nothing_that_is_promised(
     plan: str, mode: str, crash_class: str
 ) -> None:
     promised = set(ALL) - known_to_break(plan, mode, "posix-minimal", crash_class)
-    question = Question(
+    question = CheckQuestion(
         load_subject(f"{plan}:{mode}"),
         load_profile("posix-minimal"),
         crash_class,
@@ -115,9 +115,9 @@ def test_sampling_finds_that_the_baseline_loses_an_acknowledged_group(plan: str)
 def test_a_rule_in_doubt_makes_the_answer_unknown_and_is_named() -> None:
     doubtful = load_profile("ext4-ordered")
     names_of_doubt = {claim.rule.id for claim in doubtful.unknown}
-    question = Question(load_subject("lastgood:unsafe"), doubtful, "power", ("P3",))
+    question = CheckQuestion(load_subject("lastgood:unsafe"), doubtful, "power", ("P3",))
 
-    report = check(question, Effort(method="enumerated", bounds=(Bound(saves=1),)))
+    report = check(question, CheckEffort(method="enumerated", bounds=(Bound(saves=1),)))
 
     assert names_of_doubt == {"namespace-in-order", "new-blocks-before-size"}
     assert report.properties["P3"].verdict == "fails"  # in doubt or not, nothing was synced

@@ -16,7 +16,7 @@ from lastgood.protocol.steps import Step, SyncDir
 from lastgood.recovery.recovery import Group, examine
 from powercut.checker.exhaustive import Bound, enumerate_verdicts
 from powercut.crash.space import CrashSpace
-from powercut.crash.tearing import even_cuts
+from powercut.crash.torn_writes import even_cuts
 from powercut.filesystem.state import State
 from powercut.profile import load_profile
 from powercut.simulation.model_disk import ModelDisk

@@ -6,9 +6,9 @@ import pytest
 from attrs import frozen
 
 from powercut.checker.exhaustive import Bound, breaks, enumerate_verdicts
-from powercut.checker.sampling import sample_verdicts
+from powercut.checker.random_search import sample_verdicts
 from powercut.profile import load_profile
-from powercut.simulation.model_disk import Disk
+from powercut.simulation.model_disk import SubjectDisk
 from powercut.simulation.oracle import PROPERTIES
 from powercut.simulation.subject import Subject
 from powercut.simulation.world import CrashStep, Perform
@@ -75,7 +75,7 @@ def test_the_same_question_gives_the_same_answer_twice() -> None:
     assert first == second
 
 
-def crashes_seen(disk: Disk) -> list[str]:
+def crashes_seen(disk: SubjectDisk) -> list[str]:
     """One mark for the first start, one for each crash of the machine since."""
     return [name for name in disk.names("/") if name.startswith("crash")]
 
@@ -83,7 +83,7 @@ def crashes_seen(disk: Disk) -> list[str]:
 class Forgetful(ToySession):
     """A recovery that finds nothing once the machine has crashed three times."""
 
-    def __init__(self, disk: Disk, store: str, mode: str) -> None:
+    def __init__(self, disk: SubjectDisk, store: str, mode: str) -> None:
         if disk.kind("/v/up") == "missing":  # never synced, so a machine crash can take it
             disk.mkdir(f"/crash{len(crashes_seen(disk))}")
             if disk.kind("/v") == "missing":
@@ -99,7 +99,7 @@ class Forgetful(ToySession):
 
 @frozen
 class ForgetfulToy(Toy):
-    def open(self, disk: Disk, store: str, mode: str, rename_is_atomic: bool) -> ToySession:
+    def open(self, disk: SubjectDisk, store: str, mode: str, rename_is_atomic: bool) -> ToySession:
         return Forgetful(disk, store, mode)
 
 

@@ -35,7 +35,7 @@ from hypothesis import strategies as st
 
 from powercut.filesystem import ops
 from powercut.filesystem.content import Data, Fill
-from powercut.filesystem.inodes import Directory, File, Symlink, walk
+from powercut.filesystem.inodes import Directory, File, SymlinkInode, walk
 from powercut.filesystem.state import State
 from tests.harness.programs import TARGETS, any_op, fitting_op, setups
 
@@ -261,7 +261,7 @@ def model_tree(state: State) -> dict[str, object]:
         match state.view[number]:
             case Directory():
                 found[path] = "directory"
-            case Symlink(target=target):
+            case SymlinkInode(target=target):
                 found[path] = ("symlink", target)
             case File(content=content):
                 found[path] = (content.size, content.read())

@@ -16,7 +16,7 @@ from hypothesis import settings
 import lastgood.writer.saver as saving
 from lastgood.protocol.plan import plan_seal
 from lastgood.protocol.steps import Step, SyncFile, Together
-from powercut.checker.check import Effort, Question, check
+from powercut.checker.check import CheckEffort, CheckQuestion, check
 from powercut.checker.exhaustive import Bound, enumerate_verdicts
 from powercut.profile import load_profile
 from powercut.simulation.oracle import PROPERTIES
@@ -90,8 +90,8 @@ def test_retention_holds_on_every_file_system_that_the_docs_name(profile: str) -
 
 
 def on_a_mac(label: str, crash_class: str) -> dict[str, str]:
-    question = Question(load_subject(label), load_profile("apfs"), crash_class, ALL)
-    report = check(question, Effort(method="enumerated", bounds=(LEAST,)))
+    question = CheckQuestion(load_subject(label), load_profile("apfs"), crash_class, ALL)
+    report = check(question, CheckEffort(method="enumerated", bounds=(LEAST,)))
     return {name: verdict.verdict for name, verdict in report.properties.items()}
 
 

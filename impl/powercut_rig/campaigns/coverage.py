@@ -16,7 +16,7 @@ from attrs import define, evolve, field
 
 from powercut.crash.downsets import bits, subsets
 from powercut.crash.space import CrashSpace
-from powercut.crash.tearing import even_cuts
+from powercut.crash.torn_writes import even_cuts
 from powercut.filesystem.events import Entry, Extent, Piece, Size
 from powercut.profile import profile_named
 from powercut_rig.blocks.crash_images import Bounds, spread

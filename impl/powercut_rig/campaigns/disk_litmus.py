@@ -14,15 +14,15 @@ from typing import Any, Final
 
 from attrs import define, evolve, field, frozen
 
-from powercut.crash.lazy_search import Decided, Look, Search
+from powercut.crash.lazy_search import Decisions, LazySearch, PartialState
 from powercut.crash.space import CrashSpace
-from powercut.crash.tearing import no_cuts
+from powercut.crash.torn_writes import no_cuts
 from powercut.filesystem.ops import Barrier, Fullsync, Mark
 from powercut.filesystem.state import State
 from powercut.profile import Profile, load_profile
-from powercut.published.cases import Case, Published
+from powercut.published.cases import PublishedCase, PublishedResult
 from powercut.published.conformance import answer, case_points, published_names
-from powercut.published.predicates import Moment as Asked
+from powercut.published.predicates import CrashMoment
 from powercut.simulation.world import Perform
 from powercut_rig.blocks.crash_images import Bounds, CrashImage, Moment, crash_images
 from powercut_rig.errors import ImageRefused, RigError
@@ -58,7 +58,7 @@ class Shown:
     fs: str
     kind: str
     ours: str = ""
-    published: tuple[Published, ...] = ()
+    published: tuple[PublishedResult, ...] = ()
     images: int = 0
     answers: int = 0
     example: str = ""
@@ -81,7 +81,7 @@ class Shown:
         ruled_out = self.answers and self.ours in ("holds", "unreachable")
         return not (ruled_out or self.outside or self.refused)
 
-    def standing(self, published: Published) -> str:
+    def standing(self, published: PublishedResult) -> str:
         """What the disk says of a published answer: it cannot confirm that something never is."""
         says_bad = published.result in ("violated", "reachable", "allowed_by_model")
         says_good = published.result in ("holds", "not_found", "forbidden_by_model")
@@ -129,7 +129,7 @@ class Probe:
 
 
 def ask_disks(
-    cases: Sequence[Case],
+    cases: Sequence[PublishedCase],
     file_systems: Sequence[str],
     probe: Probe,
     parallel: int,
@@ -139,7 +139,7 @@ def ask_disks(
 
     A worker that dies or hangs leaves the reason as `not_run` on the cases that it had.
     """
-    wanted: dict[str, list[Case]] = {}
+    wanted: dict[str, list[PublishedCase]] = {}
     jobs = []
     for fs in file_systems:
         for start in range(0, len(cases), CASES_PER_JOB):
@@ -160,7 +160,7 @@ def ask_disks(
     return [rows[case.id, fs] for fs in file_systems for case in cases]
 
 
-def _ask_some(cases: Sequence[Case], fs: str, probe: Probe) -> list[Shown]:
+def _ask_some(cases: Sequence[PublishedCase], fs: str, probe: Probe) -> list[Shown]:
     """The cases on one disk. In a worker."""
     rows = []
     for case in cases:
@@ -169,7 +169,7 @@ def _ask_some(cases: Sequence[Case], fs: str, probe: Probe) -> list[Shown]:
     return rows
 
 
-def ask_disk(case: Case, fs: str, probe: Probe | None = None) -> Shown:
+def ask_disk(case: PublishedCase, fs: str, probe: Probe | None = None) -> Shown:
     """Record a case on a fresh file system and ask its crash images; call it in a worker."""
     probe = probe or Probe()
     entry = FILE_SYSTEMS[fs]
@@ -194,13 +194,13 @@ def ask_disk(case: Case, fs: str, probe: Probe | None = None) -> Shown:
 class _Asking:
     """One case, the row that it fills, and what the model says of its trees."""
 
-    case: Case
+    case: PublishedCase
     row: Shown
     profile: Profile
     member: Member
 
     @classmethod
-    def of(cls, case: Case, row: Shown, profile: Profile) -> _Asking:
+    def of(cls, case: PublishedCase, row: Shown, profile: Profile) -> _Asking:
         """The same, with the model's state after the set-up, all of it durable."""
         state = State()
         for number, op in enumerate(case.setup, start=1):
@@ -272,14 +272,14 @@ class _Asking:
         assert predicate is not None  # noqa: S101 - a case without one is not run
         done = self.case.program[: moment.progress.ops_completed]
         marks = frozenset(op.label for op in done if isinstance(op, Mark))
-        holds = predicate(Asked(look_at(sight, self.profile), marks))
+        holds = predicate(CrashMoment(look_at(sight, self.profile), marks))
         return holds == (self.case.kind == "reachable")
 
 
-def look_at(sight: Sight, profile: Profile) -> Look:
+def look_at(sight: Sight, profile: Profile) -> PartialState:
     """A tree that was read, as predicates look at one: everything in it is decided."""
     space = CrashSpace.of(state_of(sight.tree, sight.links), profile, "power", no_cuts)
-    return Look(Search(space), Decided(0, 0, 0))
+    return PartialState(LazySearch(space), Decisions(0, 0, 0))
 
 
 def counts(rows: Sequence[Shown]) -> Mapping[str, Mapping[str, int]]:

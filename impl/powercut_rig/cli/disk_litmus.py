@@ -13,7 +13,7 @@ from rich.table import Table
 
 from powercut.cli.console import EXIT_STATUS, FilePath, bad_input, emit
 from powercut.errors import CaseError
-from powercut.published.cases import Case, read_cases
+from powercut.published.cases import PublishedCase, read_cases
 from powercut_rig.campaigns.campaign import cores
 from powercut_rig.campaigns.disk_litmus import IMAGES, PLANS, Probe, Shown, ask_disks, counts
 from powercut_rig.cli.doctor import kernel
@@ -97,7 +97,7 @@ def disk_litmus(
     sys.exit(0 if all(row.agrees for row in rows) else 1)
 
 
-def _chosen(cases: list[Case], wanted: Sequence[str], where: str) -> list[Case]:
+def _chosen(cases: list[PublishedCase], wanted: Sequence[str], where: str) -> list[PublishedCase]:
     """The cases with those ids, or all. CaseError for an id that none has."""
     unknown = set(wanted) - {case.id for case in cases}
     if unknown:

@@ -14,7 +14,7 @@ from typing import Final, Self, TypeVar
 from attrs import define, field
 
 from powercut.filesystem.ops import Op
-from powercut.simulation.model_disk import Disk
+from powercut.simulation.model_disk import SubjectDisk
 from powercut.simulation.subject import Plan
 from powercut_rig.blocks.block_log import BlockLog, Recipe, Replay
 from powercut_rig.blocks.crash_images import Bounds, CrashImage, CrashImages, crash_images
@@ -37,7 +37,7 @@ _T = TypeVar("_T")
 STATIONS_MAX: Final = 4
 """How many guests a worker keeps: a recording and a checking one, for two file systems."""
 
-DiskMaker = Callable[[Plan], Disk]
+DiskMaker = Callable[[Plan], SubjectDisk]
 
 _stations: dict[tuple[str, bool], Station] = {}
 
@@ -87,7 +87,7 @@ class GuestImage:
         except ValueError as error:
             raise RigError(f"The guest showed no tree: {error}.") from error
 
-    def disk(self, plan: Plan) -> Disk:
+    def disk(self, plan: Plan) -> SubjectDisk:
         """A subject's own disk on this image."""
         self._check()
         return RemoteDisk(self._station, plan)

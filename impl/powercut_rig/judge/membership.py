@@ -13,8 +13,8 @@ from attrs import define, field, frozen
 
 import powercut.membership.membership as model
 from powercut.crash.space import CrashSpace
-from powercut.crash.tearing import even_cuts
-from powercut.filesystem.inodes import File, Symlink, Tree, walk
+from powercut.crash.torn_writes import even_cuts
+from powercut.filesystem.inodes import File, SymlinkInode, Tree, walk
 from powercut.filesystem.state import State
 from powercut.membership.observed_tree import Observed
 from powercut.profile import Profile
@@ -63,7 +63,7 @@ def sight_of(tree: Tree) -> Sight:
             case File(content=content):
                 found[path[1:]] = content.read()
                 names.setdefault(number, []).append(path[1:])
-            case Symlink(target=target):
+            case SymlinkInode(target=target):
                 found[path[1:]] = Tag("symlink", target)
                 names.setdefault(number, []).append(path[1:])
             case _:
@@ -74,12 +74,12 @@ def sight_of(tree: Tree) -> Sight:
 
 def observed(sight: Sight) -> Observed | None:
     """What was seen, as the model takes it; None where the model has no such thing."""
-    entries: dict[str, bytes | Symlink | None] = {}
+    entries: dict[str, bytes | SymlinkInode | None] = {}
     for path, content in sight.tree.items():
         if isinstance(content, Tag):
             if content.kind != "symlink":
                 return None
-            entries[path] = Symlink(content.detail)
+            entries[path] = SymlinkInode(content.detail)
         else:
             entries[path] = content
     return Observed.of(entries, sight.links)
@@ -91,7 +91,7 @@ class Member:
 
     program: Program
     seen: set[Digest] = field(factory=set)
-    _moments: dict[tuple[int, int, str], model.Member] = field(factory=dict)
+    _moments: dict[tuple[int, int, str], model.MembershipChecker] = field(factory=dict)
     _answers: dict[tuple[Digest, int, int, str], bool | None] = field(factory=dict)
     _recovered: dict[Digest, Answer] = field(factory=dict)
     _why: dict[tuple[Digest, int, int, str], str] = field(factory=dict)
@@ -118,7 +118,9 @@ class Member:
         moment = (completed, begun, crash_class)
         if moment not in self._moments:
             state = self.program.state(completed, begun)
-            self._moments[moment] = model.Member(state, self.program.profile, crash_class)
+            self._moments[moment] = model.MembershipChecker(
+                state, self.program.profile, crash_class
+            )
         answer = self._moments[moment].ask(tree, BUDGET)
         self._why[digest, completed, begun, crash_class] = answer.because
         return {"yes": True, "no": False}.get(answer.verdict)

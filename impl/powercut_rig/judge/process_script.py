@@ -13,7 +13,7 @@ from attrs import define, field, frozen
 
 from powercut.checker.exhaustive import parts_of
 from powercut.profile import Profile
-from powercut.simulation.model_disk import Disk, ModelDisk
+from powercut.simulation.model_disk import ModelDisk, SubjectDisk
 from powercut.simulation.oracle import Oracle, Violation
 from powercut.simulation.subject import Session, Subject
 from powercut.simulation.world import Perform
@@ -64,7 +64,7 @@ class Life:
 def live(
     subject: Subject,
     profile: Profile,
-    disk: Disk,
+    disk: SubjectDisk,
     number: int,
     watcher: Watcher,
     script: Script = USUAL_LIFE,

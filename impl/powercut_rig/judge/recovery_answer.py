@@ -7,10 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from attrs import frozen
 
 from powercut.filesystem.content import Content, run_of
-from powercut.filesystem.inodes import ROOT, Directory, File, Inode, Symlink
+from powercut.filesystem.inodes import ROOT, Directory, File, Inode, SymlinkInode
 from powercut.filesystem.state import State
 from powercut.profile import Profile
-from powercut.simulation.model_disk import Disk, ModelDisk
+from powercut.simulation.model_disk import ModelDisk, SubjectDisk
 from powercut.simulation.subject import Subject
 from powercut_rig.mounted.rooted_disk import RootedDisk
 from powercut_rig.mounted.tree_reader import Tag
@@ -27,7 +27,7 @@ class Answer:
     error: str = ""
 
 
-def recover(subject: Subject, profile: Profile, disk: Disk) -> Answer:
+def recover(subject: Subject, profile: Profile, disk: SubjectDisk) -> Answer:
     """Run the subject's writable recovery on a disk; whatever it raises is the answer."""
     try:
         session = subject.open(disk, profile)
@@ -74,6 +74,6 @@ def state_of(tree: Mapping[str, bytes | Tag | None], links: Iterable[Sequence[st
 
 def _inode_of(value: bytes | Tag) -> Inode:
     if isinstance(value, Tag) and value.kind == "symlink":
-        return Symlink(value.detail)
+        return SymlinkInode(value.detail)
     content = value.said if isinstance(value, Tag) else value
     return File(Content(len(content)).overlay(run_of(0, content)))

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from powercut.filesystem.ops import Op
-from powercut.simulation.model_disk import Disk
+from powercut.simulation.model_disk import SubjectDisk
 from powercut.simulation.subject import Plan
 from powercut_rig.blocks.block_log import BlockLog, Recipe, Replay
 from powercut_rig.blocks.crash_images import Bounds, CrashImage, CrashImages, crash_images
@@ -131,7 +131,7 @@ class Rig(Opened):
         self,
         recording: BlockLog,
         recipe: Recipe,
-        act: Callable[[Callable[[Plan], Disk], MarkWriter], _T],
+        act: Callable[[Callable[[Plan], SubjectDisk], MarkWriter], _T],
     ) -> tuple[BlockLog, _T]:
         """Mounts a crash image once more, lets `act` work on it, and returns all that was written.
 

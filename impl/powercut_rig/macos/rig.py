@@ -17,7 +17,7 @@ from typing import Final, TypeVar
 from attrs import define, field, frozen
 
 from powercut.filesystem.ops import Op
-from powercut.simulation.model_disk import Disk
+from powercut.simulation.model_disk import SubjectDisk
 from powercut.simulation.subject import Plan
 from powercut_rig.blocks.block_log import BlockLog, Recipe
 from powercut_rig.blocks.crash_images import Bounds, CrashImage, CrashImages
@@ -112,7 +112,7 @@ class MacRig:
         self,
         recording: BlockLog,
         recipe: Recipe,
-        act: Callable[[Callable[[Plan], Disk], MarkWriter], _T],
+        act: Callable[[Callable[[Plan], SubjectDisk], MarkWriter], _T],
     ) -> tuple[CloneLog, _T]:
         """Mount a clone once more, read-write, let `act` work on it, and clone at each mark.
 

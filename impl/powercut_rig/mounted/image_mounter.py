@@ -16,7 +16,7 @@ from typing import Final
 
 from attrs import define, field, frozen
 
-from powercut.simulation.model_disk import Disk
+from powercut.simulation.model_disk import SubjectDisk
 from powercut.simulation.subject import Plan
 from powercut_rig.blocks.block_log import BlockLog, Recipe, Replay
 from powercut_rig.errors import ImageRefused, RigError
@@ -103,7 +103,7 @@ class MountedImage:
         """The tree of the image; raises `ImageRefused` where it does not mount."""
         return look(self.mountpoint)
 
-    def disk(self, plan: Plan) -> Disk:
+    def disk(self, plan: Plan) -> SubjectDisk:
         """A subject's own disk, with its paths below the mount."""
         return RootedDisk(plan.real_disk(), self.mountpoint)
 

@@ -6,77 +6,77 @@ import contextlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from powercut.simulation.model_disk import Disk
+from powercut.simulation.model_disk import SubjectDisk
 from powercut_rig.blocks.block_log import Phase
 
 
 class RootedDisk:
     """The disk seam with every path put below `root`; the root itself is the subject's "/"."""
 
-    def __init__(self, disk: Disk, root: str) -> None:
+    def __init__(self, disk: SubjectDisk, root: str) -> None:
         self._disk, self._root = disk, root
 
     def _at(self, path: str) -> str:
         return (self._root + path if path != "/" else self._root) or "/"
 
     def kind(self, path: str) -> str:
-        """See `powercut.simulation.model_disk.Disk`, here and below."""
+        """See `powercut.simulation.model_disk.SubjectDisk`, here and below."""
         return self._disk.kind(self._at(path))
 
     def names(self, path: str) -> list[str]:
-        """See `Disk.names`."""
+        """See `SubjectDisk.names`."""
         return self._disk.names(self._at(path))
 
     def read(self, path: str, limit_bytes: int) -> bytes:
-        """See `Disk.read`."""
+        """See `SubjectDisk.read`."""
         return self._disk.read(self._at(path), limit_bytes)
 
     def digest(self, path: str, limit_bytes: int) -> tuple[int, str]:
-        """See `Disk.digest`."""
+        """See `SubjectDisk.digest`."""
         return self._disk.digest(self._at(path), limit_bytes)
 
     def mkdir(self, path: str) -> None:
-        """See `Disk.mkdir`."""
+        """See `SubjectDisk.mkdir`."""
         self._disk.mkdir(self._at(path))
 
     def create(self, path: str) -> None:
-        """See `Disk.create`."""
+        """See `SubjectDisk.create`."""
         self._disk.create(self._at(path))
 
     def write(self, path: str, data: bytes | memoryview) -> None:
-        """See `Disk.write`."""
+        """See `SubjectDisk.write`."""
         self._disk.write(self._at(path), data)
 
     def fsync(self, path: str) -> None:
-        """See `Disk.fsync`."""
+        """See `SubjectDisk.fsync`."""
         self._disk.fsync(self._at(path))
 
     def close(self, path: str) -> None:
-        """See `Disk.close`."""
+        """See `SubjectDisk.close`."""
         self._disk.close(self._at(path))
 
     def fsync_dir(self, path: str) -> None:
-        """See `Disk.fsync_dir`."""
+        """See `SubjectDisk.fsync_dir`."""
         self._disk.fsync_dir(self._at(path))
 
     def rename(self, src: str, dst: str) -> None:
-        """See `Disk.rename`."""
+        """See `SubjectDisk.rename`."""
         self._disk.rename(self._at(src), self._at(dst))
 
     def unlink(self, path: str) -> None:
-        """See `Disk.unlink`."""
+        """See `SubjectDisk.unlink`."""
         self._disk.unlink(self._at(path))
 
     def rmdir(self, path: str) -> None:
-        """See `Disk.rmdir`."""
+        """See `SubjectDisk.rmdir`."""
         self._disk.rmdir(self._at(path))
 
     def lock(self, path: str) -> None:
-        """See `Disk.lock`."""
+        """See `SubjectDisk.lock`."""
         self._disk.lock(self._at(path))
 
     def unlock(self, path: str) -> None:
-        """See `Disk.unlock`."""
+        """See `SubjectDisk.unlock`."""
         self._disk.unlock(self._at(path))
 
     def __getattr__(self, name: str) -> Any:
@@ -96,7 +96,7 @@ Watcher = Callable[[str, int, Phase], None]
 class WatchedDisk(RootedDisk):
     """The same, with each call that may change the disk counted and told to a watcher."""
 
-    def __init__(self, disk: Disk, root: str, watcher: Watcher) -> None:
+    def __init__(self, disk: SubjectDisk, root: str, watcher: Watcher) -> None:
         super().__init__(disk, root)
         self._watcher = watcher
         self.calls = 0
@@ -109,47 +109,47 @@ class WatchedDisk(RootedDisk):
         self._watcher(name, self.calls - 1, "end")
 
     def mkdir(self, path: str) -> None:
-        """See `Disk.mkdir`; here and below, with the watcher told before and after."""
+        """See `SubjectDisk.mkdir`; here and below, with the watcher told before and after."""
         with self._watched("mkdir"):
             super().mkdir(path)
 
     def create(self, path: str) -> None:
-        """See `Disk.create`."""
+        """See `SubjectDisk.create`."""
         with self._watched("create"):
             super().create(path)
 
     def write(self, path: str, data: bytes | memoryview) -> None:
-        """See `Disk.write`."""
+        """See `SubjectDisk.write`."""
         with self._watched("write"):
             super().write(path, data)
 
     def fsync(self, path: str) -> None:
-        """See `Disk.fsync`."""
+        """See `SubjectDisk.fsync`."""
         with self._watched("fsync"):
             super().fsync(path)
 
     def fsync_dir(self, path: str) -> None:
-        """See `Disk.fsync_dir`."""
+        """See `SubjectDisk.fsync_dir`."""
         with self._watched("fsync of a directory"):
             super().fsync_dir(path)
 
     def rename(self, src: str, dst: str) -> None:
-        """See `Disk.rename`."""
+        """See `SubjectDisk.rename`."""
         with self._watched("rename"):
             super().rename(src, dst)
 
     def unlink(self, path: str) -> None:
-        """See `Disk.unlink`."""
+        """See `SubjectDisk.unlink`."""
         with self._watched("unlink"):
             super().unlink(path)
 
     def rmdir(self, path: str) -> None:
-        """See `Disk.rmdir`."""
+        """See `SubjectDisk.rmdir`."""
         with self._watched("rmdir"):
             super().rmdir(path)
 
     def lock(self, path: str) -> None:
-        """See `Disk.lock`; it may create the file."""
+        """See `SubjectDisk.lock`; it may create the file."""
         with self._watched("lock"):
             super().lock(path)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from attrs import evolve, frozen
 
 from powercut.checker.exhaustive import DEEP, Bound, enumerate_verdicts
-from powercut.checker.verdict import Report, Verdict
+from powercut.checker.verdict import CheckReport, Verdict
 from powercut.profile import Profile
 from powercut.simulation.subject import Subject
 from powercut.simulation.world import Begin, Perform, SaveLive
@@ -24,7 +24,7 @@ Progress = Callable[[str], None]
 
 
 @frozen
-class Question:
+class CheckQuestion:
     """What is asked: the subject, where, after which crash, and which properties."""
 
     subject: Subject
@@ -34,7 +34,7 @@ class Question:
 
 
 @frozen
-class Effort:
+class CheckEffort:
     """How hard to look. `method` is "both", "enumerated" or "sampled"."""
 
     method: str = "both"
@@ -43,7 +43,9 @@ class Effort:
     random: bool = False
 
 
-def check(question: Question, effort: Effort, progress: Progress = lambda _: None) -> Report:
+def check(
+    question: CheckQuestion, effort: CheckEffort, progress: Progress = lambda _: None
+) -> CheckReport:
     """The verdict for each property asked."""
     verdicts = _ask(question, effort, progress)
     doubted = question.profile.unknown
@@ -56,7 +58,7 @@ def check(question: Question, effort: Effort, progress: Progress = lambda _: Non
             if verdict.verdict == "holds":
                 verdicts[name] = evolve(verdicts[name], verdict="unknown", unknown_rules=names)
     hanging = {rule for verdict in verdicts.values() for rule in verdict.unknown_rules}
-    return Report(
+    return CheckReport(
         question.subject.label,
         question.profile.name,
         question.crash_class,
@@ -65,7 +67,7 @@ def check(question: Question, effort: Effort, progress: Progress = lambda _: Non
     )
 
 
-def _ask(question: Question, effort: Effort, progress: Progress) -> dict[str, Verdict]:
+def _ask(question: CheckQuestion, effort: CheckEffort, progress: Progress) -> dict[str, Verdict]:
     """The verdicts under the profile as it stands."""
     verdicts: dict[str, Verdict] = {}
     arguments = (question.subject, question.profile, question.crash_class)
@@ -75,7 +77,7 @@ def _ask(question: Question, effort: Effort, progress: Progress) -> dict[str, Ve
     left = [n for n in question.properties if n not in verdicts or verdicts[n].verdict == "holds"]
     if effort.method in ("both", "sampled") and left:
         # Here, so that replaying a trace does not need the `check` extra.
-        from powercut.checker.sampling import sample_verdicts
+        from powercut.checker.random_search import sample_verdicts
 
         progress(f"{effort.examples} longer histories, sampled")
         sampled = sample_verdicts(*arguments, left, effort.examples, random=effort.random)
@@ -85,7 +87,7 @@ def _ask(question: Question, effort: Effort, progress: Progress) -> dict[str, Ve
     return {name: verdicts[name] for name in question.properties}
 
 
-def write_traces(report: Report, question: Question, folder: Path) -> Report:
+def write_traces(report: CheckReport, question: CheckQuestion, folder: Path) -> CheckReport:
     """The report with each counterexample in a file of its own under `folder`. OSError."""
     verdicts = dict(report.properties)
     for name, verdict in verdicts.items():
@@ -98,14 +100,14 @@ def write_traces(report: Report, question: Question, folder: Path) -> Report:
     return evolve(report, properties=verdicts)
 
 
-def trace_name(question: Question, name: str) -> str:
+def trace_name(question: CheckQuestion, name: str) -> str:
     """The file name of the counterexample to one property."""
     words = (question.subject.label, question.profile.name, question.crash_class, name)
     plain = "".join(c if c.isalnum() and c.isascii() else "-" for c in "-".join(words))
     return f"{plain}.toml"
 
 
-def trace_of(question: Question, verdict: Verdict) -> Trace:
+def trace_of(question: CheckQuestion, verdict: Verdict) -> Trace:
     """The trace of a verdict's counterexample, which must be there."""
     example = verdict.counterexample
     if example is None:

@@ -17,10 +17,10 @@ from attrs import define, evolve, field, frozen
 
 from powercut.checker.verdict import Counterexample, Verdict, bound_of
 from powercut.crash.space import Crash, CrashSpace
-from powercut.crash.tearing import Cuts, even_cuts
+from powercut.crash.torn_writes import Cuts, even_cuts
 from powercut.errors import PowercutError
 from powercut.filesystem import ops
-from powercut.filesystem.inodes import look
+from powercut.filesystem.inodes import visible_tree
 from powercut.filesystem.state import State, first_bytes
 from powercut.profile import Profile
 from powercut.simulation.oracle import Oracle
@@ -50,7 +50,7 @@ DEEP = Bound(saves=1, crashes=2, parts=1, pieces=1)
 
 
 @frozen
-class Point:
+class HistoryPoint:
     """A moment at which a crash may come: the state, what is owed, and how it was reached.
 
     `ops_done` numbers the ops to come; `kill_only` marks the middle of a write, where only a
@@ -96,12 +96,14 @@ class Enumeration:
             self._save(number) for number in range(1, self.bound.saves + 1)
         ]
         script += [Recover(), self._save(self.bound.saves + 1)]
-        self._play(Point(State(), Oracle(), ()), script, self.bound.crashes)
+        self._play(HistoryPoint(State(), Oracle(), ()), script, self.bound.crashes)
 
     def _save(self, number: int) -> SaveLive:
         return SaveLive(number, parts_of(number, self.bound.parts))
 
-    def _play(self, start: Point, script: Sequence[Recover | SaveLive], crashes_left: int) -> None:
+    def _play(
+        self, start: HistoryPoint, script: Sequence[Recover | SaveLive], crashes_left: int
+    ) -> None:
         """Run the subject's code from a point, judge it, and crash it at every op.
 
         A step that breaks a property ends the script; what came before it is crashed all the
@@ -110,10 +112,10 @@ class Enumeration:
         world = World(self.profile, self.subject, state=start.state, oracle=start.oracle)
         world.steps = list(start.steps)
         world.ops_done = start.ops_done
-        points: list[Point] = []
+        points: list[HistoryPoint] = []
         for step in script:
             before, done = point_of(world), len(world.program)
-            world.take(step)
+            world.apply(step)
             points += points_within(before, step, world.program[done:])
             if world.violations:
                 self._note(world)
@@ -129,7 +131,7 @@ class Enumeration:
                 self._play(after, [Recover(), save, Recover()], crashes_left - 1)
                 self._play(after, [save, Recover()], crashes_left - 1)
 
-    def _crashes(self, point: Point, crashes_left: int) -> Iterator[Point]:
+    def _crashes(self, point: HistoryPoint, crashes_left: int) -> Iterator[HistoryPoint]:
         """What every crash at this point leaves, each look once."""
         oracle = point.oracle.crashed()
         if self.crash_class == "process" or crashes_left > 1:
@@ -143,7 +145,7 @@ class Enumeration:
             if self._spent():
                 return
             self.tally.represented += 1
-            key = (look(state.base), oracle.key, crashes_left)
+            key = (visible_tree(state.base), oracle.key, crashes_left)
             if key in self._seen:
                 continue
             self._seen.add(key)
@@ -166,14 +168,16 @@ class Enumeration:
                 self.found[violation.property] = minimise(example, self.profile, self.subject)
 
 
-def point_of(world: World) -> Point:
+def point_of(world: World) -> HistoryPoint:
     """The moment at which a world stands."""
-    return Point(world.state, world.oracle, tuple(world.steps), world.ops_done + len(world.program))
+    return HistoryPoint(
+        world.state, world.oracle, tuple(world.steps), world.ops_done + len(world.program)
+    )
 
 
 def points_within(
-    before: Point, step: Recover | SaveLive, program: Sequence[tuple[str, ops.Op, State]]
-) -> Iterator[Point]:
+    before: HistoryPoint, step: Recover | SaveLive, program: Sequence[tuple[str, ops.Op, State]]
+) -> Iterator[HistoryPoint]:
     """The op boundaries inside one step, and the middle of each of its writes."""
     state, oracle = before.state, before.oracle
     if isinstance(step, SaveLive):
@@ -181,11 +185,13 @@ def points_within(
     for count, (op_id, op, after) in enumerate(program):
         steps = (*before.steps, evolve(step, stop=count))
         done = before.ops_done + count
-        yield Point(state, oracle, steps, done)
+        yield HistoryPoint(state, oracle, steps, done)
         if isinstance(op, ops.Write) and len(op.data) > 1:
             half = evolve(op, data=first_bytes(op.data, len(op.data) // 2))
             cut_short = (*steps, Perform(op_id, half))
-            yield Point(state.perform(half, op_id), oracle, cut_short, done + 1, kill_only=True)
+            yield HistoryPoint(
+                state.perform(half, op_id), oracle, cut_short, done + 1, kill_only=True
+            )
         state = after
 
 
@@ -219,7 +225,7 @@ def breaks(
     world = World(profile, subject)
     try:
         for step in steps:
-            world.take(step)
+            world.apply(step)
     except (OSError, PowercutError):
         return None
     return next((v.because for v in world.violations if v.property == broken), None)
@@ -242,7 +248,7 @@ def pinned(steps: Sequence[Step], profile: Profile, subject: Subject) -> tuple[S
             out += steps[position:]
             break
         done = len(world.program)
-        world.take(step)
+        world.apply(step)
         out.append(Begin(step.number, step.parts))
         out += [Perform(op_id, op) for op_id, op, _ in world.program[done:]]
         if world.oracle.acknowledged == step.number:  # it may have returned before its stop

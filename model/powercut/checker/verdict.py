@@ -9,7 +9,7 @@ from attrs import asdict, field, frozen
 
 from powercut.simulation.world import Step
 
-Answer = Literal["holds", "fails", "unknown"]
+VerdictWord = Literal["holds", "fails", "unknown"]
 Method = Literal["sampled", "enumerated", "explored", "certified"]
 
 
@@ -31,7 +31,7 @@ class Verdict:
     never exhaustive: it says that nothing was found.
     """
 
-    verdict: Answer
+    verdict: VerdictWord
     method: Method
     exhaustive: bool
     bound: Mapping[str, int]
@@ -55,7 +55,7 @@ class Verdict:
 
 
 @frozen
-class Report:
+class CheckReport:
     """The verdicts of one subject under one profile and one crash class.
 
     `doubts` has the profile's rules in doubt that a verdict hangs on, each with the measurement

@@ -19,7 +19,7 @@ from powercut.cli.console import EXIT_STATUS, FilePath, as_json, bad_input, emit
 from powercut.errors import ProfileError
 from powercut.profile import Claim, Profile, load_profile, profile_names
 from powercut.published.cases import read_cases
-from powercut.published.conformance import NAMED_OFFSETS, PIECES, Row, compare_case
+from powercut.published.conformance import NAMED_OFFSETS, PIECES, ConformanceRow, compare_case
 from powercut.rules import RULES
 from powercut.strict_reader import hint
 
@@ -193,11 +193,11 @@ def _rows(count: int) -> str:
     return "1 row" if count == 1 else f"{count} rows"
 
 
-def _disagrees(row: Row) -> bool:
+def _disagrees(row: ConformanceRow) -> bool:
     return row.gated and row.agrees is False
 
 
-def summary(rows: Sequence[Row]) -> dict[str, Any]:
+def summary(rows: Sequence[ConformanceRow]) -> dict[str, Any]:
     """The counts of some rows, in all and for each family, and the bound they stand for."""
     families = list(dict.fromkeys(row.case.family for row in rows))
     return {
@@ -210,7 +210,7 @@ def summary(rows: Sequence[Row]) -> dict[str, Any]:
     }
 
 
-def _counts(rows: Sequence[Row]) -> dict[str, int]:
+def _counts(rows: Sequence[ConformanceRow]) -> dict[str, int]:
     gated = [row for row in rows if row.gated]
     return {
         "cases": len({row.case.id for row in rows}),
@@ -224,7 +224,7 @@ def _counts(rows: Sequence[Row]) -> dict[str, int]:
     }
 
 
-def _show_rows(rows: Sequence[Row], show_all: bool) -> None:
+def _show_rows(rows: Sequence[ConformanceRow], show_all: bool) -> None:
     counts = summary(rows)
     headings = [heading for heading in _counts([]) if heading != "cases"]
     console = Console()
@@ -256,7 +256,7 @@ def _show_rows(rows: Sequence[Row], show_all: bool) -> None:
     console.print(BOUND, markup=False, highlight=False)
 
 
-def _why(row: Row) -> str:
+def _why(row: ConformanceRow) -> str:
     """What there is to say of a row: why it was not run, what is disputed, what is to blame."""
     if row.not_run:
         return row.not_run

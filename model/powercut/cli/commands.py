@@ -14,9 +14,9 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from powercut.checker.check import Effort, Question, check, write_traces
+from powercut.checker.check import CheckEffort, CheckQuestion, check, write_traces
 from powercut.checker.exhaustive import DEEP, Bound
-from powercut.checker.verdict import Report, Verdict
+from powercut.checker.verdict import CheckReport, Verdict
 from powercut.cli.catalog import litmus, profiles
 from powercut.cli.console import EXIT_STATUS, FilePath, as_json, bad_input, emit
 from powercut.cli.member import member_command
@@ -32,7 +32,7 @@ from powercut.trace.trace_file import read_trace
 _COLOUR = {"holds": "green", "fails": "red", "unknown": "yellow"}
 
 
-class Group(click.Group):
+class CommandGroup(click.Group):
     """The command group; other packages add commands by the entry points `powercut.commands`."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -53,7 +53,7 @@ class Group(click.Group):
 
 
 @click.group(
-    cls=Group, epilog=EXIT_STATUS, context_settings={"help_option_names": ["-h", "--help"]}
+    cls=CommandGroup, epilog=EXIT_STATUS, context_settings={"help_option_names": ["-h", "--help"]}
 )
 @click.version_option(package_name="lastgood", prog_name="powercut")
 def powercut() -> None:
@@ -127,14 +127,14 @@ def check_command(
     printed; `holds` by sampling says only that nothing was found.
     """
     with bad_input():
-        question = Question(
+        question = CheckQuestion(
             load_subject(subject),
             load_profile(profile),
             crash_class,
             properties or tuple(PROPERTIES),
         )
         bounds = (Bound(**bound), DEEP) if deep else (Bound(**bound),)
-        effort = Effort(method, bounds, examples, random)
+        effort = CheckEffort(method, bounds, examples, random)
         with _progress(as_json) as progress:
             report = check(question, effort, progress)
     try:
@@ -156,7 +156,7 @@ def _progress(quiet: bool) -> Iterator[Callable[[str], None]]:
         yield status.update
 
 
-def show_report(report: Report) -> None:
+def show_report(report: CheckReport) -> None:
     """Print the verdicts of a report as a table."""
     table = Table(
         title=escape(f"{report.subject} under {report.profile}, {report.crash_class} crash"),

@@ -8,7 +8,12 @@ from pathlib import Path
 import click
 
 from powercut.cli.console import FilePath, as_json, bad_input, emit
-from powercut.membership.crash_points import ANYWHERE, Found, prepare, program_of
+from powercut.membership.crash_points import (
+    ANYWHERE,
+    CrashPointAnswer,
+    membership_query,
+    program_of,
+)
 from powercut.membership.membership import BUDGET
 from powercut.membership.observed_tree import read_tree
 from powercut.profile import CRASH_CLASSES, profile_named
@@ -75,7 +80,7 @@ def member_command(
         chosen = profile_named(parsed.profile if profile is None else profile)
         observed = read_tree(tree)
         program = program_of(parsed, str(trace))
-        question = prepare(program, chosen, crash_class, at, where=str(trace))
+        question = membership_query(program, chosen, crash_class, at, where=str(trace))
         found = question.ask(observed, budget)
     crash = found.answer.crash
     if as_json:
@@ -97,7 +102,7 @@ def member_command(
     sys.exit(_STATUS[found.answer.verdict])
 
 
-def render(found: Found, profile: str, crash_class: str) -> str:
+def render(found: CrashPointAnswer, profile: str, crash_class: str) -> str:
     """The answer for people."""
     answer, crash = found.answer, found.answer.crash
     when = f"a {crash_class} crash at {found.moment} under {profile}"

@@ -1,4 +1,4 @@
-"""Binding: the rules of a profile as constraints on which pieces of one moment have landed.
+"""The rules of a profile as constraints on which pieces of one moment have landed.
 
 What comes out is arithmetic on sets of pieces: who requires whom, what has landed for sure and by
 which carrier, what never lands.  space.py searches it.
@@ -7,7 +7,6 @@ which carrier, what never lands.  space.py searches it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
 
 from attrs import evolve, frozen
 
@@ -16,28 +15,19 @@ from powercut.crash.fast_order_rules import Catalog, immediate
 from powercut.crash.fast_scope_rules import covered
 from powercut.filesystem.events import Extent, Piece
 from powercut.filesystem.state import State
-from powercut.filesystem.syncs import Sync, concurrent
+from powercut.filesystem.syncs import SyncCall, concurrent
 from powercut.profile import Claim, Profile
 from powercut.rule import Kind
 
-_ABOUT_WHAT_WAS_SENT: Final = frozenset(
-    {
-        "fullsync-drains-drive",
-        "barrier-orders",
-        "fsync-lands-whole",
-        "data-wait-for-fsync",
-    }
-)
-
 
 @frozen
-class Binding:
+class Constraints:
     """The constraints of one moment, one profile and one crash class, on pieces by position.
 
     `requires[p]` are the immediate predecessors of p in the order that binds the commit, and
     `together[p]` the pieces of its atomic group where that binds the log as well.  `durable` landed
     by commit for sure and `logged` by a log; each of `partials` is what an unfinished sync may have
-    put into its log, which lands whole or not at all.  `never` cannot land.  `given_up` are data
+    put into its log, which lands whole or not at all.  `never` cannot land.  `abandoned` are data
     that a failed sync marked clean.
     """
 
@@ -49,17 +39,18 @@ class Binding:
     partials: tuple[int, ...]
     never: int
     stale_allowed: int
-    given_up: int
+    abandoned: int
 
 
-def bind(pieces: tuple[Piece, ...], state: State, profile: Profile, crash_class: str) -> Binding:
+def constraints_for(
+    pieces: tuple[Piece, ...], state: State, profile: Profile, crash_class: str
+) -> Constraints:
     """The constraints on these pieces. O(pieces x rules), and pairs only within one file."""
-    catalog = Catalog(pieces, state.lanes)
     if _asks_what_was_sent(profile, crash_class):
-        pieces = _sent(pieces, state, profile, catalog)
-        catalog = Catalog(pieces, state.lanes)
-    given_up = _given_up(state, catalog)
-    requires, together = _bound(profile, crash_class, catalog, given_up)
+        pieces = _sent(pieces, state, profile)
+    catalog = Catalog(pieces, state.thread_slots)
+    abandoned = _abandoned(state, catalog)
+    requires, together = _bound(profile, crash_class, catalog, abandoned)
     _free(requires, together, _permitted("unordered", state, catalog, profile, crash_class))
     never = _matching(pieces, profile, "ceiling", crash_class)
     durable, logged, partials = _synced(state, catalog, profile, crash_class)
@@ -69,7 +60,7 @@ def bind(pieces: tuple[Piece, ...], state: State, profile: Profile, crash_class:
         durable, logged = durable & ~lost, logged & ~lost
         partials = tuple(mask & ~lost for mask in partials)
     logged = downset_of(logged, together)
-    return Binding(
+    return Constraints(
         pieces,
         requires,
         together,
@@ -78,7 +69,7 @@ def bind(pieces: tuple[Piece, ...], state: State, profile: Profile, crash_class:
         tuple(mask for p in partials if (mask := downset_of(p, together) & ~logged)),
         never,
         catalog.everything & ~_matching(pieces, profile, "exposure", crash_class),
-        given_up,
+        abandoned,
     )
 
 
@@ -94,7 +85,7 @@ def upset_of(events: int, requires: Sequence[int]) -> int:
 
 
 def _bound(
-    profile: Profile, crash_class: str, catalog: Catalog, given_up: int
+    profile: Profile, crash_class: str, catalog: Catalog, abandoned: int
 ) -> tuple[list[int], list[int]]:
     """What each piece requires, and what it lands together with.
 
@@ -102,8 +93,12 @@ def _bound(
     """
     size = len(catalog.pieces)
     requires, together = [0] * size, [0] * size
-    free = [p for p in range(size) if not given_up >> p & 1]
-    bound = catalog if not given_up else Catalog([catalog.pieces[p] for p in free], catalog.lanes)
+    free = [p for p in range(size) if not abandoned >> p & 1]
+    bound = (
+        catalog
+        if not abandoned
+        else Catalog([catalog.pieces[p] for p in free], catalog.thread_slots)
+    )
     for claim in profile.of_kind("atomic", crash_class):
         for one, other in immediate(claim.rule, bound):
             requires[free[other]] |= 1 << free[one]
@@ -145,7 +140,7 @@ def _synced(
     state: State, catalog: Catalog, profile: Profile, crash_class: str
 ) -> tuple[int, int, tuple[int, ...]]:
     """What the syncs so far have made durable: by commit, by a log, and perhaps by a log."""
-    durable = logged = given_up = 0
+    durable = logged = abandoned = 0
     partials: list[int] = []
     claims = _by_sync(profile.of_kind("scope", crash_class), "durable")
     withdrawn = _by_sync(profile.of_kind("scope", crash_class), "withdrawn")
@@ -154,21 +149,21 @@ def _synced(
         for claim in withdrawn.get(sync.kind, ()):
             logged &= ~covered(claim.rule, sync, catalog)
         if sync.kind == "failed":
-            given_up |= _dirty_data(sync, catalog) & ~(durable | logged)
+            abandoned |= _dirty_data(sync, catalog) & ~(durable | logged)
         contested = 0  # given up at the same time: nobody says which of the two was first
         for other in failed:
-            if concurrent(state.lanes, sync.op, other.op):
+            if concurrent(state.thread_slots, sync.op, other.op):
                 contested |= _dirty_data(other, catalog)
         for claim in claims.get(sync.kind, ()):
             if sync.done:
-                mask = covered(claim.rule, sync, catalog) & ~(given_up | contested)
+                mask = covered(claim.rule, sync, catalog) & ~(abandoned | contested)
                 durable |= mask if claim.carrier == "commit" else 0
                 logged |= mask if claim.carrier == "log" else 0
         if not sync.done:
             partial = 0
             for claim in claims.get(sync.kind, ()):
                 if claim.carrier == "log":
-                    partial |= covered(claim.rule, sync, catalog) & ~given_up
+                    partial |= covered(claim.rule, sync, catalog) & ~abandoned
             partials.append(partial)
     return durable, logged, tuple(mask & ~logged for mask in partials)
 
@@ -184,7 +179,7 @@ def _barriers(
             later = catalog.everything & ~catalog.before(sync.position)
             for position, piece in enumerate(catalog.pieces):
                 issued_later = later >> position & 1
-                if issued_later and not concurrent(state.lanes, sync.op, piece.event.op):
+                if issued_later and not concurrent(state.thread_slots, sync.op, piece.event.op):
                     requires[position] |= mask
 
 
@@ -197,7 +192,7 @@ def _by_sync(claims: Sequence[Claim], promise: str) -> dict[str, list[Claim]]:
     return found
 
 
-def _dirty_data(sync: Sync, catalog: Catalog) -> int:
+def _dirty_data(sync: SyncCall, catalog: Catalog) -> int:
     """The data of the synced file that were issued before the sync."""
     mask = 0
     for position, piece in enumerate(catalog.pieces):
@@ -206,7 +201,7 @@ def _dirty_data(sync: Sync, catalog: Catalog) -> int:
     return mask & catalog.before(sync.position)
 
 
-def _given_up(state: State, catalog: Catalog) -> int:
+def _abandoned(state: State, catalog: Catalog) -> int:
     """The data that some sync gave up: no order binds them, whether they had landed or not."""
     mask = 0
     for sync in state.syncs:
@@ -216,20 +211,17 @@ def _given_up(state: State, catalog: Catalog) -> int:
 
 
 def _asks_what_was_sent(profile: Profile, crash_class: str) -> bool:
-    return any(
-        claim.rule.id in _ABOUT_WHAT_WAS_SENT and crash_class in claim.classes
-        for claim in profile.claims
-    )
+    return any(claim.rule.needs_sent and crash_class in claim.classes for claim in profile.claims)
 
 
-def _sent(
-    pieces: tuple[Piece, ...], state: State, profile: Profile, catalog: Catalog
-) -> tuple[Piece, ...]:
+def _sent(pieces: tuple[Piece, ...], state: State, profile: Profile) -> tuple[Piece, ...]:
     """The pieces with the number of the first sync that handed each to the drive, or was about to.
 
     That is the first which makes it survive a crash of the kernel, the drive having power.
     """
-    sent: dict[int, Sync] = {}
+    sent: dict[int, SyncCall] = {}
+    unsent = tuple(evolve(piece, sent=None) for piece in pieces)
+    catalog = Catalog(unsent, state.thread_slots)
     claims = _by_sync(profile.of_kind("scope", "kernel"), "durable")
     for sync in state.syncs if claims else ():
         for claim in claims.get(sync.kind, ()):
@@ -239,7 +231,7 @@ def _sent(
                     sent.setdefault(position, sync)
     return tuple(
         evolve(piece, sent=by.number, sender=by.op) if (by := sent.get(position)) else piece
-        for position, piece in enumerate(pieces)
+        for position, piece in enumerate(unsent)
     )
 
 

@@ -14,7 +14,7 @@ from typing import Any, Final
 from attrs import define, field
 
 from powercut.filesystem.events import Entry, Extent, Piece, Size
-from powercut.filesystem.syncs import Lane, concurrent
+from powercut.filesystem.syncs import ThreadSlot, concurrent
 from powercut.rule import Rule
 
 Pairs = Iterator[tuple[int, int]]
@@ -22,14 +22,14 @@ Pairs = Iterator[tuple[int, int]]
 
 @define
 class Catalog:
-    """Pieces in program order, found by what they change; and the lanes of concurrent ops.
+    """Pieces in program order, found by what they change; and the thread_slots of concurrent ops.
 
     `naming` has the pieces that give an inode a name (all of them: `given`), and `about` those that
     take one from it as well.
     """
 
     pieces: Sequence[Piece]
-    lanes: Mapping[str, Lane] = field(factory=dict)
+    thread_slots: Mapping[str, ThreadSlot] = field(factory=dict)
     everything: int = 0
     entries: int = 0
     firsts: int = 0
@@ -96,7 +96,7 @@ class Catalog:
     def issued_by(self, count: int) -> int:
         """The pieces that were issued, for sure, when the first `count` events had been."""
         mask = self.before(count)
-        if self.lanes and 0 < count <= len(self._starts):
+        if self.thread_slots and 0 < count <= len(self._starts):
             last = self.pieces[self._starts[count - 1]].event.op
             mask &= ~self.beside(last)
         return mask
@@ -104,8 +104,8 @@ class Catalog:
     def beside(self, op: str) -> int:
         """The pieces of ops that run at the same time as this one."""
         mask = 0
-        for other in self.lanes:
-            if concurrent(self.lanes, op, other):
+        for other in self.thread_slots:
+            if concurrent(self.thread_slots, op, other):
                 mask |= self.of_op.get(other, 0)
         return mask
 
@@ -137,23 +137,23 @@ def _chain(catalog: Catalog, key: Callable[[Piece], Hashable | None]) -> Pairs:
         if group is None:
             continue
         front = fronts.setdefault(group, _Front())
-        for earlier in front.advance(catalog.lanes.get(piece.event.op), position):
+        for earlier in front.advance(catalog.thread_slots.get(piece.event.op), position):
             yield earlier, position
 
 
 @define
 class _Front:
-    """The last pieces of a chain: one, or one for each thread of the present stretch."""
+    """The last pieces of a chain: one, or one for each thread of the present section."""
 
-    stretch: int | None = None
+    section: int | None = None
     before: list[int] = field(factory=list)
     now: dict[str, int] = field(factory=dict)
 
-    def advance(self, lane: Lane | None, position: int) -> list[int]:
+    def advance(self, slot: ThreadSlot | None, position: int) -> list[int]:
         """Take the next piece; what directly precedes it."""
-        stretch, thread = lane if lane is not None else (None, "")
-        if stretch is None or stretch != self.stretch:
-            self.before, self.now, self.stretch = [*self.now.values()] or self.before, {}, stretch
+        section, thread = slot if slot is not None else (None, "")
+        if section is None or section != self.section:
+            self.before, self.now, self.section = [*self.now.values()] or self.before, {}, section
         earlier = [self.now[thread]] if thread in self.now else self.before
         self.now[thread] = position
         return earlier
@@ -279,7 +279,9 @@ def _names_then_data(catalog: Catalog) -> Pairs:
             names.append(position)
             continue
         for earlier in names:
-            if not concurrent(catalog.lanes, catalog.pieces[earlier].event.op, piece.event.op):
+            if not concurrent(
+                catalog.thread_slots, catalog.pieces[earlier].event.op, piece.event.op
+            ):
                 yield earlier, position
 
 

@@ -12,11 +12,18 @@ from typing import Final
 from powercut.crash.downsets import bits
 from powercut.crash.fast_order_rules import Catalog
 from powercut.filesystem.events import Entry, Size
-from powercut.filesystem.syncs import Sync
+from powercut.filesystem.syncs import SyncCall
 from powercut.rule import Rule
+from powercut.rules import (
+    gives_first_name_by_link,
+    is_checkpoint,
+    last_committed,
+    metadata_changed,
+    relinked,
+)
 
 
-def covered(rule: Rule, sync: Sync, catalog: Catalog) -> int:
+def covered(rule: Rule, sync: SyncCall, catalog: Catalog) -> int:
     """The pieces issued before the sync that the scope rule speaks of; 0 for another kind of sync.
 
     What was issued at the same time by another thread counts as issued later, for a promise; for a
@@ -29,11 +36,11 @@ def covered(rule: Rule, sync: Sync, catalog: Catalog) -> int:
     return _COVERS[rule.id](sync, catalog) & in_time
 
 
-def _inode(sync: Sync) -> int:
+def _inode(sync: SyncCall) -> int:
     return -1 if sync.inode is None else sync.inode
 
 
-def _ranged(sync: Sync, catalog: Catalog) -> int:
+def _ranged(sync: SyncCall, catalog: Catalog) -> int:
     """Whole blocks that the span meets; a truncation counts where the old end lies behind."""
     mask = 0
     for position in bits(catalog.of_file.get(_inode(sync), 0) if sync.span else 0):
@@ -55,13 +62,19 @@ def _of_ops(ops: Iterable[str], catalog: Catalog) -> int:
     return mask
 
 
-def _replaced(sync: Sync, catalog: Catalog) -> int:
+def _journal(sync: SyncCall, catalog: Catalog) -> int:
+    return (catalog.entries | catalog.truncations) & catalog.issued_by(last_committed(sync))
+
+
+def _replaced(sync: SyncCall, catalog: Catalog) -> int:
     taken = catalog.taken_by(sync.position)
-    unknown = sync.unknown_until
+    if not catalog.thread_slots:
+        return taken
+    unknown = max((n for n, event in enumerate(sync.issued, 1) if event is None), default=0)
     return taken | (catalog.given & catalog.before(unknown - 1) if unknown else 0)
 
 
-def _sent(sync: Sync, catalog: Catalog) -> int:
+def _sent(sync: SyncCall, catalog: Catalog) -> int:
     mask = 0
     for position, piece in enumerate(catalog.pieces):
         if sync.had_sent(piece):
@@ -69,29 +82,27 @@ def _sent(sync: Sync, catalog: Catalog) -> int:
     return mask
 
 
-def _checkpoint(sync: Sync, catalog: Catalog) -> int:
-    known = sync.about
-    whole = sync.is_directory or known.names > 1 or known.moved > 0 or known.dropped > 0
-    return catalog.entries & catalog.issued_by(sync.committed if whole else known.above)
+def _checkpoint(sync: SyncCall, catalog: Catalog) -> int:
+    last = last_committed(sync) if is_checkpoint(sync) else sync.about.above
+    return catalog.entries & catalog.issued_by(last)
+
+
+def _behind_linked(sync: SyncCall, catalog: Catalog) -> int:
+    """What comes after the first name that a link gave to a file without one, or may have."""
+    found = (n for n, e in enumerate(sync.issued) if e is None or gives_first_name_by_link(e))
+    return catalog.entries & ~catalog.before(next(found, len(sync.issued)) + 1)
 
 
 def _all_if(catalog: Catalog, condition: bool) -> int:
     return catalog.entries if condition else 0
 
 
-def _relinked(sync: Sync) -> bool:
-    known = sync.about
-    return max(known.linked, known.moved, known.dropped) > sync.since
+def _quiet_checkpoint(sync: SyncCall, catalog: Catalog) -> int:
+    whole = is_checkpoint(sync) or sync.about.above > sync.since
+    return _all_if(catalog, whole and last_committed(sync) > sync.since)
 
 
-def _quiet_checkpoint(sync: Sync, catalog: Catalog) -> int:
-    known = sync.about
-    whole = sync.is_directory or known.names > 1 or known.moved > 0 or known.dropped > 0
-    whole |= known.above > sync.since
-    return _all_if(catalog, whole and sync.committed > sync.since)
-
-
-def _below(sync: Sync, catalog: Catalog) -> int:
+def _below(sync: SyncCall, catalog: Catalog) -> int:
     if not sync.is_directory:
         return 0
     known = sync.about
@@ -99,7 +110,7 @@ def _below(sync: Sync, catalog: Catalog) -> int:
     return below | catalog.named(known.children, catalog.naming)
 
 
-_COVERS: Final[dict[str, Callable[[Sync, Catalog], int]]] = {
+_COVERS: Final[dict[str, Callable[[SyncCall, Catalog], int]]] = {
     "fsync-data": lambda s, c: c.of_file.get(_inode(s), 0),
     "ranged-sync-data": _ranged,
     "ranged-sync-takes-file": lambda s, c: c.of_file.get(_inode(s), 0),
@@ -107,16 +118,16 @@ _COVERS: Final[dict[str, Callable[[Sync, Catalog], int]]] = {
     "fsync-logs-ancestors": lambda s, c: c.firsts & c.named(s.about.ancestors, c.naming),
     "log-may-bring": lambda s, c: c.entries & _of_ops(s.may_log, c),
     "log-drops-replaced": _replaced,
-    "fsync-commits-journal": lambda s, c: (c.entries | c.truncations) & c.issued_by(s.committed),
+    "fsync-commits-journal": _journal,
     "fdatasync-commits-names": lambda s, c: (
         0 if s.is_directory else (c.entries | c.truncations) & c.issued_by(s.about.touched)
     ),
     "fsync-logs-queue": lambda s, c: (
-        (c.entries & ~c.named(s.linked_first, c.about) | c.truncations) & c.issued_by(s.committed)
+        _journal(s, c) & ~(c.entries & c.named(s.linked_first, c.about))
     ),
-    "log-skips-linked": lambda s, c: c.entries & ~c.before(s.linked_from + 1),
+    "log-skips-linked": _behind_linked,
     "directory-sync-commits": lambda s, c: c.entries | c.truncations if s.is_directory else 0,
-    "fsync-commits-all": lambda s, c: c.issued_by(s.committed),
+    "fsync-commits-all": lambda s, c: c.issued_by(last_committed(s)),
     "fsync-keeps-moves": lambda s, c: c.entries & _of_ops(s.about.moves, c),
     "fsync-checkpoints": _checkpoint,
     "fsync-checkpoints-moves": lambda s, c: (
@@ -130,13 +141,13 @@ _COVERS: Final[dict[str, Callable[[Sync, Catalog], int]]] = {
     "fullsync-drains-drive": _sent,
     "barrier-orders": _sent,
     "fsync-is-a-barrier": lambda s, c: c.everything,
-    "quiet-fsync-commits-running": lambda s, c: _all_if(c, s.committed > s.since),
-    "quiet-sync-flushes": lambda s, c: c.everything if s.changed_metadata else 0,
+    "quiet-fsync-commits-running": lambda s, c: _all_if(c, last_committed(s) > s.since),
+    "quiet-sync-flushes": lambda s, c: c.everything if metadata_changed(s) else 0,
     "quiet-fsync-logs-parents": lambda s, c: (
-        c.named(s.about.former, c.in_directory) if _relinked(s) else 0
+        c.named(s.about.former, c.in_directory) if relinked(s) else 0
     ),
     "quiet-fsync-commits-shifts": lambda s, c: _all_if(
-        c, _relinked(s) and s.about.shifted > s.since
+        c, relinked(s) and s.about.shifted > s.since
     ),
     "quiet-fsync-logs-kin": lambda s, c: c.named(s.about.kin, c.about),
     "quiet-fsync-logs-below": _below,

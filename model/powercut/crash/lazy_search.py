@@ -1,9 +1,9 @@
-"""Search by looking: nothing about a crash state is decided until somebody looks.
+"""Lazy search: whether an event landed is decided only when a question depends on it.
 
-A question is a function of a `Look`.  What it looks at (does this name exist, what is in this file)
-is answered from what has been decided so far; where that leaves the answer open, the search forks,
-one way for each distinct answer that the constraints still allow, and asks again.  What is never
-looked at is never decided, so that a thousand pending files cost nothing to a question about one.
+A question is a function of a `PartialState`.  What it asks (does this name exist, what is in this
+file) is answered from the decisions so far.  Where these leave the answer open, the search forks,
+one way for each distinct answer that the constraints still allow, and asks again.  What no question
+depends on is never decided, so a thousand pending files cost nothing to a question about one.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Answer = TypeVar("Answer")
 
 
 @frozen
-class Decided:
+class Decisions:
     """What has been decided of a crash state: pieces that the commit holds, and that it does not.
 
     `by_log` are those that some log holds; they have landed whatever the commit does.  `stale` are
@@ -50,16 +50,16 @@ class Decided:
         return not piece & (self.committed | self.by_log | self.left_out)
 
 
-class Fork(Exception):  # noqa: N818
+class Undecided(Exception):  # noqa: N818
     """A look that cannot be answered yet: the ways in which it could go on."""
 
-    def __init__(self, ways: list[Decided]) -> None:
+    def __init__(self, ways: list[Decisions]) -> None:
         super().__init__()
         self.ways = ways
 
 
 @define
-class Search:
+class LazySearch:
     """All crash states of one space, as far as questions ask about them.
 
     Where it is `still`, nothing has landed but what a sync put there.
@@ -83,7 +83,9 @@ class Search:
             for other in bits(needed):
                 self._needed_by[other] |= 1 << position
 
-    def answers(self, question: Callable[[Look], Answer]) -> Iterator[tuple[Answer, Decided]]:
+    def answers(
+        self, question: Callable[[PartialState], Answer]
+    ) -> Iterator[tuple[Answer, Decisions]]:
         """Each answer that some crash state gives, with what had to be decided for it.
 
         An answer may come more than once. The first ways tried are those that lose the least.
@@ -92,13 +94,13 @@ class Search:
         while todo:
             decided = todo.pop()
             try:
-                answer = question(Look(self, decided))
-            except Fork as fork:
+                answer = question(PartialState(self, decided))
+            except Undecided as fork:
                 todo += reversed(fork.ways)
                 continue
             yield answer, decided
 
-    def _beginnings(self) -> Iterator[Decided]:
+    def _beginnings(self) -> Iterator[Decisions]:
         bound = self.space.bound
         lost = self._closure(bound.never, self._needed_by)
         if self.still:
@@ -107,23 +109,23 @@ class Search:
             by_log = bound.logged
             for mask in chosen:
                 by_log |= mask
-            yield Decided(bound.durable, lost, by_log)
+            yield Decisions(bound.durable, lost, by_log)
 
-    def with_commit(self, decided: Decided, piece: int) -> Decided | None:
+    def with_commit(self, decided: Decisions, piece: int) -> Decisions | None:
         """The same, and the commit holds the piece and all that it requires; None: impossible."""
         committed = self._closure(piece, self.space.bound.requires, decided.committed)
         if committed & decided.left_out:
             return None
         return evolve(decided, committed=committed)
 
-    def without_commit(self, decided: Decided, piece: int) -> Decided | None:
+    def without_commit(self, decided: Decisions, piece: int) -> Decisions | None:
         """The same, and the commit holds neither the piece nor what requires it."""
         left_out = self._closure(piece, self._needed_by, decided.left_out)
         if left_out & decided.committed:
             return None
         return evolve(decided, left_out=left_out)
 
-    def settled(self, decided: Decided) -> int:
+    def settled(self, decided: Decisions) -> int:
         """One legal set of landed pieces that agrees with what was decided: all else has landed."""
         everything = self.space.everything
         return everything & ~decided.left_out | decided.by_log
@@ -141,17 +143,17 @@ class Search:
 
 
 @define
-class Look:
+class PartialState:
     """A crash state as far as it is decided; a look at anything else forks the search."""
 
-    search: Search
-    decided: Decided
+    search: LazySearch
+    decided: Decisions
 
     def name(self, directory: int, name: str) -> int | None:
         """What a name of a directory means: an inode, or None where it is not there."""
         space = self.search.space
         later: list[int] = []
-        ways: list[Decided] = []
+        ways: list[Decisions] = []
         for position in reversed(self.search.names.get((directory, name), [])):
             if self.decided.is_lost(1 << position):
                 continue
@@ -167,7 +169,7 @@ class Look:
         if len(later) == 1 and self.decided.landed(1 << later[0]):
             event = space.pieces[later[0]].event
             return event.target if isinstance(event, Entry) else None
-        raise Fork(ways)
+        raise Undecided(ways)
 
     def inode(self, number: int) -> Inode:
         """What an inode is: its kind never changes, so nothing has to be decided for that."""
@@ -219,13 +221,13 @@ class Look:
         for position in self.search.of_file.get(inode, ()):
             wanted = not sizes_only or isinstance(space.pieces[position].event, Size)
             if wanted and self.decided.is_open(1 << position):
-                raise Fork(self._ways(position, []) + self._ways(None, [position]))
+                raise Undecided(self._ways(position, []) + self._ways(None, [position]))
         landed = self.decided.landed(space.everything)
         file, exposed = space.file_after(inode, landed, self.decided.stale)
         exposed &= space.bound.stale_allowed & ~(self.decided.stale | self.decided.fresh)
         if exposed and not sizes_only:
             piece = exposed & -exposed
-            raise Fork(
+            raise Undecided(
                 [
                     evolve(self.decided, fresh=self.decided.fresh | piece),
                     evolve(self.decided, stale=self.decided.stale | piece),
@@ -233,9 +235,9 @@ class Look:
             )
         return file.content
 
-    def _ways(self, landed: int | None, lost: list[int]) -> list[Decided]:
+    def _ways(self, landed: int | None, lost: list[int]) -> list[Decisions]:
         """The decision that one piece landed and others were lost; empty where it is impossible."""
-        decided: Decided | None = self.decided
+        decided: Decisions | None = self.decided
         if landed is not None and not self.decided.landed(1 << landed):
             decided = self.search.with_commit(self.decided, 1 << landed)
         for position in lost:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from attrs import define, field, frozen
 
-from powercut.crash.constraints import Binding, bind, upset_of
+from powercut.crash.constraints import Constraints, constraints_for, upset_of
 from powercut.crash.downsets import (
     bits,
     closures,
@@ -24,9 +24,9 @@ from powercut.crash.downsets import (
     largest_downset_in,
     subsets,
 )
-from powercut.crash.tearing import Cuts, cut_into_pieces
+from powercut.crash.torn_writes import Cuts, cut_into_pieces
 from powercut.errors import UnknownEventError
-from powercut.filesystem.content import STALE, Content, Run
+from powercut.filesystem.content import STALE, ByteRun, Content
 from powercut.filesystem.events import Entry, Extent, Piece, Size
 from powercut.filesystem.inodes import Directory, File, Inode, reachable
 from powercut.filesystem.state import State
@@ -52,7 +52,7 @@ class CrashSpace:
     state: State
     profile: Profile
     crash_class: str
-    bound: Binding
+    bound: Constraints
     _files: dict[tuple[int, int, int], tuple[File, int]] = field(factory=dict)
     _by_inode: dict[int, list[int]] = field(factory=dict)
     _mask_of: dict[int, int] = field(factory=dict)
@@ -61,7 +61,9 @@ class CrashSpace:
     def of(cls, state: State, profile: Profile, crash_class: str, cuts: Cuts) -> CrashSpace:
         """The space of a state."""
         pieces = cut_into_pieces(state, profile, cuts)
-        space = cls(state, profile, crash_class, bind(pieces, state, profile, crash_class))
+        space = cls(
+            state, profile, crash_class, constraints_for(pieces, state, profile, crash_class)
+        )
         for position, piece in enumerate(pieces):
             where = piece.event.directory if isinstance(piece.event, Entry) else piece.event.inode
             space._by_inode.setdefault(where, []).append(position)
@@ -241,7 +243,7 @@ class CrashSpace:
             elif isinstance(event, Extent):
                 lost.append(position)
                 if stale >> position & 1:
-                    content = content.underlay(Run(*event.span, STALE))
+                    content = content.underlay(ByteRun(*event.span, STALE))
         exposed = 0
         for position in lost:
             start, stop = self.pieces[position].event.span  # type: ignore[union-attr]

@@ -42,20 +42,20 @@ Payload = bytes | int | None
 
 
 @frozen
-class Run:
+class ByteRun:
     """The half-open byte range [start, stop) of a file and what it holds."""
 
     start: int
     stop: int
     payload: Payload
 
-    def cut(self, start: int, stop: int) -> Run:
+    def cut(self, start: int, stop: int) -> ByteRun:
         """The part of this run inside [start, stop), which must not be empty."""
         start, stop = max(start, self.start), min(stop, self.stop)
         payload = self.payload
         if isinstance(payload, bytes):
             payload = payload[start - self.start : stop - self.start]
-        return Run(start, stop, payload)
+        return ByteRun(start, stop, payload)
 
     def read(self) -> bytes:
         """The bytes that a program reads; STALE reads as STALE_BYTE."""
@@ -65,13 +65,13 @@ class Run:
         return bytes([byte]) * (self.stop - self.start)
 
 
-def run_of(start: int, data: Data) -> Run:
+def run_of(start: int, data: Data) -> ByteRun:
     """The run that a write of `data` at `start` makes."""
     if isinstance(data, Fill):
         if data.size_bytes > _EXPAND_LIMIT_BYTES:
-            return Run(start, start + data.size_bytes, data.byte)
+            return ByteRun(start, start + data.size_bytes, data.byte)
         data = bytes([data.byte]) * data.size_bytes
-    return Run(start, start + len(data), data)
+    return ByteRun(start, start + len(data), data)
 
 
 @frozen
@@ -79,9 +79,9 @@ class Content:
     """An immutable file content: `size` bytes, of which the runs say all that is not zero."""
 
     size: int = 0
-    runs: tuple[Run, ...] = ()
+    runs: tuple[ByteRun, ...] = ()
 
-    def overlay(self, run: Run) -> Content:
+    def overlay(self, run: ByteRun) -> Content:
         """This content with `run` written over it. The size does not change."""
         if run.start >= run.stop:
             return self
@@ -97,7 +97,7 @@ class Content:
                 middle.append(right.cut(run.stop, right.stop))
         return Content(self.size, (*runs[:first], *middle, *runs[behind:]))
 
-    def underlay(self, run: Run) -> Content:
+    def underlay(self, run: ByteRun) -> Content:
         """This content with `run` showing only where nothing was written before."""
         filled = Content(self.size).overlay(run)
         for older in self.runs:
@@ -138,22 +138,22 @@ class Content:
         """
         return self._look
 
-    def _segments(self) -> Iterator[Run]:
+    def _segments(self) -> Iterator[ByteRun]:
         """All of [0, size) in order, what was never written as zeros."""
         at = 0
         for run in self.runs:
             if run.start >= self.size:
                 break
             if run.start > at:
-                yield Run(at, run.start, 0)
+                yield ByteRun(at, run.start, 0)
             shown = run.cut(run.start, self.size)
             yield shown
             at = shown.stop
         if at < self.size:
-            yield Run(at, self.size, 0)
+            yield ByteRun(at, self.size, 0)
 
 
-def _canonical(segments: Iterator[Run]) -> Iterator[tuple[int, Payload, int]]:
+def _canonical(segments: Iterator[ByteRun]) -> Iterator[tuple[int, Payload, int]]:
     """The one form of a content: uniform stretches longer than a limit, and literal bytes between.
 
     Long stretches of zeros are left out. However the bytes were written, the form is the same.
@@ -172,7 +172,7 @@ def _canonical(segments: Iterator[Run]) -> Iterator[tuple[int, Payload, int]]:
             continue
         if isinstance(run.payload, int):
             body = bytes(literal).rstrip(bytes([run.payload]))
-            run = Run(run.start - (len(literal) - len(body)), run.stop, run.payload)  # noqa: PLW2901
+            run = ByteRun(run.start - (len(literal) - len(body)), run.stop, run.payload)  # noqa: PLW2901
             literal = bytearray(body)
             if fill is not None and not literal and fill[1] == run.payload:
                 fill = (fill[0], fill[1], run.stop)
@@ -193,12 +193,12 @@ def _shown(fill: tuple[int, int, int] | None) -> Iterator[tuple[int, Payload, in
         yield fill
 
 
-def _merged(segments: Iterator[Run]) -> Iterator[Run]:
+def _merged(segments: Iterator[ByteRun]) -> Iterator[ByteRun]:
     """Neighbours with one byte joined; then the short ones spelt out."""
-    last: Run | None = None
+    last: ByteRun | None = None
     for run in segments:
         if last is not None and last.payload == run.payload and not isinstance(run.payload, bytes):
-            last = Run(last.start, run.stop, run.payload)
+            last = ByteRun(last.start, run.stop, run.payload)
             continue
         if last is not None:
             yield _spelt_out(last)
@@ -207,10 +207,10 @@ def _merged(segments: Iterator[Run]) -> Iterator[Run]:
         yield _spelt_out(last)
 
 
-def _spelt_out(run: Run) -> Run:
+def _spelt_out(run: ByteRun) -> ByteRun:
     size = run.stop - run.start
     if isinstance(run.payload, int) and size <= _EXPAND_LIMIT_BYTES:
-        return Run(run.start, run.stop, bytes([run.payload]) * size)
+        return ByteRun(run.start, run.stop, bytes([run.payload]) * size)
     return run
 
 

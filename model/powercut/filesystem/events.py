@@ -7,9 +7,14 @@ a change in how other ops are lowered.  Extents and sizes can be split: `w1.data
 
 from __future__ import annotations
 
+from typing import Final
+
 from attrs import evolve, frozen
 
-from powercut.filesystem.content import Run
+from powercut.errors import UndeclaredNeedError
+from powercut.filesystem.content import ByteRun
+
+_NOT_WORKED_OUT: Final = -1
 
 
 @frozen
@@ -18,7 +23,7 @@ class Extent:
 
     op: str
     inode: int
-    run: Run
+    run: ByteRun
     direct: bool = False
 
     @property
@@ -101,9 +106,8 @@ class Piece:
     whose blocks hold nothing older of this file, so that the file system has yet to allocate
     them; false where any of its blocks may have been allocated before.  `blocks` is the first
     and the last block that a piece of data touches, in the profile's unit of `block_bytes`, and
-    `sectors` the first and the last unit that the drive writes whole.
-    `sent` is the number of the first sync that handed the piece to the drive, None for none, and
-    `sender` the op that did.
+    `sectors` the first and the last unit that the drive writes whole.  `sender` is the op that
+    handed the piece to the drive first.
     """
 
     index: int
@@ -113,8 +117,22 @@ class Piece:
     blocks: tuple[int, int] = (0, -1)
     block_bytes: int = 1
     sectors: tuple[int, int] = (0, -1)
-    sent: int | None = None
+    _sent: int | None = _NOT_WORKED_OUT
     sender: str = ""
+
+    @property
+    def sent(self) -> int | None:
+        """The number of the first sync that handed the piece to the drive; None for none.
+
+        It is worked out only for rules that declare that they need it.  UndeclaredNeedError for any
+        other that reads it: it would take every piece for one that was not sent.
+        """
+        if self._sent == _NOT_WORKED_OUT:
+            raise UndeclaredNeedError(
+                "a rule reads piece.sent and does not declare that it needs it: "
+                "register it by @rule(..., needs_sent=True) in powercut/rules.py"
+            )
+        return self._sent
 
 
 def touches(event: Event, inode: int) -> bool:

@@ -34,13 +34,13 @@ class Directory:
 
 
 @frozen
-class Symlink:
+class SymlinkInode:
     """A symbolic link: the path that it says, absolute or relative to its directory."""
 
     target: str
 
 
-Inode = File | Directory | Symlink
+Inode = File | Directory | SymlinkInode
 Tree = Mapping[int, Inode]
 
 EMPTY_TREE: Tree = {ROOT: Directory({})}
@@ -97,7 +97,7 @@ def locate(tree: Tree, path: str, *, follow: bool) -> Place:
                 raise fail(errno.ENOENT, path)
             break
         found = tree[number]
-        if isinstance(found, Symlink) and (todo or follow):
+        if isinstance(found, SymlinkInode) and (todo or follow):
             links += 1
             if links > LINKS_MAX:
                 raise fail(errno.ELOOP, path)
@@ -197,10 +197,10 @@ def check_replacement(moved: Inode, replaced: Inode, path: str) -> None:
         raise fail(errno.ENOTDIR, path)
 
 
-Look = tuple[tuple[object, ...], ...]
+VisibleTree = tuple[tuple[object, ...], ...]
 
 
-def look(tree: Tree) -> Look:
+def visible_tree(tree: Tree) -> VisibleTree:
     """What the tree looks like, hashable: equal for trees that no program could tell apart.
 
     A second name of one file is shown as a link to its first name.
@@ -216,7 +216,7 @@ def look(tree: Tree) -> Look:
         match inode:
             case Directory():
                 shown.append((path, "dir"))
-            case Symlink(target=target):
+            case SymlinkInode(target=target):
                 shown.append((path, "symlink", target))
             case File(content=content):
                 shown.append((path, "file", content.look()))

@@ -21,8 +21,8 @@ from powercut.filesystem import ops
 from powercut.filesystem.content import Data, Fill
 from powercut.filesystem.events import Entry, Event
 from powercut.filesystem.inodes import EMPTY_TREE, HANDLES, ROOT, Directory, Tree
-from powercut.filesystem.lowering import Handle, Lowered, lower
-from powercut.filesystem.syncs import Lane, Sync, concurrent
+from powercut.filesystem.lower import Handle, Lowered, lower
+from powercut.filesystem.syncs import SyncCall, ThreadSlot, concurrent
 
 _SYNC_KINDS = ("fsync", "fdatasync", "barrier", "fullsync", "msync", "sync")
 _NO_SYNC = ("return", "failed")
@@ -51,19 +51,19 @@ class Footprint:
 class State:
     """One moment in the life of a file system. Performing an op returns a new value.
 
-    `lanes` gives the lane of each op that named a thread; `stretch` are the footprints of those
-    since the last op that named none.
+    `thread_slots` gives the slot of each op that named a thread.  `section` holds the footprints of
+    those since the last op that named none.
     """
 
     base: Tree = EMPTY_TREE
     view: Tree = EMPTY_TREE
     issued: tuple[Event, ...] = ()
-    syncs: tuple[Sync, ...] = ()
+    syncs: tuple[SyncCall, ...] = ()
     next_inode: int = ROOT + 1
     handles: Mapping[str, Handle] = field(factory=dict)
-    lanes: Mapping[str, Lane] = field(factory=dict)
-    stretch: tuple[tuple[str, Footprint], ...] = ()
-    stretches: int = 0
+    thread_slots: Mapping[str, ThreadSlot] = field(factory=dict)
+    section: tuple[tuple[str, Footprint], ...] = ()
+    sections: int = 0
 
     def perform(self, op: ops.Op, op_id: str, thread: str = "") -> State:
         """The state after `op`, named `op_id`, of that thread.
@@ -83,40 +83,40 @@ class State:
             (*self.syncs, sync),
             lowered.next_inode,
             lowered.handles,
-            state.lanes,
-            state.stretch,
-            state.stretches,
+            state.thread_slots,
+            state.section,
+            state.sections,
         )
 
     def _in_lane(self, lowered: Lowered, op_id: str, thread: str) -> State:
         if not thread:
-            return evolve(self, stretch=()) if self.stretch else self
+            return evolve(self, section=()) if self.section else self
         mine = footprint(lowered, op_id)
-        for other, theirs in self.stretch:
+        for other, theirs in self.section:
             if other != thread and mine.meets(theirs):
                 raise ConcurrencyError(
                     f"{op_id} of thread {thread!r} and {theirs.op} of thread {other!r} run at the "
                     "same time and touch the same inode or name; put an op of no thread between "
                     "them to say which came first"
                 )
-        stretches = self.stretches if self.stretch else self.stretches + 1
+        sections = self.sections if self.section else self.sections + 1
         return evolve(
             self,
-            lanes={**self.lanes, op_id: (stretches, thread)},
-            stretch=(*self.stretch, (thread, mine)),
-            stretches=stretches,
+            thread_slots={**self.thread_slots, op_id: (sections, thread)},
+            section=(*self.section, (thread, mine)),
+            sections=sections,
         )
 
     def sync_record(
         self, op: ops.Op, op_id: str, lowered: Lowered, issued: tuple[Event, ...]
-    ) -> Sync:
+    ) -> SyncCall:
         """What the return of `op` means to the rules: a sync, or the return of another op."""
         kind = ops.op_name(op)
         kind = lowered.waits or (kind if kind in _SYNC_KINDS else "return")
         if isinstance(op, ops.Fsync | ops.Fdatasync) and op.fails:
             kind = "failed"
         inode = lowered.synced
-        return Sync(
+        return SyncCall(
             op_id,
             kind,
             inode,
@@ -127,15 +127,15 @@ class State:
             lowered.span,
             issued=self.not_beside(op_id, issued),
             view=lowered.view,
-            lanes=self.lanes,
+            thread_slots=self.thread_slots,
             earlier=self.syncs,
         )
 
     def not_beside(self, op_id: str, issued: tuple[Event, ...]) -> tuple[Event | None, ...]:
         """The events, None in place of those that run at the same time as this op."""
-        if op_id not in self.lanes:
+        if op_id not in self.thread_slots:
             return issued
-        return tuple(None if concurrent(self.lanes, e.op, op_id) else e for e in issued)
+        return tuple(None if concurrent(self.thread_slots, e.op, op_id) else e for e in issued)
 
     def begin(self, op: ops.Op, op_id: str, thread: str = "") -> State:
         """The state in which `op` has begun and not returned: a sync may have landed in part."""
@@ -144,7 +144,7 @@ class State:
 
     def killed(self) -> State:
         """The state after every process has died: all that was issued stays, handles go."""
-        return evolve(self, handles={}, stretch=())
+        return evolve(self, handles={}, section=())
 
     @classmethod
     def settled(

@@ -1,6 +1,6 @@
 """What a question about an observed tree is asked of: the constraints of one crash, made ready.
 
-A `Prepared` belongs to one choice of cuts and serves any number of trees.
+A `ConstraintIndex` belongs to one choice of cuts and serves any number of trees.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from powercut.crash.space import CrashSpace
 from powercut.filesystem.content import EMPTY, Content
 from powercut.filesystem.events import Entry, Piece
 from powercut.filesystem.inodes import Directory, File, Inode
-from powercut.membership.content_match import Fit, Past
+from powercut.membership.content_match import ContentMatch, FileHistory
 from powercut.membership.solver import IN, OUT
 
 _FITS_KEPT: Final = 20_000
@@ -25,7 +25,7 @@ _DENSE: Final = 12  # events that need more than that share what they need with 
 
 
 @frozen
-class Meaning:
+class NameEvents:
     """What may become of a name: the events that set it, their targets, and the old target."""
 
     events: tuple[int, ...]
@@ -34,15 +34,15 @@ class Meaning:
 
 
 @define
-class Listing:
+class DirectoryNames:
     """The names of one directory: those whose target is certain, and those that are open."""
 
     certain: dict[str, int] = field(factory=dict)
-    open: dict[str, Meaning] = field(factory=dict)
+    open: dict[str, NameEvents] = field(factory=dict)
 
 
 @define(eq=False)
-class Prepared:
+class ConstraintIndex:
     """The constraints of one crash space in the form that deduction works on.
 
     Behind the pieces, `need` and `needed` hold bundles: sets that many pieces need.  `start` says
@@ -56,20 +56,20 @@ class Prepared:
     start: bytes
     landed: int
     lost: int
-    whole: Prepared | None = None
-    _listings: dict[int, Listing] = field(factory=dict)
+    whole: ConstraintIndex | None = None
+    _listings: dict[int, DirectoryNames] = field(factory=dict)
     _of_file: dict[int, list[int]] = field(factory=dict)
     settled: set[int] = field(factory=set)
-    _pasts: dict[int, Past] = field(factory=dict)
-    _fits: dict[tuple[int, Content], Fit] = field(factory=dict)
+    _pasts: dict[int, FileHistory] = field(factory=dict)
+    _fits: dict[tuple[int, Content], ContentMatch] = field(factory=dict)
 
     @classmethod
     def of(
         cls,
         space: CrashSpace,
         requires: Sequence[int] | None = None,
-        whole: Prepared | None = None,
-    ) -> Prepared:
+        whole: ConstraintIndex | None = None,
+    ) -> ConstraintIndex:
         """A space made ready; with `requires` in place of its own order.
 
         `whole` is the same moment without cuts, whose answers about settled files are as good here.
@@ -114,7 +114,7 @@ class Prepared:
             if all(self.landed >> event & 1 for event in events):
                 self.settled.add(inode)
         for directory, known in names.items():
-            listing = self._listings[directory] = Listing(dict(self._old_names(directory)))
+            listing = self._listings[directory] = DirectoryNames(dict(self._old_names(directory)))
             for name, events in known.items():
                 base = listing.certain.pop(name, None)
                 targets = tuple(self.space.pieces[e].event.target for e in events)  # type: ignore[union-attr]
@@ -122,13 +122,13 @@ class Prepared:
                     if targets[0] is not None:
                         listing.certain[name] = targets[0]
                 else:
-                    listing.open[name] = Meaning(tuple(events), targets, base)
+                    listing.open[name] = NameEvents(tuple(events), targets, base)
 
-    def listing(self, directory: int) -> Listing:
+    def listing(self, directory: int) -> DirectoryNames:
         """The names of a directory."""
         found = self._listings.get(directory)
         if found is None:
-            found = self._listings[directory] = Listing(dict(self._old_names(directory)))
+            found = self._listings[directory] = DirectoryNames(dict(self._old_names(directory)))
         return found
 
     def inode(self, number: int) -> Inode:
@@ -136,11 +136,11 @@ class Prepared:
         state = self.space.state
         return state.view[number] if number in state.view else state.base[number]
 
-    def past(self, inode: int) -> Past:
+    def past(self, inode: int) -> FileHistory:
         """What is known of a file before anything is observed."""
         if inode not in self._pasts:
             old = self.space.state.base.get(inode)
-            self._pasts[inode] = Past(
+            self._pasts[inode] = FileHistory(
                 self.space.pieces,
                 self._of_file.get(inode, ()),
                 old.content if isinstance(old, File) else EMPTY,
@@ -150,7 +150,7 @@ class Prepared:
             )
         return self._pasts[inode]
 
-    def fit(self, inode: int, seen: Content) -> Fit:
+    def fit(self, inode: int, seen: Content) -> ContentMatch:
         """What a content demands of a file's events; kept for the next tree that shows it."""
         whole = self.whole
         if whole is not None and inode in self.settled and inode in whole.settled:
@@ -172,7 +172,7 @@ class Prepared:
                 logged |= mask
             yield logged
 
-    def eased(self, whole: Prepared) -> Prepared:
+    def eased(self, whole: ConstraintIndex) -> ConstraintIndex:
         """The same without what only some choices of cuts ask for; itself where that is nothing.
 
         `whole` is the space without cuts. A torn piece can be part of any longer one, up to the
@@ -190,7 +190,7 @@ class Prepared:
                 if not self._asked_of_longer(pieces[other], pieces[position], uncut):
                     dropped |= 1 << other
             eased.append(mask & ~dropped)
-        return self if eased == requires else Prepared.of(self.space, eased, whole)
+        return self if eased == requires else ConstraintIndex.of(self.space, eased, whole)
 
     def _asked_of_longer(self, earlier: Piece, later: Piece, uncut: Sequence[Piece]) -> bool:
         """Whether the later piece needs the earlier one however long both are."""

@@ -21,7 +21,7 @@ from powercut.profile import Profile
 
 
 @frozen
-class Demand:
+class Requirement:
     """One place of a file: the events that compete for it, which may win, and whether none may.
 
     `what` says what was observed there, to be read after the file's path.
@@ -34,15 +34,15 @@ class Demand:
 
 
 @frozen
-class Fit:
+class ContentMatch:
     """All demands of one content on one inode; `wrong` says which of them nothing can meet."""
 
-    demands: tuple[Demand, ...]
+    demands: tuple[Requirement, ...]
     wrong: Callable[[], str] | None = None
 
 
 @define
-class Past:
+class FileHistory:
     """What is known of a file before anything was observed: its events and its old content.
 
     `landed` and `lost` hold the events whose fate is known; `stale` those in whose place, when
@@ -62,17 +62,17 @@ class Past:
         self.stale &= sum(1 << e for e in data)
         self._order = [e for e in self.events if not self.lost >> e & 1 or self.stale >> e & 1]
 
-    def fit(self, seen: Content) -> Fit:
+    def fit(self, seen: Content) -> ContentMatch:
         """What `seen` demands."""
-        demands: dict[object, Demand] = {}
+        demands: dict[object, Requirement] = {}
         for demand in self._demands(seen):
             if not (demand.base or any(demand.allowed)):
-                return Fit((), demand.what)
+                return ContentMatch((), demand.what)
             if not (demand.base and all(demand.allowed)):
                 demands.setdefault((demand.events, demand.allowed, demand.base), demand)
-        return Fit(tuple(demands.values()))
+        return ContentMatch(tuple(demands.values()))
 
-    def _demands(self, seen: Content) -> Iterator[Demand]:
+    def _demands(self, seen: Content) -> Iterator[Requirement]:
         yield self._size(seen.size)
         if not seen.size:
             return
@@ -95,7 +95,7 @@ class Past:
             stop = marks[place + 1] if place + 1 < len(marks) else seen.size
             yield self._stretch(seen, marks[place], stop, events)
 
-    def _size(self, size: int) -> Demand:
+    def _size(self, size: int) -> Requirement:
         events: list[int] = []
         for event in reversed(self._order):
             if isinstance(self.pieces[event].event, Size) and not self.lost >> event & 1:
@@ -108,10 +108,10 @@ class Past:
 
     def _demand(
         self, events: list[int], allowed: list[bool], base: bool, what: Callable[[], str]
-    ) -> Demand:
+    ) -> Requirement:
         """A demand; the base counts for nothing where an event before all others has landed."""
         certain = bool(events) and self.landed >> events[0] & 1
-        return Demand(tuple(events), tuple(allowed), allowed[0] if certain else base, what)
+        return Requirement(tuple(events), tuple(allowed), allowed[0] if certain else base, what)
 
     def _marks(self, size: int) -> list[int]:
         """Where a stretch begins: nothing begins or ends inside one."""
@@ -126,7 +126,7 @@ class Past:
             marks.update((run.start, run.stop))
         return sorted(mark for mark in marks if mark < size)
 
-    def _stretch(self, seen: Content, start: int, stop: int, events: list[int]) -> Demand:
+    def _stretch(self, seen: Content, start: int, stop: int, events: list[int]) -> Requirement:
         """Which of the events may be the last in [start, stop); none of those that are lost."""
         last_stale = max((p for p, e in enumerate(events) if self.stale >> e & 1), default=-1)
         base = next((r for r in self.base.runs if r.start <= start < r.stop), None)

@@ -20,7 +20,7 @@ from powercut.filesystem.events import Extent
 from powercut.filesystem.inodes import File, walk
 from powercut.filesystem.state import State, first_bytes
 from powercut.membership.content_match import differing_units
-from powercut.membership.membership import BUDGET, Answer, Member
+from powercut.membership.membership import BUDGET, MembershipAnswer, MembershipChecker
 from powercut.membership.observed_tree import Observed
 from powercut.profile import Profile
 from powercut.simulation.world import CrashStep, Perform, Recover, SaveLive
@@ -32,13 +32,13 @@ BEGUN: Final = ":begun"
 
 
 @frozen
-class Found:
+class CrashPointAnswer:
     """An answer, and the moment that it speaks of: an op's name, with ":begun" while it ran.
 
     For a no at an unknown moment, that is the last of those asked about, and `asked` counts them.
     """
 
-    answer: Answer
+    answer: MembershipAnswer
     moment: str
     asked: int = 1
 
@@ -51,45 +51,45 @@ class _Moment:
     state: State
     before: State | None = None
     running: Perform | None = None
-    member: Member | None = None
+    member: MembershipChecker | None = None
 
 
 @define(eq=False)
-class Question:
-    """A program with its crash, ready to be asked about trees. Made by `prepare`."""
+class MembershipQuery:
+    """A program with its crash, ready to be asked about trees. Made by `membership_query`."""
 
     profile: Profile
     crash_class: str
     _moments: list[_Moment] = field(factory=list)
 
-    def ask(self, tree: Observed, budget: int = BUDGET) -> Found:
+    def ask(self, tree: Observed, budget: int = BUDGET) -> CrashPointAnswer:
         """Whether the tree can be what the crash left, each moment with a budget of its own."""
         undecided = last = None
         for moment in self._moments:
             answer = self._ask(moment, tree, budget)
             if answer.verdict == "yes":
-                return Found(answer, moment.name)
+                return CrashPointAnswer(answer, moment.name)
             if answer.verdict == "undecided":
-                undecided = undecided or Found(answer, moment.name, len(self._moments))
-            last = last or Found(answer, moment.name, len(self._moments))
+                undecided = undecided or CrashPointAnswer(answer, moment.name, len(self._moments))
+            last = last or CrashPointAnswer(answer, moment.name, len(self._moments))
         assert last is not None  # noqa: S101 - there is always a moment
         return undecided or last
 
-    def _ask(self, moment: _Moment, tree: Observed, budget: int) -> Answer:
+    def _ask(self, moment: _Moment, tree: Observed, budget: int) -> MembershipAnswer:
         if self.crash_class != "process":
             return self._member(moment).ask(tree, budget)
         if len(self._moments) > 1 and not _same_names(moment.state, tree):
-            return Answer("no", "other names were there")
+            return MembershipAnswer("no", "other names were there")
         answer = self._member(moment).ask(tree, budget)
         for state in _cut_short(moment, tree) if answer.verdict == "no" else ():
-            other = Member(state, self.profile, "process").ask(tree, budget)
+            other = MembershipChecker(state, self.profile, "process").ask(tree, budget)
             if other.verdict != "no":
                 return other
         return answer
 
-    def _member(self, moment: _Moment) -> Member:
+    def _member(self, moment: _Moment) -> MembershipChecker:
         if moment.member is None:
-            moment.member = Member(moment.state, self.profile, self.crash_class)
+            moment.member = MembershipChecker(moment.state, self.profile, self.crash_class)
         return moment.member
 
 
@@ -112,14 +112,14 @@ def program_of(trace: Trace, where: str) -> tuple[Perform, ...]:
     return tuple(program)
 
 
-def prepare(
+def membership_query(
     program: Sequence[Perform],
     profile: Profile,
     crash_class: str = "power",
     at: str | None = None,
     state: State | None = None,
     where: str = "the program",
-) -> Question:
+) -> MembershipQuery:
     """The question about a crash of that class at that moment; `state` is where the program begins.
 
     `at` is the name of an op that had returned, the same with ":begun" for one that ran, or
@@ -135,7 +135,7 @@ def prepare(
             "Nothing was run."
         )
     moments = list(_moments(program, profile, crash_class, at, state or State(), where))
-    return Question(profile, crash_class, moments[::-1])
+    return MembershipQuery(profile, crash_class, moments[::-1])
 
 
 def _moments(

@@ -1,6 +1,7 @@
 """Member: can this observed tree come from this program, crashed at that moment?
 
-A `Member` is prepared once for a state, a profile and a crash class, and asked about many trees.
+A `MembershipChecker` is made once for a state, a profile and a crash class, and asked about many
+trees.
 Each look at a tree (a name, a size, some bytes) says which events may be the last there that
 landed; where every write carries bytes of its own, that is one, and the answer follows without a
 choice.  Elsewhere the deduction supposes and takes back, within a budget.  The three answers are
@@ -22,16 +23,16 @@ from typing import Final
 
 from attrs import define, evolve, field, frozen
 
-from powercut.crash.constraints import Binding
+from powercut.crash.constraints import Constraints
 from powercut.crash.space import Crash, CrashSpace
-from powercut.crash.tearing import Cuts, no_cuts
+from powercut.crash.torn_writes import Cuts, no_cuts
 from powercut.filesystem.events import Event, Extent
 from powercut.filesystem.state import State
-from powercut.membership.constraint_index import Prepared
+from powercut.membership.constraint_index import ConstraintIndex
 from powercut.membership.content_match import Cuttings
 from powercut.membership.observed_tree import Observed
-from powercut.membership.solver import Spent
-from powercut.membership.tree_match import Asking
+from powercut.membership.solver import BudgetExceeded
+from powercut.membership.tree_match import TreeMatch
 from powercut.profile import Profile
 
 BUDGET: Final = 5_000_000
@@ -43,7 +44,7 @@ _CHOICES_MAX = 6  # with more places than that, not every choice of cuts is trie
 
 
 @frozen
-class Answer:
+class MembershipAnswer:
     """What came of one question: `verdict` is "yes", "no" or "undecided".
 
     `because` says why not; it is empty for a yes.  For a yes, `landed` is one set of pieces of
@@ -62,7 +63,7 @@ class Answer:
 
 
 @define
-class Member:
+class MembershipChecker:
     """One moment of one program, under one profile and crash class, ready to be asked.
 
     With `cuts`, events are cut there and nowhere else; without, where the tree says so.
@@ -72,15 +73,15 @@ class Member:
     profile: Profile
     crash_class: str
     cuts: Cuts | None = None
-    _whole: Prepared = field(init=False)
-    _spaces: OrderedDict[object, Prepared] = field(factory=OrderedDict)
+    _whole: ConstraintIndex = field(init=False)
+    _spaces: OrderedDict[object, ConstraintIndex] = field(factory=OrderedDict)
 
     def __attrs_post_init__(self) -> None:
-        self._whole = Prepared.of(self._space(self.cuts or no_cuts))
+        self._whole = ConstraintIndex.of(self._space(self.cuts or no_cuts))
 
-    def ask(self, tree: Observed, budget: int = BUDGET) -> Answer:
+    def ask(self, tree: Observed, budget: int = BUDGET) -> MembershipAnswer:
         """Whether the tree is among the crash states. Never a wrong yes or no."""
-        asking = Asking(self._whole, tree, budget)
+        asking = TreeMatch(self._whole, tree, budget)
         answer = _solved(asking)
         if answer.verdict == "yes" or self.cuts is not None:
             return answer
@@ -88,28 +89,34 @@ class Member:
         if not torn:
             return answer
         if sum(map(len, torn.values())) > _CUTS_MAX:
-            return Answer("undecided", f"the tree could be torn in more than {_CUTS_MAX} places")
+            return MembershipAnswer(
+                "undecided", f"the tree could be torn in more than {_CUTS_MAX} places"
+            )
         return self._ask_torn(tree, torn, answer, budget)
 
-    def _ask_torn(self, tree: Observed, torn: Cuttings, whole: Answer, budget: int) -> Answer:
+    def _ask_torn(
+        self, tree: Observed, torn: Cuttings, whole: MembershipAnswer, budget: int
+    ) -> MembershipAnswer:
         """The answer where events may have landed in part, and not whole."""
         fine = self._prepared(torn)
         eased = fine.eased(self._whole)
-        answer = _solved(Asking(eased, tree, budget))
+        answer = _solved(TreeMatch(eased, tree, budget))
         if answer.verdict != "yes" or eased is fine:
             undecided = "undecided" in (answer.verdict, whole.verdict) and answer.verdict != "yes"
             return evolve(answer, verdict="undecided") if undecided else answer
         sure = True
         for cuts in self._choices(torn, fine, answer.landed):
-            answer = _solved(Asking(self._prepared(cuts), tree, budget))
+            answer = _solved(TreeMatch(self._prepared(cuts), tree, budget))
             if answer.verdict == "yes":
                 return answer
             sure &= answer.verdict == "no"
         if sure and whole.verdict == "no" and sum(map(len, torn.values())) <= _CHOICES_MAX:
             return answer
-        return Answer("undecided", "not every choice of where the writes were torn was tried")
+        return MembershipAnswer(
+            "undecided", "not every choice of where the writes were torn was tried"
+        )
 
-    def _choices(self, torn: Cuttings, fine: Prepared, landed: int) -> Iterator[Cuttings]:
+    def _choices(self, torn: Cuttings, fine: ConstraintIndex, landed: int) -> Iterator[Cuttings]:
         """Choices of cuts, the likeliest first; all that there are where they are few."""
         seams: Cuttings = {}
         for one, other in itertools.pairwise(range(len(fine.space.pieces))):
@@ -129,7 +136,7 @@ class Member:
                         cuts.setdefault(name, []).append(place)
                     yield cuts
 
-    def _prepared(self, torn: Cuttings) -> Prepared:
+    def _prepared(self, torn: Cuttings) -> ConstraintIndex:
         """The space with these cuts; the last few are kept."""
         key = tuple((name, *places) for name, places in sorted(torn.items()))
         if key in self._spaces:
@@ -139,7 +146,7 @@ class Member:
         def cuts(event: Event) -> Sequence[int]:
             return torn.get(event.name, ())
 
-        made = self._spaces[key] = Prepared.of(self._space(cuts), whole=self._whole)
+        made = self._spaces[key] = ConstraintIndex.of(self._space(cuts), whole=self._whole)
         if len(self._spaces) > _KEPT:
             self._spaces.popitem(last=False)
         return made
@@ -159,13 +166,13 @@ class Member:
         return found
 
 
-def _kept(bound: Binding) -> Binding:
+def _kept(bound: Constraints) -> Constraints:
     """The constraints after a process kill: nothing is lost."""
     everything = (1 << len(bound.pieces)) - 1
     return evolve(bound, durable=everything, logged=0, partials=(), never=0)
 
 
-def _solved(asking: Asking) -> Answer:
+def _solved(asking: TreeMatch) -> MembershipAnswer:
     """The answer with one choice of cuts, over all that unfinished syncs may have logged."""
     prepared = asking.prepared
     clashes: list[str] = []
@@ -173,7 +180,7 @@ def _solved(asking: Asking) -> Answer:
         for logged in prepared.logs():
             landed = asking.landed(logged, clashes)
             if landed is not None:
-                return Answer("yes", "", prepared.space, landed)
-    except Spent:
-        return Answer("undecided", "the budget of this question is spent")
-    return Answer("no", "; or ".join(dict.fromkeys(clashes)) or "nothing explains it")
+                return MembershipAnswer("yes", "", prepared.space, landed)
+    except BudgetExceeded:
+        return MembershipAnswer("undecided", "the budget of this question is spent")
+    return MembershipAnswer("no", "; or ".join(dict.fromkeys(clashes)) or "nothing explains it")

@@ -20,17 +20,17 @@ from typing import Any, Final
 from attrs import evolve, field, frozen
 
 from powercut.errors import TreeError
-from powercut.filesystem.content import Content, Run
-from powercut.filesystem.inodes import Directory, File, Symlink, Tree, walk
-from powercut.strict_reader import SIZE_LIMIT_BYTES, Reader, is_file_name, short
+from powercut.filesystem.content import ByteRun, Content
+from powercut.filesystem.inodes import Directory, File, SymlinkInode, Tree, walk
+from powercut.strict_reader import SIZE_LIMIT_BYTES, StrictReader, is_file_name, short
 
-READ: Final = Reader(TreeError)
+READ: Final = StrictReader(TreeError)
 FILE_LIMIT_BYTES: Final = 1 << 62
 """The largest file that a tree may speak of."""
 
 _LITERAL_BYTES: Final = 64  # a longer run of one byte is never expanded
 
-Value = bytes | Content | Symlink | None
+Value = bytes | Content | SymlinkInode | None
 """What stands at a path: the bytes of a file, a symbolic link, or None for a directory."""
 
 
@@ -88,7 +88,7 @@ class Observed:
             match inode:
                 case File(content=content):
                     entries[path[1:]] = _as_read(content)
-                case Symlink():
+                case SymlinkInode():
                     entries[path[1:]] = inode
                 case Directory():
                     entries[path[1:]] = None
@@ -158,7 +158,7 @@ def _value(key: str, value: Any, where: str) -> Value:
         return None
     if isinstance(value, dict):
         READ.keys(value, {"symlink"}, here)
-        return Symlink(READ.typed(value, "symlink", str, here))
+        return SymlinkInode(READ.typed(value, "symlink", str, here))
     if isinstance(value, list):
         return _content(value, here)
     expected = 'a list of [byte, count], or {"symlink": target}; a directory ends in "/"'
@@ -167,13 +167,13 @@ def _value(key: str, value: Any, where: str) -> Value:
 
 def _content(pairs: list[Any], here: str) -> Content:
     """The content that a list of runs stands for. Only short runs become literal bytes."""
-    runs: list[Run] = []
+    runs: list[ByteRun] = []
     literal = bytearray()
     size = 0
 
     def flush() -> None:
         if literal:
-            runs.append(Run(size - len(literal), size, bytes(literal)))
+            runs.append(ByteRun(size - len(literal), size, bytes(literal)))
             literal.clear()
 
     for pair in pairs:
@@ -191,7 +191,7 @@ def _content(pairs: list[Any], here: str) -> Content:
             size += count
             continue
         flush()
-        runs.append(Run(size, size + count, byte))
+        runs.append(ByteRun(size, size + count, byte))
         size += count
     flush()
     return Content(size, tuple(run for run in runs if run.payload != 0))
@@ -248,8 +248,8 @@ def _as_read(content: Content) -> Content:
     return evolve(content, runs=tuple(runs))
 
 
-def _stale(run: Run) -> Run:
-    return Run(run.start, run.stop, Run(0, 1, None).read()[0])
+def _stale(run: ByteRun) -> ByteRun:
+    return ByteRun(run.start, run.stop, ByteRun(0, 1, None).read()[0])
 
 
 def _paths(tree: Observed) -> Iterator[tuple[str, int]]:
@@ -290,12 +290,12 @@ class _Assembly:
             match value:
                 case None:
                     nodes.append(Node(path, entries=self._listing(path, names)))
-                case Symlink(target=target):
+                case SymlinkInode(target=target):
                     nodes.append(Node(path, target=target))
                 case Content():
                     nodes.append(Node(path, content=value))
                 case _:
-                    run = (Run(0, len(value), bytes(value)),) if value else ()
+                    run = (ByteRun(0, len(value), bytes(value)),) if value else ()
                     nodes.append(Node(path, content=Content(len(value), run)))
         return Observed(tuple(nodes))
 

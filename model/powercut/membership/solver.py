@@ -2,9 +2,9 @@
 
 Two kinds of constraint meet here.  Rules say that one event needs another.  What was observed says
 of a place (a name, the size of a file, some of its bytes) which event may be the last there that
-landed: a `Last`.  Both are propagated in place until nothing follows any more; only where several
-events are left for one place does the deduction suppose one of them, and take that back where it
-leads to a clash.
+landed: a `LastWriter`.  Both are propagated in place until nothing follows any more.  Only where
+several events are left for one place does the solver suppose one of them, and take that back where
+it leads to a contradiction.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ OUT: Final = 2
 _CLASHES_KEPT = 3
 
 Reason = object
-"""Why an event is in or out: another event (int), a `Last`, or None where it was given."""
+"""Why an event is in or out: another event (int), a `LastWriter`, or None where it was given."""
 
 
 @define(eq=False)
-class Last:
+class LastWriter:
     """The last of `events` to land is one whose value is allowed, or none is and the base is.
 
     `events` are in program order.  With `node`, an event is allowed where its value is a meaning
@@ -42,7 +42,7 @@ class Last:
     choice: int | None = None
 
 
-class Clash(Exception):  # noqa: N818
+class Contradiction(Exception):  # noqa: N818
     """Two things that cannot both be so; `why` says it in words, when asked at once."""
 
     def __init__(self, why: Callable[[], str]) -> None:
@@ -50,12 +50,12 @@ class Clash(Exception):  # noqa: N818
         self.why = why
 
 
-class Spent(Exception):  # noqa: N818
+class BudgetExceeded(Exception):  # noqa: N818
     """The budget is used up."""
 
 
 @define(eq=False)
-class Deduction:
+class Solver:
     """One question being worked out.
 
     `need[e]` are the events that e needs and `needed[e]` those that need it; `value` says of each
@@ -77,11 +77,11 @@ class Deduction:
     owner: dict[int, int] = field(factory=dict)
     why: list[Reason] = field(factory=list)
     _trail: list[int | tuple[str, object, object]] = field(factory=list)
-    _watch: dict[int, list[Last]] = field(factory=dict)
-    _dirty: list[Last] = field(factory=list)
+    _watch: dict[int, list[LastWriter]] = field(factory=dict)
+    _dirty: list[LastWriter] = field(factory=list)
     _known: list[int] = field(factory=list)
-    _active: list[Last] = field(factory=list)
-    _naming: dict[int, list[Last]] = field(factory=dict)
+    _active: list[LastWriter] = field(factory=list)
+    _naming: dict[int, list[LastWriter]] = field(factory=dict)
     _vague: set[int] = field(factory=set)
 
     def __attrs_post_init__(self) -> None:
@@ -116,7 +116,7 @@ class Deduction:
         """The commit holds neither the event nor what needs it."""
         self._put(event, OUT, self.needed, why)
 
-    def install(self, last: Last) -> None:
+    def install(self, last: LastWriter) -> None:
         """Lay down a constraint, and draw what follows from it alone."""
         if last.node is not None:
             self._naming.setdefault(last.node, []).append(last)
@@ -138,7 +138,7 @@ class Deduction:
         if kept == before:
             return
         if not kept:
-            raise Clash(lambda: f"{fact()}; but no inode is left that it can be")
+            raise Contradiction(lambda: f"{fact()}; but no inode is left that it can be")
         self._trail.append(("meaning", node, before))
         self.meanings[node] = kept
         if len(kept) > 1:
@@ -165,7 +165,7 @@ class Deduction:
             if found == value:
                 continue
             if found:
-                raise Clash(self._both(event, (found, reasons[event]), (value, why)))
+                raise Contradiction(self._both(event, (found, reasons[event]), (value, why)))
             values[event] = value
             reasons[event] = why
             self._trail.append(event)
@@ -174,7 +174,7 @@ class Deduction:
             todo += [(other, event) for other in edges[event] if values[other] != value]
             self.budget -= 1
         if self.budget < 0:
-            raise Spent
+            raise BudgetExceeded
 
     def _both(
         self, event: int, one: tuple[int, Reason], other: tuple[int, Reason]
@@ -182,7 +182,7 @@ class Deduction:
         """That an event landed and did not."""
         return lambda: f"{self.tell(event, *one)}; but {self.tell(event, *other)}"
 
-    def _again(self, lasts: Sequence[Last]) -> None:
+    def _again(self, lasts: Sequence[LastWriter]) -> None:
         for last in lasts:
             if not last.waiting:
                 last.waiting = True
@@ -203,7 +203,7 @@ class Deduction:
                         self.enter(node, inode)
                 else:
                     return True
-        except Clash as clash:
+        except Contradiction as clash:
             if len(self.clashes) < _CLASHES_KEPT:
                 self.clashes.append(clash.why())
             for last in self._dirty:
@@ -232,7 +232,7 @@ class Deduction:
                 for event in last.events:
                     self._watch[event].pop()
 
-    def _scan(self, last: Last) -> bool:
+    def _scan(self, last: LastWriter) -> bool:
         """Draw what follows from one constraint; True where it is met whatever comes."""
         value, logged = self.value, self.logged
         wanted = None if last.node is None else self.meanings[last.node]
@@ -255,10 +255,10 @@ class Deduction:
             place = -1
         self.budget -= len(last.events) - place
         if self.budget < 0:
-            raise Spent
+            raise BudgetExceeded
         good = _allowed(floor, wanted, last)
         if not good and not could:
-            raise Clash(lambda: self._nothing_left(last, place))
+            raise Contradiction(lambda: self._nothing_left(last, place))
         if not good and len(could) == 1:
             self.land(last.events[could[0]], last)
         last.choice = None if good else last.events[could[0]]
@@ -267,7 +267,7 @@ class Deduction:
             self.narrow(last.node, meanings, last.fact)  # type: ignore[arg-type]
         return not could or (not good and len(could) == 1)
 
-    def _nothing_left(self, last: Last, place: int) -> str:
+    def _nothing_left(self, last: LastWriter, place: int) -> str:
         """Why no event can be the last that landed."""
         if place >= 0:
             event = last.events[place]
@@ -296,7 +296,7 @@ class Deduction:
         self.narrow(node, (inode,), lambda: f"node {node} is no inode")
 
 
-def _allowed(value: object, wanted: frozenset[int] | None, last: Last) -> bool:
+def _allowed(value: object, wanted: frozenset[int] | None, last: LastWriter) -> bool:
     if last.node is None:
         return bool(value)
     return value is not None and (wanted is None or value in wanted)

@@ -14,23 +14,23 @@ from attrs import define, field
 
 from powercut.crash.downsets import bits
 from powercut.filesystem.events import Entry
-from powercut.filesystem.inodes import ROOT, Directory, File, Symlink
-from powercut.membership.constraint_index import Prepared
+from powercut.filesystem.inodes import ROOT, Directory, File, SymlinkInode
+from powercut.membership.constraint_index import ConstraintIndex
 from powercut.membership.content_match import Cuttings
 from powercut.membership.observed_tree import Observed
-from powercut.membership.solver import IN, OUT, Clash, Deduction, Last, Reason
+from powercut.membership.solver import IN, OUT, Contradiction, LastWriter, Reason, Solver
 
-_KINDS: Final = {File: "file", Directory: "directory", Symlink: "symbolic link"}
+_KINDS: Final = {File: "file", Directory: "directory", SymlinkInode: "symbolic link"}
 
 
 @define(eq=False)
-class Asking:
+class TreeMatch:
     """One observed tree held against one prepared space."""
 
-    prepared: Prepared
+    prepared: ConstraintIndex
     tree: Observed
     budget: int
-    _deduction: Deduction = field(init=False)
+    _deduction: Solver = field(init=False)
 
     def landed(self, logged: int, clashes: list[str]) -> int | None:
         """One set of landed pieces that leaves the tree; None, and why, where there is none.
@@ -41,7 +41,7 @@ class Asking:
         flags = bytearray(len(prepared.start))
         for event in bits(logged):
             flags[event] = 1
-        work = self._deduction = Deduction(
+        work = self._deduction = Solver(
             prepared.need,
             prepared.needed,
             bytearray(prepared.start),
@@ -93,7 +93,7 @@ class Asking:
         if seen.content is not None:
             for demand in self.prepared.fit(inode, seen.content).demands:
                 fact = _fact(seen.path, demand.what)
-                last = Last(demand.events, demand.allowed, demand.base, fact)
+                last = LastWriter(demand.events, demand.allowed, demand.base, fact)
                 self._deduction.install(last)
         if seen.entries is None:
             return
@@ -108,20 +108,20 @@ class Asking:
             meaning = listing.open.get(name)
             fact = _fact(path, _is_there)
             if meaning is None:
-                raise Clash(_nobody_gave(path))
+                raise Contradiction(_nobody_gave(path))
             inodes = {*meaning.targets, meaning.base} - {None}
             self._mean(child, inodes, fact)  # type: ignore[arg-type]
             self._deduction.install(
-                Last(meaning.events, meaning.targets, meaning.base, fact, child)
+                LastWriter(meaning.events, meaning.targets, meaning.base, fact, child)
             )
         if matched < len(listing.certain):
             missing = next(name for name in listing.certain if name not in seen.entries)
-            raise Clash(lambda: self._missing(seen.path, inode, missing))
+            raise Contradiction(lambda: self._missing(seen.path, inode, missing))
         for name, meaning in listing.open.items():
             if name not in seen.entries:
                 free = [target is None for target in meaning.targets]
                 fact = _fact(_join(seen.path, name), _is_missing)
-                last = Last(meaning.events, free, meaning.base is None, fact)
+                last = LastWriter(meaning.events, free, meaning.base is None, fact)
                 self._deduction.install(last)
 
     def _mean(self, node: int, inodes: Iterable[int], fact: Callable[[], str]) -> None:
@@ -133,8 +133,10 @@ class Asking:
             self._deduction.narrow(node, fitting, fact)
             return
         if left:
-            raise Clash(self._differs(node, max(left)) or fact)
-        raise Clash(lambda: f"{fact()}; but that is not the inode it has under another name")
+            raise Contradiction(self._differs(node, max(left)) or fact)
+        raise Contradiction(
+            lambda: f"{fact()}; but that is not the inode it has under another name"
+        )
 
     def _differs(self, node: int, inode: int) -> Callable[[], str] | None:
         """Why a node cannot be this inode, whatever has landed; None where it can."""
@@ -142,7 +144,7 @@ class Asking:
         kind = _KINDS[type(held)]
         if seen.kind != kind:
             return lambda: f"{seen.path} is a {seen.kind}; but the program made a {kind} of it"
-        if isinstance(held, Symlink) and held.target != seen.target:
+        if isinstance(held, SymlinkInode) and held.target != seen.target:
             said = held.target
             return lambda: f"{seen.path} says {seen.target!r}; but the program let it say {said!r}"
         if seen.content is not None:
@@ -168,7 +170,7 @@ class Asking:
     def _tell(self, event: int, value: int, why: Reason) -> str:
         """Why an event landed or did not, in words."""
         name, profile = self._name(event), self.prepared.space.profile.name
-        if isinstance(why, Last):
+        if isinstance(why, LastWriter):
             what = "has landed" if value == IN else "has not landed"
             return f"{name} {what}, because {why.fact()}"
         if isinstance(why, int):

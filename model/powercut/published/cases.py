@@ -20,10 +20,10 @@ from powercut.filesystem import ops
 from powercut.filesystem.content import Data, Fill
 from powercut.published.predicate_arguments import OFFSET_MAX
 from powercut.published.predicates import UNSPOKEN, Predicate, absolute, read_question
-from powercut.strict_reader import Reader, can_be_passed, hint, short
+from powercut.strict_reader import StrictReader, can_be_passed, hint, short
 from powercut.trace.trace_file import unmapped
 
-READ: Final = Reader(CaseError)
+READ: Final = StrictReader(CaseError)
 
 FILE_BYTES_MAX: Final = 1 << 26
 """The longest file of cases that is read, in bytes."""
@@ -59,7 +59,7 @@ EVIDENCE: Final = (
 
 
 @frozen
-class Published:
+class PublishedResult:
     """What somebody says of one file system: the result, the kind of evidence, and a count.
 
     Where `odd` is not empty, one of the words is none that the cases use: a misspelling, or newer
@@ -74,7 +74,7 @@ class Published:
 
 
 @frozen
-class Case:
+class PublishedCase:
     """One case. Where `not_run` is not empty, the case cannot be run, and says why.
 
     `unspoken` is what it asks that is true of every state of the model; where it is `weaker`, the
@@ -90,14 +90,14 @@ class Case:
     crash_class: str
     kind: str
     predicate: Predicate | None
-    published: tuple[Published, ...]
+    published: tuple[PublishedResult, ...]
     not_run: str = ""
     unspoken: str = ""
     weaker: bool = False
     offsets: tuple[int, ...] = ()
 
 
-def read_cases(path: Path) -> list[Case]:
+def read_cases(path: Path) -> list[PublishedCase]:
     """The cases in a file, in its order. CaseError names the case and what is wrong with it."""
     where = str(path)
     try:
@@ -116,7 +116,7 @@ def read_cases(path: Path) -> list[Case]:
     return cases
 
 
-def _case(raw: Any, where: str) -> Case:
+def _case(raw: Any, where: str) -> PublishedCase:
     if not isinstance(raw, dict):
         raise READ.fail(where, f"expected an object, found {short(raw)}")
     case_id = READ.typed(raw, "id", str, where)
@@ -138,7 +138,7 @@ def _case(raw: Any, where: str) -> Case:
     if asked is not None and asked.weaker and kind == "reachable":
         # That the rest of a conjunction can be says nothing of the whole.
         asked = evolve(asked, weaker=False)
-    return Case(
+    return PublishedCase(
         case_id,
         READ.typed(raw, "family", str, where),
         READ.optional(raw, "name", str, "", where),
@@ -156,7 +156,7 @@ def _case(raw: Any, where: str) -> Case:
     )
 
 
-def _published(outcomes: Mapping[str, Any], name: str, where: str) -> Published:
+def _published(outcomes: Mapping[str, Any], name: str, where: str) -> PublishedResult:
     table = READ.typed(outcomes, name, dict, f"{where}: outcome")
     here = f"{where}: outcome {name}"
     words = {
@@ -170,7 +170,7 @@ def _published(outcomes: Mapping[str, Any], name: str, where: str) -> Published:
         for key, word in words.items()
         if word not in known[key]
     )
-    return Published(name, words["result"], words["evidence"], states, odd)
+    return PublishedResult(name, words["result"], words["evidence"], states, odd)
 
 
 def _ops(raw: Sequence[Any], where: str) -> Iterator[ops.Op]:

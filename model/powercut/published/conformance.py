@@ -18,19 +18,18 @@ from typing import Any, Final
 
 from attrs import evolve, frozen
 
-from powercut.crash.lazy_search import Look, Search
+from powercut.crash.lazy_search import LazySearch, PartialState
 from powercut.crash.space import CrashSpace
-from powercut.crash.tearing import Cuts, even_cuts
+from powercut.crash.torn_writes import Cuts, even_cuts
 from powercut.errors import CaseError
 from powercut.filesystem import ops
 from powercut.filesystem.events import Entry, Event, Extent, Size
-from powercut.filesystem.inodes import Look as TreeLook
-from powercut.filesystem.inodes import fail, look
+from powercut.filesystem.inodes import VisibleTree, fail, visible_tree
 from powercut.filesystem.state import State
 from powercut.profile import Claim, Profile, load_profile, profile_names
-from powercut.published.cases import RESULTS, Case, Published
+from powercut.published.cases import RESULTS, PublishedCase, PublishedResult
 from powercut.published.disputes import disputed_points
-from powercut.published.predicates import Moment, Predicate
+from powercut.published.predicates import CrashMoment, Predicate
 from powercut.rules import RULES
 
 STRONG: Final = ("model", "doc", "regression-test", "computed")
@@ -59,7 +58,7 @@ PATH_BYTES_MAX: Final = 4095
 
 
 @frozen
-class Row:
+class ConformanceRow:
     """One published result beside ours.
 
     `ours` is in the words of the question, or "unknown" where it hangs on rules in doubt; None
@@ -69,8 +68,8 @@ class Row:
     `blame` are the rules that a disagreement hangs on, each enough by itself.
     """
 
-    case: Case
-    published: Published
+    case: PublishedCase
+    published: PublishedResult
     profile: str | None
     ours: str | None
     gated: bool
@@ -111,7 +110,7 @@ def published_names() -> Mapping[str, str]:
     }
 
 
-def compare_case(case: Case, only: Profile | None = None) -> Iterator[Row]:
+def compare_case(case: PublishedCase, only: Profile | None = None) -> Iterator[ConformanceRow]:
     """A row for each published result of a case; with `only`, for those of that profile alone."""
     for published in case.published:
         name = published_names().get(published.name)
@@ -121,18 +120,24 @@ def compare_case(case: Case, only: Profile | None = None) -> Iterator[Row]:
         yield _row(case, published, profile)
 
 
-def _row(case: Case, published: Published, profile: Profile | None) -> Row:
+def _row(
+    case: PublishedCase, published: PublishedResult, profile: Profile | None
+) -> ConformanceRow:
     not_run = case.not_run or _unasked(case, published)
     if profile is None:
         not_run = not_run or f"no profile stands for {published.name!r}"
     if profile is None or not_run:
         name = None if profile is None else profile.name
-        return Row(case, published, name, None, gated=False, agrees=None, not_run=not_run)
+        return ConformanceRow(
+            case, published, name, None, gated=False, agrees=None, not_run=not_run
+        )
     try:
         points = case_points(case)
     except OSError as error:
         why = f"the kernel refuses an op of it: {error}"
-        return Row(case, published, profile.name, None, gated=False, agrees=None, not_run=why)
+        return ConformanceRow(
+            case, published, profile.name, None, gated=False, agrees=None, not_run=why
+        )
     quiet = "rules" if published.evidence in RAN_QUIETLY else ""
     judged = profile.when_quiet() if quiet else profile
     ours, in_doubt = _ours(case, judged, points)
@@ -145,7 +150,7 @@ def _row(case: Case, published: Published, profile: Profile | None) -> Row:
         agrees = False
     dispute = next((d for d in disputed_points() if d.covers(case, profile.name)), None)
     gated = dispute is None and wanted is not None and _is_strong(published)
-    return Row(
+    return ConformanceRow(
         case,
         published,
         profile.name,
@@ -160,7 +165,7 @@ def _row(case: Case, published: Published, profile: Profile | None) -> Row:
     )
 
 
-def _unasked(case: Case, published: Published) -> str:
+def _unasked(case: PublishedCase, published: PublishedResult) -> str:
     """Why a published result cannot be held against the model's answer; empty where it can.
 
     That a conjunction holds says that its parts do; that it does not says nothing of each.
@@ -181,12 +186,14 @@ def _in_our_words(result: str, kind: str) -> str | None:
     return None
 
 
-def _is_strong(published: Published) -> bool:
+def _is_strong(published: PublishedResult) -> bool:
     seen = published.evidence == "measured" and published.result in _SEEN
     return seen or published.evidence in STRONG
 
 
-def _ours(case: Case, profile: Profile, points: Sequence[Point]) -> tuple[str, tuple[str, ...]]:
+def _ours(
+    case: PublishedCase, profile: Profile, points: Sequence[CasePoint]
+) -> tuple[str, tuple[str, ...]]:
     """Our answer, and the rules in doubt where it hangs on them."""
     relied_on = answer(case, profile, points)
     if not profile.unknown or relied_on in ("holds", "unreachable"):
@@ -219,14 +226,14 @@ def turning(
 
 
 @frozen
-class Point:
+class CasePoint:
     """A moment at which the crash may come: the state, and the marks that have been passed."""
 
     state: State
     marks: frozenset[str]
 
 
-def case_points(case: Case) -> tuple[Point, ...]:
+def case_points(case: PublishedCase) -> tuple[CasePoint, ...]:
     """The moments that a case asks about; after each op and, for `anywhere`, inside each as well.
 
     OSError where the kernel would refuse an op of the case.
@@ -259,27 +266,29 @@ def _check_names(op: ops.Op) -> None:
             raise fail(errno.ENAMETOOLONG, f"{path[:32]}...")
 
 
-def _points(case: Case) -> Iterator[Point]:
+def _points(case: PublishedCase) -> Iterator[CasePoint]:
     state = State()
     for number, op in enumerate(case.setup, start=1):
         state = _performed(state, op, f"s{number}")
     state = State.settled(state.view, state.next_inode, state.handles)
     marks: frozenset[str] = frozenset()
     if case.crash == "anywhere":
-        yield Point(state, marks)
+        yield CasePoint(state, marks)
     for number, op in enumerate(case.program, start=1):
         after = _performed(state, op, f"o{number}")
         if case.crash == "anywhere":
-            yield Point(state.begin(op, f"o{number}"), marks)
+            yield CasePoint(state.begin(op, f"o{number}"), marks)
         state = after
         marks |= {op.label} if isinstance(op, ops.Mark) else frozenset()
         if case.crash == "anywhere":
-            yield Point(state, marks)
+            yield CasePoint(state, marks)
     if case.crash == "end":
-        yield Point(state, marks)
+        yield CasePoint(state, marks)
 
 
-def answer(case: Case, profile: Profile, points: Sequence[Point], *, still: bool = False) -> str:
+def answer(
+    case: PublishedCase, profile: Profile, points: Sequence[CasePoint], *, still: bool = False
+) -> str:
     """The answer of a profile as it is relied on: holds or violated, reachable or unreachable.
 
     Where it is `still`, only of the states in which nothing has landed but what a sync put there.
@@ -292,7 +301,7 @@ def answer(case: Case, profile: Profile, points: Sequence[Point], *, still: bool
     for point in points:
         space = CrashSpace.of(point.state, profile, case.crash_class, cuts)
         asked = partial(_asked, predicate, point.marks)
-        if any(found == wanted for found, _ in Search(space, still).answers(asked)):
+        if any(found == wanted for found, _ in LazySearch(space, still).answers(asked)):
             return "reachable" if wanted else "violated"
     return "unreachable" if wanted else "holds"
 
@@ -317,13 +326,13 @@ def named_cuts(profile: Profile, offsets: Sequence[int]) -> Cuts:
     return cuts
 
 
-def _asked(predicate: Predicate, marks: frozenset[str], at: Look) -> bool:
-    return predicate(Moment(at, marks))
+def _asked(predicate: Predicate, marks: frozenset[str], at: PartialState) -> bool:
+    return predicate(CrashMoment(at, marks))
 
 
-def count_states(case: Case, profile: Profile, points: Sequence[Point]) -> int | None:
+def count_states(case: PublishedCase, profile: Profile, points: Sequence[CasePoint]) -> int | None:
     """How many distinct trees the crashes of a case leave; None beyond STATES_MAX."""
-    looks: set[TreeLook] = set()
+    looks: set[VisibleTree] = set()
     count = 0
     for point in points:
         space = CrashSpace.of(point.state, profile, case.crash_class, even_cuts(profile, PIECES))
@@ -331,11 +340,11 @@ def count_states(case: Case, profile: Profile, points: Sequence[Point]) -> int |
             count += 1
             if count > STATES_MAX:
                 return None
-            looks.add(look(after.base))
+            looks.add(visible_tree(after.base))
     return len(looks)
 
 
-def _blame(case: Case, profile: Profile, ours: str) -> Iterator[str]:
+def _blame(case: PublishedCase, profile: Profile, ours: str) -> Iterator[str]:
     """The rules that turn our answer, each by itself: one to leave out, or one that is missing."""
     points = case_points(case)
     if ours in ("holds", "unreachable"):

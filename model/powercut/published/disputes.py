@@ -12,10 +12,10 @@ from attrs import frozen
 
 from powercut.errors import CaseError
 from powercut.filesystem import ops
-from powercut.published.cases import Case
-from powercut.strict_reader import Reader
+from powercut.published.cases import PublishedCase
+from powercut.strict_reader import StrictReader
 
-READ: Final = Reader(CaseError)
+READ: Final = StrictReader(CaseError)
 
 
 @frozen
@@ -33,7 +33,7 @@ class Disputed:
     cases: tuple[str, ...]
     does: str
 
-    def covers(self, case: Case, profile: str) -> bool:
+    def covers(self, case: PublishedCase, profile: str) -> bool:
         """The row of that case and that profile is about this point."""
         return (
             (not self.profiles or profile in self.profiles)
@@ -48,18 +48,18 @@ _SYNCS = (ops.Fsync, ops.Fdatasync, ops.Fullsync, ops.Barrier, ops.Msync, ops.Sy
 _WRITES = (ops.Write, ops.Append, ops.Mapwrite)
 
 
-def _changes_names_only(case: Case) -> bool:
+def _changes_names_only(case: PublishedCase) -> bool:
     """The ops under test change names and nothing else."""
     return all(isinstance(op, _NAME_OPS) for op in case.program)
 
 
-def _changes_names_of_two_directories(case: Case) -> bool:
+def _changes_names_of_two_directories(case: PublishedCase) -> bool:
     """The ops under test change names and nothing else, in more than one directory."""
     paths = (getattr(op, key, "") for op in case.program for key in ("path", "src", "dst"))
     return _changes_names_only(case) and len({_parent(path) for path in paths if path}) > 1
 
 
-def _replaces_without_sync(case: Case) -> bool:
+def _replaces_without_sync(case: PublishedCase) -> bool:
     """A new file is written and renamed over one of the setup; nothing under test syncs."""
     if any(isinstance(op, _SYNCS) for op in case.program):
         return False
@@ -70,7 +70,7 @@ def _replaces_without_sync(case: Case) -> bool:
     return any(op.dst in held and op.src in made & written for op in renames)
 
 
-def _syncs_below_renamed_directory(case: Case) -> bool:
+def _syncs_below_renamed_directory(case: PublishedCase) -> bool:
     """A durable directory is renamed, and a file made in it since is synced: no other sync."""
     durable = {op.path for op in case.setup if isinstance(op, ops.Mkdir)}
     made: set[str] = set()
@@ -98,7 +98,7 @@ def _parent(path: str) -> str:
     return path.rpartition("/")[0]
 
 
-DOES: Final[Mapping[str, Callable[[Case], bool]]] = {
+DOES: Final[Mapping[str, Callable[[PublishedCase], bool]]] = {
     "changes names only": _changes_names_only,
     "changes names of two directories": _changes_names_of_two_directories,
     "replaces without a sync": _replaces_without_sync,

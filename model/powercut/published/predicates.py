@@ -1,8 +1,8 @@
 """Predicates of published cases: what is asked of a file system after a crash.
 
 A predicate is a list: its name, then its arguments (`["content", "a/b", [["x", 4096]]]`).  Reading
-one gives a function of a `Look`, which decides no more of a crash state than the question needs.
-Every argument is checked when it is read, so that asking cannot fail.
+one gives a function of a `PartialState`, which decides no more of a crash state than the question
+needs.  Every argument is checked when it is read, so that asking cannot fail.
 """
 
 from __future__ import annotations
@@ -12,28 +12,28 @@ from typing import Any, Final
 
 from attrs import frozen
 
-from powercut.crash.lazy_search import Look
+from powercut.crash.lazy_search import PartialState
 from powercut.errors import CaseError, NotModelledError
-from powercut.filesystem.content import STALE_BYTE, Content, Fill, Run, run_of
-from powercut.filesystem.inodes import Directory, File, Symlink
+from powercut.filesystem.content import STALE_BYTE, ByteRun, Content, Fill, run_of
+from powercut.filesystem.inodes import Directory, File, SymlinkInode
 from powercut.published.predicate_arguments import KINDS
-from powercut.strict_reader import Reader, short
+from powercut.strict_reader import StrictReader, short
 
-READ: Final = Reader(CaseError)
+READ: Final = StrictReader(CaseError)
 
 NESTING_MAX: Final = 64
 """How deep predicates may stand inside one another."""
 
 
 @frozen
-class Moment:
+class CrashMoment:
     """A crash state that is being looked at, and the marks passed before the crash."""
 
-    look: Look
+    look: PartialState
     marks: frozenset[str]
 
 
-Predicate = Callable[[Moment], bool]
+Predicate = Callable[[CrashMoment], bool]
 
 NOT_MODELLED: Final = {
     "blocks_at_least": "it asks about allocated blocks",
@@ -204,18 +204,18 @@ def _absent(path: str) -> Predicate:
 def _is_dir(path: str) -> Predicate:
     place = absolute(path)
 
-    def holds(moment: Moment) -> bool:
+    def holds(moment: CrashMoment) -> bool:
         number = moment.look.find(place)
         return number is not None and isinstance(moment.look.inode(number), Directory)
 
     return holds
 
 
-def _of_file(path: str, ask: Callable[[Look, int], bool]) -> Predicate:
+def _of_file(path: str, ask: Callable[[PartialState, int], bool]) -> Predicate:
     """A question about the regular file at a path; no where there is none."""
     place = absolute(path)
 
-    def holds(moment: Moment) -> bool:
+    def holds(moment: CrashMoment) -> bool:
         number = moment.look.find(place)
         if number is None or not isinstance(moment.look.inode(number), File):
             return False
@@ -229,7 +229,7 @@ def _content(path: str, runs: list[list[Any]]) -> Predicate:
     look = wanted.look()
     stale_too = any(_byte(character) == STALE_BYTE for character, _ in runs)
 
-    def same(at: Look, number: int) -> bool:
+    def same(at: PartialState, number: int) -> bool:
         if at.size(number) != wanted.size:
             return False
         found = at.content(number)
@@ -245,7 +245,7 @@ def _size(path: str, size: int) -> Predicate:
 def _prefix_of(path: str, runs: list[list[Any]]) -> Predicate:
     whole = spelt_out(runs)
 
-    def begins(look: Look, number: int) -> bool:
+    def begins(look: PartialState, number: int) -> bool:
         found = look.content(number)
         return found.size <= whole.size and found.read() == whole.truncate(found.size).read()
 
@@ -255,7 +255,7 @@ def _prefix_of(path: str, runs: list[list[Any]]) -> Predicate:
 def _range(path: str, offset: int, length: int, character: str) -> Predicate:
     wanted = _byte(character)
 
-    def all_are(look: Look, number: int) -> bool:
+    def all_are(look: PartialState, number: int) -> bool:
         # Only what is asked about is spelt out: the file may have any size.
         shown = _part(look.content(number), offset, offset + length)
         return len(shown) == length == shown.count(wanted)
@@ -273,8 +273,8 @@ def _part(content: Content, start: int, stop: int) -> bytes:
     return Content(stop - start, tuple(moved)).read()
 
 
-def _moved(run: Run, by: int) -> Run:
-    return Run(run.start + by, run.stop + by, run.payload)
+def _moved(run: ByteRun, by: int) -> ByteRun:
+    return ByteRun(run.start + by, run.stop + by, run.payload)
 
 
 def _byte_at(path: str, offset: int, character: str) -> Predicate:
@@ -284,7 +284,7 @@ def _byte_at(path: str, offset: int, character: str) -> Predicate:
 def _nlink(path: str, count: int) -> Predicate:
     place = absolute(path)
 
-    def holds(moment: Moment) -> bool:
+    def holds(moment: CrashMoment) -> bool:
         number = moment.look.find(place)
         return number is not None and moment.look.links(number) == count
 
@@ -294,10 +294,10 @@ def _nlink(path: str, count: int) -> Predicate:
 def _readlink(path: str, target: str) -> Predicate:
     place = absolute(path)
 
-    def holds(moment: Moment) -> bool:
+    def holds(moment: CrashMoment) -> bool:
         number = moment.look.find(place)
         found = None if number is None else moment.look.inode(number)
-        return isinstance(found, Symlink) and found.target == target
+        return isinstance(found, SymlinkInode) and found.target == target
 
     return holds
 
@@ -305,7 +305,7 @@ def _readlink(path: str, target: str) -> Predicate:
 def _entries(path: str, names: list[str]) -> Predicate:
     place = absolute(path)
 
-    def holds(moment: Moment) -> bool:
+    def holds(moment: CrashMoment) -> bool:
         number = moment.look.find(place)
         if number is None or not isinstance(moment.look.inode(number), Directory):
             return False

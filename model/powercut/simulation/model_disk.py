@@ -19,7 +19,7 @@ class PowerCut(BaseException):
     """The machine stopped at this op. Not an Exception: no program can catch its own death."""
 
 
-class Disk(Protocol):
+class SubjectDisk(Protocol):
     """What a subject may ask of a file system; paths are strings, errors are OSError."""
 
     def kind(self, path: str) -> str:
@@ -69,7 +69,7 @@ class Disk(Protocol):
 
 
 class ModelDisk:
-    """A `Disk` over a `State`; one object is one process, whose locks and handles die with it.
+    """A `SubjectDisk` over a `State`; one object is one process: its locks and handles die with it.
 
     `program` lists what was performed, as (op id, op, state after).
     """
@@ -96,7 +96,7 @@ class ModelDisk:
         self._stop_at = None if count is None else len(self.program) + count
 
     def kind(self, path: str) -> str:
-        """See `Disk.kind`."""
+        """See `SubjectDisk.kind`."""
         try:
             inode = self.state.view[resolve(self.state.view, path)]
         except OSError as error:
@@ -106,50 +106,50 @@ class ModelDisk:
         return "dir" if isinstance(inode, Directory) else "file"
 
     def names(self, path: str) -> list[str]:
-        """See `Disk.names`."""
+        """See `SubjectDisk.names`."""
         return sorted(directory_at(self.state.view, resolve(self.state.view, path)).entries)
 
     def read(self, path: str, limit_bytes: int) -> bytes:
-        """See `Disk.read`."""
+        """See `SubjectDisk.read`."""
         _, file = file_at(self.state.view, path)
         if file.content.size > limit_bytes:
             raise fail(errno.EFBIG, path)
         return file.content.read()
 
     def digest(self, path: str, limit_bytes: int) -> tuple[int, str]:
-        """See `Disk.digest`."""
+        """See `SubjectDisk.digest`."""
         content = self.read(path, limit_bytes)
         return len(content), hashlib.sha256(content).hexdigest()
 
     def mkdir(self, path: str) -> None:
-        """See `Disk.mkdir`."""
+        """See `SubjectDisk.mkdir`."""
         self.perform(ops.Mkdir(path))
 
     def create(self, path: str) -> None:
-        """See `Disk.create`."""
+        """See `SubjectDisk.create`."""
         self.perform(ops.Create(path))
         self._open.add(path)
 
     def write(self, path: str, data: bytes | memoryview) -> None:
-        """See `Disk.write`."""
+        """See `SubjectDisk.write`."""
         if path not in self._open:
             raise fail(errno.EBADF, path)
         _, file = file_at(self.state.view, path)
         self.perform(ops.Write(path, file.content.size, bytes(data)))
 
     def fsync(self, path: str) -> None:
-        """See `Disk.fsync`."""
+        """See `SubjectDisk.fsync`."""
         file_at(self.state.view, path)
         self.perform(ops.Fsync(path))
 
     def close(self, path: str) -> None:
-        """See `Disk.close`."""
+        """See `SubjectDisk.close`."""
         if path not in self._open:
             raise fail(errno.EBADF, path)
         self._open.discard(path)
 
     def fsync_dir(self, path: str) -> None:
-        """See `Disk.fsync_dir`."""
+        """See `SubjectDisk.fsync_dir`."""
         directory_at(self.state.view, resolve(self.state.view, path))
         self.perform(ops.Fsync(path))
 
@@ -162,19 +162,19 @@ class ModelDisk:
         self.perform(ops.Fullsync(path))
 
     def rename(self, src: str, dst: str) -> None:
-        """See `Disk.rename`."""
+        """See `SubjectDisk.rename`."""
         self.perform(ops.Rename(src, dst))
 
     def unlink(self, path: str) -> None:
-        """See `Disk.unlink`."""
+        """See `SubjectDisk.unlink`."""
         self.perform(ops.Unlink(path))
 
     def rmdir(self, path: str) -> None:
-        """See `Disk.rmdir`."""
+        """See `SubjectDisk.rmdir`."""
         self.perform(ops.Rmdir(path))
 
     def lock(self, path: str) -> None:
-        """See `Disk.lock`."""
+        """See `SubjectDisk.lock`."""
         if path in self._locks:
             raise fail(errno.EWOULDBLOCK, path)
         if self.kind(path) == "missing":
@@ -182,5 +182,5 @@ class ModelDisk:
         self._locks.add(path)
 
     def unlock(self, path: str) -> None:
-        """See `Disk.unlock`."""
+        """See `SubjectDisk.unlock`."""
         self._locks.discard(path)

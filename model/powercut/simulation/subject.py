@@ -14,7 +14,7 @@ from attrs import frozen
 
 from powercut.errors import SubjectError
 from powercut.profile import Profile
-from powercut.simulation.model_disk import Disk
+from powercut.simulation.model_disk import SubjectDisk
 
 GROUP: Final = "powercut.subjects"
 STORE: Final = "/ckpt/run"
@@ -53,13 +53,13 @@ class Plan(Protocol):
     def modes(self) -> tuple[str, ...]:
         """The modes that it can run in."""
 
-    def open(self, disk: Disk, store: str, mode: str, rename_is_atomic: bool) -> Session:
+    def open(self, disk: SubjectDisk, store: str, mode: str, rename_is_atomic: bool) -> Session:
         """Start a process that may write; makes the store where it is missing."""
 
-    def read(self, disk: Disk, store: str) -> Recovered | None:
+    def read(self, disk: SubjectDisk, store: str) -> Recovered | None:
         """Load the newest valid group and change nothing."""
 
-    def real_disk(self) -> Disk:
+    def real_disk(self) -> SubjectDisk:
         """The disk that the subject uses in production, for the rig."""
 
 
@@ -76,14 +76,14 @@ class Subject:
         """The subject as the command line spells it."""
         return f"{self.name}:{self.mode}"
 
-    def open(self, disk: Disk, profile: Profile) -> Session:
+    def open(self, disk: SubjectDisk, profile: Profile) -> Session:
         """Start a writing process on `disk`, told what it may rely on."""
         session: Session = self.protocol.open(
             disk, STORE, self.mode, profile.has("rename-atomic") or profile.has("op-atomic")
         )
         return session
 
-    def read(self, disk: Disk) -> Recovered | None:
+    def read(self, disk: SubjectDisk) -> Recovered | None:
         """Load without writing."""
         found: Recovered | None = self.protocol.read(disk, STORE)
         return found

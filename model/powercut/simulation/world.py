@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from attrs import define, evolve, field, frozen
 
 from powercut.crash.space import Crash, CrashSpace
-from powercut.crash.tearing import Cuts
+from powercut.crash.torn_writes import Cuts
 from powercut.errors import IllegalCrashError, TraceError
 from powercut.filesystem import ops
 from powercut.filesystem.events import Entry, Event
@@ -94,7 +94,7 @@ class World:
     _disk: ModelDisk | None = None
     _session: Session | None = None
 
-    def take(self, step: Step) -> None:
+    def apply(self, step: Step) -> None:
         """Move on by one step and note what it breaks.
 
         OSError where an op is impossible, IllegalCrashError where a crash is; nothing moved then.

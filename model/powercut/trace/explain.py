@@ -79,7 +79,7 @@ def explain(trace: Trace, where: str, profile: Profile | None = None) -> Explana
             crash_class = step.crash.crash_class
             if crash_class != "process":
                 fates = _fates(world.state, profile, step)
-        world.take(step)
+        world.apply(step)
     fails = replayed.verdict == "fails"
     return Explanation(
         trace,

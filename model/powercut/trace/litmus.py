@@ -14,9 +14,9 @@ from typing import Any, Final
 from attrs import frozen
 
 from powercut.crash.space import CrashSpace
-from powercut.crash.tearing import even_cuts
+from powercut.crash.torn_writes import even_cuts
 from powercut.filesystem.content import STALE, Content, Data
-from powercut.filesystem.inodes import File, Look, Tree, look, resolve
+from powercut.filesystem.inodes import File, Tree, VisibleTree, resolve, visible_tree
 from powercut.filesystem.state import State
 from powercut.profile import CRASH_CLASSES, Profile, profile_names
 from powercut.simulation.world import Perform
@@ -26,7 +26,7 @@ ANSWERS: Final = ("never", "sometimes", "always")
 
 
 @frozen
-class Seen:
+class Condition:
     """One condition on a crash state: what `path` is, and its exact content where that is given.
 
     `at` are bytes at offsets; None stands for bytes that nobody wrote to the file.
@@ -81,18 +81,18 @@ class Litmus:
     crash: str
     crash_class: str
     pieces: int
-    ask: tuple[Seen, ...]
+    ask: tuple[Condition, ...]
     answers: Mapping[str, str]
     states: Mapping[str, int]
     quiet: Mapping[str, str]
 
 
 @frozen
-class Outcome:
+class LitmusOutcome:
     """What one profile answers: the answer, and every distinct crash state."""
 
     answer: str
-    looks: frozenset[Look]
+    looks: frozenset[VisibleTree]
 
 
 def read_litmus(path: Path) -> Litmus:
@@ -151,14 +151,14 @@ def _program(raw: Sequence[Any], where: str) -> tuple[Perform, ...]:
     return program
 
 
-def _seen(table: dict[str, Any], where: str) -> Seen:
+def _seen(table: dict[str, Any], where: str) -> Condition:
     READ.keys(table, {"path", "is", "text", "hex", "at"}, f"{where}: ask")
     kind = READ.one_of(table, "is", ("file", "directory", "missing"), f"{where}: ask")
     content = None
     if "text" in table or "hex" in table:
         content = parse_data({k: v for k, v in table.items() if k in ("text", "hex")}, where)
     at = tuple(_at(pair, f"{where}: ask") for pair in READ.optional(table, "at", list, [], where))
-    return Seen(READ.typed(table, "path", str, where), kind, content, at)
+    return Condition(READ.typed(table, "path", str, where), kind, content, at)
 
 
 def _at(pair: Any, where: str) -> tuple[int, int | None]:
@@ -171,7 +171,7 @@ def _at(pair: Any, where: str) -> tuple[int, int | None]:
     return offset, None if character == "?" else character.encode("latin-1", "replace")[0]
 
 
-def run_litmus(litmus: Litmus, profile: Profile) -> Outcome:
+def run_litmus(litmus: Litmus, profile: Profile) -> LitmusOutcome:
     """Every crash state of the test under one profile, and the answer that they give."""
     state = State()
     for step in litmus.setup:
@@ -182,12 +182,12 @@ def run_litmus(litmus: Litmus, profile: Profile) -> Outcome:
         points.append(state.begin(step.op, step.id))
         state = state.perform(step.op, step.id)
         points.append(state)
-    looks: set[Look] = set()
+    looks: set[VisibleTree] = set()
     seen: set[bool] = set()
     for point in points if litmus.crash == "anywhere" else points[-1:]:
         cuts = even_cuts(profile, litmus.pieces)
         for _, _, after in CrashSpace.of(point, profile, litmus.crash_class, cuts).states():
-            looks.add(look(after.base))
+            looks.add(visible_tree(after.base))
             seen.add(all(condition.holds(after.base) for condition in litmus.ask))
     answer = "sometimes" if len(seen) == 2 else "always" if True in seen else "never"
-    return Outcome(answer, frozenset(looks))
+    return LitmusOutcome(answer, frozenset(looks))

@@ -57,7 +57,7 @@ def replay(trace: Trace, where: str, profile: Profile | None = None) -> Replayed
     world = world_of(trace, profile)
     for position, step in enumerate(trace.steps, start=1):
         try:
-            world.take(step)
+            world.apply(step)
         except (OSError, PowercutError) as error:
             raise TraceError(f"{where}: step {position} is impossible: {error}") from error
     broken = [v for v in world.violations if v.property == trace.property]

@@ -19,9 +19,9 @@ from powercut.filesystem.content import Data, Fill
 from powercut.profile import CRASH_CLASSES
 from powercut.simulation.oracle import PROPERTIES
 from powercut.simulation.world import Ack, Begin, CrashStep, Perform, Recover, SaveLive, Step
-from powercut.strict_reader import Reader
+from powercut.strict_reader import StrictReader
 
-READ: Final = Reader(TraceError)
+READ: Final = StrictReader(TraceError)
 _DATA_KEYS: Final = ("text", "hex", "fill")
 
 

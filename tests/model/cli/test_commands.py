@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from powercut.checker.verdict import Answer, Report, Verdict
+from powercut.checker.verdict import CheckReport, Verdict, VerdictWord
 from powercut.cli.commands import how_far, powercut
 from powercut.profile import load_profile, profile_names
 from powercut.rules import RULES
@@ -169,10 +169,10 @@ def test_without_the_rule_in_doubt_the_same_question_fails() -> None:
         (["fails", "unknown"], 1),
     ],
 )
-def test_one_failure_outweighs_what_is_unknown(answers: list[Answer], status: int) -> None:
+def test_one_failure_outweighs_what_is_unknown(answers: list[VerdictWord], status: int) -> None:
     verdicts = {f"P{i}": Verdict(a, "enumerated", False, {}, 1, 1) for i, a in enumerate(answers)}
 
-    assert Report("toy:good", "sequential", "power", verdicts).exit_code == status
+    assert CheckReport("toy:good", "sequential", "power", verdicts).exit_code == status
 
 
 @pytest.mark.parametrize("form", [[], ["--json"]], ids=["table", "json"])

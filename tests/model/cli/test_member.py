@@ -13,13 +13,13 @@ from hypothesis import given
 
 from powercut.cli.commands import powercut
 from powercut.crash.space import CrashSpace
-from powercut.crash.tearing import no_cuts
+from powercut.crash.torn_writes import no_cuts
 from powercut.errors import TreeError
 from powercut.filesystem import ops
-from powercut.filesystem.content import Content, Run
-from powercut.filesystem.inodes import look
+from powercut.filesystem.content import ByteRun, Content
+from powercut.filesystem.inodes import visible_tree
 from powercut.filesystem.state import State, run_program
-from powercut.membership.crash_points import prepare
+from powercut.membership.crash_points import membership_query
 from powercut.membership.observed_tree import FILE_LIMIT_BYTES, Observed, parse_tree, render_tree
 from powercut.profile import load_profile, profile_names
 from powercut.simulation.world import Perform
@@ -216,7 +216,7 @@ def test_a_tree_file_comes_back_as_it_was_written() -> None:
         {
             "links": b"a name of its own",
             "d/": None,
-            "d/big": Content(1 << 50, (Run(0, 1 << 40, 7),)),
+            "d/big": Content(1 << 50, (ByteRun(0, 1 << 40, 7),)),
             "d/l": b"a name of its own",
             "e": b"",
         },
@@ -252,7 +252,7 @@ def test_a_huge_file_costs_no_more_than_a_small_one() -> None:
         Perform("t", ops.Truncate("/f", 1 << 50)),
         Perform("w", ops.Write("/f", 1 << 49, b"x")),
     )
-    question = prepare(program, load_profile("posix-minimal"))
+    question = membership_query(program, load_profile("posix-minimal"))
     huge = parse_tree(json.dumps({"f": [[0, 1 << 50]]}), "here")
 
     assert question.ask(huge).answer.verdict == "yes"
@@ -266,12 +266,12 @@ def test_every_profile_answers_as_its_enumeration_does(name: str, crash_class: s
     profile = load_profile(name)
     state = run_program([(p.id, p.op) for p in PROGRAM])
     space = CrashSpace.of(state, profile, crash_class, no_cuts)
-    possible = {look(after.base) for _, _, after in space.states()}
-    question = prepare(PROGRAM, profile, crash_class)
+    possible = {visible_tree(after.base) for _, _, after in space.states()}
+    question = membership_query(PROGRAM, profile, crash_class)
 
     def agrees(view: State) -> bool:
         verdict = question.ask(Observed.of_tree(view.view)).answer.verdict
-        return verdict == ("yes" if look(view.view) in possible else "no")
+        return verdict == ("yes" if visible_tree(view.view) in possible else "no")
 
     assert possible
     assert all(agrees(run_program([(p.id, p.op) for p in PROGRAM[:n]])) for n in range(6))

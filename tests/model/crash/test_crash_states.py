@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from powercut.crash.constraints import upset_of
 from powercut.crash.downsets import bits, is_downset, subsets
 from powercut.crash.space import Crash, CrashSpace
-from powercut.crash.tearing import even_cuts, no_cuts
+from powercut.crash.torn_writes import even_cuts, no_cuts
 from powercut.errors import IllegalCrashError
 from powercut.filesystem import ops
 from powercut.filesystem.content import Fill
-from powercut.filesystem.inodes import EMPTY_TREE, Look, look, plain
+from powercut.filesystem.inodes import EMPTY_TREE, VisibleTree, plain, visible_tree
 from powercut.filesystem.state import State, run_program
 from powercut.profile import Claim, Profile, load_profile, profile_names
 from powercut.rules import RULES
@@ -44,11 +44,11 @@ def small_space(state: State, profile: Profile, crash_class: str, pieces: int = 
     return space
 
 
-def looks(space: CrashSpace) -> set[Look]:
-    return {look(after.base) for _, _, after in space.states()}
+def looks(space: CrashSpace) -> set[VisibleTree]:
+    return {visible_tree(after.base) for _, _, after in space.states()}
 
 
-def new_looks(stronger: CrashSpace, weaker: CrashSpace) -> set[Look]:
+def new_looks(stronger: CrashSpace, weaker: CrashSpace) -> set[VisibleTree]:
     """What the one leaves and the other does not. Both are of one state and cut alike.
 
     What has landed and reads as it does in a state of the other looks like it; the rest is tried.
@@ -57,7 +57,7 @@ def new_looks(stronger: CrashSpace, weaker: CrashSpace) -> set[Look]:
     allowed = set(weaker.landed_sets())
     more_stale = stronger.bound.stale_allowed & ~weaker.bound.stale_allowed
     tried = {
-        look(stronger.materialise(landed, stale).base)
+        visible_tree(stronger.materialise(landed, stale).base)
         for landed in stronger.landed_sets()
         if landed not in allowed or (more_stale and stronger.exposed(landed) & more_stale)
         for stale in subsets(stronger.exposed(landed))
@@ -209,7 +209,7 @@ def test_losing_nothing_leaves_the_volatile_view(
     space = CrashSpace.of(state, profile, crash_class, no_cuts)
     assume(not space.bound.never)
 
-    assert look(space.materialise(space.everything).base) == look(state.view)
+    assert visible_tree(space.materialise(space.everything).base) == visible_tree(state.view)
 
 
 @given(state=any_state, crash_class=crash_classes)
@@ -218,7 +218,9 @@ def test_memory_keeps_nothing_and_a_kill_keeps_everything(state: State, crash_cl
     unsettled = evolve(state, base=EMPTY_TREE)  # a memory has nothing from before
 
     assert looks(small_space(unsettled, tmpfs, crash_class)) == {()}
-    assert look(after_crash(state, tmpfs, Crash("process")).view) == look(state.view)
+    assert visible_tree(after_crash(state, tmpfs, Crash("process")).view) == visible_tree(
+        state.view
+    )
 
 
 @given(state=any_state, profile=built_in, crash_class=crash_classes)
@@ -229,14 +231,14 @@ def test_a_crash_by_names_is_the_crash_by_sets(
 
     for landed, stale, after in itertools.islice(space.states(), 20):
         again = after_crash(state, profile, space.crash(landed, stale))
-        assert look(again.base) == look(after.base)
+        assert visible_tree(again.base) == visible_tree(after.base)
 
 
 def test_a_crash_does_lose_something_somewhere() -> None:
     state = run_program([("c", ops.Create("/a"))])
     space = CrashSpace.of(state, load_profile("ext4-ordered"), "power", no_cuts)
 
-    assert len({look(after.base) for _, _, after in space.states()}) == 2
+    assert len({visible_tree(after.base) for _, _, after in space.states()}) == 2
 
 
 def test_a_loss_that_a_sync_forbids_is_refused_with_the_reason() -> None:
@@ -278,15 +280,15 @@ def test_a_gibibyte_costs_what_a_byte_does() -> None:
     space = CrashSpace.of(run_program(program), profile, "power", even_cuts(profile, 2))
 
     assert len(space.pieces) == 5
-    assert len({look(after.base) for _, _, after in space.states()}) == 14
+    assert len({visible_tree(after.base) for _, _, after in space.states()}) == 14
 
 
 def test_a_process_kill_then_a_power_cut_can_take_what_the_kill_left() -> None:
     profile = load_profile("posix-minimal")
     killed = after_crash(run_program([("c", ops.Create("/a"))]), profile, Crash("process"))
 
-    assert look(killed.view) == (("/a", "file", (0,)),)
-    assert look(after_crash(killed, profile, Crash("power", ("c.entry",))).base) == ()
+    assert visible_tree(killed.view) == (("/a", "file", (0,)),)
+    assert visible_tree(after_crash(killed, profile, Crash("power", ("c.entry",))).base) == ()
 
 
 @given(state=states())

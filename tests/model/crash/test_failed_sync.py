@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from powercut.crash.space import CrashSpace
-from powercut.crash.tearing import no_cuts
+from powercut.crash.torn_writes import no_cuts
 from powercut.filesystem import ops
 from powercut.filesystem.events import Extent
 from powercut.filesystem.inodes import File, resolve
@@ -62,10 +62,10 @@ def trial(*rules: str, carrier: str = "commit") -> Profile:
     "sync", [ops.Fsync("/a"), ops.Fdatasync("/a"), ops.Sync()], ids=ops.op_name
 )
 def test_a_later_sync_does_not_save_what_a_failed_one_gave_up(profile: str, sync: ops.Op) -> None:
-    given_up = run_program([*HALF_DONE, ("s", sync)], settled("/a"))
+    abandoned = run_program([*HALF_DONE, ("s", sync)], settled("/a"))
     kept = run_program([HALF_DONE[0], ("s", ops.Fsync("/a"))], settled("/a"))
 
-    assert left(given_up, profile) == {b"old", b"new"}
+    assert left(abandoned, profile) == {b"old", b"new"}
     assert left(kept, profile) == {b"new"}
 
 
@@ -192,5 +192,5 @@ def test_only_data_is_given_up() -> None:
     ]
     space = CrashSpace.of(run_program(program), trial("fsync-data"), "power", no_cuts)
 
-    given_up = [p.event for p in space.pieces if space.bound.given_up >> p.index & 1]
-    assert [type(event) for event in given_up] == [Extent]
+    abandoned = [p.event for p in space.pieces if space.bound.abandoned >> p.index & 1]
+    assert [type(event) for event in abandoned] == [Extent]

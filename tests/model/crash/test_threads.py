@@ -14,10 +14,10 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from powercut.crash.space import CrashSpace
-from powercut.crash.tearing import no_cuts
+from powercut.crash.torn_writes import no_cuts
 from powercut.errors import ConcurrencyError
 from powercut.filesystem import ops
-from powercut.filesystem.inodes import Look, look
+from powercut.filesystem.inodes import VisibleTree, visible_tree
 from powercut.filesystem.state import State, run_program
 from powercut.filesystem.syncs import concurrent
 from powercut.profile import Claim, Profile, load_profile, profile_names
@@ -124,9 +124,9 @@ def merges(steps: Sequence[Step]) -> Iterator[list[Step]]:
         yield [next(left if place in chosen else right) for place in range(len(steps))]
 
 
-def looks(state: State, profile: Profile, crash_class: str = "power") -> set[Look]:
+def looks(state: State, profile: Profile, crash_class: str = "power") -> set[VisibleTree]:
     space = CrashSpace.of(state, profile, crash_class, no_cuts)
-    return {look(after.base) for _, _, after in space.states()}
+    return {visible_tree(after.base) for _, _, after in space.states()}
 
 
 def compare(steps: Sequence[Step], profile: Profile, crash_class: str) -> None:
@@ -137,13 +137,13 @@ def compare(steps: Sequence[Step], profile: Profile, crash_class: str) -> None:
     """
     state = run(steps)
     threaded = looks(state, profile, crash_class)
-    merged: set[Look] = set()
+    merged: set[VisibleTree] = set()
     for order in interleavings(steps):
         sequential = run(order)
-        assert look(sequential.view) == look(state.view)
+        assert visible_tree(sequential.view) == visible_tree(state.view)
         assert sequential.handles.keys() == state.handles.keys()
         merged |= looks(sequential, profile, crash_class)
-    events = [event.op for event in state.issued if event.op in state.lanes]
+    events = [event.op for event in state.issued if event.op in state.thread_slots]
     assert (profile.name, merged - threaded) == (profile.name, set())
     if len(events) == len(set(events)):
         assert (profile.name, threaded - merged) == (profile.name, set())
@@ -271,7 +271,7 @@ def test_an_op_of_no_thread_ends_the_concurrency() -> None:
     state = state.perform(ops.Mark("both have arrived"), "m")
     state = state.perform(ops.Create("/d/y"), "2", "two")
 
-    assert not concurrent(state.lanes, "1", "2")
+    assert not concurrent(state.thread_slots, "1", "2")
     assert landed(state, trial("namespace-in-order")) == {
         (),
         ("1.entry",),
@@ -337,6 +337,6 @@ def test_handles_of_threads_are_told_apart_by_their_files() -> None:
     state = BASE.perform(ops.Open("/d/a", "h"), "o").perform(ops.Open("/e/a", "g"), "p")
     state = state.perform(ops.Append("@h", b"x"), "1", "one")
 
-    assert state.perform(ops.Append("@g", b"x"), "2", "two").lanes
+    assert state.perform(ops.Append("@g", b"x"), "2", "two").thread_slots
     with pytest.raises(ConcurrencyError):
         state.perform(ops.Append("/d/a", b"y"), "2", "two")

@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from powercut.filesystem.content import EMPTY, STALE, STALE_BYTE, Content, Fill, Run, run_of
+from powercut.filesystem.content import EMPTY, STALE, STALE_BYTE, ByteRun, Content, Fill, run_of
 
 writes = st.lists(st.tuples(st.integers(0, 20), st.binary(max_size=8)), max_size=6)
 
@@ -47,12 +47,12 @@ def test_contents_look_alike_exactly_when_they_read_alike(
 
 def test_a_short_fill_equals_its_bytes_and_a_long_one_stays_one_run() -> None:
     assert run_of(0, Fill(65, 3)) == run_of(0, b"AAA")
-    assert run_of(0, Fill(65, 1 << 40)) == Run(0, 1 << 40, 65)
+    assert run_of(0, Fill(65, 1 << 40)) == ByteRun(0, 1 << 40, 65)
 
 
 def test_stale_bytes_show_only_where_nothing_was_written_and_are_told_from_real_ones() -> None:
     content = run_of(0, b"ab")
-    stale = Content(4, (content,)).underlay(Run(0, 4, STALE))
+    stale = Content(4, (content,)).underlay(ByteRun(0, 4, STALE))
     real = Content(4).overlay(run_of(0, b"ab" + bytes([STALE_BYTE] * 2)))
 
     assert stale.read() == b"ab" + bytes([STALE_BYTE] * 2)

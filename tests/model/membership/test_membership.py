@@ -12,15 +12,15 @@ from hypothesis import strategies as st
 
 from powercut.crash.downsets import subsets
 from powercut.crash.space import CrashSpace
-from powercut.crash.tearing import Cuts, even_cuts, no_cuts
+from powercut.crash.torn_writes import Cuts, even_cuts, no_cuts
 from powercut.errors import TreeError
 from powercut.filesystem import ops
 from powercut.filesystem.content import STALE, Content
 from powercut.filesystem.events import Entry, Event
-from powercut.filesystem.inodes import File, Symlink, Tree, look, walk
+from powercut.filesystem.inodes import File, SymlinkInode, Tree, visible_tree, walk
 from powercut.filesystem.state import State, run_program
-from powercut.membership.crash_points import ANYWHERE, prepare
-from powercut.membership.membership import Answer, Member
+from powercut.membership.crash_points import ANYWHERE, membership_query
+from powercut.membership.membership import MembershipAnswer, MembershipChecker
 from powercut.membership.observed_tree import Observed
 from powercut.profile import Profile, load_profile, profile_names
 from powercut.simulation.world import Perform
@@ -105,12 +105,12 @@ def small_units(draw: st.DrawFn) -> Profile:
 class Paths:
     """A tree by its paths: what stands there, and which of them are one inode."""
 
-    entries: dict[str, bytes | Symlink | None]
+    entries: dict[str, bytes | SymlinkInode | None]
     inodes: dict[str, int]
 
     @classmethod
     def of(cls, tree: Tree) -> Paths:
-        entries: dict[str, bytes | Symlink | None] = {}
+        entries: dict[str, bytes | SymlinkInode | None] = {}
         inodes = {}
         for path, number in walk(tree):
             inode = tree[number]
@@ -118,7 +118,7 @@ class Paths:
             entries[path[1:]] = None
             if isinstance(inode, File):
                 entries[path[1:]] = inode.content.read()
-            elif isinstance(inode, Symlink):
+            elif isinstance(inode, SymlinkInode):
                 entries[path[1:]] = inode
         return cls(entries, inodes)
 
@@ -142,7 +142,7 @@ class Paths:
             yield Paths(_without(self.entries, gone), _without(self.inodes, gone))
         if free:
             new = draw(st.sampled_from(free))
-            value = draw(st.sampled_from((None, b"", b"x", Symlink("a"))))
+            value = draw(st.sampled_from((None, b"", b"x", SymlinkInode("a"))))
             yield Paths({**self.entries, new: value}, {**self.inodes, new: fresh})
         if len(leaves) > 1:
             one, other = draw(
@@ -213,12 +213,12 @@ def trees_of(state: State, profile: Profile, crash_class: str, cuts: Cuts) -> li
     assume(len(space.pieces) <= PIECES_MAX)
     found: dict[object, Tree] = {}
     for _, _, after in itertools.islice(space.states(), STATES_MAX):
-        found.setdefault(look(after.base), after.base)
+        found.setdefault(visible_tree(after.base), after.base)
     assume(len(found) < STATES_MAX)
     return list(found.values())
 
 
-def check_witness(answer: Answer, seen: Observed) -> None:
+def check_witness(answer: MembershipAnswer, seen: Observed) -> None:
     """A yes comes with a legal crash that leaves this tree."""
     space, landed = answer.space, answer.landed
     assert space is not None
@@ -245,8 +245,8 @@ def test_member_is_enumeration(
 ) -> None:
     cuts = even_cuts(profile, pieces)
     trees = trees_of(state, profile, crash_class, cuts)
-    exact = Member(state, profile, crash_class, cuts)
-    free = Member(state, profile, crash_class)
+    exact = MembershipChecker(state, profile, crash_class, cuts)
+    free = MembershipChecker(state, profile, crash_class)
 
     for tree in trees:
         seen = Observed.of_tree(tree)
@@ -325,11 +325,11 @@ def test_without_cuts_a_tree_is_a_member_where_some_choice_of_cuts_gives_it(
     state: State, profile: Profile, crash_class: str, data: st.DataObject
 ) -> None:
     trees = {
-        look(tree): tree
+        visible_tree(tree): tree
         for cuts in every_cut(state, profile)
         for tree in trees_of(state, profile, crash_class, cuts)
     }
-    member = Member(state, profile, crash_class)
+    member = MembershipChecker(state, profile, crash_class)
 
     for tree in trees.values():
         answer = member.ask(Observed.of_tree(tree))
@@ -368,7 +368,7 @@ def test_at_an_unknown_moment_every_moment_counts(
         except OSError:
             continue
     trees = {
-        look(tree): tree
+        visible_tree(tree): tree
         for state in states
         for tree in (
             [state.view]
@@ -376,7 +376,7 @@ def test_at_an_unknown_moment_every_moment_counts(
             else trees_of(state, profile, crash_class, no_cuts)
         )
     }
-    question = prepare(steps, profile, crash_class, ANYWHERE)
+    question = membership_query(steps, profile, crash_class, ANYWHERE)
 
     for tree in trees.values():
         found = question.ask(Observed.of_tree(tree))

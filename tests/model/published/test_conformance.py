@@ -13,14 +13,14 @@ from click.testing import CliRunner
 
 from powercut.cli.commands import powercut
 from powercut.filesystem import ops
-from powercut.filesystem.content import Run
+from powercut.filesystem.content import ByteRun
 from powercut.filesystem.events import Entry, Extent, Size
 from powercut.profile import Claim, Profile, load_profile
-from powercut.published.cases import Case, Published
+from powercut.published.cases import PublishedCase, PublishedResult
 from powercut.published.conformance import (
     NAMED_OFFSETS,
     PIECES,
-    Row,
+    ConformanceRow,
     answer,
     case_points,
     compare_case,
@@ -40,12 +40,12 @@ def case(
     *program: ops.Op,
     kind: str = "must",
     setup: tuple[ops.Op, ...] = (),
-    published: tuple[Published, ...] = (),
+    published: tuple[PublishedResult, ...] = (),
     family: str = "made-up",
     crash: str = "end",
-) -> Case:
+) -> PublishedCase:
     asked = read_question(predicate, "a test")
-    return Case(
+    return PublishedCase(
         "one",
         family,
         "",
@@ -62,8 +62,10 @@ def case(
     )
 
 
-def rows_of(made: Case, *published: tuple[str, str, str]) -> list[Row]:
-    return list(compare_case(evolve(made, published=tuple(Published(*each) for each in published))))
+def rows_of(made: PublishedCase, *published: tuple[str, str, str]) -> list[ConformanceRow]:
+    return list(
+        compare_case(evolve(made, published=tuple(PublishedResult(*each) for each in published)))
+    )
 
 
 @pytest.mark.parametrize(
@@ -108,7 +110,7 @@ def doubted(*rules: str) -> tuple[Claim, ...]:
 
 def in_doubt(profile: Profile) -> tuple[str, ...]:
     made = case(["exists", "f"], MADE, ops.Fsync("/f"))
-    published = Published("ext4", "holds", "doc")
+    published = PublishedResult("ext4", "holds", "doc")
     (row,) = compare_case(evolve(made, published=(published,)), profile)
     assert row.ours == "unknown"
     return row.in_doubt
@@ -148,7 +150,7 @@ def test_the_rules_named_turn_the_answer_alone_or_none_of_them_can_be_left_out(
 def test_events_are_cut_on_both_sides_of_what_a_question_names() -> None:
     profile = evolve(EXT4, block_bytes=4096, sector_bytes=512)
     cuts = named_cuts(profile, (0, 700, 8192, 40_000, 99_999))
-    data = Extent("w", 2, Run(0, 65_536, 120))
+    data = Extent("w", 2, ByteRun(0, 65_536, 120))
 
     assert cuts(data) == [512, 1024, 8192, 32_768, 39_936, 40_448]
     assert cuts(Size("w", 2, 0, 65_536)) == [4096, 8192, 32_768, 36_864, 40_960]

@@ -6,16 +6,16 @@ from typing import Any
 
 import pytest
 
-from powercut.crash.lazy_search import Search
+from powercut.crash.lazy_search import LazySearch
 from powercut.crash.space import CrashSpace
-from powercut.crash.tearing import no_cuts
+from powercut.crash.torn_writes import no_cuts
 from powercut.errors import CaseError
 from powercut.filesystem import ops
 from powercut.filesystem.content import Fill
 from powercut.filesystem.state import State
 from powercut.profile import load_profile
 from powercut.published.predicate_arguments import FILE_BYTES_MAX
-from powercut.published.predicates import NESTING_MAX, Moment, read_predicate, read_question
+from powercut.published.predicates import NESTING_MAX, CrashMoment, read_predicate, read_question
 
 HUGE = 10**12
 
@@ -39,7 +39,9 @@ def ask(predicate: list[Any], *program: ops.Op) -> bool:
         no_cuts,
     )
     question = read_predicate(predicate, "a test")
-    ((answer, _),) = Search(space).answers(lambda look: question(Moment(look, frozenset())))
+    ((answer, _),) = LazySearch(space).answers(
+        lambda look: question(CrashMoment(look, frozenset()))
+    )
     return answer
 
 

@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from powercut.crash.space import CrashSpace
-from powercut.crash.tearing import even_cuts
+from powercut.crash.torn_writes import even_cuts
 from powercut.filesystem.ops import Create, Fsync, Mkdir, Op, Rename, Sync, Write
 from powercut.filesystem.state import State
 from powercut.profile import load_profile

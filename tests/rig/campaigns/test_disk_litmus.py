@@ -14,8 +14,8 @@ from powercut.filesystem import ops
 from powercut.filesystem.ops import Op
 from powercut.filesystem.state import State
 from powercut.profile import load_profile
-from powercut.published.cases import Case, Published
-from powercut.published.predicates import Moment, read_predicate
+from powercut.published.cases import PublishedCase, PublishedResult
+from powercut.published.predicates import CrashMoment, read_predicate
 from powercut_rig import run_in_worker
 from powercut_rig.campaigns import disk_litmus as dl
 from powercut_rig.cli.disk_litmus import disk_litmus
@@ -34,15 +34,19 @@ SAVE: tuple[Op, ...] = (
 )
 
 
-def case(program: tuple[Op, ...], predicate: list[Any], kind: str = "must", **more: Any) -> Case:
+def case(
+    program: tuple[Op, ...], predicate: list[Any], kind: str = "must", **more: Any
+) -> PublishedCase:
     asked = read_predicate(predicate, "a test")
-    published = (Published("ext4", "holds", "doc"), Published("xfs", "violated", "doc"))
-    return Case("one", "made-up", "", (), program, "end", "power", kind, asked, published, **more)
+    published = (PublishedResult("ext4", "holds", "doc"), PublishedResult("xfs", "violated", "doc"))
+    return PublishedCase(
+        "one", "made-up", "", (), program, "end", "power", kind, asked, published, **more
+    )
 
 
 def holds(sight: Sight, predicate: list[Any]) -> bool:
     at = dl.look_at(sight, load_profile("ext4-ordered"))
-    return read_predicate(predicate, "a test")(Moment(at, frozenset()))
+    return read_predicate(predicate, "a test")(CrashMoment(at, frozenset()))
 
 
 @given(state=states())
@@ -79,7 +83,7 @@ def test_a_disk_can_contradict_that_something_never_is_and_confirm_that_it_is(
 ) -> None:
     row = dl.Shown("one", "made-up", "ext4", "must", ours="violated", images=9, answers=answers)
 
-    assert row.standing(Published("ext4", result, "doc")) == standing
+    assert row.standing(PublishedResult("ext4", result, "doc")) == standing
     assert row.agrees
 
 

@@ -18,7 +18,7 @@ from attrs import asdict, fields, frozen
 from powercut.errors import PowercutError
 from powercut.rules import RULES
 from powercut.simulation.oracle import PROPERTIES
-from powercut.strict_reader import Reader
+from powercut.strict_reader import StrictReader
 from powercut_rig.blocks.block_log import Recipe
 from powercut_rig.judge.result import Comparison, Finding
 from powercut_rig.macos import APFS
@@ -43,7 +43,7 @@ class ResultError(PowercutError):
     """A result file cannot be read, or is none."""
 
 
-READ: Final = Reader(ResultError)
+READ: Final = StrictReader(ResultError)
 
 
 @frozen

@@ -9,7 +9,7 @@ import pytest
 from attrs import evolve
 
 from powercut.crash.space import CrashSpace
-from powercut.crash.tearing import even_cuts
+from powercut.crash.torn_writes import even_cuts
 from powercut.filesystem.content import Fill
 from powercut.filesystem.ops import Barrier, Fsync, Fullsync, Op, Write
 from powercut.profile import load_profile

@@ -16,7 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_a
 from powercut.checker.exhaustive import minimise, parts_of
 from powercut.checker.verdict import Counterexample, Verdict
 from powercut.crash.space import Crash, CrashSpace
-from powercut.crash.tearing import even_cuts
+from powercut.crash.torn_writes import even_cuts
 from powercut.profile import Profile
 from powercut.simulation.subject import Subject
 from powercut.simulation.world import CrashStep, Recover, SaveLive, Step, World
@@ -97,7 +97,7 @@ class CrashHistories(RuleBasedStateMachine):
         self._take(CrashStep(space.crash(landed, stale)))
 
     def _take(self, step: Step) -> None:
-        self.world.take(step)
+        self.world.apply(step)
         if isinstance(step, Recover):
             type(self).runs += 1
         broken = [v for v in self.world.violations if v.property in self.asked]

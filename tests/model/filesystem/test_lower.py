@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from powercut.filesystem import ops
 from powercut.filesystem.content import Fill
 from powercut.filesystem.events import Entry, Event, Extent, Size, touches
-from powercut.filesystem.inodes import ROOT, Directory, File, look, resolve
+from powercut.filesystem.inodes import ROOT, Directory, File, resolve, visible_tree
 from powercut.filesystem.state import State, run_program
 from tests.harness.programs import any_op, fitting_op, states
 
@@ -200,7 +200,7 @@ def test_the_events_of_an_op_are_all_that_it_changes(state: State, data: st.Data
         if state.view.get(number, fresh(inode)) != inode:
             assert any(touches(event, number) for event in own)
     if not own:
-        assert look(after.view) == look(state.view)
+        assert visible_tree(after.view) == visible_tree(state.view)
 
 
 def fresh(inode: object) -> object:

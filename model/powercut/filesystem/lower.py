@@ -13,7 +13,7 @@ from typing import Any, Final
 from attrs import frozen
 
 from powercut.filesystem import ops
-from powercut.filesystem.content import Data, Run, run_of
+from powercut.filesystem.content import ByteRun, Data, run_of
 from powercut.filesystem.events import Entry, Event, Extent, Size
 from powercut.filesystem.inodes import (
     HANDLES,
@@ -21,7 +21,7 @@ from powercut.filesystem.inodes import (
     File,
     Inode,
     Place,
-    Symlink,
+    SymlinkInode,
     Tree,
     check_no_loop,
     check_replacement,
@@ -217,7 +217,7 @@ def _symlink(low: _Lowering, op: ops.Symlink) -> None:
     if not op.target:
         raise fail(errno.ENOENT, op.path)
     place = low.free(op.path)
-    low.set_entry(place, low.new_inode(Symlink(op.target)), first=True)
+    low.set_entry(place, low.new_inode(SymlinkInode(op.target)), first=True)
 
 
 def _write(low: _Lowering, op: ops.Write) -> None:
@@ -272,7 +272,7 @@ def _resize(low: _Lowering, number: int, size: int) -> None:
     content = low.file(number).content
     tail = min(content.size, -(-size // PAGE_BYTES) * PAGE_BYTES)
     if size < tail:
-        low.events.append(Extent(low.op_id, number, Run(size, tail, 0)))
+        low.events.append(Extent(low.op_id, number, ByteRun(size, tail, 0)))
     if size != content.size:
         low.events.append(Size(low.op_id, number, content.size, size))
     low.view[number] = File(content.truncate(size))
