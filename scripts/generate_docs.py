@@ -61,8 +61,9 @@ def rules_table(_: Path) -> str:
         return ""
 
     rows = [
-        [f"`{rule.id}`", rule.kind, *(cell(p, rule.id) for p in profiles)]
+        [f"`{rule.id}`", rule.kind, *cells]
         for rule in RULES.values()
+        if any(cells := [cell(p, rule.id) for p in profiles])
     ]
     return table(["rule", "kind", *(f"`{p.name}`" for p in profiles)], rows)
 

@@ -133,6 +133,21 @@ def load_profile(name: str) -> Profile:
     return _built_in(name)
 
 
+def profiles_in(folder: Path) -> tuple[Profile, ...]:
+    """The profiles of a folder, by file name; none where there is no such folder.
+
+    ProfileError where one cannot be read, or has the name of a built-in profile.
+    """
+    found = tuple(load_profile(str(path)) for path in sorted(folder.glob("*.toml")))
+    for profile in found:
+        if profile.name in profile_names():
+            raise ProfileError(
+                f"{profile.reference}: a built-in profile has the name {profile.name!r} already; "
+                "expected another name. Nothing was run."
+            )
+    return found
+
+
 def profile_named(name: str) -> Profile:
     """The profile of that name; with "+RULE" behind it, it has that rule as well, to be refuted.
 

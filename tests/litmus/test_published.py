@@ -13,18 +13,20 @@ from attrs import evolve
 from click.testing import CliRunner
 
 from powercut.cli.commands import powercut
-from powercut.errors import CaseError
-from powercut.profile import load_profile, profile_names
+from powercut.errors import CaseError, ProfileError
+from powercut.profile import load_profile
 from powercut.published.cases import read_cases
 from powercut.published.conformance import ConformanceRow, compare_case, published_names
 from powercut.published.disputes import disputed_points
+from tests.harness.profiles import MODELS, PROFILES
 
 CASES = Path(__file__).parent / "published.json"
+NAMES = published_names(MODELS.values())
 
 
 @pytest.fixture(scope="module")
 def rows() -> Sequence[ConformanceRow]:
-    return [row for case in read_cases(CASES) for row in compare_case(case)]
+    return [row for case in read_cases(CASES) for row in compare_case(case, NAMES)]
 
 
 def test_no_gated_row_disagrees(rows: Sequence[ConformanceRow]) -> None:
@@ -99,11 +101,16 @@ def test_state_counts_of_published_models_are_ours(rows: Sequence[ConformanceRow
 
 
 def test_every_name_stands_for_one_profile() -> None:
-    names = [name for profile in profile_names() for name in load_profile(profile).published]
+    assert len(NAMES) == sum(len(profile.published) for profile in PROFILES.values())
+    assert NAMES["ext4"].name == "ext4-ordered"
+    assert NAMES["_sequential"].name == "sequential"
 
-    assert len(names) == len(set(names))
-    assert published_names()["ext4"] == "ext4-ordered"
-    assert published_names()["_sequential"] == "sequential"
+
+def test_two_profiles_that_stand_for_one_name_are_refused() -> None:
+    twice = evolve(MODELS["ferrite-advfs"], published=("ext4",))
+
+    with pytest.raises(ProfileError, match="'ext4' is a published name of ext4-ordered already"):
+        published_names([twice])
 
 
 def test_every_disputed_point_covers_a_case_and_gives_its_reason() -> None:
@@ -112,7 +119,7 @@ def test_every_disputed_point_covers_a_case_and_gives_its_reason() -> None:
         assert point.reason.endswith(".")
         if point.point == "names of one directory on btrfs":
             continue  # the case that it speaks of is not among those collected here
-        assert [c for c in cases for p in profile_names() if point.covers(c, p)], point.point
+        assert [c for c in cases for p in PROFILES if point.covers(c, p)], point.point
 
 
 @pytest.mark.parametrize(
@@ -133,7 +140,7 @@ def test_a_profile_with_a_rule_too_few_disagrees_and_the_rule_is_blamed(
     (chosen,) = (c for c in read_cases(CASES) if c.id == case)
     mutant = evolve(load_profile(profile).without(rule), quiet=(), unknown=())
 
-    found = [row for row in compare_case(chosen, mutant) if row.gated]
+    found = [row for row in compare_case(chosen, NAMES, mutant) if row.gated]
 
     assert [row.agrees for row in found] == [False]
     assert f"with {rule}" in found[0].blame

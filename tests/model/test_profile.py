@@ -10,6 +10,7 @@ from attrs import evolve
 from powercut.errors import ProfileError
 from powercut.profile import EVIDENCE, load_profile, parse_profile, profile_named, profile_names
 from powercut.rules import RULES
+from tests.harness.profiles import PROFILES
 
 HEAD = 'schema = 1\nname = "mine"\ntitle = "a disk of mine"\n'
 UNITS = "[units]\nblock_bytes = 512\nsector_bytes = 1\n"
@@ -141,21 +142,20 @@ def test_a_profile_that_cannot_be_read_is_named(tmp_path: Path) -> None:
         load_profile(str(path))
 
 
-@pytest.mark.parametrize("name", profile_names())
-def test_a_built_in_profile_is_called_as_its_file_and_names_profiles_that_there_are(
+@pytest.mark.parametrize("name", PROFILES)
+def test_a_profile_is_called_as_its_file_and_names_profiles_that_there_are(
     name: str,
 ) -> None:
-    profile = load_profile(name)
+    profile = PROFILES[name]
 
-    assert profile.name == name
-    assert set(profile.weaker_than) <= set(profile_names()) - {name}
+    assert Path(profile.reference).stem == profile.name == name
+    assert set(profile.weaker_than) <= set(PROFILES) - {name}
     ids = [claim.rule.id for claim in (*profile.claims, *profile.unknown, *profile.quiet)]
     assert len(set(ids)) == len(ids)
 
 
 def test_every_grade_of_evidence_and_every_rule_is_used() -> None:
-    profiles = [load_profile(name) for name in profile_names()]
-    claims = [c for p in profiles for c in (*p.claims, *p.unknown, *p.quiet)]
+    claims = [c for p in PROFILES.values() for c in (*p.claims, *p.unknown, *p.quiet)]
 
     assert {claim.evidence for claim in claims} == set(EVIDENCE)
     assert {claim.rule.id for claim in claims} == set(RULES)

@@ -23,14 +23,20 @@ from powercut.filesystem.events import Piece
 from powercut.filesystem.inodes import visible_tree
 from powercut.filesystem.state import State, run_program
 from powercut.filesystem.syncs import concurrent
-from powercut.profile import Claim, Profile, load_profile, profile_names
+from powercut.profile import Claim, Profile, load_profile
 from powercut.rule import Rule
 from powercut.rules import INODE_SYNCS, RULES
 from powercut.trace.litmus import Litmus, read_litmus, run_litmus
 from tests import ROOT
+from tests.harness.profiles import PROFILES, model_answers
 from tests.harness.programs import states
 
 LITMUS = {path.stem: read_litmus(path) for path in sorted((ROOT / "traces/litmus").glob("*.toml"))}
+ANSWERS = {n: {**t.answers, **model_answers("answers")[n]} for n, t in LITMUS.items()}
+STATES = {
+    name: {**test.states, **{m: int(n) for m, n in model_answers("states")[name].items()}}
+    for name, test in LITMUS.items()
+}
 PAIRED = [rule for rule in RULES.values() if rule.kind in ("order", "atomic")]
 SCOPES = [rule for rule in RULES.values() if rule.kind == "scope"]
 
@@ -166,8 +172,7 @@ def test_the_example_of_the_model_has_the_numbers_that_its_page_gives() -> None:
 
 def claims() -> Iterator[tuple[str, str, str]]:
     """Every claim of every profile: the profile, its standing, the rule."""
-    for name in profile_names():
-        profile = load_profile(name)
+    for name, profile in PROFILES.items():
         for standing in ("claims", "unknown", "quiet"):
             for claim in getattr(profile, standing):
                 yield name, standing, claim.rule.id
@@ -187,7 +192,7 @@ def with_and_without(profile: Profile, standing: str, rule_id: str) -> tuple[Pro
 def test_leaving_a_rule_out_changes_a_litmus_test_that_it_names(
     name: str, standing: str, rule_id: str
 ) -> None:
-    full, mutant = with_and_without(load_profile(name), standing, rule_id)
+    full, mutant = with_and_without(PROFILES[name], standing, rule_id)
 
     assert [
         test
@@ -198,15 +203,15 @@ def test_leaving_a_rule_out_changes_a_litmus_test_that_it_names(
 
 CARRIED = [
     (name, claim.rule.id)
-    for name in profile_names()
-    for claim in load_profile(name).claims
+    for name, profile in PROFILES.items()
+    for claim in profile.claims
     if (claim.rule.kind, claim.carrier) in (("scope", "log"), ("atomic", "commit"))
 ]
 
 
 @pytest.mark.parametrize(("name", "rule_id"), CARRIED, ids=str)
 def test_another_carrier_changes_a_litmus_test(name: str, rule_id: str) -> None:
-    profile = load_profile(name)
+    profile = PROFILES[name]
 
     def swapped(claim: Claim) -> Claim:
         other = {"log": "commit", "commit": "both"}
@@ -217,13 +222,13 @@ def test_another_carrier_changes_a_litmus_test(name: str, rule_id: str) -> None:
     assert [
         test.name
         for test in LITMUS.values()
-        if run_litmus(test, mutant).answer != test.answers[name]
+        if run_litmus(test, mutant).answer != ANSWERS[test.name][name]
     ]
 
 
-@pytest.mark.parametrize("name", [n for n in profile_names() if load_profile(n).unknown])
+@pytest.mark.parametrize("name", [n for n, p in PROFILES.items() if p.unknown])
 def test_a_rule_in_doubt_says_why_and_what_would_settle_it(name: str) -> None:
-    for claim in load_profile(name).unknown:
+    for claim in PROFILES[name].unknown:
         assert claim.measure
         assert claim.doubt in ("unknown", "disputed")
 
@@ -239,10 +244,10 @@ def test_every_rule_names_sources_that_the_docs_explain(rule: Rule) -> None:
         assert f"### {label}\n" in sources
 
 
-@pytest.mark.parametrize("profile", profile_names())
+@pytest.mark.parametrize("profile", PROFILES)
 def test_every_source_of_a_profile_is_explained(profile: str) -> None:
     sources = (ROOT / "docs/sources.md").read_text(encoding="utf-8")
-    loaded = load_profile(profile)
+    loaded = PROFILES[profile]
 
     for claim in (*loaded.claims, *loaded.unknown, *loaded.quiet):
         assert f"### {claim.source}\n" in sources
@@ -250,12 +255,12 @@ def test_every_source_of_a_profile_is_explained(profile: str) -> None:
 
 @pytest.mark.parametrize("test", LITMUS.values(), ids=lambda test: test.name)
 def test_a_litmus_test_gives_its_answers_and_its_numbers_of_states(test: Litmus) -> None:
-    assert set(test.answers) == set(profile_names())
-    for name, expected in test.answers.items():
-        outcome = run_litmus(test, load_profile(name))
+    assert set(ANSWERS[test.name]) == set(STATES[test.name]) == set(PROFILES)
+    for name, expected in ANSWERS[test.name].items():
+        outcome = run_litmus(test, PROFILES[name])
 
         assert (name, outcome.answer) == (name, expected)
-        assert (name, len(outcome.looks)) == (name, test.states[name])
+        assert (name, len(outcome.looks)) == (name, STATES[test.name][name])
     for name, expected in test.quiet.items():
         assert run_litmus(test, load_profile(name).when_quiet()).answer == expected
 

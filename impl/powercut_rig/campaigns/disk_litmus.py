@@ -173,7 +173,7 @@ def ask_disk(case: PublishedCase, fs: str, probe: Probe | None = None) -> Shown:
     """Record a case on a fresh file system and ask its crash images; call it in a worker."""
     probe = probe or Probe()
     entry = FILE_SYSTEMS[fs]
-    names = {name for name, profile in published_names().items() if profile == entry.profile}
+    names = {name for name, profile in published_names().items() if profile.name == entry.profile}
     published = tuple(each for each in case.published if each.name in names)
     row = Shown(case.id, case.family, fs, case.kind, published=published, not_run=case.not_run)
     if any(isinstance(op, Barrier | Fullsync) for op in (*case.setup, *case.program)):

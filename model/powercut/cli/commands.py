@@ -17,8 +17,9 @@ from rich.text import Text
 from powercut.checker.check import CheckEffort, CheckQuestion, check, write_traces
 from powercut.checker.exhaustive import DEEP, Bound
 from powercut.checker.verdict import CheckReport, Verdict
-from powercut.cli.catalog import litmus, profiles
+from powercut.cli.catalog import profiles
 from powercut.cli.console import EXIT_STATUS, FilePath, as_json, bad_input, emit
+from powercut.cli.litmus import litmus
 from powercut.cli.member import member_command
 from powercut.profile import CRASH_CLASSES, load_profile
 from powercut.simulation.oracle import PROPERTIES

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from rich.table import Table
 
 from powercut.errors import PowercutError
 
@@ -51,3 +52,11 @@ def bad_input() -> Iterator[None]:
 def emit(data: Any) -> None:
     """Print JSON: keys in the order of the contract, the same bytes for the same data."""
     click.echo(json.dumps(data, indent=2, ensure_ascii=False))
+
+
+def table_of(*headings: str, title: str | None = None) -> Table:
+    """An empty table that folds long cells."""
+    table = Table(title=title, title_justify="left")
+    for heading in headings:
+        table.add_column(heading, overflow="fold")
+    return table

@@ -12,8 +12,8 @@ there.
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cache, partial
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, Final
 
 from attrs import evolve, frozen
@@ -21,7 +21,7 @@ from attrs import evolve, frozen
 from powercut.crash.lazy_search import LazySearch, PartialState
 from powercut.crash.space import CrashSpace
 from powercut.crash.torn_writes import Cuts, even_cuts
-from powercut.errors import CaseError
+from powercut.errors import CaseError, ProfileError
 from powercut.filesystem import ops
 from powercut.filesystem.events import Entry, Event, Extent, Size
 from powercut.filesystem.inodes import VisibleTree, fail, visible_tree
@@ -102,21 +102,37 @@ class ConformanceRow:
         }
 
 
-@cache
-def published_names() -> Mapping[str, str]:
-    """Which profile stands for each name that others use for a file system."""
-    return {
-        name: profile for profile in profile_names() for name in load_profile(profile).published
-    }
+def published_names(beside: Iterable[Profile] = ()) -> dict[str, Profile]:
+    """Which profile stands for each name that others use: a built-in one, or one of those beside.
+
+    ProfileError where two profiles stand for one name.
+    """
+    found: dict[str, Profile] = {}
+    for profile in (*map(load_profile, profile_names()), *beside):
+        for name in profile.published:
+            if name in found:
+                raise ProfileError(
+                    f"{profile.reference}: {name!r} is a published name of {found[name].name} "
+                    "already. Nothing was run."
+                )
+            found[name] = profile
+    return found
 
 
-def compare_case(case: PublishedCase, only: Profile | None = None) -> Iterator[ConformanceRow]:
-    """A row for each published result of a case; with `only`, for those of that profile alone."""
+def compare_case(
+    case: PublishedCase, names: Mapping[str, Profile], only: Profile | None = None
+) -> Iterator[ConformanceRow]:
+    """A row for each published result of a case; `names` are those of `published_names`.
+
+    With `only`, a row for the results of that profile alone.
+    """
     for published in case.published:
-        name = published_names().get(published.name)
-        if only is not None and only.name not in (name, published.name):
-            continue
-        profile = only or (load_profile(name) if name is not None else None)
+        profile = names.get(published.name)
+        if only is not None:
+            own = None if profile is None else profile.name
+            if only.name not in (own, published.name):
+                continue
+            profile = only
         yield _row(case, published, profile)
 
 

@@ -384,3 +384,71 @@ def test_the_module_is_the_command_and_without_click_it_names_the_extra(tmp_path
     assert (gone.returncode, gone.stdout) == (3, "")
     assert "needs click" in gone.stderr
     assert "lastgood[check]" in gone.stderr
+
+
+LITMUS_TEST = str(ROOT / "traces/litmus/truncate-then-write.toml")
+
+
+def test_a_litmus_test_is_asked_of_every_profile_and_names_the_rules_it_hangs_on() -> None:
+    done = run("litmus", LITMUS_TEST, "--json")
+    found = json.loads(done.stdout)
+
+    assert done.exit_code == 0
+    assert {each["profile"] for each in found["answers"]} == set(profile_names())
+    assert all(each["agrees"] for each in found["answers"])
+    (xfs, btrfs) = (
+        next(each for each in found["answers"] if each["profile"] == name)
+        for name in ("xfs", "btrfs")
+    )
+    assert (btrfs["answer"], btrfs["hangs_on"]) == ("never", ["truncation-in-order"])
+    assert (xfs["answer"], xfs["hangs_on"]) == ("never", [])
+
+
+def test_a_litmus_test_is_asked_of_one_profile_and_of_one_that_it_does_not_know() -> None:
+    one = run("litmus", LITMUS_TEST, "--profile", "btrfs")
+    other = run(
+        "litmus", LITMUS_TEST, "-p", str(ROOT / "tests/litmus/profiles/ferrite-ext4.toml"), "--json"
+    )
+
+    assert one.exit_code == 0
+    assert "1 test, 1 answers: 1 as recorded, 0 differ, 0 not recorded" in one.stdout
+    (answer,) = json.loads(other.stdout)["answers"]
+    assert (answer["profile"], answer["recorded"], answer["agrees"]) == ("ferrite-ext4", None, None)
+
+
+def test_an_answer_that_is_not_the_recorded_one_is_shown_and_ends_with_status_1(
+    tmp_path: Path,
+) -> None:
+    text = Path(LITMUS_TEST).read_text(encoding="utf-8")
+    assert text.count("never = [") == 1
+    wrong = tmp_path / "wrong.toml"
+    wrong.write_text(text.replace("never = [", "always = ["), encoding="utf-8")
+
+    done = run("litmus", str(wrong), LITMUS_TEST)
+
+    assert done.exit_code == 1
+    assert "wrong: A file is cut to nothing" in done.stdout
+    assert "truncate-then-write: " not in done.stdout
+    assert "2 tests, 34 answers: 17 as recorded, 17 differ, 0 not recorded" in done.stdout
+
+
+def test_litmus_tests_and_published_cases_are_not_asked_together() -> None:
+    done = run("litmus", LITMUS_TEST, str(PUBLISHED))
+
+    assert done.exit_code == 2
+    assert "expected one file of published cases, or litmus tests (.toml) only" in done.stderr
+    assert done.stdout == ""
+
+
+def test_a_profile_beside_published_cases_may_not_take_the_name_of_a_built_in_one(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "profiles").mkdir()
+    text = (ROOT / "tests/litmus/profiles/ferrite-ext4.toml").read_text(encoding="utf-8")
+    (tmp_path / "profiles/mine.toml").write_text(text.replace('"ferrite-ext4"', '"xfs"', 1))
+    (tmp_path / "cases.json").write_text(PUBLISHED.read_text(encoding="utf-8"))
+
+    done = run("litmus", str(tmp_path / "cases.json"))
+
+    assert done.exit_code == 2
+    assert "a built-in profile has the name 'xfs' already" in done.stderr

@@ -21,9 +21,10 @@ from powercut.filesystem.inodes import visible_tree
 from powercut.filesystem.state import State, run_program
 from powercut.membership.crash_points import membership_query
 from powercut.membership.observed_tree import FILE_LIMIT_BYTES, Observed, parse_tree, render_tree
-from powercut.profile import load_profile, profile_names
+from powercut.profile import load_profile
 from powercut.simulation.world import Perform
 from tests import ROOT
+from tests.harness.profiles import PROFILES
 from tests.harness.programs import states
 
 STEPS = """
@@ -261,9 +262,9 @@ def test_a_huge_file_costs_no_more_than_a_small_one() -> None:
 
 
 @pytest.mark.parametrize("crash_class", ["kernel", "power"])
-@pytest.mark.parametrize("name", profile_names())
+@pytest.mark.parametrize("name", PROFILES)
 def test_every_profile_answers_as_its_enumeration_does(name: str, crash_class: str) -> None:
-    profile = load_profile(name)
+    profile = PROFILES[name]
     state = run_program([(p.id, p.op) for p in PROGRAM])
     space = CrashSpace.of(state, profile, crash_class, no_cuts)
     possible = {visible_tree(after.base) for _, _, after in space.states()}

@@ -18,12 +18,12 @@ from powercut.filesystem import ops
 from powercut.filesystem.content import Fill
 from powercut.filesystem.inodes import EMPTY_TREE, VisibleTree, plain, visible_tree
 from powercut.filesystem.state import State, run_program
-from powercut.profile import Claim, Profile, load_profile, profile_names
+from powercut.profile import Claim, Profile, load_profile
 from powercut.rules import RULES
 from powercut.simulation.world import after_crash
+from tests.harness.profiles import PROFILES
 from tests.harness.programs import CARRIERS, profiles, states, units
 
-PROFILES = {name: load_profile(name) for name in profile_names()}
 WEAKER = [(name, other) for name, held in PROFILES.items() for other in held.weaker_than]
 CLAIMS = [
     Claim(rule, "assumed", "trial", carrier=carrier)

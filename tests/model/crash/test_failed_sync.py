@@ -13,14 +13,15 @@ from powercut.filesystem import ops
 from powercut.filesystem.events import Extent
 from powercut.filesystem.inodes import File, resolve
 from powercut.filesystem.state import State, run_program
-from powercut.profile import Claim, Profile, load_profile, profile_names
+from powercut.profile import Claim, Profile
 from powercut.rules import RULES
+from tests.harness.profiles import PROFILES
 from tests.harness.programs import profiles, states
 
 Program = list[tuple[str, ops.Op]]
 
 NOT_KEEPING = ("lying-drive", "ferrite-advfs")
-KEEPING = [n for n in profile_names() if load_profile(n).has("fsync-data") and n not in NOT_KEEPING]
+KEEPING = [n for n, p in PROFILES.items() if p.has("fsync-data") and n not in NOT_KEEPING]
 """The profiles in which an fsync that succeeds keeps the data of its file.
 
 The published model of AdvFS is not asked: it writes nothing of its own accord, and no fsync fails.
@@ -39,7 +40,7 @@ def settled(*names: str) -> State:
 
 def left(state: State, profile: Profile | str, crash_class: str = "kernel") -> set[bytes]:
     """What /a may hold after a crash."""
-    held = load_profile(profile) if isinstance(profile, str) else profile
+    held = PROFILES[profile] if isinstance(profile, str) else profile
     space = CrashSpace.of(state, held, crash_class, no_cuts)
     found = set()
     for _, _, after in space.states():

@@ -20,14 +20,13 @@ from powercut.filesystem import ops
 from powercut.filesystem.inodes import VisibleTree, visible_tree
 from powercut.filesystem.state import State, run_program
 from powercut.filesystem.syncs import concurrent
-from powercut.profile import Claim, Profile, load_profile, profile_names
+from powercut.profile import Claim, Profile, load_profile
 from powercut.rules import RULES
+from tests.harness.profiles import PROFILES
 from tests.harness.programs import CARRIERS, profiles
 
 Step = tuple[str, str, ops.Op]
 """A name, a thread ("" for none) and an op."""
-
-PROFILES = [load_profile(name) for name in profile_names()]
 
 
 def in_folder(folder: str) -> list[ops.Op]:
@@ -157,11 +156,11 @@ def test_threads_leave_what_their_interleavings_leave(
     steps = those_that_succeed(program)
     assume(len({thread for _, thread, _ in steps if thread}) == 2)
     assume(len(run(steps).issued) <= 8)
-    for profile in (*PROFILES, trial):
+    for profile in (*PROFILES.values(), trial):
         compare(steps, profile, crash_class)
 
 
-@pytest.mark.parametrize("profile", PROFILES, ids=lambda profile: profile.name)
+@pytest.mark.parametrize("profile", PROFILES.values(), ids=PROFILES)
 def test_a_sync_of_one_file_leaves_open_what_another_thread_did(profile: Profile) -> None:
     # In program order the other thread's ops stand before the last change of the synced file.
     steps: list[Step] = [

@@ -22,11 +22,11 @@ from powercut.filesystem.state import State, run_program
 from powercut.membership.crash_points import ANYWHERE, membership_query
 from powercut.membership.membership import MembershipAnswer, MembershipChecker
 from powercut.membership.observed_tree import Observed
-from powercut.profile import Profile, load_profile, profile_names
+from powercut.profile import Profile
 from powercut.simulation.world import Perform
+from tests.harness.profiles import PROFILES
 
 Held = TypeVar("Held")
-PROFILES = [load_profile(name) for name in profile_names()]
 PIECES_MAX = 11  # brute force tries 2**n sets
 STATES_MAX = 3000
 EXAMPLES = max(300, settings().max_examples)
@@ -93,7 +93,7 @@ def moments(draw: st.DrawFn, max_ops: int = 9) -> State:
 @st.composite
 def small_units(draw: st.DrawFn) -> Profile:
     """A profile, its units so small that small writes are torn."""
-    profile = draw(st.sampled_from(PROFILES))
+    profile = draw(st.sampled_from([*PROFILES.values()]))
     block, sector = draw(st.sampled_from(((4, 2), (4, 4), (2, 2), (2, 1), (1, 1))))
     return evolve(profile, block_bytes=block, sector_bytes=sector)
 
@@ -351,7 +351,7 @@ def test_without_cuts_a_tree_is_a_member_where_some_choice_of_cuts_gives_it(
 
 @given(
     program=st.lists(any_op(), min_size=1, max_size=6),
-    profile=st.sampled_from(PROFILES),
+    profile=st.sampled_from([*PROFILES.values()]),
     crash_class=st.sampled_from(("power", "kernel", "process")),
     data=st.data(),
 )

@@ -25,6 +25,7 @@ from powercut.published.conformance import (
     case_points,
     compare_case,
     named_cuts,
+    published_names,
     turning,
 )
 from powercut.published.disputes import DOES, disputed_points
@@ -63,9 +64,8 @@ def case(
 
 
 def rows_of(made: PublishedCase, *published: tuple[str, str, str]) -> list[ConformanceRow]:
-    return list(
-        compare_case(evolve(made, published=tuple(PublishedResult(*each) for each in published)))
-    )
+    results = tuple(PublishedResult(*each) for each in published)
+    return list(compare_case(evolve(made, published=results), published_names()))
 
 
 @pytest.mark.parametrize(
@@ -111,7 +111,7 @@ def doubted(*rules: str) -> tuple[Claim, ...]:
 def in_doubt(profile: Profile) -> tuple[str, ...]:
     made = case(["exists", "f"], MADE, ops.Fsync("/f"))
     published = PublishedResult("ext4", "holds", "doc")
-    (row,) = compare_case(evolve(made, published=(published,)), profile)
+    (row,) = compare_case(evolve(made, published=(published,)), {}, profile)
     assert row.ours == "unknown"
     return row.in_doubt
 
