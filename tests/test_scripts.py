@@ -134,3 +134,35 @@ def test_the_demo_names_commands_that_the_readers_shell_can_run(
     for name in ("powercut", "lastgood"):
         told = main_job.command_line(name)
         assert told == name if known else Path(told).is_file()
+
+
+def test_recording_adds_what_is_missing_and_changes_no_answer(tmp_path: Path) -> None:
+    litmus = tmp_path / "traces/litmus"
+    litmus.mkdir(parents=True)
+    source = ROOT / "traces/litmus/memory-forgets.toml"
+    text = source.read_text(encoding="utf-8")
+    path = litmus / source.name
+    path.write_text(text.replace('"btrfs", ', ""), encoding="utf-8")
+    assert path.read_text(encoding="utf-8").count('"btrfs"') == text.count('"btrfs"') - 2
+
+    stale = run("record_litmus.py", "--check", "--root", str(tmp_path))
+    done = run("record_litmus.py", "--root", str(tmp_path))
+
+    assert (stale.returncode, done.returncode) == (1, 0)
+    assert "traces/litmus/memory-forgets.toml is stale" in stale.stdout
+    assert "memory-forgets: btrfs answers never. " in done.stdout
+    assert path.read_text(encoding="utf-8") == text
+
+
+def test_recording_leaves_an_answer_that_is_not_the_models(tmp_path: Path) -> None:
+    litmus = tmp_path / "traces/litmus"
+    litmus.mkdir(parents=True)
+    text = (ROOT / "traces/litmus/truncate-then-write.toml").read_text(encoding="utf-8")
+    wrong = text.replace("never = [", "always = [")
+    (litmus / "wrong.toml").write_text(wrong, encoding="utf-8")
+
+    done = run("record_litmus.py", "--root", str(tmp_path))
+
+    assert done.returncode == 1
+    assert "DIFFERS wrong: btrfs is recorded as always: now never" in done.stdout
+    assert (litmus / "wrong.toml").read_text(encoding="utf-8") == wrong
