@@ -89,7 +89,7 @@ def _bound(
 ) -> tuple[list[int], list[int]]:
     """What each piece requires, and what it lands together with.
 
-    Data that were given up are written by nobody: what comes after them does not wait for them.
+    Abandoned data are written by nobody: what comes after them does not wait for them.
     """
     size = len(catalog.pieces)
     requires, together = [0] * size, [0] * size
@@ -150,7 +150,7 @@ def _synced(
             logged &= ~covered(claim.rule, sync, catalog)
         if sync.kind == "failed":
             abandoned |= _dirty_data(sync, catalog) & ~(durable | logged)
-        contested = 0  # given up at the same time: nobody says which of the two was first
+        contested = 0  # abandoned at the same time: nobody says which of the two was first
         for other in failed:
             if concurrent(state.thread_slots, sync.op, other.op):
                 contested |= _dirty_data(other, catalog)
@@ -202,7 +202,7 @@ def _dirty_data(sync: SyncCall, catalog: Catalog) -> int:
 
 
 def _abandoned(state: State, catalog: Catalog) -> int:
-    """The data that some sync gave up: no order binds them, whether they had landed or not."""
+    """The data that some sync abandoned: no order binds them, whether they had landed or not."""
     mask = 0
     for sync in state.syncs:
         if sync.kind == "failed":

@@ -80,12 +80,6 @@ class CrashSpace:
         """The set of all pieces."""
         return (1 << len(self.pieces)) - 1
 
-    @property
-    def pending(self) -> int:
-        """The pieces that this crash may lose and may keep."""
-        lost = upset_of(self.bound.never, self.bound.requires)
-        return self.everything & ~(self.bound.durable | self.bound.logged | lost)
-
     def why_illegal(self, landed: int) -> str | None:
         """The rule of thumb that a set breaks, in words; None where the set is legal."""
         bound = self.bound

@@ -154,7 +154,7 @@ class Unlink:
 
 @frozen
 class Fsync:
-    """fsync of a file or a directory. With `fails` it returns EIO: its dirty pages are given up."""
+    """fsync of a file or a directory. With `fails` it returns EIO and abandons its dirty pages."""
 
     path: str
     fails: bool = False
