@@ -33,9 +33,11 @@ from lastgood.retention.policies import Policy
 from lastgood.retention.prune import Pruning, Question, choose, look
 from lastgood.store_reader import StoreReader
 from lastgood.training.cadence import Cadence, LastSave
+from lastgood.writer.attempt import Attempt, left_behind
+from lastgood.writer.options import WriterOptions
 from lastgood.writer.save_request import PartData, contents
-from lastgood.writer.saver import left_behind
-from lastgood.writer.writer import Attempt, Repair, Saved, Writer
+from lastgood.writer.saver import Saved
+from lastgood.writer.writer import Repair, Writer
 
 
 class OpenAttempt:
@@ -108,9 +110,7 @@ class Store(StoreReader):
         if not writable:
             require_store(self._disk, self._path)
             return
-        self._writer = Writer(
-            self._disk,
-            self._path,
+        options = WriterOptions(
             self._strength.mode,
             self._strength.form,
             new_id,
@@ -123,9 +123,10 @@ class Store(StoreReader):
             clock=clock,
             observe=_weak(self),
         )
-        self._writer.open()
+        self._writer = Writer(self._disk, self._path, options)
+        self._writer.lease.open()
         # A store that is dropped without `close` gives its lease back as well.
-        weakref.finalize(self, self._writer.close)
+        weakref.finalize(self, self._writer.lease.close)
         self._strength.warn(self._path, self._events)
 
     @property
@@ -229,7 +230,7 @@ class Store(StoreReader):
         """Give the lease back. Safe to call twice; loading still works afterwards."""
         with self._turns.take("close"):
             if self._writer is not None:
-                self._writer.close()
+                self._writer.lease.close()
 
     def __enter__(self) -> Self:
         return self
@@ -240,7 +241,7 @@ class Store(StoreReader):
     def _acknowledged(self, writer: Writer, saved: Saved) -> Receipt:
         """Prune, if that was asked for, and say what was promised."""
         phases = dict(self._phases)
-        notes = [*writer.notes, *saved.notes]
+        notes = [*writer.lease.notes, *saved.notes]
         pruning, failure = self._retain()
         if failure is not None:
             notes.append(f"not pruned: {failure}")
@@ -252,10 +253,10 @@ class Store(StoreReader):
             step=saved.name.step,
             path=saved.path,
             size_bytes=sum(part.size_bytes for part in saved.manifest.parts),
-            mode=writer.mode,
-            form=writer.form,
+            mode=writer.options.mode,
+            form=writer.options.form,
             file_system=self._strength.file_system.name,
-            guarantee=guarantee(writer.mode, self._strength.file_system),
+            guarantee=guarantee(writer.options.mode, self._strength.file_system),
             phases=phases,
             notes=tuple(notes),
             pruned=() if pruning is None else tuple(str(g.name) for g in pruning.given_up),
@@ -313,13 +314,13 @@ class Store(StoreReader):
     def _scan(self, holding: Holding | None) -> tuple[Scan, list[str]]:
         """As the lease holder: the group made durable, and what was rejected moved aside."""
         writer = None if self._turns.is_forked else self._writer
-        if writer is None or not writer.is_open or writer.failed is not None:
+        if writer is None or not writer.lease.is_open or writer.lease.failed is not None:
             return super()._scan(holding)
         scan = writer.recover(holding)
         return scan, [each.name for each in scan.rejected]
 
     def _hidden(self) -> GroupName | None:
-        return None if self._writer is None else self._writer.unsure
+        return None if self._writer is None else self._writer.saver.unsure
 
     @contextlib.contextmanager
     def _telling_failures(self, step: object) -> Iterator[None]:

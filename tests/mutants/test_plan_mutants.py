@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import pytest
-from attrs import frozen
+from attrs import evolve, frozen
 
 import lastgood.writer.lease as lease
+import lastgood.writer.recoverer as recoverer
 import lastgood.writer.saver as saving
-import lastgood.writer.writer as writer
 from lastgood.backends.interface import Disk
 from lastgood.crashtest.subjects import RECORD, LastgoodSession, Recovered
 from lastgood.protocol.plan import plan_ancestors, plan_resync, plan_save
@@ -117,11 +117,9 @@ class UnsafeSaves(LastgoodSession):
     """Saves without any sync, and recovers at full strength."""
 
     def save(self, step: int, parts: Mapping[str, bytes]) -> int:
-        self._writer.mode = "unsafe"
-        try:
-            return super().save(step, parts)
-        finally:
-            self._writer.mode = "atomic_dirsync"
+        saver = self._writer.saver
+        saver.options = evolve(saver.options, mode="unsafe")
+        return super().save(step, parts)
 
 
 @frozen
@@ -156,7 +154,7 @@ def test_what_a_recovery_returned_stays_even_if_nothing_had_been_synced() -> Non
 def test_a_recovery_without_one_of_its_syncs_is_refuted(
     number: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(writer, "plan_resync", leaving_out(plan_resync, number))
+    monkeypatch.setattr(recoverer, "plan_resync", leaving_out(plan_resync, number))
 
     assert stability_of_an_upgraded_store() == "fails"
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from itertools import count
-from typing import ClassVar, Final
+from typing import Any, ClassVar, Final
 
 from attrs import frozen
 
@@ -24,6 +24,7 @@ from lastgood.recovery.partial_load import read_part, read_range
 from lastgood.recovery.recovery import Group, Scan, find_part, list_store, newest_valid
 from lastgood.retention.policies import LatestN
 from lastgood.retention.prune import Question
+from lastgood.writer.options import WriterOptions
 from lastgood.writer.writer import Writer
 
 PAPER_MODES: Final[tuple[Mode, ...]] = ("unsafe", "atomic_nodirsync", "atomic_dirsync")
@@ -45,17 +46,14 @@ class LastgoodSession:
     file that nobody depends on multiplies the states that an exhaustive search has to count.
     """
 
-    reports: ClassVar[bool] = False
-
-    chunking: ClassVar[Chunking | None] = None
+    options: ClassVar[Mapping[str, Any]] = {}
 
     def __init__(self, disk: Disk, store: str, mode: Mode, form: Form) -> None:
         ids = count(1)
-        self._writer = Writer(
-            disk, store, mode, form, lambda: f"attempt-{next(ids)}", chunking=self.chunking
-        )
-        self._writer.reports = self.reports
-        self._writer.open()
+        chosen = {"reports": False, **self.options}
+        options = WriterOptions(mode, form, lambda: f"attempt-{next(ids)}", **chosen)
+        self._writer = Writer(disk, store, options)
+        self._writer.lease.open()
 
     def save(self, step: int, parts: Mapping[str, bytes]) -> int:
         """Save a group and acknowledge it with its generation."""
@@ -73,7 +71,7 @@ class LastgoodSession:
 
     def close(self) -> None:
         """Give the lease back."""
-        self._writer.close()
+        self._writer.lease.close()
 
 
 class PruningSession(LastgoodSession):
@@ -107,7 +105,7 @@ class RepairingSession(LastgoodSession):
 class ReportingSession(LastgoodSession):
     """A process that reports on what it moves to quarantine, as every one in production does."""
 
-    reports = True
+    options: ClassVar[Mapping[str, Any]] = {"reports": True}
 
 
 class AttemptSession(LastgoodSession):
@@ -127,9 +125,7 @@ class AttemptSession(LastgoodSession):
 class ApartSession(LastgoodSession):
     """A process whose parts are written one after the other, as big ones are by one thread."""
 
-    def __init__(self, disk: Disk, store: str, mode: Mode, form: Form) -> None:
-        super().__init__(disk, store, mode, form)
-        self._writer.at_once = 1
+    options: ClassVar[Mapping[str, Any]] = {"at_once": 1}
 
 
 class ChunkedSession(LastgoodSession):
@@ -138,7 +134,7 @@ class ChunkedSession(LastgoodSession):
     A recovery hands out ranges, put together: what a reader of ranges would get.
     """
 
-    chunking: ClassVar[Chunking | None] = Chunking(4, "sha256")
+    options: ClassVar[Mapping[str, Any]] = {"chunking": Chunking(4, "sha256")}
 
 
 @frozen

@@ -17,12 +17,12 @@ from lastgood.errors import (
 )
 from lastgood.format.names import LOCK, MAX_NUMBER, next_generation
 from lastgood.protocol.executor import Performer
-from lastgood.protocol.plan import Mode, plan_ancestors
+from lastgood.protocol.plan import plan_ancestors
 from lastgood.protocol.steps import SyncDir
 from lastgood.recovery.recovery import Listing, list_store
+from lastgood.writer.options import WriterOptions
 
 _NOT_ALLOWED: Final = frozenset({errno.EACCES, errno.EPERM})
-_NO_DIR_SYNC: Final = frozenset({errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS})
 
 
 def missing_dirs(reader: Reader, store: str) -> list[str]:
@@ -44,18 +44,18 @@ def missing_dirs(reader: Reader, store: str) -> list[str]:
     return missing
 
 
-class LeaseHolder:
-    """The one live process that may change a store.
+class Lease:
+    """The right of one live process to change a store.
 
     `notes` says in words what could not be promised; `failed` says why nothing is changed any
-    more. `top` ends the sync of the ancestors.
+    more: whoever holds the lease sets it where nobody knows what is on the medium.
     """
 
-    def __init__(self, disk: Disk, store: str, mode: Mode, top: str) -> None:
-        self.disk, self.store, self.mode = disk, store, mode
+    def __init__(self, disk: Disk, store: str, options: WriterOptions) -> None:
+        self.disk, self.store = disk, store
         self.notes: list[str] = []
         self.failed: str | None = None
-        self._top = top
+        self._mode, self._top = options.mode, options.top
         self._next: int | None = None
         self._is_open = False
         # Asked once: an `isinstance` of a protocol takes as long as some of a save's system calls.
@@ -112,7 +112,7 @@ class LeaseHolder:
 
     def _sync_ancestors(self) -> None:
         # Always, not only for those just made: a process that was killed may have made them.
-        for step in plan_ancestors(self.mode, self.store, self._top):
+        for step in plan_ancestors(self._mode, self.store, self._top):
             try:
                 Performer(self.disk).perform(step)
             except OSError as error:
@@ -125,7 +125,8 @@ class LeaseHolder:
                 )
                 return
 
-    def _require_usable(self, ending: Ending = nothing_changed) -> None:
+    def require_usable(self, ending: Ending = nothing_changed) -> None:
+        """StorageError, UsageError or LeaseError where the store may not be changed (any more)."""
         if self.failed is not None:
             raise StorageError(
                 f"store {self.store!r} is closed to writing: {self.failed}. {ending()} "
@@ -149,13 +150,15 @@ class LeaseHolder:
                 "Close this store and open it again."
             )
 
-    def _note_generations(self, listing: Listing) -> None:
+    def note_generations(self, listing: Listing) -> None:
+        """Give no generation that a name in the store or in its quarantine carries."""
         seen = next_generation(listing.in_store, listing.in_quarantine)
         self._next = max(seen, self._next or 1)
 
-    def _take_generation(self) -> int:
+    def take_generation(self) -> int:
+        """Give the next generation, which no other save gets. UsageError; StorageError."""
         if self._next is None:
-            self._note_generations(list_store(self.disk, self.store))
+            self.note_generations(list_store(self.disk, self.store))
         generation = self._next or 1
         if generation > MAX_NUMBER:
             raise UsageError(

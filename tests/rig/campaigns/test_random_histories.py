@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
-import lastgood.writer.writer as writer
+import lastgood.writer.pruner as pruner
 from lastgood.backends.interface import join
 from lastgood.crashtest.subjects import LastgoodSession, LastgoodSubject, Recovered
 from lastgood.format.names import newest_first
@@ -231,7 +231,7 @@ def deleting_first(plan: Any) -> Any:
 def test_a_prune_that_deletes_before_it_un_commits_is_caught_on_a_disk(
     fs: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(writer, "plan_uncommit", deleting_first(plan_uncommit))
+    monkeypatch.setattr(pruner, "plan_uncommit", deleting_first(plan_uncommit))
     early = [WriteBack(number, "commit") for number in range(8, 60)]
     ops = len(first_ops(PLAIN, fs, PRUNED[0]))
     early = [each for each in early if each.after_op < ops]
