@@ -16,6 +16,7 @@ from lastgood.events import Announcer, Hook
 from lastgood.format.chunks import asked_for
 from lastgood.format.digests import Algorithm
 from lastgood.format.names import GroupName
+from lastgood.parts.holding import Holding
 from lastgood.parts.thread_pool import default_workers, each_in_threads
 from lastgood.protocol.plan import FORMS, MODES, Form, Mode
 from lastgood.protocol.receipt import Receipt, guarantee, phase_of
@@ -27,7 +28,6 @@ from lastgood.protocol.strength import (
     require_store,
     store_path,
 )
-from lastgood.recovery.loaded import Holding
 from lastgood.recovery.recovery import Rejection, Scan, list_store, newest_valid_now
 from lastgood.retention.policies import Policy
 from lastgood.retention.prune import Pruning, Question, choose, look

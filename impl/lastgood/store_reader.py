@@ -14,8 +14,9 @@ from lastgood.errors import UsageError
 from lastgood.events import Announcer
 from lastgood.format.names import QUARANTINE, GroupName, newest_first
 from lastgood.parts.damage_survey import Each
+from lastgood.parts.holding import HOLDS, Hold, Holding
 from lastgood.protocol.strength import require_choice
-from lastgood.recovery.loaded import HOLDS, Hold, Holding, Loaded, Opened
+from lastgood.recovery.loaded import Loaded, Opened
 from lastgood.recovery.partial_load import glance
 from lastgood.recovery.quarantine import read_report
 from lastgood.recovery.quarantine_report import QuarantineReport

@@ -31,7 +31,7 @@ from lastgood.crashtest import paper_protocol
 from lastgood.errors import IntegrityError, StorageError, UsageError
 from lastgood.format.digests import DigestUnavailableError, digest_of
 from lastgood.format.manifest import Manifest
-from lastgood.recovery.loaded import HOLDS
+from lastgood.parts.holding import HOLDS
 from tests.fuzz.tape import Tape
 from tests.fuzz.trees import Sandbox
 from tests.fuzz.watching import WatchingDisk, photograph, watched

@@ -37,7 +37,7 @@ class DarwinDisk(PosixDisk):
     """A POSIX disk that asks the `mount` command what is under a path."""
 
     def full_sync_dir(self, path: str) -> None:
-        """See `SyncsFully.full_sync_dir`. OSError also where the drive cannot be made to flush."""
+        """See `capabilities.full_sync`. OSError also where the drive cannot be made to flush."""
         self._own(path)
         # A plain fsync first: it is what the file system itself owes a directory.
         with opened(path, LOOK | os.O_DIRECTORY) as fd:

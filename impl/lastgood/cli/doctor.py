@@ -10,15 +10,8 @@ from typing import Any, Final
 
 from attrs import frozen
 
-from lastgood.backends.interface import (
-    Disk,
-    KnowsItsPermissions,
-    KnowsItsSpace,
-    SyncsFully,
-    join,
-    kind_said,
-    parents,
-)
+from lastgood.backends.capabilities import full_sync, system_info
+from lastgood.backends.interface import Disk, join, kind_said, parents
 from lastgood.errors import code_of, storage_error
 from lastgood.format.names import LOCK, QUARANTINE, given_up, newest_first, parse_name
 from lastgood.protocol.receipt import guarantee
@@ -100,14 +93,13 @@ def diagnose(
         raise storage_error(f"looking at {path!r}", error) from error
     home = next(parents(missing[-1])) if missing else path
     free = None
-    if isinstance(disk, KnowsItsSpace):
-        with contextlib.suppress(OSError):
-            free = disk.free_bytes(home)
+    with contextlib.suppress(OSError):
+        free = system_info(disk).free_bytes(home)
     counts = {} if missing else _count(disk, path)
     obstacles = () if missing else _obstacles(disk, path)
     strength = choose_strength(disk, path, "auto", "auto", "sha256", writable=True)
     weaknesses = [*strength.weaknesses, *obstacles]
-    if isinstance(disk, KnowsItsPermissions) and not disk.may_write(home):
+    if not system_info(disk).may_write(home):
         weaknesses.append(
             f"this user may not write to {home!r} (its permissions, or a mount that is read-only): "
             "a store there can be read and not saved to"
@@ -213,9 +205,10 @@ class _Trials:
         self._disk.fsync_dir(self._folder)
 
     def _full_sync(self) -> None:
-        if not isinstance(self._disk, SyncsFully):
+        sync = full_sync(self._disk)
+        if sync is None:
             raise OSError(errno.ENOTSUP, "its fsync is the strongest sync that there is")
-        self._disk.full_sync_dir(self._folder)
+        sync(self._folder)
 
 
 def _tried(trial: Callable[[], None]) -> str:

@@ -5,11 +5,10 @@ No more than one piece of what is not kept is in memory, however large a chunk o
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Final
 
-from lastgood.backends.interface import OpenFile, OpensFiles, Reader
+from lastgood.backends.interface import OpenFile
 from lastgood.format.chunks import PartDigest, Span
 from lastgood.format.digests import new_hasher
 
@@ -17,30 +16,6 @@ PIECE_BYTES: Final = 1 << 20
 
 Room = Callable[[int, int], memoryview]
 """Memory for a file's bytes from one offset up to another; it may give less, but some."""
-
-
-class _Whole:
-    """A file that was read whole: its reader can do no better."""
-
-    def __init__(self, data: bytes) -> None:
-        self.size_bytes = len(data)
-        self._data = data
-
-    def read_into(self, offset_bytes: int, room: memoryview) -> int:
-        """See `OpenFile.read_into`."""
-        piece = self._data[offset_bytes : offset_bytes + len(room)]
-        room[: len(piece)] = piece
-        return len(piece)
-
-
-@contextlib.contextmanager
-def opened_file(reader: Reader, path: str, limit_bytes: int) -> Iterator[OpenFile]:
-    """A regular file, open for the length of a block. OSError as `Reader.read`."""
-    if isinstance(reader, OpensFiles):
-        with reader.open_file(path, limit_bytes) as file:
-            yield file
-    else:
-        yield _Whole(reader.read(path, limit_bytes))
 
 
 def digests_of(

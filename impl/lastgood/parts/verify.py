@@ -11,13 +11,15 @@ from typing import Final
 
 from attrs import frozen
 
-from lastgood.backends.interface import DigestsChunks, DigestsOtherwise, Reader, join
+from lastgood.backends.capabilities import fast_reads
+from lastgood.backends.interface import Reader, join
 from lastgood.damage import Damaged
 from lastgood.format.chunks import Chunking, Span
 from lastgood.format.digests import digest_of
 from lastgood.format.manifest import Manifest, Part
 from lastgood.format.names import MANIFEST
-from lastgood.parts.part_reader import digests_of, opened_file
+from lastgood.parts.holding import Holding
+from lastgood.parts.part_reader import digests_of
 
 MISSING: Final = frozenset({errno.ENOENT, errno.ENOTDIR})
 NOT_REGULAR: Final = frozenset({errno.ELOOP, errno.EINVAL, errno.EISDIR, errno.ENXIO})
@@ -115,19 +117,16 @@ def digest_file(
     """A regular file's size and digest. OSError as `Reader.read`; DigestUnavailableError."""
     if algorithm == "sha256":
         return reader.digest(path, limit_bytes)
-    if isinstance(reader, DigestsOtherwise):
-        return reader.digest_with(path, limit_bytes, algorithm)
-    data = reader.read(path, limit_bytes)
-    return len(data), digest_of(data, algorithm)
+    return fast_reads(reader).digest_with(path, limit_bytes, algorithm)
 
 
 def digest_chunks(
     reader: Reader, path: str, span: Span, algorithm: str, limit_bytes: int
 ) -> tuple[int, tuple[str, ...]]:
     """A regular file's size, and the digests of some chunks of it. Errors as `digest_file`."""
-    if isinstance(reader, DigestsChunks):
+    if isinstance(reader, Holding):
         return reader.digest_chunks(path, span, algorithm)
-    with opened_file(reader, path, limit_bytes) as file:
+    with fast_reads(reader).open_file(path, limit_bytes) as file:
         return file.size_bytes, digests_of(file, span, algorithm)
 
 

@@ -10,10 +10,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import zip_longest
 from typing import Final
 
-from lastgood.backends.interface import Disk, Preallocates, SyncsFully, WritesEarly
+from lastgood.backends.capabilities import fast_reads, full_sync, write_hints
+from lastgood.backends.interface import Disk
 from lastgood.format.chunks import ChunkHasher, Chunking, PartDigest
 from lastgood.format.manifest import MAX_SIZE_BYTES, Part
-from lastgood.parts.part_reader import digest_whole, opened_file
+from lastgood.parts.part_reader import digest_whole
 from lastgood.parts.part_writer import Content, pour, pour_in_two
 from lastgood.parts.verify import digest_file
 from lastgood.protocol import steps
@@ -67,7 +68,7 @@ class Performer:
         self._algorithm, self._workers, self._at_once = algorithm, workers, at_once
         self._chunking, self._room_bytes = chunking, room_bytes
         self._clock, self._observe = clock, observe
-        self._early = disk if isinstance(disk, WritesEarly) else None
+        self._hints = write_hints(disk)
         self._parts: dict[str, Part] = {}
         self._stop = threading.Event()
         self._open: list[str] = []
@@ -217,7 +218,7 @@ class Performer:
                 disk.fsync_dir(path)
             case steps.FullSyncDir(path=path):
                 # A disk that knows no stronger sync than fsync has none: it flushes the drive.
-                disk.full_sync_dir(path) if isinstance(disk, SyncsFully) else disk.fsync_dir(path)
+                (full_sync(disk) or disk.fsync_dir)(path)
             case steps.Rename(src=src, dst=dst):
                 disk.rename(src, dst)
             case steps.Remove(path=path):
@@ -235,8 +236,8 @@ class Performer:
         content = self._content[name]
         size_bytes = content.size_bytes
         is_big = size_bytes is None or size_bytes >= BIG_BYTES
-        if size_bytes and is_big and isinstance(self._disk, Preallocates):
-            self._disk.preallocate(path, size_bytes)
+        if size_bytes and is_big:
+            self._hints.preallocate(path, size_bytes)
 
         def write(piece: bytes | memoryview) -> None:
             if self._stop.is_set():
@@ -248,9 +249,9 @@ class Performer:
         with self._digest(known, is_big) as digest:
             size_bytes = (self._pour if is_big else pour)(name, content, digest, write)
             self._note_part(name, size_bytes, digest, content.digest_from)
-        if self._early is not None and not is_big:
+        if not is_big:
             # It is synced when the others of its batch are written: until then the disk can work.
-            self._early.write_early(path)
+            self._hints.write_early(path)
 
     def _read_part(self, path: str, name: str) -> None:
         if self._chunking is None:
@@ -258,7 +259,7 @@ class Performer:
             self._parts[name] = Part(name, size_bytes, found, "file")
             return
         with (
-            opened_file(self._disk, path, MAX_SIZE_BYTES) as file,
+            fast_reads(self._disk).open_file(path, MAX_SIZE_BYTES) as file,
             # It may still be growing: what is digested is what is there.
             self._digest(None, file.size_bytes >= BIG_BYTES) as digest,
         ):

@@ -9,16 +9,8 @@ from typing import Final
 
 from attrs import frozen
 
-from lastgood.backends.interface import (
-    UNKNOWN,
-    Disk,
-    FileSystem,
-    KnowsItself,
-    Reader,
-    SyncsFully,
-    kind_said,
-    parents,
-)
+from lastgood.backends.capabilities import full_sync, system_info
+from lastgood.backends.interface import Disk, FileSystem, Reader, kind_said, parents
 from lastgood.errors import LastgoodWarning, UsageError, storage_error
 from lastgood.events import Announcer
 from lastgood.format.digests import new_hasher
@@ -62,7 +54,7 @@ def choose_strength(
     changed. DigestUnavailableError.
     """
     new_hasher(digest)
-    here = disk.file_system(path) if isinstance(disk, KnowsItself) else UNKNOWN
+    here = system_info(disk).file_system(path)
     weaknesses = []
     strongest: Mode = "atomic_fullsync" if here.full_sync_serves else "atomic_dirsync"
     chosen: Mode = strongest if mode == "auto" else mode  # type: ignore[assignment]
@@ -99,11 +91,10 @@ def store_path(disk: Disk, path: str | PurePath) -> str:
         text.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError as error:
         raise UsageError(f"store path is {path!a}, which no file system can have.") from error
-    if isinstance(disk, KnowsItself):
-        return disk.canonical(text)
-    if not text.startswith("/"):
+    found = system_info(disk).canonical(text)
+    if not found.startswith("/"):
         raise UsageError(f"store path is {text!r}, expected an absolute path on this disk.")
-    return text.rstrip("/") or "/"
+    return found
 
 
 def require_choice(what: str, value: str, known: tuple[str, ...]) -> None:
@@ -129,14 +120,12 @@ def require_store(disk: Reader, path: str) -> None:
 
 def _syncs_a_dir(disk: Disk, path: str, mode: Mode) -> bool:
     """Whether the nearest directory that exists can be synced. Nothing else is learnt here."""
+    sync = (mode == "atomic_fullsync" and full_sync(disk)) or disk.fsync_dir
     for directory in (path, *parents(path)):
         try:
             if directory != "/" and disk.kind(directory) != "dir":
                 continue
-            if mode == "atomic_fullsync" and isinstance(disk, SyncsFully):
-                disk.full_sync_dir(directory)
-            else:
-                disk.fsync_dir(directory)
+            sync(directory)
         except OSError as error:
             return error.errno not in _NO_SYNC
         return True

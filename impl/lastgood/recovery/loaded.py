@@ -2,106 +2,17 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Final, Literal, SupportsIndex
+from typing import Any, SupportsIndex
 
 from attrs import field, frozen
 
-from lastgood.backends.interface import Maps, OpensFiles, Reader, ReadsAndDigests, join
-from lastgood.buffers import fresh_memory
+from lastgood.backends.interface import Reader, join
 from lastgood.errors import UsageError
-from lastgood.format.chunks import Span
-from lastgood.format.digests import digest_of
 from lastgood.parts.damage_survey import Each
-from lastgood.parts.part_reader import digests_of
 from lastgood.recovery.partial_load import checked_range, read_part, read_range
 from lastgood.recovery.recovery import Group, Rejection, find_part
-
-Hold = Literal["nothing", "memory", "map"]
-"""What a load keeps of the bytes that it verified: nothing, all of them, or a map of each file."""
-HOLDS: Final[tuple[Hold, ...]] = ("nothing", "memory", "map")
-
-
-class Holding:
-    """A reader that keeps what it digests, so that what was verified is what is handed out.
-
-    Each file is read once: into memory, or mapped where the disk can. `held` has the bytes of
-    every path that was digested, but for those of groups that were rejected: they are let go as
-    soon as that is known, so that a load needs the memory of one group and not of all it tried.
-    """
-
-    def __init__(self, reader: Reader, hold: Hold) -> None:
-        self.held: dict[str, memoryview] = {}
-        self._reader, self._hold = reader, hold
-        self._rooms: dict[str, memoryview] = {}
-        self._lock = threading.Lock()
-
-    def kind(self, path: str) -> str:
-        """See `Reader.kind`."""
-        return self._reader.kind(path)
-
-    def names(self, path: str) -> list[str]:
-        """See `Reader.names`."""
-        return self._reader.names(path)
-
-    def read(self, path: str, limit_bytes: int) -> bytes:
-        """See `Reader.read`."""
-        return self._reader.read(path, limit_bytes)
-
-    def digest(self, path: str, limit_bytes: int) -> tuple[int, str]:
-        """See `Reader.digest`; keeps the bytes."""
-        return self.digest_with(path, limit_bytes, "sha256")
-
-    def digest_with(self, path: str, limit_bytes: int, algorithm: str) -> tuple[int, str]:
-        """See `DigestsOtherwise.digest_with`; keeps the bytes."""
-        reader = self._reader
-        if self._hold == "map" and isinstance(reader, Maps):
-            data = reader.map(path, limit_bytes)
-            digest = digest_of(data, algorithm)
-        elif isinstance(reader, ReadsAndDigests):
-            data, digest = reader.read_and_digest(path, limit_bytes, algorithm)
-        else:
-            data = memoryview(reader.read(path, limit_bytes))
-            digest = digest_of(data, algorithm)
-        self.held[path] = data
-        return len(data), digest
-
-    def digest_chunks(self, path: str, span: Span, algorithm: str) -> tuple[int, tuple[str, ...]]:
-        """See `DigestsChunks.digest_chunks`; keeps the bytes."""
-        reader, size_bytes = self._reader, span.file_bytes
-        if not (self._hold == "map" and isinstance(reader, Maps)) and isinstance(
-            reader, OpensFiles
-        ):
-            with reader.open_file(path, size_bytes) as file:
-                if file.size_bytes != size_bytes:
-                    return file.size_bytes, ()
-                # Nothing is taken for a size that only the manifest knows of.
-                room = self._kept(path, lambda: memoryview(fresh_memory(size_bytes)))
-                return size_bytes, digests_of(file, span, algorithm, lambda a, b: room[a:b])
-
-        def whole() -> memoryview:
-            if self._hold == "map" and isinstance(reader, Maps):
-                return reader.map(path, size_bytes)
-            return memoryview(reader.read(path, size_bytes))
-
-        data = self._kept(path, whole)
-        return len(data), tuple(digest_of(data[a:b], algorithm) for a, b in span)
-
-    def let_go(self, folder: str) -> None:
-        """See `LetsGo.let_go`."""
-        for kept in (self.held, self._rooms):
-            for path in [path for path in kept if path.startswith(f"{folder}/")]:
-                del kept[path]
-
-    def _kept(self, path: str, make: Callable[[], memoryview]) -> memoryview:
-        """The memory of a file's bytes, made by the first thread that comes to it."""
-        with self._lock:
-            if path not in self._rooms:
-                self._rooms[path] = make()
-                self.held[path] = self._rooms[path].toreadonly()
-            return self._rooms[path]
 
 
 @frozen

@@ -10,6 +10,7 @@ import operator
 from collections.abc import Collection
 from typing import Final, SupportsIndex
 
+from lastgood.backends.capabilities import fast_reads
 from lastgood.backends.interface import Reader, join, kind_said
 from lastgood.buffers import fresh_memory
 from lastgood.errors import IntegrityError, UsageError, storage_error
@@ -17,7 +18,7 @@ from lastgood.format.digests import digest_of
 from lastgood.format.manifest import Part
 from lastgood.format.names import GroupName
 from lastgood.parts.damage_survey import Each
-from lastgood.parts.part_reader import around, digests_of, opened_file
+from lastgood.parts.part_reader import around, digests_of
 from lastgood.parts.verify import (
     RejectedError,
     Unit,
@@ -153,7 +154,7 @@ def read_range(
         span = unit.span
         room = around(result, offset, span.start, span.stop)
         try:
-            with opened_file(reader, path, part.size_bytes) as file:
+            with fast_reads(reader).open_file(path, part.size_bytes) as file:
                 if file.size_bytes != part.size_bytes:
                     return of_another_size(part, file.size_bytes)
                 return check_digests(unit, digests_of(file, span, unit.algorithm, room))
@@ -175,7 +176,7 @@ def read_range(
 def _sized(reader: Reader, group: Group, part: Part) -> RejectedError | None:
     """What is wrong with a part, short of reading it; None for nothing. OSError."""
     try:
-        with opened_file(reader, join(group.path, part.path), part.size_bytes) as file:
+        with fast_reads(reader).open_file(join(group.path, part.path), part.size_bytes) as file:
             if file.size_bytes != part.size_bytes:
                 return of_another_size(part, file.size_bytes)
     except OSError as error:

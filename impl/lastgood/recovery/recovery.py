@@ -13,12 +13,13 @@ from typing import Final, Protocol
 
 from attrs import evolve, field, frozen
 
-from lastgood.backends.interface import LetsGo, Reader, join, kind_said
+from lastgood.backends.interface import Reader, join, kind_said
 from lastgood.damage import Damaged
 from lastgood.errors import IntegrityError, StorageError, UsageError, storage_error
 from lastgood.format.manifest import SIZE_LIMIT_BYTES, Manifest, ManifestError, Part, decode
 from lastgood.format.names import MANIFEST, QUARANTINE, GroupName, newest_first, parse_name
 from lastgood.parts.damage_survey import Each, survey
+from lastgood.parts.holding import Holding
 from lastgood.parts.verify import (
     MISSING,
     NOT_REGULAR,
@@ -243,7 +244,7 @@ def examine(
 
 def rejected_now(reader: Reader, group: Group, rejected: RejectedError) -> Rejection:
     """Why a group was rejected; whatever the reader kept of it is let go. StorageError."""
-    if isinstance(reader, LetsGo):
+    if isinstance(reader, Holding):
         reader.let_go(group.path)
     return _rejected_if_there(reader, group.path, group.name, rejected)
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from lastgood.backends.interface import Reader, Stamps, join
+from lastgood.backends.capabilities import system_info
+from lastgood.backends.interface import Reader, join
 from lastgood.format.names import MANIFEST, GroupName
 from lastgood.protocol.plan import subdirs
 from lastgood.recovery.recovery import Group
@@ -19,20 +20,22 @@ class Memory:
     """
 
     def __init__(self, reader: Reader) -> None:
-        self._reader = reader
+        self._info = system_info(reader)
         self._known: dict[GroupName, Stamped] = {}
 
     def stamps_of(self, group: Group) -> Stamped | None:
         """Take the stamps of all that a group is made of; None where one cannot be had."""
-        if not isinstance(self._reader, Stamps):
-            return None
         paths = ("", MANIFEST, *subdirs(group.part_paths), *group.part_paths)
-        try:
-            return tuple(
-                self._reader.stamp(join(group.path, path) if path else group.path) for path in paths
-            )
-        except OSError:
-            return None
+        stamps = []
+        for path in paths:
+            try:
+                stamp = self._info.stamp(join(group.path, path) if path else group.path)
+            except OSError:
+                return None
+            if stamp is None:
+                return None
+            stamps.append(stamp)
+        return tuple(stamps)
 
     def remember(self, name: GroupName, stamps: Stamped | None) -> None:
         """Note that a group was verified after these stamps were taken."""

@@ -6,11 +6,11 @@ import errno
 
 from attrs import frozen
 
+from lastgood.backends.capabilities import fast_reads
 from lastgood.backends.interface import Disk, join
 from lastgood.errors import Ending, StorageError, UsageError, code_of
 from lastgood.format.manifest import MAX_SIZE_BYTES, PATH_LIMIT_BYTES
 from lastgood.format.names import GroupName
-from lastgood.parts.part_reader import opened_file
 from lastgood.protocol.executor import Performer
 from lastgood.protocol.plan import plan_delete
 from lastgood.retention.prune import tree_of
@@ -71,7 +71,7 @@ def sizes_in(disk: Disk, path: str, parts: list[str], ending: Ending) -> list[in
     sizes: list[int] = []
     try:
         for part in parts:
-            with opened_file(disk, join(path, part), MAX_SIZE_BYTES) as file:
+            with fast_reads(disk).open_file(join(path, part), MAX_SIZE_BYTES) as file:
                 sizes.append(file.size_bytes)
     except OSError as error:
         raise _unreadable(path, error, ending) from error

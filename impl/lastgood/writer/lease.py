@@ -6,7 +6,8 @@ import contextlib
 import errno
 from typing import Final
 
-from lastgood.backends.interface import Disk, KnowsItsLocks, Reader, join, kind_said, parents
+from lastgood.backends.capabilities import system_info
+from lastgood.backends.interface import Disk, Reader, join, kind_said, parents
 from lastgood.errors import (
     Ending,
     LeaseError,
@@ -58,8 +59,7 @@ class Lease:
         self._mode, self._top = options.mode, options.top
         self._next: int | None = None
         self._is_open = False
-        # Asked once: an `isinstance` of a protocol takes as long as some of a save's system calls.
-        self._locks = disk if isinstance(disk, KnowsItsLocks) else None
+        self._info = system_info(disk)
 
     def open(self) -> None:
         """Make the store where it is missing, take the lease, make the store's name durable.
@@ -140,7 +140,7 @@ class Lease:
         """Whoever replaces the lock file lets a second writer in: neither would see the other."""
         path = join(self.store, LOCK)
         try:
-            is_held = True if self._locks is None else self._locks.holds(path)
+            is_held = self._info.holds(path)
         except OSError as error:
             raise storage_error(f"looking at {path!r}", error) from error
         if not is_held:

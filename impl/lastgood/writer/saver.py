@@ -7,7 +7,8 @@ from typing import Any, Final, SupportsIndex
 
 from attrs import frozen
 
-from lastgood.backends.interface import KnowsItsSpace, join
+from lastgood.backends.capabilities import system_info
+from lastgood.backends.interface import join
 from lastgood.errors import StorageError, code_of
 from lastgood.format.chunks import Chunking, fitted, too_many
 from lastgood.format.manifest import Manifest, Part, encode
@@ -74,7 +75,7 @@ class Saver:
         self.options = options
         self.unsure: GroupName | None = None
         self._lease, self._disk, self._store = lease, lease.disk, lease.store
-        self._space = self._disk if isinstance(self._disk, KnowsItsSpace) else None
+        self._info = system_info(self._disk)
 
     def save(
         self, step: SupportsIndex, content: Mapping[str, Content], metadata: Mapping[str, Any]
@@ -221,13 +222,11 @@ class Saver:
     def _require_space(self, content: Mapping[str, Content]) -> None:
         """A save that cannot fit fails before its first byte."""
         needed = sum(each.size_bytes or 0 for each in content.values())
-        if not needed or self._space is None:
-            return
         try:
-            free = self._space.free_bytes(self._store)
+            free = self._info.free_bytes(self._store) if needed else None
         except OSError:
             return  # the save itself will tell
-        if needed > free:
+        if free is not None and needed > free:
             raise StorageError(
                 f"store {self._store!r}: a save of {needed} bytes was asked for and {free} are "
                 "free (ENOSPC). Nothing was changed; earlier groups are intact and the store is "

@@ -24,10 +24,10 @@ from lastgood.format.chunks import ChunkHasher, Chunking, fitted, is_chunk_size
 from lastgood.format.digests import Algorithm
 from lastgood.format.manifest import decode, encode
 from lastgood.parts.damage_survey import Each
+from lastgood.parts.holding import HOLDS, Hold
 from lastgood.parts.part_writer import Content
 from lastgood.parts.thread_pool import each_in_threads
 from lastgood.protocol.executor import BIG_BYTES
-from lastgood.recovery.loaded import HOLDS, Hold
 from lastgood.recovery.recovery import Group, Rejection, examine
 from tests.impl.disks import PARTS, Unsynced, names_in, open_store, tree
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-import lastgood.recovery.loaded as loaded_module
+import lastgood.parts.holding as holding
 from lastgood import (
     Event,
     IntegrityError,
@@ -334,7 +334,7 @@ def test_no_memory_is_taken_for_a_size_that_only_the_manifest_knows_of(
         taken.append(size_bytes)
         return fresh_memory(size_bytes)
 
-    monkeypatch.setattr(loaded_module, "fresh_memory", noted)
+    monkeypatch.setattr(holding, "fresh_memory", noted)
     assert open_read_only(tmp_path / "store").load_latest(hold="memory") is None
     # Another thread may have come to an intact part.
     assert len(MODEL) not in taken
