@@ -48,7 +48,7 @@ class Damaged:
         return f"{where} of {self.part!r} ({numbers})"
 
 
-def merged(damaged: Iterable[Damaged]) -> tuple[Damaged, ...]:
+def merge_ranges(damaged: Iterable[Damaged]) -> tuple[Damaged, ...]:
     """The same ranges, chunks that follow each other taken together. Given in order."""
     found: list[Damaged] = []
     for each in damaged:
@@ -66,7 +66,7 @@ def merged(damaged: Iterable[Damaged]) -> tuple[Damaged, ...]:
     return tuple(found)
 
 
-def said(damaged: tuple[Damaged, ...]) -> str:
+def describe_damage(damaged: tuple[Damaged, ...]) -> str:
     """How much is damaged and where, for people; of many ranges the first few."""
     lost = sum(each.size_bytes for each in damaged)
     more = f" and {len(damaged) - _SHOWN} more ranges" if len(damaged) > _SHOWN else ""

@@ -56,7 +56,7 @@ class LastgoodWarning(UserWarning):
     """The store works, but promises less than its mode is named for."""
 
 
-def code_of(error: OSError) -> str:
+def errno_name(error: OSError) -> str:
     """An errno by its name, for a message."""
     return errno.errorcode.get(error.errno or 0, "an unknown error")
 

@@ -13,11 +13,11 @@ from typing import Any, Literal, Self, SupportsIndex
 from lastgood.backends.interface import Disk
 from lastgood.errors import LastgoodError, LeaseError, UsageError
 from lastgood.events import Announcer, Hook
-from lastgood.format.chunks import asked_for
+from lastgood.format.chunks import chunking_from_options
 from lastgood.format.digests import Algorithm
 from lastgood.format.names import GroupName
-from lastgood.parts.holding import Holding
-from lastgood.parts.thread_pool import default_workers, each_in_threads
+from lastgood.parts.holding_reader import HoldingReader
+from lastgood.parts.thread_pool import default_workers, new_parallel_map
 from lastgood.protocol.plan import FORMS, MODES, Form, Mode
 from lastgood.protocol.receipt import Receipt, guarantee, phase_of
 from lastgood.protocol.steps import SimpleStep
@@ -30,13 +30,13 @@ from lastgood.protocol.strength import (
 )
 from lastgood.recovery.recovery import Rejection, Scan, list_store, newest_valid_now
 from lastgood.retention.policies import Policy
-from lastgood.retention.prune import Pruning, Question, choose, look
+from lastgood.retention.prune import PruneRequest, Pruning, decide_prune, list_candidates
 from lastgood.store_reader import StoreReader
 from lastgood.training.cadence import Cadence, LastSave
-from lastgood.writer.attempt import Attempt, left_behind
+from lastgood.writer.attempt import Attempt, describe_leftover
 from lastgood.writer.options import WriterOptions
-from lastgood.writer.save_request import PartData, contents
-from lastgood.writer.saver import Saved
+from lastgood.writer.save_request import PartData, part_sources
+from lastgood.writer.saver import SavedGroup
 from lastgood.writer.writer import Repair, Writer
 
 
@@ -97,10 +97,10 @@ class Store(StoreReader):
         workers = default_workers() if workers is None else workers
         if workers < 1:
             raise UsageError(f"workers is {workers}, expected 1 at least. Nothing was changed.")
-        chunking = asked_for(chunk_bytes, chunk_digest, digest)
+        chunking = chunking_from_options(chunk_bytes, chunk_digest, digest)
         disk = _disk_here() if disk is None else disk
         where = store_path(disk, path)
-        super().__init__(disk, where, each_in_threads(workers), Announcer(where, on_event))
+        super().__init__(disk, where, new_parallel_map(workers), Announcer(where, on_event))
         self._now, self._clock = now, clock
         self._keep, self._when = keep, when
         self._last = LastSave(None, clock())
@@ -118,7 +118,7 @@ class Store(StoreReader):
             algorithm=digest,
             chunking=chunking,
             workers=workers,
-            each=self._each,
+            parallel_map=self._parallel_map,
             now_s=now,
             clock=clock,
             observe=_weak(self),
@@ -154,9 +154,9 @@ class Store(StoreReader):
         a part's own source fails (the attempt is removed). StorageError where the disk failed:
         earlier groups are intact, and after a failed sync this store takes no more saves.
         """
-        with self._turns.take("save"):
+        with self._guard.enter("save"):
             writer = self._require_writer()
-            content = contents(parts, stable=stable)
+            content = part_sources(parts, stable=stable)
             self._phases = {}
             with self._telling_failures(step):
                 saved = writer.save(step, content, {} if metadata is None else metadata)
@@ -173,7 +173,7 @@ class Store(StoreReader):
         inside the block, are refused. Errors as `save`, and UsageError for a symlink or special
         file in there.
         """
-        with self._turns.take("attempt"):
+        with self._guard.enter("attempt"):
             writer = self._require_writer()
             self._phases = {}
             attempt: Attempt = writer.begin(step, {} if metadata is None else metadata)
@@ -182,7 +182,7 @@ class Store(StoreReader):
                 yield handed_out
             except BaseException as error:
                 if not writer.abandon(attempt):
-                    error.add_note(f"lastgood: {left_behind(attempt)}")
+                    error.add_note(f"lastgood: {describe_leftover(attempt)}")
                 raise
             with self._telling_failures(step):
                 saved = writer.seal(attempt)
@@ -208,7 +208,7 @@ class Store(StoreReader):
         policy = self._keep if keep is None else keep
         if policy is None:
             raise UsageError("prune() needs a policy, such as LatestN(3). Nothing was changed.")
-        with self._turns.take("prune"):
+        with self._guard.enter("prune"):
             if dry_run:
                 return self._would_prune(self._question(policy))
             self._require_writer()
@@ -220,15 +220,15 @@ class Store(StoreReader):
         Deletions that a prune began are finished; nothing else is deleted. UsageError;
         StorageError.
         """
-        with self._turns.take("repair"):
+        with self._guard.enter("repair"):
             repaired = self._require_writer().repair()
         self._tell_rejected(repaired.moved)
-        self._tell_stuck(repaired.stuck)
+        self._tell_undeletable(repaired.stuck)
         return repaired
 
     def close(self) -> None:
         """Give the lease back. Safe to call twice; loading still works afterwards."""
-        with self._turns.take("close"):
+        with self._guard.enter("close"):
             if self._writer is not None:
                 self._writer.lease.close()
 
@@ -238,7 +238,7 @@ class Store(StoreReader):
     def __exit__(self, *_error: object) -> None:
         self.close()
 
-    def _acknowledged(self, writer: Writer, saved: Saved) -> Receipt:
+    def _acknowledged(self, writer: Writer, saved: SavedGroup) -> Receipt:
         """Prune, if that was asked for, and say what was promised."""
         phases = dict(self._phases)
         notes = [*writer.lease.notes, *saved.notes]
@@ -286,34 +286,38 @@ class Store(StoreReader):
             self._events.tell("prune_failed", failure)
             return None, failure
 
-    def _prune(self, question: Question, *, remembers: bool = False) -> Pruning | None:
+    def _prune(self, question: PruneRequest, *, remembers: bool = False) -> Pruning | None:
         pruning = self._require_writer().prune(question, remembers=remembers)
         if pruning is not None and (pruning.given_up or pruning.leftovers):
             names = [str(group.name) for group in pruning.given_up]
             message = f"{len(names)} groups were given up: {', '.join(names)}"
             self._events.tell("pruned", message, names=names, freed_bytes=pruning.freed_bytes)
-        self._tell_stuck(() if pruning is None else pruning.stuck)
+        self._tell_undeletable(() if pruning is None else pruning.stuck)
         return pruning
 
-    def _would_prune(self, question: Question) -> Pruning | None:
+    def _would_prune(self, question: PruneRequest) -> Pruning | None:
         """The same answer, by looking only."""
-        scan = newest_valid_now(self._disk, self._path, self._hidden(), each=self._each)
+        scan = newest_valid_now(
+            self._disk, self._path, self._hidden(), parallel_map=self._parallel_map
+        )
         if scan.group is None:
             return None
-        seen = look(self._disk, self._path, list_store(self._disk, self._path).in_store)
-        return choose(self._disk, self._path, seen, scan.group, question, each=self._each)
+        seen = list_candidates(self._disk, self._path, list_store(self._disk, self._path).in_store)
+        return decide_prune(
+            self._disk, self._path, seen, scan.group, question, parallel_map=self._parallel_map
+        )
 
-    def _question(self, policy: Policy) -> Question:
-        return Question(policy, self._now(), self._protected())
+    def _question(self, policy: Policy) -> PruneRequest:
+        return PruneRequest(policy, self._now(), self._protected())
 
-    def _tell_stuck(self, stuck: tuple[Rejection, ...]) -> None:
-        for each in stuck:
+    def _tell_undeletable(self, undeletable: tuple[Rejection, ...]) -> None:
+        for each in undeletable:
             message = f"{each.name} was not deleted ({each.reason}): {each.detail}"
             self._events.tell("prune_failed", message, name=each.name, reason=each.reason)
 
-    def _scan(self, holding: Holding | None) -> tuple[Scan, list[str]]:
+    def _scan(self, holding: HoldingReader | None) -> tuple[Scan, list[str]]:
         """As the lease holder: the group made durable, and what was rejected moved aside."""
-        writer = None if self._turns.is_forked else self._writer
+        writer = None if self._guard.is_forked else self._writer
         if writer is None or not writer.lease.is_open or writer.lease.failed is not None:
             return super()._scan(holding)
         scan = writer.recover(holding)
@@ -340,7 +344,7 @@ class Store(StoreReader):
                 f"store {self._path!r} was opened read-only. Nothing was changed. "
                 "Open it with writable=True to save."
             )
-        if self._turns.is_forked:
+        if self._guard.is_forked:
             raise LeaseError(
                 f"store {self._path!r}: this process is a forked child, and the lease is its "
                 "parent's. Nothing was changed. Save in the parent; loading works here as well."

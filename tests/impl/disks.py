@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from lastgood import Store
-from lastgood.backends.interface import FileSystem
+from lastgood.backends.interface import FileSystemTraits
 from lastgood.backends.posix import PosixDisk
 from lastgood.protocol.plan import Form, Mode
-from lastgood.recovery.quarantine_report import ENDING, report_name
+from lastgood.recovery.quarantine_report import REPORT_SUFFIX, report_name
 
-EXT4 = FileSystem("ext4", "/", True, "power", "if the drive honours cache flushes")
+EXT4 = FileSystemTraits("ext4", "/", True, "power", "if the drive honours cache flushes")
 PARTS: Mapping[str, bytes] = {"model": b"weights", "optim/adam": b"moments"}
 LOOKS = frozenset({"kind", "names", "read", "digest"})
 CHANGES = frozenset(
@@ -129,7 +129,7 @@ def names_in(directory: Path) -> list[str]:
 def names_aside(store: Path) -> list[str]:
     """What lies in a store's quarantine, sorted; each of it has a report beside it."""
     names = names_in(store / "quarantine")
-    entries = [name for name in names if not name.endswith(ENDING)]
+    entries = [name for name in names if not name.endswith(REPORT_SUFFIX)]
     assert names == sorted([*entries, *map(report_name, entries)])
     return entries
 

@@ -24,7 +24,7 @@ from lastgood.format.manifest import (
     encode,
 )
 from lastgood.format.names import GroupName
-from lastgood.parts.holding import Hold
+from lastgood.parts.holding_reader import Hold
 from lastgood.recovery.recovery import examine
 from tests.impl.disks import PARTS, Unsynced, WatchedDisk, bury, names_in, open_store, tree
 

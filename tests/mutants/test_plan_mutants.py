@@ -15,9 +15,9 @@ import lastgood.writer.lease as lease
 import lastgood.writer.recoverer as recoverer
 import lastgood.writer.saver as saving
 from lastgood.backends.interface import Disk
-from lastgood.crashtest.subjects import RECORD, LastgoodSession, Recovered
+from lastgood.crashtest.subjects import RECORD, LastgoodSession, RecoveredGroup
 from lastgood.protocol.plan import plan_ancestors, plan_resync, plan_save
-from lastgood.protocol.steps import Rename, Step, SyncDir, SyncFile, Together
+from lastgood.protocol.steps import RenameEntry, Step, SyncDir, SyncFile, Together
 from powercut.checker.exhaustive import Bound, enumerate_verdicts
 from powercut.profile import load_profile
 from powercut.simulation.subject import Subject, load_subject
@@ -41,7 +41,9 @@ def one_by_one(plan: Iterator[Step]) -> Iterator[Step]:
 
 def needed(plan: Plan, *arguments: Any) -> list[Step]:
     """The steps of a plan that a mutant leaves out, one at a time."""
-    return [s for s in one_by_one(plan(*arguments)) if isinstance(s, SyncFile | SyncDir | Rename)]
+    return [
+        s for s in one_by_one(plan(*arguments)) if isinstance(s, SyncFile | SyncDir | RenameEntry)
+    ]
 
 
 def leaving_out(plan: Plan, number: int) -> Plan:
@@ -50,8 +52,8 @@ def leaving_out(plan: Plan, number: int) -> Plan:
     def mutant(*arguments: Any, **keywords: Any) -> Iterator[Step]:
         seen = -1
         for step in one_by_one(plan(*arguments, **keywords)):
-            seen += isinstance(step, SyncFile | SyncDir | Rename)
-            if not (isinstance(step, SyncFile | SyncDir | Rename) and seen == number):
+            seen += isinstance(step, SyncFile | SyncDir | RenameEntry)
+            if not (isinstance(step, SyncFile | SyncDir | RenameEntry) and seen == number):
                 yield step
 
     return mutant
@@ -132,7 +134,7 @@ class Upgraded:
         session = UnsafeSaves if disk.kind(store) == "missing" else LastgoodSession
         return session(disk, store, "atomic_dirsync", "record")
 
-    def read(self, disk: Disk, store: str) -> Recovered | None:
+    def read(self, disk: Disk, store: str) -> RecoveredGroup | None:
         return RECORD.read(disk, store)
 
     def real_disk(self) -> Disk:

@@ -14,7 +14,13 @@ from contextlib import AbstractContextManager
 from functools import cache
 from typing import Protocol, cast, runtime_checkable
 
-from lastgood.backends.interface import UNKNOWN, Disk, FileSystem, OpenFile, Reader
+from lastgood.backends.interface import (
+    UNKNOWN_FILE_SYSTEM,
+    Disk,
+    DiskReader,
+    FileSystemTraits,
+    OpenFile,
+)
 from lastgood.format.digests import digest_of
 
 
@@ -26,7 +32,7 @@ class SystemInfo(Protocol):
         """Give the absolute path without symlinks; what does not exist is left as it is."""
         ...
 
-    def file_system(self, path: str) -> FileSystem:
+    def file_system(self, path: str) -> FileSystemTraits:
         """Describe the file system that holds, or would hold, this canonical path."""
         ...
 
@@ -62,7 +68,7 @@ class WriteHints(Protocol):
 
 @runtime_checkable
 class FastReads(Protocol):
-    """Reads of a regular file that go through it once, or not at all. Errors as `Reader.read`."""
+    """Reads that go through a regular file once, or not at all. Errors as `DiskReader.read`."""
 
     def digest_with(self, path: str, limit_bytes: int, algorithm: str) -> tuple[int, str]:
         """Give the size in bytes and the digest in hex."""
@@ -90,9 +96,9 @@ class UnknownSystem:
         """Give the same path, without a slash at its end."""
         return path.rstrip("/") or "/"
 
-    def file_system(self, path: str) -> FileSystem:  # noqa: ARG002
+    def file_system(self, path: str) -> FileSystemTraits:  # noqa: ARG002
         """Assume nothing."""
-        return UNKNOWN
+        return UNKNOWN_FILE_SYSTEM
 
     def holds(self, path: str) -> bool:  # noqa: ARG002
         """Trust the lock."""
@@ -124,7 +130,7 @@ class NoWriteHints:
 class PlainReads:
     """The stand-in for `FastReads`: each is a read of the whole file."""
 
-    def __init__(self, reader: Reader) -> None:
+    def __init__(self, reader: DiskReader) -> None:
         self._reader = reader
 
     def digest_with(self, path: str, limit_bytes: int, algorithm: str) -> tuple[int, str]:
@@ -160,17 +166,17 @@ class _WholeFile:
         return len(piece)
 
 
-def system_info(disk: Reader) -> SystemInfo:
+def system_info(disk: DiskReader) -> SystemInfo:
     """The disk itself, where it offers this, or the stand-in."""
     return cast("SystemInfo", disk) if _offers(type(disk), SystemInfo) else UnknownSystem()
 
 
-def write_hints(disk: Reader) -> WriteHints:
+def write_hints(disk: DiskReader) -> WriteHints:
     """The disk itself, where it offers this, or the stand-in."""
     return cast("WriteHints", disk) if _offers(type(disk), WriteHints) else NoWriteHints()
 
 
-def fast_reads(reader: Reader) -> FastReads:
+def fast_reads(reader: DiskReader) -> FastReads:
     """The reader itself, where it offers this, or the stand-in."""
     return cast("FastReads", reader) if _offers(type(reader), FastReads) else PlainReads(reader)
 

@@ -14,7 +14,7 @@ from attrs import frozen
 CrashClass = Literal["none", "process", "kernel", "power"]
 
 
-class Reader(Protocol):
+class DiskReader(Protocol):
     """Looking. No method follows a symlink in the last component of a path."""
 
     def kind(self, path: str) -> str:
@@ -34,7 +34,7 @@ class Reader(Protocol):
         ...
 
 
-class Disk(Reader, Protocol):
+class Disk(DiskReader, Protocol):
     """Looking and changing."""
 
     def mkdir(self, path: str) -> None:
@@ -83,7 +83,7 @@ class Disk(Reader, Protocol):
 
 
 @frozen
-class FileSystem:
+class FileSystemTraits:
     """What a store stands on.
 
     `mount_point` is the top of it; `sync_serves` is the strongest crash class that what its fsync
@@ -104,7 +104,9 @@ class FileSystem:
 
 
 _UNNAMED: Final = "nothing here says what file system it is (no mount table could be read)"
-UNKNOWN: Final = FileSystem("unknown", "/", False, "process", _UNNAMED, weakness=_UNNAMED)
+UNKNOWN_FILE_SYSTEM: Final = FileSystemTraits(
+    "unknown", "/", False, "process", _UNNAMED, weakness=_UNNAMED
+)
 """What cannot be found out: nothing is assumed of its fsync, nor of its rename."""
 
 
@@ -121,8 +123,8 @@ class OpenFile(Protocol):
         ...
 
 
-def kind_said(kind: str) -> str:
-    """What `Reader.kind` says, for people: "a directory", "nothing"."""
+def describe_kind(kind: str) -> str:
+    """What `DiskReader.kind` says, for people: "a directory", "nothing"."""
     words = {
         "dir": "a directory",
         "file": "a regular file",

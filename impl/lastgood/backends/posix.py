@@ -12,11 +12,11 @@ import weakref
 from collections.abc import Iterator
 from typing import Final
 
-from lastgood.backends.interface import UNKNOWN, FileSystem
+from lastgood.backends.interface import UNKNOWN_FILE_SYSTEM, FileSystemTraits
 from lastgood.buffers import fresh_memory
 from lastgood.format.digests import new_hasher
 
-LOOK: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+READ_FLAGS: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _MAKE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _LOCK: Final = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _READ_BYTES: Final = 1 << 20
@@ -33,7 +33,7 @@ class PosixDisk:
     is the parent's, and a child that kept its descriptors would keep the lease alive.
     """
 
-    def __init__(self, file_system: FileSystem | None = None) -> None:
+    def __init__(self, file_system: FileSystemTraits | None = None) -> None:
         """Look the file system up where it is asked for, or answer with the one given."""
         self._given = file_system
         self._files: dict[str, int] = {}
@@ -46,7 +46,7 @@ class PosixDisk:
         """See `SystemInfo.canonical`."""
         return os.path.realpath(path)
 
-    def file_system(self, path: str) -> FileSystem:
+    def file_system(self, path: str) -> FileSystemTraits:
         """See `SystemInfo.file_system`."""
         return self._given if self._given is not None else self._probe(path)
 
@@ -68,7 +68,7 @@ class PosixDisk:
 
     def names(self, path: str) -> list[str]:
         """See `Disk.names`."""
-        with opened(path, LOOK | os.O_DIRECTORY) as fd:
+        with open_descriptor(path, READ_FLAGS | os.O_DIRECTORY) as fd:
             return sorted(os.listdir(fd))
 
     def read(self, path: str, limit_bytes: int) -> bytes:
@@ -195,7 +195,7 @@ class PosixDisk:
     def fsync_dir(self, path: str) -> None:
         """See `Disk.fsync_dir`."""
         self._own(path)
-        with opened(path, LOOK | os.O_DIRECTORY) as fd:
+        with open_descriptor(path, READ_FLAGS | os.O_DIRECTORY) as fd:
             self._sync(fd)
 
     def rename(self, src: str, dst: str) -> None:
@@ -266,10 +266,10 @@ class PosixDisk:
     def _keep_space(self, fd: int, size_bytes: int) -> None:
         """Keep space for a file whose size stays 0, where that can be asked for."""
 
-    def _probe(self, path: str) -> FileSystem:
+    def _probe(self, path: str) -> FileSystemTraits:
         """What is under a path on a machine that nobody has described."""
         del path
-        return UNKNOWN
+        return UNKNOWN_FILE_SYSTEM
 
     def _handle(self, path: str) -> int:
         if path not in self._files:
@@ -302,7 +302,7 @@ class OpenFd:
 
 
 @contextlib.contextmanager
-def opened(path: str, flags: int) -> Iterator[int]:
+def open_descriptor(path: str, flags: int) -> Iterator[int]:
     """A descriptor for the length of a block."""
     fd = os.open(path, flags)
     try:
@@ -314,7 +314,7 @@ def opened(path: str, flags: int) -> Iterator[int]:
 @contextlib.contextmanager
 def _opened_file(path: str, limit_bytes: int | None) -> Iterator[tuple[int, int]]:
     """A regular file and its size; EFBIG before anything is read where it is too long."""
-    fd = _open_regular(path, LOOK)
+    fd = _open_regular(path, READ_FLAGS)
     try:
         size_bytes = os.fstat(fd).st_size
         if limit_bytes is not None and size_bytes > limit_bytes:

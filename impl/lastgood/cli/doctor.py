@@ -11,9 +11,9 @@ from typing import Any, Final
 from attrs import frozen
 
 from lastgood.backends.capabilities import full_sync, system_info
-from lastgood.backends.interface import Disk, join, kind_said, parents
-from lastgood.errors import code_of, storage_error
-from lastgood.format.names import LOCK, QUARANTINE, given_up, newest_first, parse_name
+from lastgood.backends.interface import Disk, describe_kind, join, parents
+from lastgood.errors import errno_name, storage_error
+from lastgood.format.names import LOCK, QUARANTINE, newest_first, parse_name, pruned_names
 from lastgood.protocol.receipt import guarantee
 from lastgood.protocol.strength import Strength, choose_strength
 from lastgood.recovery.recovery import list_store
@@ -24,7 +24,7 @@ PROBE: Final = ".lastgood-doctor-"
 
 
 @frozen
-class Probe:
+class TrialResult:
     """Something that was tried: "works", "refused" with the errno, or "not tried"."""
 
     what: str
@@ -37,7 +37,7 @@ class Probe:
 
 
 @frozen
-class Diagnosis:
+class StoreDiagnosis:
     """What `lastgood doctor` says of a directory; `weaknesses` are those that a store would tell.
 
     And what keeps this user from writing a store there at all.
@@ -47,7 +47,7 @@ class Diagnosis:
     strength: Strength
     weaknesses: tuple[str, ...]
     free_bytes: int | None
-    probes: tuple[Probe, ...]
+    probes: tuple[TrialResult, ...]
     counts: dict[str, int]
 
     @property
@@ -80,7 +80,7 @@ class Diagnosis:
 
 def diagnose(
     disk: Disk, path: str, *, probe: bool, new_id: Callable[[], str] = lambda: secrets.token_hex(8)
-) -> Diagnosis:
+) -> StoreDiagnosis:
     """Look at a store, or at the directory that one would be made in.
 
     The strength is the one that a writable store would choose there. With `probe` a fresh folder,
@@ -105,7 +105,7 @@ def diagnose(
             "a store there can be read and not saved to"
         )
     probes = _probed(disk, join(home, PROBE + new_id())) if probe else _untried()
-    return Diagnosis(path, strength, tuple(weaknesses), free, probes, counts)
+    return StoreDiagnosis(path, strength, tuple(weaknesses), free, probes, counts)
 
 
 def _obstacles(disk: Disk, path: str) -> Iterator[str]:
@@ -119,8 +119,8 @@ def _obstacles(disk: Disk, path: str) -> Iterator[str]:
         except OSError as error:
             raise storage_error(f"looking at {join(path, name)!r}", error) from error
         if kind not in (wanted, "missing"):
-            expected = kind_said(wanted)
-            yield f"{name!r} is {kind_said(kind)} and not {expected}: {costs}. Move it away"
+            expected = describe_kind(wanted)
+            yield f"{name!r} is {describe_kind(kind)} and not {expected}: {costs}. Move it away"
 
 
 def _count(disk: Disk, path: str) -> dict[str, int]:
@@ -130,7 +130,7 @@ def _count(disk: Disk, path: str) -> dict[str, int]:
     return {
         "groups": sum(not name.attempt for name in names),
         "attempts": sum(name.attempt for name in names),
-        "half_pruned": len(given_up(listing.in_store)),
+        "half_pruned": len(pruned_names(listing.in_store)),
         "quarantined": len(aside),
     }
 
@@ -144,11 +144,11 @@ _TRIALS: Final = (
 )
 
 
-def _untried() -> tuple[Probe, ...]:
-    return tuple(Probe(what, "not tried") for what in _TRIALS)
+def _untried() -> tuple[TrialResult, ...]:
+    return tuple(TrialResult(what, "not tried") for what in _TRIALS)
 
 
-def _probed(disk: Disk, folder: str) -> tuple[Probe, ...]:
+def _probed(disk: Disk, folder: str) -> tuple[TrialResult, ...]:
     """Try everything that a save asks for, in a folder that nobody had before, and remove that.
 
     What is removed is what was made here, and nothing else, also where a trial fails.
@@ -158,13 +158,15 @@ def _probed(disk: Disk, folder: str) -> tuple[Probe, ...]:
         disk.mkdir(folder)
     except OSError as error:
         # In a folder of that name there may be something of somebody else's.
-        return (Probe(_TRIALS[0], _refused(error)), *_untried()[1:])
+        return (TrialResult(_TRIALS[0], _refused(error)), *_untried()[1:])
     trials.made.append((disk.rmdir, folder))
     try:
         answers = [_tried(trial) for trial in trials.each()]
     finally:
         removed = _tried(trials.remove)
-    return tuple(Probe(what, said) for what, said in zip(_TRIALS, [*answers, removed], strict=True))
+    return tuple(
+        TrialResult(what, said) for what, said in zip(_TRIALS, [*answers, removed], strict=True)
+    )
 
 
 class _Trials:
@@ -222,4 +224,4 @@ def _tried(trial: Callable[[], None]) -> str:
 
 
 def _refused(error: OSError) -> str:
-    return f"refused: {code_of(error)} ({error.strerror or error})"
+    return f"refused: {errno_name(error)} ({error.strerror or error})"

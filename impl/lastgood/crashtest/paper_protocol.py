@@ -18,7 +18,7 @@ import json
 from collections.abc import Iterator, Sequence, Set
 from typing import Any, Final
 
-from lastgood.backends.interface import Reader, join
+from lastgood.backends.interface import DiskReader, join
 from lastgood.format.manifest import Part
 from lastgood.protocol.plan import Mode, subdirs, syncs_dirs, syncs_files
 from lastgood.protocol.steps import (
@@ -26,7 +26,7 @@ from lastgood.protocol.steps import (
     CreateFile,
     MakeDir,
     Remove,
-    Rename,
+    RenameEntry,
     Step,
     SyncDir,
     SyncFile,
@@ -77,7 +77,7 @@ def plan_save(
             yield _content(temporary, name)
             yield SyncFile(temporary)
             yield CloseFile(temporary)
-            yield Rename(temporary, path)
+            yield RenameEntry(temporary, path)
         else:
             if name in existing:
                 yield Remove(path)
@@ -103,7 +103,7 @@ def record(name: str, parts: Sequence[Part], *, epoch: int, time_s: float) -> by
     return _json({"epoch": epoch, "seed": SEED, "manifest_sha256": digest, "ts": time_s})
 
 
-def newest_valid(reader: Reader, root: str) -> tuple[int, dict[str, bytes]] | None:
+def newest_valid(reader: DiskReader, root: str) -> tuple[int, dict[str, bytes]] | None:
     """The newest epoch that verifies, with its parts. OSError where the disk fails."""
     if reader.kind(root) != "dir":
         return None
@@ -116,7 +116,7 @@ def newest_valid(reader: Reader, root: str) -> tuple[int, dict[str, bytes]] | No
     return None
 
 
-def left_by_a_dead_attempt(reader: Reader, root: str, epoch: int) -> frozenset[str]:
+def left_by_a_dead_attempt(reader: DiskReader, root: str, epoch: int) -> frozenset[str]:
     """What `plan_save` wants to know as `existing`. OSError."""
     group = join(root, epoch_name(epoch))
     if reader.kind(group) != "dir":
@@ -154,7 +154,7 @@ def _epoch_number(name: str) -> int | None:
     return int(digits) if name == epoch_name(int(digits)) else None
 
 
-def _read_epoch(reader: Reader, group: str) -> dict[str, bytes] | None:
+def _read_epoch(reader: DiskReader, group: str) -> dict[str, bytes] | None:
     """The parts of one epoch; None where anything does not match. OSError where the disk fails."""
     try:
         commit = json.loads(reader.read(join(group, COMMIT), _LIMIT_BYTES))

@@ -17,13 +17,13 @@ from lastgood.backends.interface import Disk, join, parents
 from lastgood.crashtest import paper_protocol
 from lastgood.errors import UsageError
 from lastgood.format.chunks import Chunking
-from lastgood.parts.part_writer import Content
-from lastgood.protocol.executor import Performer
+from lastgood.parts.part_writer import PartSource
+from lastgood.protocol.executor import StepExecutor
 from lastgood.protocol.plan import MODES, Form, Mode
 from lastgood.recovery.partial_load import read_part, read_range
 from lastgood.recovery.recovery import Group, Scan, find_part, list_store, newest_valid
 from lastgood.retention.policies import LatestN
-from lastgood.retention.prune import Question
+from lastgood.retention.prune import PruneRequest
 from lastgood.writer.options import WriterOptions
 from lastgood.writer.writer import Writer
 
@@ -31,7 +31,7 @@ PAPER_MODES: Final[tuple[Mode, ...]] = ("unsafe", "atomic_nodirsync", "atomic_di
 
 
 @frozen
-class Recovered:
+class RecoveredGroup:
     """What a recovery handed out: content that was verified."""
 
     generation: int
@@ -57,17 +57,17 @@ class LastgoodSession:
 
     def save(self, step: int, parts: Mapping[str, bytes]) -> int:
         """Save a group and acknowledge it with its generation."""
-        content = {path: Content([data], size_bytes=len(data)) for path, data in parts.items()}
+        content = {path: PartSource([data], size_bytes=len(data)) for path, data in parts.items()}
         return self._writer.save(step, content, {}).name.generation
 
-    def recover(self) -> Recovered | None:
+    def recover(self) -> RecoveredGroup | None:
         """Recover as the lease holder."""
         scan = self._writer.recover()
         return _handed_out(self._writer.disk, scan)
 
     def prune(self, keep: int) -> None:
         """Give up all but the `keep` newest groups."""
-        self._writer.prune(Question(LatestN(keep), 0.0))
+        self._writer.prune(PruneRequest(LatestN(keep), 0.0))
 
     def close(self) -> None:
         """Give the lease back."""
@@ -86,7 +86,7 @@ class PruningSession(LastgoodSession):
         self.prune(1)
         return generation
 
-    def recover(self) -> Recovered | None:
+    def recover(self) -> RecoveredGroup | None:
         """Recover, and prune what the group that was found makes superfluous."""
         found = super().recover()
         self.prune(1)
@@ -96,7 +96,7 @@ class PruningSession(LastgoodSession):
 class RepairingSession(LastgoodSession):
     """A process that repairs its store whenever it recovers."""
 
-    def recover(self) -> Recovered | None:
+    def recover(self) -> RecoveredGroup | None:
         """Repair, and hand out what is left as the newest valid group."""
         repaired = self._writer.repair()
         return _handed_out(self._writer.disk, Scan(repaired.group, ()))
@@ -125,7 +125,7 @@ class AttemptSession(LastgoodSession):
 class ApartSession(LastgoodSession):
     """A process whose parts are written one after the other, as big ones are by one thread."""
 
-    options: ClassVar[Mapping[str, Any]] = {"at_once": 1}
+    options: ClassVar[Mapping[str, Any]] = {"max_open_files": 1}
 
 
 class ChunkedSession(LastgoodSession):
@@ -150,7 +150,7 @@ class LastgoodSubject:
         chosen: Form = self.form or ("rename" if rename_is_atomic else "record")
         return self.session(disk, store, _mode(mode, MODES), chosen)
 
-    def read(self, disk: Disk, store: str) -> Recovered | None:
+    def read(self, disk: Disk, store: str) -> RecoveredGroup | None:
         """Load the newest valid group and change nothing."""
         if disk.kind(store) == "missing":
             return None
@@ -173,16 +173,16 @@ class PaperSession:
             if path != "/" and self._disk.kind(path) == "missing":
                 self._disk.mkdir(path)
         existing = paper_protocol.left_by_a_dead_attempt(self._disk, self._root, step)
-        performer = Performer(
+        executor = StepExecutor(
             self._disk,
-            {path: Content([data]) for path, data in parts.items()},
+            {path: PartSource([data]) for path, data in parts.items()},
             lambda name, written: paper_protocol.record(name, written, epoch=step, time_s=0.0),
         )
         for each in paper_protocol.plan_save(self._mode, self._root, step, list(parts), existing):
-            performer.perform(each)
+            executor.execute(each)
         return step
 
-    def recover(self) -> Recovered | None:
+    def recover(self) -> RecoveredGroup | None:
         """The newest valid epoch; nothing is written."""
         return PAPER.read(self._disk, self._root)
 
@@ -200,10 +200,10 @@ class PaperSubject:
         """Start a writing process. The paper renames whatever the file system is."""
         return PaperSession(disk, store, _mode(mode, PAPER_MODES))
 
-    def read(self, disk: Disk, store: str) -> Recovered | None:
+    def read(self, disk: Disk, store: str) -> RecoveredGroup | None:
         """Load the newest valid epoch and change nothing."""
         found = paper_protocol.newest_valid(disk, store)
-        return None if found is None else Recovered(found[0], found[0], found[1])
+        return None if found is None else RecoveredGroup(found[0], found[0], found[1])
 
     def real_disk(self) -> Disk:
         """Give the disk that production uses on this machine."""
@@ -217,13 +217,13 @@ def _mode(text: str, known: tuple[Mode, ...]) -> Mode:
     raise UsageError(f"mode is {text!r}, expected one of {', '.join(known)}. Nothing was changed.")
 
 
-def _handed_out(disk: Disk, scan: Scan) -> Recovered | None:
+def _handed_out(disk: Disk, scan: Scan) -> RecoveredGroup | None:
     if scan.group is None:
         return None
     group = scan.group
     read = read_part if group.manifest.chunking is None else _read_in_ranges
     parts = {path: read(disk, group, path) for path in group.part_paths}
-    return Recovered(group.name.generation, group.name.step, parts)
+    return RecoveredGroup(group.name.generation, group.name.step, parts)
 
 
 def _read_in_ranges(disk: Disk, group: Group, part_path: str) -> bytes:

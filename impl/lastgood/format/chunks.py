@@ -64,7 +64,9 @@ def is_chunk_size(value: object) -> bool:
     return 0 < value <= _LARGEST_BYTES and value.bit_count() == 1
 
 
-def asked_for(chunk_bytes: int | None, algorithm: str | None, digest: str) -> Chunking | None:
+def chunking_from_options(
+    chunk_bytes: int | None, algorithm: str | None, digest: str
+) -> Chunking | None:
     """What a caller's options ask for; None for no chunks. UsageError; DigestUnavailableError."""
     if chunk_bytes is None:
         if algorithm is not None:
@@ -88,7 +90,7 @@ def asked_for(chunk_bytes: int | None, algorithm: str | None, digest: str) -> Ch
     return chunking
 
 
-def fitted(chunking: Chunking, sizes: Iterable[int], room_bytes: int) -> Chunking:
+def enlarge_to_fit(chunking: Chunking, sizes: Iterable[int], room_bytes: int) -> Chunking:
     """The same, its chunks doubled until the digests of parts of these sizes fit in the room."""
     known = list(sizes)
     while sum(map(chunking.count, known)) * chunking.digits > room_bytes:
@@ -96,7 +98,7 @@ def fitted(chunking: Chunking, sizes: Iterable[int], room_bytes: int) -> Chunkin
     return chunking
 
 
-def too_many(chunking: Chunking, room_bytes: int) -> UsageError:
+def too_many_chunks(chunking: Chunking, room_bytes: int) -> UsageError:
     """The error where the digests turned out to need more room than there is."""
     larger = f"chunk_bytes={4 * chunking.chunk_bytes}"
     return UsageError(
@@ -139,7 +141,7 @@ class ChunkHasher:
         self._hasher, self._filled = new_hasher(self._chunking.algorithm), 0
         count = len(self._digests)
         if count > 1 and count * self._chunking.digits > self._room_bytes:
-            raise too_many(self._chunking, self._room_bytes)
+            raise too_many_chunks(self._chunking, self._room_bytes)
 
 
 class PartDigest:

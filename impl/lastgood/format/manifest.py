@@ -114,7 +114,7 @@ def are_too_deep(paths: Sequence[str]) -> bool:
     return sum(path.count("/") * len(path) for path in paths) > FOLDERS_LIMIT_BYTES
 
 
-def clash(paths: Sequence[str]) -> str | None:
+def find_clash(paths: Sequence[str]) -> str | None:
     """The first path that is there twice, or that another one needs as a directory."""
     seen: set[str] = set()
     for path in paths:
@@ -246,7 +246,7 @@ def _from_json(text: str, sums: list[str]) -> Manifest:
             "manifest_error:parts",
             f"its directories' paths are too long, expected {FOLDERS_LIMIT_BYTES} bytes at most",
         )
-    if (path := clash([part.path for part in parts])) is not None:
+    if (path := find_clash([part.path for part in parts])) is not None:
         raise ManifestError(
             "manifest_error:parts", f"two parts need the path {path!r}, expected one"
         )

@@ -58,7 +58,7 @@ def newest_first(names: Iterable[str]) -> list[GroupName]:
     return sorted(found, key=lambda name: (-name.generation, name.attempt, name.step))
 
 
-def given_up(names: Iterable[str]) -> list[GroupName]:
+def pruned_names(names: Iterable[str]) -> list[GroupName]:
     """What a prune has un-committed and not yet deleted, the oldest generation first."""
     found = [name for name in map(parse_name, names) if name is not None and name.pruned]
     return sorted(found, key=lambda name: (name.generation, name.step))

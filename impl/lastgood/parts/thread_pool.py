@@ -7,11 +7,19 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, TypeVar
 
-from lastgood.parts.damage_survey import Each
+from lastgood.parts.verify import RejectedError, Unit
 
 _In = TypeVar("_In")
 _Out = TypeVar("_Out")
 _MOST: Final = 16
+
+ParallelMap = Callable[
+    [Callable[[Unit], RejectedError | None], Iterable[Unit]], Iterable[RejectedError | None]
+]
+"""How a check is applied to every unit: `map`, or something that does it in several threads.
+
+The answers come in the order of the units, so that the reason does not depend on who was faster.
+"""
 
 
 def default_workers() -> int:
@@ -19,19 +27,21 @@ def default_workers() -> int:
     return min(_MOST, 2 + (os.cpu_count() or 1))
 
 
-def each_in_threads(workers: int) -> Each:
+def new_parallel_map(workers: int) -> ParallelMap:
     """`map` for several threads, up to the first answer that is not None.
 
     The answers come in the order of what was given, whoever was faster.
     """
 
-    def each(check: Callable[[_In], _Out | None], given: Iterable[_In]) -> Iterable[_Out | None]:
+    def parallel_map(
+        check: Callable[[_In], _Out | None], given: Iterable[_In]
+    ) -> Iterable[_Out | None]:
         items = list(given)
         if workers == 1 or len(items) < 2:
             return map(check, items)
         return _in_threads(check, items, workers)
 
-    return each
+    return parallel_map
 
 
 def _in_threads(

@@ -20,7 +20,7 @@ from lastgood.protocol.steps import (
     ReadPart,
     Remove,
     RemoveDir,
-    Rename,
+    RenameEntry,
     SimpleStep,
     Step,
     SyncDir,
@@ -118,7 +118,7 @@ def plan_give_up(mode: Mode, store: str, groups: Sequence[GroupName]) -> Iterato
     both halves of each rename, so that it need not be atomic.
     """
     for name in groups:
-        yield Rename(join(store, str(name)), join(store, str(evolve(name, pruned=True))))
+        yield RenameEntry(join(store, str(name)), join(store, str(evolve(name, pruned=True))))
     if groups:
         yield _last_sync(at_full_strength(mode), store)
 
@@ -168,7 +168,7 @@ def _commit(
     if syncs_dirs(mode):
         yield from _sync_dirs(home, parts)
     if _renames(form, mode):
-        yield Rename(home, join(store, str(name)))
+        yield RenameEntry(home, join(store, str(name)))
     if syncs_dirs(mode):
         yield _last_sync(mode, store)
 

@@ -75,7 +75,7 @@ class FullSyncDir:
 
 
 @frozen
-class Rename:
+class RenameEntry:
     """`src` becomes `dst`, in one directory or between two of one store."""
 
     src: str
@@ -106,7 +106,7 @@ SimpleStep = (
     | CloseFile
     | SyncDir
     | FullSyncDir
-    | Rename
+    | RenameEntry
     | Remove
     | RemoveDir
 )
@@ -122,7 +122,8 @@ class Together:
 Step = SimpleStep | Together
 
 
-def said(step: Step) -> str:
+def describe_step(step: Step) -> str:
     """A step for people: what was asked, and of which entry."""
-    where = step.src if isinstance(step, Rename) else getattr(step, "path", "")
-    return f"{type(step).__name__} {where!r}"
+    if isinstance(step, RenameEntry):
+        return f"Rename {step.src!r}"
+    return f"{type(step).__name__} {getattr(step, 'path', '')!r}"

@@ -10,7 +10,7 @@ from typing import Final
 from attrs import frozen
 
 from lastgood.backends.capabilities import full_sync, system_info
-from lastgood.backends.interface import Disk, FileSystem, Reader, kind_said, parents
+from lastgood.backends.interface import Disk, DiskReader, FileSystemTraits, describe_kind, parents
 from lastgood.errors import LastgoodWarning, UsageError, storage_error
 from lastgood.events import Announcer
 from lastgood.format.digests import new_hasher
@@ -33,7 +33,7 @@ class Strength:
     mode: Mode
     form: Form
     digest: str
-    file_system: FileSystem
+    file_system: FileSystemTraits
     weaknesses: tuple[str, ...]
 
     def warn(self, path: str, events: Announcer) -> None:
@@ -105,7 +105,7 @@ def require_choice(what: str, value: str, known: tuple[str, ...]) -> None:
         )
 
 
-def require_store(disk: Reader, path: str) -> None:
+def require_store(disk: DiskReader, path: str) -> None:
     """UsageError where the path is no directory; StorageError."""
     try:
         kind = disk.kind(path)
@@ -113,7 +113,7 @@ def require_store(disk: Reader, path: str) -> None:
         raise storage_error(f"looking at {path!r}", error) from error
     if kind != "dir":
         raise UsageError(
-            f"{path!r}: found {kind_said(kind)}, expected a store (a directory). "
+            f"{path!r}: found {describe_kind(kind)}, expected a store (a directory). "
             "Nothing was changed."
         )
 

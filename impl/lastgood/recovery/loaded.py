@@ -8,10 +8,10 @@ from typing import Any, SupportsIndex
 
 from attrs import field, frozen
 
-from lastgood.backends.interface import Reader, join
+from lastgood.backends.interface import DiskReader, join
 from lastgood.errors import UsageError
-from lastgood.parts.damage_survey import Each
-from lastgood.recovery.partial_load import checked_range, read_part, read_range
+from lastgood.parts.thread_pool import ParallelMap
+from lastgood.recovery.partial_load import check_range, read_part, read_range
 from lastgood.recovery.recovery import Group, Rejection, find_part
 
 
@@ -21,9 +21,9 @@ class _Parts(Mapping[str, "bytes | memoryview"]):
 
     group: Group
     rejected: tuple[Rejection, ...]
-    _reader: Reader = field(repr=False)
+    _reader: DiskReader = field(repr=False)
     _held: Mapping[str, memoryview] = field(factory=dict, repr=False, eq=False)
-    _each: Each = field(default=map, repr=False, eq=False)
+    _parallel_map: ParallelMap = field(default=map, repr=False, eq=False)
 
     @property
     def generation(self) -> int:
@@ -65,7 +65,7 @@ class _Parts(Mapping[str, "bytes | memoryview"]):
         held = self._held.get(path)
         if held is not None:
             return bytes(held)
-        return read_part(self._reader, self.group, part, each=self._each)
+        return read_part(self._reader, self.group, part, parallel_map=self._parallel_map)
 
     def read_range(
         self, part: str, offset_bytes: SupportsIndex = 0, size_bytes: SupportsIndex | None = None
@@ -79,11 +79,13 @@ class _Parts(Mapping[str, "bytes | memoryview"]):
         UsageError where the part has no such range. IntegrityError names the chunk and its bytes,
         also in `damaged`, and no byte is handed out; reason "gone" as in `read`. StorageError.
         """
-        found, offset, size = checked_range(self.group, part, offset_bytes, size_bytes)
+        found, offset, size = check_range(self.group, part, offset_bytes, size_bytes)
         held = self._held.get(join(self.group.path, found.path))
         if held is not None:
             return held[offset : offset + size]
-        return read_range(self._reader, self.group, found, offset, size, each=self._each)
+        return read_range(
+            self._reader, self.group, found, offset, size, parallel_map=self._parallel_map
+        )
 
     def _named(self, part: str) -> str:
         try:

@@ -19,10 +19,10 @@ from lastgood.format.digests import is_digest
 from lastgood.format.manifest import Manifest, is_count
 from lastgood.format.metadata import from_text
 from lastgood.format.names import parse_name
-from lastgood.parts.verify import Found
+from lastgood.parts.verify import FailedPart
 
 FORMAT: Final = "lastgood quarantine report 1"
-ENDING: Final = ".report.json"
+REPORT_SUFFIX: Final = ".report.json"
 SIZE_LIMIT_BYTES: Final = 4 << 20
 MAX_PARTS: Final = 512
 """Parts that a report lists; of the others it only says how many there are."""
@@ -121,7 +121,7 @@ class ReportError(ValueError):
 
 def report_name(entry: str) -> str:
     """The name of the report on an entry of the quarantine."""
-    return entry + ENDING
+    return entry + REPORT_SUFFIX
 
 
 def advice(name: str, entry: str, reason: str) -> tuple[str, ...]:
@@ -141,7 +141,7 @@ def advice(name: str, entry: str, reason: str) -> tuple[str, ...]:
     return (why, look, delete) if reason == SYNC_FAILED else (why, look, delete, restore)
 
 
-def part_reports(manifest: Manifest, found: Found) -> tuple[tuple[PartReport, ...], int]:
+def part_reports(manifest: Manifest, found: FailedPart) -> tuple[tuple[PartReport, ...], int]:
     """The manifest's parts, and how many are not listed; `found` is the first that failed.
 
     Those before it are intact, because parts are checked in this order; those after it were not

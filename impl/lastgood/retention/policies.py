@@ -146,7 +146,7 @@ class AnyOf(Policy):
         }
 
 
-def doomed(
+def generations_to_prune(
     policy: Policy, candidates: Iterable[Candidate], protected: Iterable[int], now_s: float
 ) -> list[int]:
     """The generations to give up, the oldest first; never the newest nor a protected one.

@@ -1,7 +1,7 @@
 """Pruning: what a policy gives up in this store, and what is left of earlier prunes.
 
-`choose` only looks: a dry run is its answer, and a prune carries that same answer out. The writer
-does: see `plan_give_up` and `plan_delete`.
+`decide_prune` only looks: a dry run is its answer, and the writer carries that same answer out: see
+`plan_give_up` and `plan_delete`.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from typing import Final
 
 from attrs import evolve, field, frozen
 
-from lastgood.backends.interface import Reader, join, kind_said
+from lastgood.backends.interface import DiskReader, describe_kind, join
 from lastgood.errors import storage_error
-from lastgood.format.names import GroupName, given_up, newest_first
-from lastgood.parts.damage_survey import Each
+from lastgood.format.names import GroupName, newest_first, pruned_names
+from lastgood.parts.thread_pool import ParallelMap
 from lastgood.protocol.plan import Mode, plan_give_up
 from lastgood.protocol.steps import Step
 from lastgood.recovery.recovery import (
@@ -25,8 +25,8 @@ from lastgood.recovery.recovery import (
     examine,
     read_group,
 )
-from lastgood.retention.policies import Candidate, Policy, doomed
-from lastgood.retention.verified_cache import Memory
+from lastgood.retention.policies import Candidate, Policy, generations_to_prune
+from lastgood.retention.verified_cache import VerifiedCache
 
 MAX_DEPTH: Final = 2048
 """Directories inside each other that a walk follows: four times as deep as a part's path can be.
@@ -54,36 +54,38 @@ class Pruning:
         """The size of the parts that go."""
         return sum(group.size_bytes for group in self.given_up)
 
-    def without(self, stuck: Sequence[Rejection]) -> Pruning:
+    def without(self, undeletable: Sequence[Rejection]) -> Pruning:
         """What is left to do where these are `stuck` too: no group goes whose new name is taken."""
-        taken = {each.name for each in stuck}
-        blocked = [group for group in self.given_up if str(gone(group.name)) in taken]
+        taken = {each.name for each in undeletable}
+        blocked = [group for group in self.given_up if str(pruned_name(group.name)) in taken]
         kept = sorted((*self.kept, *blocked), key=lambda group: -group.name.generation)
         return evolve(
             self,
             kept=tuple(kept),
             given_up=tuple(group for group in self.given_up if group not in blocked),
             leftovers=tuple(name for name in self.leftovers if str(name) not in taken),
-            stuck=(*self.stuck, *stuck),
+            stuck=(*self.stuck, *undeletable),
         )
 
 
 @frozen
-class Question:
+class PruneRequest:
     """What a prune is asked: the policy, the Unix time, and generations that stay in any case."""
 
     policy: Policy
     now_s: float
     protect: Collection[int] = ()
 
-    def going(self, groups: Iterable[Group], anchor: Collection[int] = ()) -> list[int]:
+    def generations_to_prune(
+        self, groups: Iterable[Group], anchor: Collection[int] = ()
+    ) -> list[int]:
         """The generations to give up if these are the groups. UsageError of a policy that fails."""
-        candidates = [candidate(group) for group in groups]
-        return doomed(self.policy, candidates, {*anchor, *self.protect}, self.now_s)
+        candidates = [to_candidate(group) for group in groups]
+        return generations_to_prune(self.policy, candidates, {*anchor, *self.protect}, self.now_s)
 
 
 @frozen
-class Seen:
+class PruneCandidates:
     """The names in a store: groups by generation, newest first, and what is no group.
 
     Of a group the manifest was read; of a leftover, what kind of entry it is.
@@ -92,10 +94,10 @@ class Seen:
     groups: dict[int, Group] = field(factory=dict)
     damaged: tuple[Rejection, ...] = ()
     leftovers: tuple[GroupName, ...] = ()
-    stuck: tuple[Rejection, ...] = ()
+    undeletable: tuple[Rejection, ...] = ()
 
 
-def look(reader: Reader, store: str, names: Iterable[str]) -> Seen:
+def list_candidates(reader: DiskReader, store: str, names: Iterable[str]) -> PruneCandidates:
     """What these entries of a store are; no part is read. StorageError."""
     names = list(names)
     groups: dict[int, Group] = {}
@@ -106,17 +108,17 @@ def look(reader: Reader, store: str, names: Iterable[str]) -> Seen:
             groups[name.generation] = answer
         elif answer is not None and answer.reason != GONE:
             damaged.append(answer)
-    leftovers, stuck = look_at_leftovers(reader, store, names)
-    return Seen(groups, tuple(damaged), leftovers, stuck)
+    leftovers, undeletable = list_leftovers(reader, store, names)
+    return PruneCandidates(groups, tuple(damaged), leftovers, undeletable)
 
 
-def look_at_leftovers(
-    reader: Reader, store: str, names: Iterable[str]
+def list_leftovers(
+    reader: DiskReader, store: str, names: Iterable[str]
 ) -> tuple[tuple[GroupName, ...], tuple[Rejection, ...]]:
     """The unfinished deletions, the oldest first, and what only has such a name. StorageError."""
     leftovers: list[GroupName] = []
-    stuck: list[Rejection] = []
-    for name in given_up(names):
+    undeletable: list[Rejection] = []
+    for name in pruned_names(names):
         try:
             kind = reader.kind(join(store, str(name)))
         except OSError as error:
@@ -124,25 +126,25 @@ def look_at_leftovers(
         if kind == "dir":
             leftovers.append(name)
         elif kind != "missing":
-            stuck.append(_stray(name, kind))
-    return tuple(leftovers), tuple(stuck)
+            undeletable.append(_stray(name, kind))
+    return tuple(leftovers), tuple(undeletable)
 
 
-def sketch(seen: Seen, question: Question) -> Pruning:
+def preview_prune(seen: PruneCandidates, question: PruneRequest) -> Pruning:
     """What would go if every manifest told the truth. Nothing is verified: no group goes for it."""
-    going = question.going(seen.groups.values())
+    going = question.generations_to_prune(seen.groups.values())
     return _pruning(seen, list(seen.groups.values()), going, seen.damaged)
 
 
-def choose(
-    reader: Reader,
+def decide_prune(
+    reader: DiskReader,
     store: str,
-    seen: Seen,
+    seen: PruneCandidates,
     anchor: Group,
-    question: Question,
+    question: PruneRequest,
     *,
-    memory: Memory | None = None,
-    each: Each = map,
+    memory: VerifiedCache | None = None,
+    parallel_map: ParallelMap = map,
 ) -> Pruning:
     """What the policy gives up among the groups that are not newer than `anchor`.
 
@@ -155,14 +157,14 @@ def choose(
     damaged = [one for one in seen.damaged if one.generation <= newest]
     good = {anchor.name}
     while True:
-        going = question.going(groups.values(), {newest})
+        going = question.generations_to_prune(groups.values(), {newest})
         bad: list[Rejection] = []
         for group in [g for n, g in groups.items() if n not in going and g.name not in good]:
             if memory is not None and memory.vouches_for(group):
                 good.add(group.name)
                 continue
             stamps = None if memory is None else memory.stamps_of(group)
-            answer = examine(reader, store, group.name, each=each)
+            answer = examine(reader, store, group.name, parallel_map=parallel_map)
             if isinstance(answer, Rejection):
                 bad.append(answer)
                 continue
@@ -182,12 +184,12 @@ def plan_uncommit(mode: Mode, store: str, pruning: Pruning) -> Iterator[Step]:
     yield from plan_give_up(mode, store, [group.name for group in reversed(pruning.given_up)])
 
 
-def gone(name: GroupName) -> GroupName:
+def pruned_name(name: GroupName) -> GroupName:
     """The name that a group has once it was given up, until it is deleted."""
     return evolve(name, pruned=True)
 
 
-def too_deep(name: GroupName) -> Rejection:
+def too_deep_rejection(name: GroupName) -> Rejection:
     """A leftover with something in it that no path can name."""
     return Rejection(
         str(name),
@@ -198,7 +200,7 @@ def too_deep(name: GroupName) -> Rejection:
     )
 
 
-def tree_of(reader: Reader, top: str) -> tuple[list[str], list[str]]:
+def list_tree(reader: DiskReader, top: str) -> tuple[list[str], list[str]]:
     """The files and the directories below a directory, by their paths in it, parents first.
 
     A symlink counts as a file and is not followed. OSError; ENAMETOOLONG where it is nested
@@ -223,16 +225,16 @@ def tree_of(reader: Reader, top: str) -> tuple[list[str], list[str]]:
 
 
 def _pruning(
-    seen: Seen, groups: list[Group], going: list[int], damaged: tuple[Rejection, ...]
+    seen: PruneCandidates, groups: list[Group], going: list[int], damaged: tuple[Rejection, ...]
 ) -> Pruning:
-    """The answer; what already is known to be stuck keeps its group."""
+    """The answer; what already is known to be undeletable keeps its group."""
     pruning = Pruning(
         tuple(group for group in groups if group.name.generation not in going),
         tuple(group for group in groups if group.name.generation in going),
         seen.leftovers,
         damaged,
     )
-    return pruning.without(seen.stuck)
+    return pruning.without(seen.undeletable)
 
 
 def _stray(name: GroupName, kind: str) -> Rejection:
@@ -240,12 +242,12 @@ def _stray(name: GroupName, kind: str) -> Rejection:
         str(name),
         name.generation,
         f"not_regular:{name}",
-        f"found {kind_said(kind)}, expected a directory that a prune has left. It was neither "
+        f"found {describe_kind(kind)}, expected a directory that a prune has left. It was neither "
         "followed nor deleted; move it out of the store",
     )
 
 
-def candidate(group: Group) -> Candidate:
+def to_candidate(group: Group) -> Candidate:
     """What a policy knows of a group."""
     manifest = group.manifest
     return Candidate(group.name.generation, group.name.step, manifest.saved_at_s, manifest.metadata)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lastgood.backends.capabilities import system_info
-from lastgood.backends.interface import Reader, join
+from lastgood.backends.interface import DiskReader, join
 from lastgood.format.names import MANIFEST, GroupName
 from lastgood.protocol.plan import subdirs
 from lastgood.recovery.recovery import Group
@@ -11,7 +11,7 @@ from lastgood.recovery.recovery import Group
 Stamped = tuple[tuple[int, ...], ...]
 
 
-class Memory:
+class VerifiedCache:
     """Groups that were verified in full, each with the stamps that its files had before that.
 
     A stamp changes with every write, truncation and replacement. What rots on the medium keeps
@@ -19,7 +19,7 @@ class Memory:
     no stamps nothing is remembered.
     """
 
-    def __init__(self, reader: Reader) -> None:
+    def __init__(self, reader: DiskReader) -> None:
         self._info = system_info(reader)
         self._known: dict[GroupName, Stamped] = {}
 

@@ -8,13 +8,13 @@ from attrs import frozen
 
 from lastgood.backends.capabilities import fast_reads
 from lastgood.backends.interface import Disk, join
-from lastgood.errors import Ending, StorageError, UsageError, code_of
+from lastgood.errors import Ending, StorageError, UsageError, errno_name
 from lastgood.format.manifest import MAX_SIZE_BYTES, PATH_LIMIT_BYTES
 from lastgood.format.names import GroupName
-from lastgood.protocol.executor import Performer
+from lastgood.protocol.executor import StepExecutor
 from lastgood.protocol.plan import plan_delete
-from lastgood.retention.prune import tree_of
-from lastgood.writer.save_request import Request
+from lastgood.retention.prune import list_tree
+from lastgood.writer.save_request import SaveRequest
 
 
 @frozen
@@ -23,10 +23,10 @@ class Attempt:
 
     name: GroupName
     path: str
-    request: Request
+    request: SaveRequest
 
 
-def left_behind(attempt: Attempt) -> str:
+def describe_leftover(attempt: Attempt) -> str:
     """What to know of an attempt that could not be removed."""
     return f"{attempt.path!r} could not be removed: no group; the next recovery sets it aside."
 
@@ -39,17 +39,17 @@ def remove_attempt(disk: Disk, path: str) -> bool:
     try:
         if disk.kind(path) == "missing":
             return True
-        for step in plan_delete(path, *tree_of(disk, path)):
-            Performer(disk).perform(step)
+        for step in plan_delete(path, *list_tree(disk, path)):
+            StepExecutor(disk).execute(step)
     except OSError:
         return False
     return True
 
 
-def parts_in(disk: Disk, path: str, ending: Ending) -> list[str]:
+def attempt_parts(disk: Disk, path: str, ending: Ending) -> list[str]:
     """All regular files of an attempt, sorted. UsageError for whatever else is in there."""
     try:
-        files, _ = tree_of(disk, path)
+        files, _ = list_tree(disk, path)
         for file in files:
             if disk.kind(join(path, file)) != "file":
                 raise UsageError(
@@ -66,7 +66,7 @@ def parts_in(disk: Disk, path: str, ending: Ending) -> list[str]:
     return sorted(files)
 
 
-def sizes_in(disk: Disk, path: str, parts: list[str], ending: Ending) -> list[int]:
+def attempt_sizes(disk: Disk, path: str, parts: list[str], ending: Ending) -> list[int]:
     """The sizes of an attempt's files, in the order of the parts. StorageError."""
     sizes: list[int] = []
     try:
@@ -81,6 +81,6 @@ def sizes_in(disk: Disk, path: str, parts: list[str], ending: Ending) -> list[in
 def _unreadable(attempt: str, error: OSError, ending: Ending) -> StorageError:
     """The error where an attempt's directory cannot be read."""
     return StorageError(
-        f"reading the attempt {attempt!r} failed: {code_of(error)} "
+        f"reading the attempt {attempt!r} failed: {errno_name(error)} "
         f"({error.strerror or error}). {ending()}"
     )

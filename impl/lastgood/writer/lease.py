@@ -7,7 +7,7 @@ import errno
 from typing import Final
 
 from lastgood.backends.capabilities import system_info
-from lastgood.backends.interface import Disk, Reader, join, kind_said, parents
+from lastgood.backends.interface import Disk, DiskReader, describe_kind, join, parents
 from lastgood.errors import (
     Ending,
     LeaseError,
@@ -17,16 +17,16 @@ from lastgood.errors import (
     storage_error,
 )
 from lastgood.format.names import LOCK, MAX_NUMBER, next_generation
-from lastgood.protocol.executor import Performer
+from lastgood.protocol.executor import StepExecutor
 from lastgood.protocol.plan import plan_ancestors
 from lastgood.protocol.steps import SyncDir
-from lastgood.recovery.recovery import Listing, list_store
+from lastgood.recovery.recovery import StoreListing, list_store
 from lastgood.writer.options import WriterOptions
 
 _NOT_ALLOWED: Final = frozenset({errno.EACCES, errno.EPERM})
 
 
-def missing_dirs(reader: Reader, store: str) -> list[str]:
+def missing_dirs(reader: DiskReader, store: str) -> list[str]:
     """The store and the directories above it that do not exist, the store first.
 
     UsageError where something else is in their place; OSError.
@@ -38,8 +38,8 @@ def missing_dirs(reader: Reader, store: str) -> list[str]:
             break
         if kind != "missing":
             raise UsageError(
-                f"{path!r}: found {kind_said(kind)}, expected a directory. Nothing was changed. "
-                "Choose another path for the store, or move that entry away."
+                f"{path!r}: found {describe_kind(kind)}, expected a directory. Nothing was "
+                "changed. Choose another path for the store, or move that entry away."
             )
         missing.append(path)
     return missing
@@ -114,7 +114,7 @@ class Lease:
         # Always, not only for those just made: a process that was killed may have made them.
         for step in plan_ancestors(self._mode, self.store, self._top):
             try:
-                Performer(self.disk).perform(step)
+                StepExecutor(self.disk).execute(step)
             except OSError as error:
                 path = step.path if isinstance(step, SyncDir) else self.store
                 if error.errno not in _NOT_ALLOWED:
@@ -150,7 +150,7 @@ class Lease:
                 "Close this store and open it again."
             )
 
-    def note_generations(self, listing: Listing) -> None:
+    def note_generations(self, listing: StoreListing) -> None:
         """Give no generation that a name in the store or in its quarantine carries."""
         seen = next_generation(listing.in_store, listing.in_quarantine)
         self._next = max(seen, self._next or 1)

@@ -8,43 +8,45 @@ from collections.abc import Iterable
 from attrs import evolve
 
 from lastgood.backends.interface import join
-from lastgood.errors import StorageError, code_of
+from lastgood.errors import StorageError, errno_name
 from lastgood.format.names import GroupName
-from lastgood.protocol.executor import Performer
+from lastgood.protocol.executor import StepExecutor
 from lastgood.protocol.plan import at_full_strength, plan_delete
-from lastgood.protocol.steps import said
+from lastgood.protocol.steps import describe_step
 from lastgood.recovery.recovery import Rejection, list_store
 from lastgood.retention.prune import (
+    PruneRequest,
     Pruning,
-    Question,
-    choose,
-    gone,
-    look,
-    look_at_leftovers,
+    decide_prune,
+    list_candidates,
+    list_leftovers,
+    list_tree,
     plan_uncommit,
-    sketch,
-    too_deep,
-    tree_of,
+    preview_prune,
+    pruned_name,
+    too_deep_rejection,
 )
-from lastgood.retention.verified_cache import Memory
+from lastgood.retention.verified_cache import VerifiedCache
 from lastgood.writer.lease import Lease
 from lastgood.writer.options import WriterOptions
 from lastgood.writer.recoverer import Recoverer
 
 
-class Pruner:
+class StorePruner:
     """Prunes while the lease is held; the recoverer makes durable what justifies a deletion."""
 
     def __init__(self, lease: Lease, options: WriterOptions, recoverer: Recoverer) -> None:
         self._lease, self._disk, self._store = lease, lease.disk, lease.store
         self._options, self._recoverer = options, recoverer
-        self._memory = Memory(lease.disk)
+        self._memory = VerifiedCache(lease.disk)
 
-    def prune(self, question: Question, *, remembers: bool) -> Pruning | None:
+    def prune(self, question: PruneRequest, *, remembers: bool) -> Pruning | None:
         """See `Writer.prune`."""
-        seen = look(self._disk, self._store, list_store(self._disk, self._store).in_store)
+        seen = list_candidates(
+            self._disk, self._store, list_store(self._disk, self._store).in_store
+        )
         if remembers:
-            at_most = sketch(seen, question)
+            at_most = preview_prune(seen, question)
             if not at_most.given_up:
                 return self._give_up(at_most) if seen.groups else None
         newest = next(iter(seen.groups.values()), None)
@@ -55,21 +57,21 @@ class Pruner:
             return None
         if newest is not None and newest.name == anchor.name:
             self._memory.remember(anchor.name, stamps)
-        pruning = choose(
+        pruning = decide_prune(
             self._disk,
             self._store,
             seen,
             anchor,
             question,
             memory=self._memory if remembers else None,
-            each=self._options.each,
+            parallel_map=self._options.parallel_map,
         )
         return self._give_up(pruning)
 
     def finish(self, names: Iterable[str]) -> Pruning:
         """Delete what earlier prunes left among these entries of the store. Errors as `prune`."""
-        leftovers, stuck = look_at_leftovers(self._disk, self._store, names)
-        return self._give_up(Pruning((), (), leftovers, (), stuck))
+        leftovers, undeletable = list_leftovers(self._disk, self._store, names)
+        return self._give_up(Pruning((), (), leftovers, (), undeletable))
 
     def _give_up(self, pruning: Pruning) -> Pruning:
         """Carry a prune out; what was done of it.
@@ -79,55 +81,57 @@ class Pruner:
         refused.
         """
         refused: list[StorageError] = []
-        stuck = self._delete(pruning.leftovers, refused)
-        pruning = pruning.without(stuck)
-        performer = Performer(self._disk)
+        undeletable = self._delete(pruning.leftovers, refused)
+        pruning = pruning.without(undeletable)
+        executor = StepExecutor(self._disk)
         try:
             for step in plan_uncommit(self._options.mode, self._store, pruning):
-                performer.perform(step)
+                executor.execute(step)
         except OSError as error:
-            raise self._failure(performer, error) from error
+            raise self._failure(executor, error) from error
         names = [group.name for group in reversed(pruning.given_up)]
-        stuck = self._delete(map(gone, names), refused)
+        undeletable = self._delete(map(pruned_name, names), refused)
         for name in names:
             self._memory.forget(name)
         if refused:
             went = f" Given up all the same: {', '.join(map(str, names))}." if names else ""
             raise StorageError(f"{refused[0]}{went}") from refused[0]
-        return evolve(pruning, stuck=(*pruning.stuck, *stuck))
+        return evolve(pruning, stuck=(*pruning.stuck, *undeletable))
 
     def _delete(
         self, names: Iterable[GroupName], refused: list[StorageError]
     ) -> tuple[Rejection, ...]:
-        """Delete what is no group any more; what is stuck. `refused` is added to.
+        """Delete what is no group any more; what is undeletable. `refused` is added to.
 
         StorageError at once where nobody knows what is on the medium.
         """
-        stuck = []
+        undeletable = []
         for name in names:
-            home, performer = join(self._store, str(name)), Performer(self._disk)
+            home, executor = join(self._store, str(name)), StepExecutor(self._disk)
             try:
-                for step in plan_delete(home, *tree_of(self._disk, home)):
-                    performer.perform(step)
+                for step in plan_delete(home, *list_tree(self._disk, home)):
+                    executor.execute(step)
             except OSError as error:
                 if error.errno == errno.ENAMETOOLONG:
-                    stuck.append(too_deep(name))
+                    undeletable.append(too_deep_rejection(name))
                     continue
-                failure = self._failure(performer, error, f"looking into {home!r}")
+                failure = self._failure(executor, error, f"looking into {home!r}")
                 if self._lease.failed is not None:
                     raise failure from error
                 refused.append(failure)
-                stuck.append(Rejection(str(name), name.generation, "refused", str(error)))
-        return tuple(stuck)
+                undeletable.append(Rejection(str(name), name.generation, "refused", str(error)))
+        return tuple(undeletable)
 
-    def _failure(self, performer: Performer, error: OSError, doing: str = "a look") -> StorageError:
+    def _failure(
+        self, executor: StepExecutor, error: OSError, doing: str = "a look"
+    ) -> StorageError:
         """The error to raise; the store is closed to writing where nobody knows what is on it."""
-        step, error = performer.worst or (None, error)
-        if performer.is_poisoned:
-            self._lease.failed = f"a prune failed with {code_of(error)}"
+        step, error = executor.worst or (None, error)
+        if executor.is_poisoned:
+            self._lease.failed = f"a prune failed with {errno_name(error)}"
         return StorageError(
-            f"prune of {self._store!r}: {doing if step is None else said(step)} failed: "
-            f"{code_of(error)} ({error.strerror or error}). Every group that is kept is intact; "
+            f"prune of {self._store!r}: {doing if step is None else describe_step(step)} failed: "
+            f"{errno_name(error)} ({error.strerror or error}). Every group that is kept is intact; "
             "the next prune deletes what is left."
             f"{' This store is closed to writing.' * bool(self._lease.failed)}"
         )

@@ -6,19 +6,19 @@ from collections.abc import Iterable
 
 from attrs import evolve
 
-from lastgood.backends.interface import Reader
-from lastgood.errors import StorageError, code_of, storage_error
+from lastgood.backends.interface import DiskReader
+from lastgood.errors import StorageError, errno_name, storage_error
 from lastgood.format.names import GroupName, newest_first
-from lastgood.protocol.executor import Performer
+from lastgood.protocol.executor import StepExecutor
 from lastgood.protocol.plan import Mode, plan_resync, syncs_dirs
-from lastgood.protocol.steps import Step, said
-from lastgood.recovery.quarantine import move_aside
+from lastgood.protocol.steps import Step, describe_step
+from lastgood.recovery.quarantine import quarantine
 from lastgood.recovery.recovery import (
     GONE,
-    Listing,
     Rejection,
     Scan,
-    ended,
+    StoreListing,
+    as_lease_holder,
     examine,
     list_store,
     newest_valid,
@@ -38,12 +38,14 @@ class Recoverer:
         self._lease, self._disk, self._store = lease, lease.disk, lease.store
         self._options = options
 
-    def recover(self, mode: Mode, reader: Reader, durable: GroupName | None = None) -> Scan:
+    def recover(self, mode: Mode, reader: DiskReader, durable: GroupName | None = None) -> Scan:
         """See `Writer.recover`; where the answer is the group named `durable`, change nothing."""
         listing = list_store(self._disk, self._store)
         self._lease.note_generations(listing)
-        scan = newest_valid(reader, self._store, listing.in_store, each=self._options.each)
-        scan = evolve(scan, rejected=tuple(map(ended, scan.rejected)))
+        scan = newest_valid(
+            reader, self._store, listing.in_store, parallel_map=self._options.parallel_map
+        )
+        scan = evolve(scan, rejected=tuple(map(as_lease_holder, scan.rejected)))
         group = scan.group
         if group is not None and group.name == durable:
             return scan
@@ -54,13 +56,19 @@ class Recoverer:
         self._set_aside(scan.rejected, listing.in_quarantine)
         return scan
 
-    def set_aside_others(self, newest: GroupName | None) -> tuple[tuple[Rejection, ...], Listing]:
+    def set_aside_others(
+        self, newest: GroupName | None
+    ) -> tuple[tuple[Rejection, ...], StoreListing]:
         """Set every damaged group but the newest aside; which they are, and what was there."""
         names = newest_first(list_store(self._disk, self._store).in_store)
-        each = self._options.each
-        looks = [examine(self._disk, self._store, n, each=each) for n in names if n != newest]
+        parallel_map = self._options.parallel_map
+        looks = [
+            examine(self._disk, self._store, n, parallel_map=parallel_map)
+            for n in names
+            if n != newest
+        ]
         found = (look for look in looks if isinstance(look, Rejection) and look.reason != GONE)
-        bad = tuple(map(ended, found))
+        bad = tuple(map(as_lease_holder, found))
         listing = list_store(self._disk, self._store)
         self._set_aside(bad, listing.in_quarantine)
         return bad, listing
@@ -73,18 +81,18 @@ class Recoverer:
     def _set_aside(self, rejected: Iterable[Rejection], taken: Iterable[str]) -> None:
         now_s, reports = self._options.now_s(), self._options.reports
         try:
-            move_aside(self._disk, self._store, rejected, taken, now_s, reports=reports)
+            quarantine(self._disk, self._store, rejected, taken, now_s, reports=reports)
         except OSError as error:
             doing = f"moving damaged groups of {self._store!r} aside"
             raise storage_error(doing, error) from error
 
     def _resync(self, step: Step, name: str) -> None:
         try:
-            Performer(self._disk).perform(step)
+            StepExecutor(self._disk).execute(step)
         except OSError as error:
-            self._lease.failed = f"syncing {name} again failed with {code_of(error)}"
+            self._lease.failed = f"syncing {name} again failed with {errno_name(error)}"
             raise StorageError(
-                f"recovery of {name}: {said(step)} failed: {code_of(error)} "
+                f"recovery of {name}: {describe_step(step)} failed: {errno_name(error)} "
                 f"({error.strerror or error}). Nothing was moved. The group is readable "
                 "and may not survive a power cut; this store is closed to writing."
             ) from error

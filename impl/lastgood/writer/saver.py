@@ -9,19 +9,30 @@ from attrs import frozen
 
 from lastgood.backends.capabilities import system_info
 from lastgood.backends.interface import join
-from lastgood.errors import StorageError, code_of
-from lastgood.format.chunks import Chunking, fitted, too_many
+from lastgood.errors import StorageError, errno_name
+from lastgood.format.chunks import Chunking, enlarge_to_fit, too_many_chunks
 from lastgood.format.manifest import Manifest, Part, encode
 from lastgood.format.names import GroupName
-from lastgood.parts.part_writer import Content
-from lastgood.protocol.executor import Performer, Record
+from lastgood.parts.part_writer import PartSource
+from lastgood.protocol.executor import RecordEncoder, StepExecutor
 from lastgood.protocol.plan import Form, Mode, plan_attempt, plan_save, plan_seal
-from lastgood.protocol.steps import Step, said
-from lastgood.recovery.quarantine import withdraw
-from lastgood.writer.attempt import Attempt, left_behind, parts_in, remove_attempt, sizes_in
+from lastgood.protocol.steps import Step, describe_step
+from lastgood.recovery.quarantine import quarantine_failed_save
+from lastgood.writer.attempt import (
+    Attempt,
+    attempt_parts,
+    attempt_sizes,
+    describe_leftover,
+    remove_attempt,
+)
 from lastgood.writer.lease import Lease
 from lastgood.writer.options import WriterOptions
-from lastgood.writer.save_request import Request, checked, checked_parts, room_for_chunks
+from lastgood.writer.save_request import (
+    SaveRequest,
+    check_request,
+    check_request_parts,
+    room_for_chunks,
+)
 
 _STILL_SEEN: Final = (
     " The group could not be moved out of sight either: the next process may find {0} whole in "
@@ -30,7 +41,7 @@ _STILL_SEEN: Final = (
 
 
 @frozen
-class Saved:
+class SavedGroup:
     """A group that a save has acknowledged. `notes` say what was asked for and not quite done."""
 
     name: GroupName
@@ -50,7 +61,7 @@ class _Cut:
         """The chunking that the manifest names; None where no part has chunks. UsageError."""
         digests_bytes = sum(len(part.chunks) for part in parts)
         if self.chunking is not None and digests_bytes > self.room_bytes:
-            raise too_many(self.chunking, self.room_bytes)
+            raise too_many_chunks(self.chunking, self.room_bytes)
         return self.chunking if digests_bytes else None
 
     def notes(self, asked: Chunking | None) -> tuple[str, ...]:
@@ -78,15 +89,15 @@ class Saver:
         self._info = system_info(self._disk)
 
     def save(
-        self, step: SupportsIndex, content: Mapping[str, Content], metadata: Mapping[str, Any]
-    ) -> Saved:
+        self, step: SupportsIndex, content: Mapping[str, PartSource], metadata: Mapping[str, Any]
+    ) -> SavedGroup:
         """Save one group; returning acknowledges it.
 
         UsageError before anything was changed. StorageError where the disk failed: earlier groups
         are intact, and after a failed sync the writer refuses every later save.
         """
         self._lease.require_usable()
-        request = checked(step, list(content), metadata)
+        request = check_request(step, list(content), metadata)
         self._require_space(content)
         name = GroupName(self._lease.take_generation(), request.step)
         plan = plan_save(*self._where(name), list(content))
@@ -96,17 +107,17 @@ class Saver:
     def begin(self, step: SupportsIndex, metadata: Mapping[str, Any]) -> Attempt:
         """Make a fresh directory for foreign code to fill. Errors as `save`."""
         self._lease.require_usable()
-        request = checked(step, None, metadata)
+        request = check_request(step, None, metadata)
         name = GroupName(self._lease.take_generation(), request.step)
         path, make = plan_attempt(*self._where(name))
-        performer = self._performer()
+        executor = self._executor()
         try:
-            performer.perform(make)
+            executor.execute(make)
         except OSError as error:
-            raise self._failed_save(name, error, performer) from error
+            raise self._failed_save(name, error, executor) from error
         return Attempt(name, path, request)
 
-    def seal(self, attempt: Attempt) -> Saved:
+    def seal(self, attempt: Attempt) -> SavedGroup:
         """Make a group of all regular files in the attempt's directory; returning acknowledges it.
 
         Each is synced, then digested from its file. UsageError where something in there is no part
@@ -118,17 +129,17 @@ class Saver:
 
         def ending() -> str:
             is_gone = remove_attempt(self._disk, attempt.path)
-            left = "The attempt was removed." if is_gone else left_behind(attempt)
+            left = "The attempt was removed." if is_gone else describe_leftover(attempt)
             outcomes.append(f"{left} Earlier groups are intact.")
             return outcomes[0]
 
         try:
             self._lease.require_usable(ending)
-            parts = parts_in(self._disk, attempt.path, ending)
-            request = checked_parts(attempt.request, parts, ending)
+            parts = attempt_parts(self._disk, attempt.path, ending)
+            request = check_request_parts(attempt.request, parts, ending)
             # The sizes decide nothing but how parts are cut.
             is_cut = self.options.chunking is not None
-            sizes = sizes_in(self._disk, attempt.path, parts if is_cut else [], ending)
+            sizes = attempt_sizes(self._disk, attempt.path, parts if is_cut else [], ending)
             cut = self._cut(request, parts, sizes)
         except BaseException:
             if not outcomes:
@@ -137,13 +148,13 @@ class Saver:
         plan = plan_seal(*self._where(name), parts)
         return self._commit(name, request, plan, {}, cut, attempt)
 
-    def _cut(self, request: Request, parts: list[str], sizes: list[int]) -> _Cut:
+    def _cut(self, request: SaveRequest, parts: list[str], sizes: list[int]) -> _Cut:
         """How the parts of a save are cut, so that a manifest can hold the digests."""
         chunking = self.options.chunking
         if chunking is None:
             return _Cut(None, 0)
         room_bytes = room_for_chunks(request, parts)
-        return _Cut(fitted(chunking, sizes, room_bytes), room_bytes)
+        return _Cut(enlarge_to_fit(chunking, sizes, room_bytes), room_bytes)
 
     def _where(self, name: GroupName) -> tuple[Form, Mode, str, int, int]:
         """The first arguments of every plan of a save."""
@@ -152,12 +163,12 @@ class Saver:
     def _commit(
         self,
         name: GroupName,
-        request: Request,
+        request: SaveRequest,
         plan: Iterator[Step],
-        content: Mapping[str, Content],
+        content: Mapping[str, PartSource],
         cut: _Cut,
         attempt: Attempt | None = None,
-    ) -> Saved:
+    ) -> SavedGroup:
         """Carry out a plan that ends in an acknowledgement."""
         options = self.options
         manifests: list[Manifest] = []
@@ -179,34 +190,34 @@ class Saver:
             )
             return encode(manifests[0])
 
-        performer = self._performer(content, record, cut)
+        executor = self._executor(content, record, cut)
         try:
             for step in plan:
-                performer.perform(step)
+                executor.execute(step)
         except OSError as error:
             raise self._failed_save(
-                name, error, performer, attempt.path if attempt else ""
+                name, error, executor, attempt.path if attempt else ""
             ) from error
         except BaseException:
             # The caller's own data failed, or Ctrl-C: nothing is wrong with the disk. (After the
             # rename nothing is found under the attempt's names: the group is whole and stays.)
-            if performer.is_poisoned:
-                self._close_for(name, performer.failures[0][1])
+            if executor.is_poisoned:
+                self._close_for(name, executor.failures[0][1])
             elif attempt is not None:
                 remove_attempt(self._disk, attempt.path)
             else:
-                performer.undo()
+                executor.undo()
             raise
         notes = cut.notes(options.chunking)
-        return Saved(name, join(self._store, str(name)), manifests[0], notes)
+        return SavedGroup(name, join(self._store, str(name)), manifests[0], notes)
 
-    def _performer(
+    def _executor(
         self,
-        content: Mapping[str, Content] | None = None,
-        record: Record | None = None,
+        content: Mapping[str, PartSource] | None = None,
+        record: RecordEncoder | None = None,
         cut: _Cut = _Cut(None, 0),
-    ) -> Performer:
-        return Performer(
+    ) -> StepExecutor:
+        return StepExecutor(
             self._disk,
             content,
             record,
@@ -214,12 +225,12 @@ class Saver:
             chunking=cut.chunking,
             room_bytes=cut.room_bytes,
             workers=self.options.workers,
-            at_once=self.options.at_once,
+            max_open_files=self.options.max_open_files,
             clock=self.options.clock,
             observe=self.options.observe,
         )
 
-    def _require_space(self, content: Mapping[str, Content]) -> None:
+    def _require_space(self, content: Mapping[str, PartSource]) -> None:
         """A save that cannot fit fails before its first byte."""
         needed = sum(each.size_bytes or 0 for each in content.values())
         try:
@@ -234,21 +245,21 @@ class Saver:
             )
 
     def _failed_save(
-        self, name: GroupName, error: OSError, performer: Performer, attempt: str = ""
+        self, name: GroupName, error: OSError, executor: StepExecutor, attempt: str = ""
     ) -> StorageError:
         """Clean up after a step that failed; the error to raise."""
-        step, error = performer.worst or (None, error)
-        doing = "" if step is None else f" {said(step)}:"
-        begin = f"save of {name} failed:{doing} {code_of(error)} ({error.strerror or error}). "
-        performer.release()
-        if performer.is_poisoned:
+        step, error = executor.worst or (None, error)
+        doing = "" if step is None else f" {describe_step(step)}:"
+        begin = f"save of {name} failed:{doing} {errno_name(error)} ({error.strerror or error}). "
+        executor.release()
+        if executor.is_poisoned:
             hidden = self._close_for(name, error)
             return StorageError(
                 f"{begin}It was not acknowledged; earlier groups are intact. What reached the "
                 "disk is unknown, so this store is closed to writing: open it again, which "
                 f"recovers.{'' if hidden else _STILL_SEEN.format(name)}"
             )
-        clean = performer.undo()
+        clean = executor.undo()
         if attempt:
             clean = remove_attempt(self._disk, attempt)
         what = "The attempt" if attempt else "What it wrote"
@@ -262,12 +273,12 @@ class Saver:
         process and not be on the medium. So it must not be found there.
         """
         self._lease.failed = (
-            f"a save failed with {code_of(error)}, so what reached the disk is unknown"
+            f"a save failed with {errno_name(error)}, so what reached the disk is unknown"
         )
         self.unsure = name
         why = (
-            f"its save failed with {code_of(error)} at or before a sync: it was never "
+            f"its save failed with {errno_name(error)} at or before a sync: it was never "
             "acknowledged, and what looks whole here may not be on the disk"
         )
         now_s, reports = self.options.now_s(), self.options.reports
-        return withdraw(self._disk, self._store, name, why, now_s, reports=reports)
+        return quarantine_failed_save(self._disk, self._store, name, why, now_s, reports=reports)

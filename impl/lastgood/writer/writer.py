@@ -11,17 +11,17 @@ from typing import Any, SupportsIndex
 
 from attrs import frozen
 
-from lastgood.backends.interface import Disk, Reader
+from lastgood.backends.interface import Disk, DiskReader
 from lastgood.format.names import GroupName
-from lastgood.parts.part_writer import Content
+from lastgood.parts.part_writer import PartSource
 from lastgood.recovery.recovery import Group, Rejection, Scan
-from lastgood.retention.prune import Pruning, Question
+from lastgood.retention.prune import PruneRequest, Pruning
 from lastgood.writer.attempt import Attempt, remove_attempt
 from lastgood.writer.lease import Lease
 from lastgood.writer.options import WriterOptions
-from lastgood.writer.pruner import Pruner
+from lastgood.writer.pruner import StorePruner
 from lastgood.writer.recoverer import Recoverer
-from lastgood.writer.saver import Saved, Saver
+from lastgood.writer.saver import SavedGroup, Saver
 
 
 @frozen
@@ -48,11 +48,11 @@ class Writer:
         self.lease = Lease(disk, store, options)
         self.saver = Saver(self.lease, options)
         self._recoverer = Recoverer(self.lease, options)
-        self._pruner = Pruner(self.lease, options, self._recoverer)
+        self._pruner = StorePruner(self.lease, options, self._recoverer)
 
     def save(
-        self, step: SupportsIndex, content: Mapping[str, Content], metadata: Mapping[str, Any]
-    ) -> Saved:
+        self, step: SupportsIndex, content: Mapping[str, PartSource], metadata: Mapping[str, Any]
+    ) -> SavedGroup:
         """Save one group; returning acknowledges it.
 
         UsageError before anything was changed. StorageError where the disk failed: earlier groups
@@ -68,14 +68,14 @@ class Writer:
         """Delete an attempt that was not sealed: see `remove_attempt`."""
         return remove_attempt(self.disk, attempt.path)
 
-    def seal(self, attempt: Attempt) -> Saved:
+    def seal(self, attempt: Attempt) -> SavedGroup:
         """Make a group of what foreign code has left in an attempt; returning acknowledges it.
 
         Errors as `save`, and UsageError where something in there is no part: see `Saver.seal`.
         """
         return self._acknowledged(self.saver.seal(attempt))
 
-    def prune(self, question: Question, *, remembers: bool = False) -> Pruning | None:
+    def prune(self, question: PruneRequest, *, remembers: bool = False) -> Pruning | None:
         """Give up what the policy does not keep, and delete it; None where there is no group.
 
         First the newest valid group is verified in full and made durable at full strength, unless
@@ -89,7 +89,7 @@ class Writer:
         self.lease.require_usable()
         return self._pruner.prune(question, remembers=remembers)
 
-    def recover(self, reader: Reader | None = None) -> Scan:
+    def recover(self, reader: DiskReader | None = None) -> Scan:
         """The newest valid group, made durable before it is handed out; the damaged set aside.
 
         A killed process may have left a group in memory only: its files, directories and the
@@ -111,6 +111,6 @@ class Writer:
         done = self._pruner.finish(listing.in_store)
         return Repair(scan.group, (*scan.rejected, *bad), done.leftovers, done.stuck)
 
-    def _acknowledged(self, saved: Saved) -> Saved:
+    def _acknowledged(self, saved: SavedGroup) -> SavedGroup:
         self._recoverer.note_durable(saved.name, self.saver.options.mode)
         return saved

@@ -27,7 +27,7 @@ GROUP = "gen-00000007-step-00000042"
 
 def spelled(step: Step) -> str:
     kind = type(step).__name__
-    if kind == "Rename":
+    if kind == "RenameEntry":
         return f"Rename {step.src} -> {step.dst}"  # type: ignore[union-attr]
     return f"{kind} {step.path}"  # type: ignore[union-attr]
 

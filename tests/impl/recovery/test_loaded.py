@@ -12,7 +12,7 @@ import pytest
 import lastgood
 from lastgood import Event, IntegrityError, LatestN, UsageError
 from lastgood.backends.posix import PosixDisk
-from lastgood.parts.holding import HOLDS, Hold
+from lastgood.parts.holding_reader import HOLDS, Hold
 from lastgood.protocol.plan import FORMS, Form
 from tests.impl.disks import EXT4, PARTS, WatchedDisk, names_aside, open_store, tree
 from tests.impl.retention.test_prune import fill, group

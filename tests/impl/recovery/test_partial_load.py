@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-import lastgood.parts.holding as holding
+import lastgood.parts.holding_reader as holding
 from lastgood import (
     Event,
     IntegrityError,
@@ -23,7 +23,7 @@ from lastgood import (
     UsageError,
     open_read_only,
 )
-from lastgood.backends.interface import FileSystem
+from lastgood.backends.interface import FileSystemTraits
 from lastgood.backends.posix import OpenFd
 from lastgood.buffers import fresh_memory
 from tests.impl.disks import EXT4, Unsynced, WatchedDisk, names_in, open_store, tree
@@ -50,7 +50,7 @@ class Counted(OpenFd):
 class Counting(WatchedDisk):
     """Which bytes of which part were read."""
 
-    def __init__(self, root: Path, file_system: FileSystem = EXT4) -> None:
+    def __init__(self, root: Path, file_system: FileSystemTraits = EXT4) -> None:
         super().__init__(root)
         self.seen: dict[str, list[tuple[int, int]]] = {}
         self.refusal: int | None = None

@@ -18,7 +18,7 @@ import lastgood
 from lastgood import LatestN, QuarantineReport, StorageError
 from lastgood.backends.posix import PosixDisk
 from lastgood.format.manifest import Manifest, Part
-from lastgood.parts.verify import Found
+from lastgood.parts.verify import FailedPart
 from lastgood.recovery.quarantine import read_report
 from lastgood.recovery.quarantine_report import (
     MAX_PARTS,
@@ -309,8 +309,8 @@ def test_a_prune_and_a_repair_report_as_a_load_does(store: Path) -> None:
 def test_a_report_lists_some_hundred_parts_and_always_the_damaged_one() -> None:
     parts = tuple(Part(f"p{n}", n, sha(b"%d" % n)) for n in range(MAX_PARTS + 10))
     manifest = Manifest(1, 1, "x", parts)
-    few, none_left = part_reports(Manifest(1, 1, "x", parts[:3]), Found("p1", 0, sha(b"")))
-    many, left = part_reports(manifest, Found("p515"))
+    few, none_left = part_reports(Manifest(1, 1, "x", parts[:3]), FailedPart("p1", 0, sha(b"")))
+    many, left = part_reports(manifest, FailedPart("p515"))
 
     assert ([part.verdict for part in few], none_left) == (["intact", "damaged", "not_checked"], 0)
     assert (len(many), left) == (MAX_PARTS, 10)

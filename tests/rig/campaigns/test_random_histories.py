@@ -19,12 +19,12 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 
 import lastgood.writer.pruner as pruner
 from lastgood.backends.interface import join
-from lastgood.crashtest.subjects import LastgoodSession, LastgoodSubject, Recovered
+from lastgood.crashtest.subjects import LastgoodSession, LastgoodSubject, RecoveredGroup
 from lastgood.format.names import newest_first
 from lastgood.protocol.plan import Mode, plan_delete
 from lastgood.protocol.steps import Remove, RemoveDir, Step
 from lastgood.recovery.recovery import Rejection, examine, list_store
-from lastgood.retention.prune import Pruning, plan_uncommit, tree_of
+from lastgood.retention.prune import Pruning, list_tree, plan_uncommit
 from powercut.profile import load_profile
 from powercut.simulation.oracle import Oracle
 from powercut.simulation.subject import STORE, Subject
@@ -48,7 +48,7 @@ LIVES = 3
 class WholeOrGone(LastgoodSession):
     """Recovers, and finds no group at all that looks damaged: no crash damages one at rest."""
 
-    def recover(self) -> Recovered | None:
+    def recover(self) -> RecoveredGroup | None:
         found = super().recover()
         disk = self._writer.disk
         for name in newest_first(list_store(disk, STORE).in_store):
@@ -61,7 +61,7 @@ class WholeOrGone(LastgoodSession):
 class Repairing(WholeOrGone):
     """The same, with a repair first."""
 
-    def recover(self) -> Recovered | None:
+    def recover(self) -> RecoveredGroup | None:
         self._writer.repair()
         return super().recover()
 
@@ -195,7 +195,7 @@ class DeletesFirst(WholeOrGone):
         disk = self._writer.disk
         for name in newest_first(list_store(disk, STORE).in_store):
             home = join(STORE, str(name))
-            for each in plan_delete(home, *tree_of(disk, home)):
+            for each in plan_delete(home, *list_tree(disk, home)):
                 if isinstance(each, Remove):
                     disk.unlink(each.path)
                 elif isinstance(each, RemoveDir):

@@ -8,18 +8,18 @@ from contextlib import AbstractContextManager
 from typing import Final, Literal
 
 from lastgood.backends.capabilities import fast_reads
-from lastgood.backends.interface import OpenFile, Reader
+from lastgood.backends.interface import DiskReader, OpenFile
 from lastgood.buffers import fresh_memory
 from lastgood.format.chunks import Span
 from lastgood.format.digests import digest_of
-from lastgood.parts.part_reader import digests_of
+from lastgood.parts.part_reader import chunk_digests
 
 Hold = Literal["nothing", "memory", "map"]
 """What a load keeps of the bytes that it verified: nothing, all of them, or a map of each file."""
 HOLDS: Final[tuple[Hold, ...]] = ("nothing", "memory", "map")
 
 
-class Holding:
+class HoldingReader:
     """A reader that keeps what it digests, so that what was verified is what is handed out.
 
     Each file is read once: into memory, or mapped where the disk can. `held` has the bytes of
@@ -27,26 +27,26 @@ class Holding:
     soon as that is known, so that a load needs the memory of one group and not of all it tried.
     """
 
-    def __init__(self, reader: Reader, hold: Hold) -> None:
+    def __init__(self, reader: DiskReader, hold: Hold) -> None:
         self.held: dict[str, memoryview] = {}
         self._reader, self._fast, self._hold = reader, fast_reads(reader), hold
         self._rooms: dict[str, memoryview] = {}
         self._lock = threading.Lock()
 
     def kind(self, path: str) -> str:
-        """See `Reader.kind`."""
+        """See `DiskReader.kind`."""
         return self._reader.kind(path)
 
     def names(self, path: str) -> list[str]:
-        """See `Reader.names`."""
+        """See `DiskReader.names`."""
         return self._reader.names(path)
 
     def read(self, path: str, limit_bytes: int) -> bytes:
-        """See `Reader.read`."""
+        """See `DiskReader.read`."""
         return self._reader.read(path, limit_bytes)
 
     def digest(self, path: str, limit_bytes: int) -> tuple[int, str]:
-        """See `Reader.digest`; keeps the bytes."""
+        """See `DiskReader.digest`; keeps the bytes."""
         return self.digest_with(path, limit_bytes, "sha256")
 
     def digest_with(self, path: str, limit_bytes: int, algorithm: str) -> tuple[int, str]:
@@ -77,7 +77,7 @@ class Holding:
     def digest_chunks(self, path: str, span: Span, algorithm: str) -> tuple[int, tuple[str, ...]]:
         """Give a file's size and the chunks' hex digests, and keep the bytes. Any thread.
 
-        Where its size is not `span.file_bytes` there may be no digests. Errors as `Reader.read`.
+        Where its size is not `span.file_bytes` there may be no digests. Errors as `read`.
         """
         size_bytes = span.file_bytes
         if self._hold == "map":
@@ -88,9 +88,9 @@ class Holding:
                 return file.size_bytes, ()
             # Nothing is taken for a size that only the manifest knows of.
             room = self._kept(path, lambda: memoryview(fresh_memory(size_bytes)))
-            return size_bytes, digests_of(file, span, algorithm, lambda a, b: room[a:b])
+            return size_bytes, chunk_digests(file, span, algorithm, lambda a, b: room[a:b])
 
-    def let_go(self, folder: str) -> None:
+    def forget(self, folder: str) -> None:
         """Forget all that was read below a directory."""
         for kept in (self.held, self._rooms):
             for path in [path for path in kept if path.startswith(f"{folder}/")]:
