@@ -33,7 +33,7 @@ from lastgood.retention.policies import Policy
 from lastgood.retention.prune import PruneRequest, Pruning, decide_prune, list_candidates
 from lastgood.store_reader import StoreReader
 from lastgood.training.cadence import Cadence, LastSave
-from lastgood.writer.attempt import Attempt, describe_leftover
+from lastgood.writer.attempt import Attempt, describe_leftover, remove_attempt
 from lastgood.writer.options import WriterOptions
 from lastgood.writer.save_request import PartData, part_sources
 from lastgood.writer.saver import SavedGroup
@@ -98,7 +98,11 @@ class Store(StoreReader):
         if workers < 1:
             raise UsageError(f"workers is {workers}, expected 1 at least. Nothing was changed.")
         chunking = chunking_from_options(chunk_bytes, chunk_digest, digest)
-        disk = _disk_here() if disk is None else disk
+        if disk is None:
+            # Only here is a real disk needed: a model drives everything else without one.
+            from lastgood.backends.detect import disk_here
+
+            disk = disk_here()
         where = store_path(disk, path)
         super().__init__(disk, where, new_parallel_map(workers), Announcer(where, on_event))
         self._now, self._clock = now, clock
@@ -181,7 +185,7 @@ class Store(StoreReader):
             try:
                 yield handed_out
             except BaseException as error:
-                if not writer.abandon(attempt):
+                if not remove_attempt(self._disk, attempt.path):
                     error.add_note(f"lastgood: {describe_leftover(attempt)}")
                 raise
             with self._telling_failures(step):
@@ -189,7 +193,7 @@ class Store(StoreReader):
             handed_out.receipt = self._acknowledged(writer, saved)
 
     def is_due(self, step: int) -> bool:
-        """Whether the store's `when` asks for a save at this step; True where there is none."""
+        """Say whether the store's `when` asks for a save at this step; True where there is none."""
         return self._when is None or self._when.is_due(step, self._clock(), self._last)
 
     def prune(self, keep: Policy | None = None, *, dry_run: bool = False) -> Pruning | None:
@@ -210,9 +214,9 @@ class Store(StoreReader):
             raise UsageError("prune() needs a policy, such as LatestN(3). Nothing was changed.")
         with self._guard.enter("prune"):
             if dry_run:
-                return self._would_prune(self._question(policy))
+                return self._would_prune(self._prune_request(policy))
             self._require_writer()
-            return self._prune(self._question(policy))
+            return self._prune(self._prune_request(policy))
 
     def repair(self) -> Repair:
         """Recover, verify every group, and move each damaged one to quarantine.
@@ -280,14 +284,14 @@ class Store(StoreReader):
         if self._keep is None:
             return None, None
         try:
-            return self._prune(self._question(self._keep), remembers=True), None
+            return self._prune(self._prune_request(self._keep), remembers=True), None
         except Exception as error:  # a policy is the caller's code: it may raise anything
             failure = str(error) or type(error).__name__
             self._events.tell("prune_failed", failure)
             return None, failure
 
-    def _prune(self, question: PruneRequest, *, remembers: bool = False) -> Pruning | None:
-        pruning = self._require_writer().prune(question, remembers=remembers)
+    def _prune(self, request: PruneRequest, *, remembers: bool = False) -> Pruning | None:
+        pruning = self._require_writer().prune(request, remembers=remembers)
         if pruning is not None and (pruning.given_up or pruning.leftovers):
             names = [str(group.name) for group in pruning.given_up]
             message = f"{len(names)} groups were given up: {', '.join(names)}"
@@ -295,7 +299,7 @@ class Store(StoreReader):
         self._tell_undeletable(() if pruning is None else pruning.stuck)
         return pruning
 
-    def _would_prune(self, question: PruneRequest) -> Pruning | None:
+    def _would_prune(self, request: PruneRequest) -> Pruning | None:
         """The same answer, by looking only."""
         scan = newest_valid_now(
             self._disk, self._path, self._hidden(), parallel_map=self._parallel_map
@@ -304,10 +308,10 @@ class Store(StoreReader):
             return None
         seen = list_candidates(self._disk, self._path, list_store(self._disk, self._path).in_store)
         return decide_prune(
-            self._disk, self._path, seen, scan.group, question, parallel_map=self._parallel_map
+            self._disk, self._path, seen, scan.group, request, parallel_map=self._parallel_map
         )
 
-    def _question(self, policy: Policy) -> PruneRequest:
+    def _prune_request(self, policy: Policy) -> PruneRequest:
         return PruneRequest(policy, self._now(), self._protected())
 
     def _tell_undeletable(self, undeletable: tuple[Rejection, ...]) -> None:
@@ -364,13 +368,6 @@ def _require_a(what: str, value: object, kind: type, example: str) -> None:
             f"{what} is {value!r}, expected a {kind.__name__} such as {example}. "
             "Nothing was changed."
         )
-
-
-def _disk_here() -> Disk:
-    # Only here is a real disk needed: a model drives everything else without one.
-    from lastgood.backends.detect import disk_here
-
-    return disk_here()
 
 
 def _weak(store: Store) -> Callable[[SimpleStep, float], None]:

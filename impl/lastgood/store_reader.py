@@ -182,7 +182,7 @@ class StoreReader:
         return tuple(examine_all(self._disk, self._path, parallel_map=self._parallel_map))
 
     def quarantined(self) -> dict[str, Group | Rejection]:
-        """What lies in quarantine, by its name there, verified anew: why each was rejected.
+        """The entries of the quarantine by name, each verified anew: a group, or why it is none.
 
         Changes nothing. Nothing in there is ever deleted: that is for people to do. StorageError.
         """
@@ -190,7 +190,7 @@ class StoreReader:
         return {entry: answer for entry, _, answer in aside}
 
     def reports(self) -> dict[str, QuarantineReport]:
-        """Why what lies in quarantine was moved there, by its name there: see `QuarantineReport`.
+        """The reports on the entries of the quarantine, by entry: see `QuarantineReport`.
 
         What has no report, or none that can be read, is left out: a crash may have taken it, and
         versions before this one wrote none. Changes nothing. StorageError.
@@ -209,24 +209,22 @@ class StoreReader:
         ), []
 
     def _handed_out(self, group: Group, scan: Scan, holding: HoldingReader | None) -> Loaded:
-        self._restored = group.name.generation
-        message = f"{group.name} was loaded, {len(scan.rejected)} newer were passed over"
-        self._events.tell("loaded", message, name=str(group.name), step=group.name.step)
         held = {} if holding is None else holding.held
-        return self._noted(Loaded(group, scan.rejected, self._disk, held, self._parallel_map))
+        loaded = Loaded(group, scan.rejected, self._disk, held, self._parallel_map)
+        return self._noted(loaded, f"was loaded, {len(scan.rejected)} newer were passed over")
 
     def _opened(
         self, scan: Scan, group: Group, named: frozenset[str], holding: HoldingReader | None
     ) -> Opened:
-        self._restored = group.name.generation
-        message = f"{group.name} was opened, {len(named)} of its parts verified"
-        self._events.tell("loaded", message, name=str(group.name), step=group.name.step)
         held = {} if holding is None else holding.held
         opened = Opened(group, scan.rejected, self._disk, held, self._parallel_map, verified=named)
-        return self._noted(opened)
+        return self._noted(opened, f"was opened, {len(named)} of its parts verified")
 
-    def _noted(self, handed: _Handed) -> _Handed:
-        """The same; retention keeps its group for as long as somebody refers to it."""
+    def _noted(self, handed: _Handed, what: str) -> _Handed:
+        """The same, told of; retention keeps its group for as long as somebody refers to it."""
+        name = handed.group.name
+        self._restored = name.generation
+        self._events.tell("loaded", f"{name} {what}", name=str(name), step=name.step)
         self._handed = [each for each in self._handed if each() is not None]
         self._handed.append(weakref.ref(handed))
         return handed
@@ -284,6 +282,6 @@ class StoreReader:
         return None
 
     def _names(self) -> list[GroupName]:
-        """What is in the store, newest first, without a group that a failed sync has left."""
+        """The groups and attempts of the store, newest first, but for one left by a failed sync."""
         names = newest_first(list_store(self._disk, self._path).in_store)
         return [name for name in names if name != self._hidden()]

@@ -11,6 +11,8 @@ from typing import Final, Literal, Protocol
 
 from attrs import frozen
 
+from lastgood.errors import storage_error
+
 CrashClass = Literal["none", "process", "kernel", "power"]
 
 
@@ -19,19 +21,15 @@ class DiskReader(Protocol):
 
     def kind(self, path: str) -> str:
         """Say "file", "dir", "other" (a symlink too) or "missing"."""
-        ...
 
     def names(self, path: str) -> list[str]:
         """List the entry names of a directory, sorted."""
-        ...
 
     def read(self, path: str, limit_bytes: int) -> bytes:
         """Read a whole regular file: EFBIG beyond the limit, ELOOP or EINVAL if not regular."""
-        ...
 
     def digest(self, path: str, limit_bytes: int) -> tuple[int, str]:
         """Give a regular file's size in bytes and lower-case hex SHA-256: errors as `read`."""
-        ...
 
 
 class Disk(DiskReader, Protocol):
@@ -39,52 +37,41 @@ class Disk(DiskReader, Protocol):
 
     def mkdir(self, path: str) -> None:
         """Make one directory; EEXIST where the name is taken."""
-        ...
 
     def create(self, path: str) -> None:
         """Make a file, which stays open under this path until `close`; EEXIST if taken."""
-        ...
 
     def write(self, path: str, data: bytes | memoryview) -> None:
         """Append all of `data` to the file that `create` opened."""
-        ...
 
     def fsync(self, path: str) -> None:
         """Sync a regular file, through its open handle if it has one."""
-        ...
 
     def close(self, path: str) -> None:
         """Close what `create` opened."""
-        ...
 
     def fsync_dir(self, path: str) -> None:
         """Sync a directory."""
-        ...
 
     def rename(self, src: str, dst: str) -> None:
         """POSIX rename."""
-        ...
 
     def unlink(self, path: str) -> None:
         """Remove one name of a file."""
-        ...
 
     def rmdir(self, path: str) -> None:
         """Remove an empty directory."""
-        ...
 
     def lock(self, path: str) -> None:
         """Take an exclusive lock without waiting; EWOULDBLOCK where a live process has it."""
-        ...
 
     def unlock(self, path: str) -> None:
         """Give the lock back."""
-        ...
 
 
 @frozen
 class FileSystemTraits:
-    """What a store stands on.
+    """The traits of the file system that a store stands on.
 
     `mount_point` is the top of it; `sync_serves` is the strongest crash class that what its fsync
     has reached survives; `note` says in words what that rests on. `full_sync_serves` is the same
@@ -107,7 +94,7 @@ _UNNAMED: Final = "nothing here says what file system it is (no mount table coul
 UNKNOWN_FILE_SYSTEM: Final = FileSystemTraits(
     "unknown", "/", False, "process", _UNNAMED, weakness=_UNNAMED
 )
-"""What cannot be found out: nothing is assumed of its fsync, nor of its rename."""
+"""A file system that cannot be found out: nothing is assumed of its fsync, nor of its rename."""
 
 
 class OpenFile(Protocol):
@@ -116,15 +103,21 @@ class OpenFile(Protocol):
     @property
     def size_bytes(self) -> int:
         """Its size when it was opened."""
-        ...
 
     def read_into(self, offset_bytes: int, room: memoryview) -> int:
         """Fill the room from there on; fewer bytes only where the file ends. Any thread. OSError"""
-        ...
+
+
+def kind_at(reader: DiskReader, path: str) -> str:
+    """The kind of an entry, as `DiskReader.kind`. StorageError."""
+    try:
+        return reader.kind(path)
+    except OSError as error:
+        raise storage_error(f"looking at {path!r}", error) from error
 
 
 def describe_kind(kind: str) -> str:
-    """What `DiskReader.kind` says, for people: "a directory", "nothing"."""
+    """The kind of an entry for people: "a directory", "nothing"."""
     words = {
         "dir": "a directory",
         "file": "a regular file",

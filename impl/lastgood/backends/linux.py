@@ -81,7 +81,7 @@ def file_system_of(path: str, mounts: str) -> FileSystemTraits:
 def describe(
     name: str, mount_point: str, options: frozenset[str] = frozenset()
 ) -> FileSystemTraits:
-    """What lastgood relies on, on a Linux file system of that name.
+    """The traits of a Linux file system of that name that lastgood relies on.
 
     More than the death of the program is promised only where a profile of the model speaks for the
     file system as it is mounted; any other is called weak, with the reason.
@@ -94,7 +94,7 @@ def describe(
 
 
 def _weakness(name: str, options: frozenset[str]) -> str:
-    """Why nothing is promised there beyond the death of the program; empty where more is."""
+    """The reason why no more than the death of the program is survived there; empty for none."""
     breaking = {**BARRIERS_OFF, **BREAKS.get(name, {})}
     # f2fs says "checkpoint=disable:0": what follows the colon is no part of the answer.
     for option in sorted(each.partition(":")[0] for each in options):

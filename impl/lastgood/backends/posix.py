@@ -267,7 +267,7 @@ class PosixDisk:
         """Keep space for a file whose size stays 0, where that can be asked for."""
 
     def _probe(self, path: str) -> FileSystemTraits:
-        """What is under a path on a machine that nobody has described."""
+        """The file system of a path on a machine that nobody has described."""
         del path
         return UNKNOWN_FILE_SYSTEM
 

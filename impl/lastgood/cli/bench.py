@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from attrs import frozen
+from attrs import asdict, frozen
 
 from lastgood.format.digests import Algorithm
 from lastgood.store import Store
@@ -37,15 +37,7 @@ class BenchResult:
 
     def as_json(self) -> dict[str, Any]:
         """The figures as JSON can say them."""
-        return {
-            "size_bytes": self.size_bytes,
-            "parts": self.parts,
-            "digest": self.digest,
-            "plain_s": list(self.plain_s),
-            "save_s": list(self.save_s),
-            "load_s": list(self.load_s),
-            "ratio": self.ratio,
-        }
+        return {**asdict(self), "ratio": self.ratio}
 
     def lines(self) -> list[str]:
         """The figures for people."""

@@ -1,4 +1,4 @@
-"""What a directory's file system can promise a store: looked up, and tried out where asked."""
+"""The diagnosis of a directory's file system: looked up, and tried out where asked."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ import contextlib
 import errno
 import secrets
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, Final
 
-from attrs import frozen
+from attrs import asdict, frozen
 
 from lastgood.backends.capabilities import full_sync, system_info
-from lastgood.backends.interface import Disk, describe_kind, join, parents
-from lastgood.errors import errno_name, storage_error
+from lastgood.backends.interface import Disk, describe_kind, join, kind_at, parents
+from lastgood.errors import describe_error, storage_error
 from lastgood.format.names import LOCK, QUARANTINE, newest_first, parse_name, pruned_names
 from lastgood.protocol.receipt import guarantee
 from lastgood.protocol.strength import Strength, choose_strength
@@ -20,7 +21,7 @@ from lastgood.recovery.recovery import list_store
 from lastgood.writer.lease import missing_dirs
 
 PROBE: Final = ".lastgood-doctor-"
-"""How the name of a folder for trials begins; the rest of it is drawn anew each time."""
+"""The beginning of the name of a folder for trials; the rest of it is drawn anew each time."""
 
 
 @frozen
@@ -38,7 +39,7 @@ class TrialResult:
 
 @frozen
 class StoreDiagnosis:
-    """What `lastgood doctor` says of a directory; `weaknesses` are those that a store would tell.
+    """The answer of `lastgood doctor`; `weaknesses` are those that a store would tell.
 
     And what keeps this user from writing a store there at all.
     """
@@ -60,17 +61,13 @@ class StoreDiagnosis:
     def as_json(self) -> dict[str, Any]:
         """The diagnosis as JSON can say it."""
         here = self.strength.file_system
-        promised = guarantee(self.strength.mode, here)
         return {
             "path": self.path,
             "file_system": here.name,
             "mount_point": here.mount_point,
             "mode": self.strength.mode,
             "form": self.strength.form,
-            "survives": promised.survives,
-            "process": promised.process,
-            "kernel": promised.kernel,
-            "power": promised.power,
+            **asdict(guarantee(self.strength.mode, here)),
             "weaknesses": list(self.weaknesses),
             "free_bytes": self.free_bytes,
             "probes": {probe.what: probe.answer for probe in self.probes},
@@ -109,15 +106,12 @@ def diagnose(
 
 
 def _obstacles(disk: Disk, path: str) -> Iterator[str]:
-    """What stands where a writer needs something else. StorageError."""
+    """The entries that stand where a writer needs something else. StorageError."""
     for name, wanted, costs in (
         (LOCK, "file", "no writer can open a store there"),
         (QUARANTINE, "dir", "damage cannot be set aside"),
     ):
-        try:
-            kind = disk.kind(join(path, name))
-        except OSError as error:
-            raise storage_error(f"looking at {join(path, name)!r}", error) from error
+        kind = kind_at(disk, join(path, name))
         if kind not in (wanted, "missing"):
             expected = describe_kind(wanted)
             yield f"{name!r} is {describe_kind(kind)} and not {expected}: {costs}. Move it away"
@@ -153,64 +147,48 @@ def _probed(disk: Disk, folder: str) -> tuple[TrialResult, ...]:
 
     What is removed is what was made here, and nothing else, also where a trial fails.
     """
-    trials = _Trials(disk, folder)
+    made: list[tuple[Callable[[str], None], str]] = []
+    before, after, file = (join(folder, name) for name in ("attempt", "group", "file"))
+
+    def rename() -> None:
+        disk.mkdir(before)
+        made.append((disk.rmdir, before))
+        disk.rename(before, after)
+        made[-1] = (disk.rmdir, after)
+
+    def sync_file() -> None:
+        disk.create(file)
+        made.append((disk.unlink, file))
+        try:
+            disk.write(file, b"lastgood")
+            disk.fsync(file)
+        finally:
+            disk.close(file)
+
+    def sync_fully() -> None:
+        sync = full_sync(disk)
+        if sync is None:
+            raise OSError(errno.ENOTSUP, "its fsync is the strongest sync that there is")
+        sync(folder)
+
+    def remove() -> None:
+        while made:
+            undo, path = made[-1]
+            undo(path)
+            made.pop()
+
     try:
         disk.mkdir(folder)
     except OSError as error:
         # In a folder of that name there may be something of somebody else's.
         return (TrialResult(_TRIALS[0], _refused(error)), *_untried()[1:])
-    trials.made.append((disk.rmdir, folder))
+    made.append((disk.rmdir, folder))
     try:
-        answers = [_tried(trial) for trial in trials.each()]
+        trials = rename, sync_file, partial(disk.fsync_dir, folder), sync_fully
+        answers = [_tried(trial) for trial in trials]
     finally:
-        removed = _tried(trials.remove)
-    return tuple(
-        TrialResult(what, said) for what, said in zip(_TRIALS, [*answers, removed], strict=True)
-    )
-
-
-class _Trials:
-    """What is tried in a folder, and `made`: how to remove each thing that was, the last last."""
-
-    def __init__(self, disk: Disk, folder: str) -> None:
-        self._disk, self._folder = disk, folder
-        self.made: list[tuple[Callable[[str], None], str]] = []
-
-    def each(self) -> tuple[Callable[[], None], ...]:
-        return self._rename, self._sync_file, self._sync_dir, self._full_sync
-
-    def remove(self) -> None:
-        """Remove all that was made. OSError: something of it is left."""
-        while self.made:
-            remove, path = self.made[-1]
-            remove(path)
-            self.made.pop()
-
-    def _rename(self) -> None:
-        before, after = join(self._folder, "attempt"), join(self._folder, "group")
-        self._disk.mkdir(before)
-        self.made.append((self._disk.rmdir, before))
-        self._disk.rename(before, after)
-        self.made[-1] = (self._disk.rmdir, after)
-
-    def _sync_file(self) -> None:
-        file = join(self._folder, "file")
-        self._disk.create(file)
-        self.made.append((self._disk.unlink, file))
-        try:
-            self._disk.write(file, b"lastgood")
-            self._disk.fsync(file)
-        finally:
-            self._disk.close(file)
-
-    def _sync_dir(self) -> None:
-        self._disk.fsync_dir(self._folder)
-
-    def _full_sync(self) -> None:
-        sync = full_sync(self._disk)
-        if sync is None:
-            raise OSError(errno.ENOTSUP, "its fsync is the strongest sync that there is")
-        sync(self._folder)
+        removed = _tried(remove)
+    return tuple(map(TrialResult, _TRIALS, [*answers, removed]))
 
 
 def _tried(trial: Callable[[], None]) -> str:
@@ -224,4 +202,4 @@ def _tried(trial: Callable[[], None]) -> str:
 
 
 def _refused(error: OSError) -> str:
-    return f"refused: {errno_name(error)} ({error.strerror or error})"
+    return f"refused: {describe_error(error)}"

@@ -1,4 +1,4 @@
-"""What the command line says about a store, as data. Looks only; never changes anything."""
+"""The reports of the command line on a store, as data. Nothing here changes anything."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any, Final
 
-from attrs import evolve, frozen
+from attrs import asdict, evolve, frozen
 
-from lastgood.backends.interface import DiskReader, join
+from lastgood.backends.interface import DiskReader, join, kind_at
 from lastgood.damage import Damaged, describe_damage
 from lastgood.errors import UsageError, storage_error
 from lastgood.format.names import (
@@ -76,21 +76,11 @@ class GroupRow:
 
     def as_json(self) -> dict[str, Any]:
         """The row as JSON can say it."""
-        found = {
-            "name": self.name,
-            "path": self.path,
-            "generation": self.generation,
-            "step": self.step,
-            "verdict": self.verdict,
-            "detail": self.detail,
-            "size_bytes": self.size_bytes,
-            "parts": self.parts,
-            "chunk_bytes": self.chunk_bytes,
-            "damaged": [each.as_json() for each in self.damaged],
-            "damage": self.is_damage,
-        }
-        if self.report is not None:
-            why = self.report
+        found = asdict(self, recurse=False)
+        found["damage"] = found.pop("is_damage")
+        found["damaged"] = [each.as_json() for each in self.damaged]
+        why = found.pop("report")
+        if why is not None:
             found["report"] = {"error": why} if isinstance(why, str) else why.as_json()
         return found
 
@@ -178,19 +168,13 @@ def report_quarantine(
     _names(reader, store)
     require_quarantine(reader, store)
     folder = join(store, QUARANTINE)
-    rows = [
-        evolve(
-            _row(folder, name, _settled(answer), "valid", entry),
-            report=read_report(reader, store, entry),
-        )
-        for entry, name, answer in examine_quarantine(reader, store, parallel_map=parallel_map)
-    ]
+    rows = []
+    for entry, name, answer in examine_quarantine(reader, store, parallel_map=parallel_map):
+        # Nobody saves in there.
+        found = as_lease_holder(answer) if isinstance(answer, Rejection) else answer
+        row = _row(folder, name, found, "valid", entry)
+        rows.append(evolve(row, report=read_report(reader, store, entry)))
     return StoreReport(store, tuple(rows), OK)
-
-
-def _settled(answer: Group | Rejection) -> Group | Rejection:
-    """The answer on what lies in quarantine, where nobody saves."""
-    return as_lease_holder(answer) if isinstance(answer, Rejection) else answer
 
 
 def require_quarantine(reader: DiskReader, store: str) -> None:
@@ -202,7 +186,7 @@ def require_quarantine(reader: DiskReader, store: str) -> None:
 
 
 def newly_quarantined(reader: DiskReader, store: str, before: Collection[str]) -> list[Rejection]:
-    """What the lease holder has moved to quarantine since it had the entries `before`, and why."""
+    """The entries that came to the quarantine since it had those `before`, and why."""
     folder, moved = join(store, QUARANTINE), []
     for entry in list_store(reader, store).in_quarantine:
         name = parse_name(entry, in_quarantine=True)
@@ -215,7 +199,7 @@ def newly_quarantined(reader: DiskReader, store: str, before: Collection[str]) -
 
 
 def preview_quarantine(reader: DiskReader, store: str, newest: int) -> list[Rejection]:
-    """What a prune would move to quarantine where `newest` is the newest valid generation."""
+    """The groups that a prune would quarantine where `newest` is the newest valid generation."""
     names = [name for name in _names(reader, store) if name.attempt or name.generation > newest]
     answers = [examine(reader, store, name) for name in names]
     return [a for a in answers if isinstance(a, Rejection) and a.reason != GONE]
@@ -327,13 +311,10 @@ def _judged(
 def _unfinished(reader: DiskReader, store: str, names: list[GroupName], row: GroupRow) -> GroupRow:
     newer = [n for n in names if n.generation > row.generation and not n.attempt]
     for group in (join(store, str(name)) for name in newer):
-        try:
-            # What only has a group's name may be a symlink that leads out of the store.
-            is_dir = reader.kind(group) == "dir"
-            if is_dir and reader.kind(join(group, MANIFEST)) != "missing":
-                return evolve(row, detail=_LOST)
-        except OSError as error:
-            raise storage_error(f"looking at {group!r}", error) from error
+        # What only has a group's name may be a symlink that leads out of the store.
+        is_dir = kind_at(reader, group) == "dir"
+        if is_dir and kind_at(reader, join(group, MANIFEST)) != "missing":
+            return evolve(row, detail=_LOST)
     return evolve(row, is_damage=False)
 
 
@@ -341,21 +322,12 @@ def _row(
     store: str, name: GroupName, answer: Group | Rejection, word: str, entry: str = ""
 ) -> GroupRow:
     entry = entry or str(name)
-    path = str(Path(store) / entry)
+    head = entry, str(Path(store) / entry), name.generation, name.step
     if isinstance(answer, Rejection):
-        numbers = name.generation, name.step, answer.reason, answer.detail, 0, 0
-        is_damage = answer.reason not in NO_DAMAGE
-        return GroupRow(entry, path, *numbers, is_damage, damaged=answer.damaged)
-    manifest = answer.manifest
-    return GroupRow(
-        entry,
-        path,
-        name.generation,
-        name.step,
-        word,
-        "",
-        answer.size_bytes,
-        len(manifest.parts),
-        word not in NO_DAMAGE,
-        None if manifest.chunking is None else manifest.chunking.chunk_bytes,
-    )
+        reason, damaged = answer.reason, answer.damaged
+        is_damage = reason not in NO_DAMAGE
+        return GroupRow(*head, reason, answer.detail, 0, 0, is_damage, damaged=damaged)
+    chunking = answer.manifest.chunking
+    chunk_bytes = None if chunking is None else chunking.chunk_bytes
+    parts = len(answer.manifest.parts)
+    return GroupRow(*head, word, "", answer.size_bytes, parts, word not in NO_DAMAGE, chunk_bytes)

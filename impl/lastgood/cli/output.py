@@ -18,7 +18,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from lastgood.errors import LastgoodError, StorageError, errno_name
+from lastgood.errors import LastgoodError, StorageError, describe_error
 from lastgood.format.names import MAX_NUMBER
 
 EXIT_STATUS: Final = """
@@ -69,7 +69,7 @@ def exits_with_status(command: Callable[P, None]) -> Callable[P, None]:
             _fail(error, str(error), error.exit_status, as_json)
         except OSError as error:
             where = f" at {error.filename!r}" if error.filename is not None else ""
-            found = f"{errno_name(error)} ({error.strerror or error}){where}"
+            found = f"{describe_error(error)}{where}"
             _fail(error, f"the system refused: {found}. {_ending()}", 3, as_json)
         except MemoryError as error:
             _fail(error, f"this process has not enough memory. {_ending()}", 3, as_json)
@@ -96,8 +96,7 @@ def writing_output() -> Iterator[None]:
     except OSError as error:
         _silence_output()
         raise OutputError(
-            f"standard output cannot be written: {errno_name(error)} "
-            f"({error.strerror or error}). {_ending()}"
+            f"standard output cannot be written: {describe_error(error)}. {_ending()}"
         ) from error
 
 
@@ -211,7 +210,7 @@ GENERATION: Final = _Generation()
 
 
 def _ending() -> str:
-    """What was changed until now, in words."""
+    """The last sentence of an error: it names what was changed until now."""
     context = click.get_current_context(silent=True)
     done = context.meta.get(_DONE) if context is not None else None
     return "Nothing was changed." if done is None else str(done)
@@ -227,7 +226,7 @@ def _fail(error: BaseException, message: str, status: int, as_json: bool) -> NoR
 
 
 def _silence_output() -> None:
-    """What could not be written is not tried again when the interpreter ends."""
+    """Redirect standard output, so that the interpreter does not write to it again at its end."""
     with contextlib.suppress(OSError, ValueError, AttributeError):
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, sys.stdout.fileno())

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
 import click
+from attrs import asdict
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 from rich.table import Table
@@ -101,10 +102,7 @@ def verify(directory: str, generation: int | None, as_json: bool) -> None:
     Of a damaged group every damaged range is named: chunks, where it was saved with them, or else
     whole parts. With --json they are under "damaged".
     """
-    disk = disk_here()
-    path = disk.canonical(directory)
-    with progress(disk, path) as parallel_map:
-        report = verify_groups(disk, path, generation, parallel_map=parallel_map)
+    report = _verifying(verify_groups, directory, generation)
     _tell(report, as_json)
 
 
@@ -115,10 +113,7 @@ def verify(directory: str, generation: int | None, as_json: bool) -> None:
 @exits_with_status
 def latest_command(directory: str, generation: int | None, as_json: bool) -> None:
     """Print the path of the newest group of DIR that is intact, verified in full now."""
-    disk = disk_here()
-    path = disk.canonical(directory)
-    with progress(disk, path) as parallel_map:
-        report = find_latest(disk, path, generation, parallel_map=parallel_map)
+    report = _verifying(find_latest, directory, generation)
     good = [row for row in report.rows if row.verdict == "valid"]
     bad = [row for row in report.rows if row.verdict != "valid"]
     if as_json:
@@ -173,15 +168,12 @@ def show(directory: str, generation: int, as_json: bool) -> None:
 @exits_with_status
 def why(directory: str, as_json: bool) -> None:
     """Say which group of DIR a load would take, and why not each newer one. Verifies in full."""
-    disk = disk_here()
-    path = disk.canonical(directory)
-    with progress(disk, path) as parallel_map:
-        report = find_latest(disk, path, None, parallel_map=parallel_map)
+    report = _verifying(find_latest, directory, None)
     good = next((row for row in report.rows if row.verdict == "valid"), None)
     if as_json:
         taken = good.as_json() if good else None
         passed = [row.as_json() for row in report.rows if row is not good]
-        print_json({"store": path, "taken": taken, "passed_over": passed})
+        print_json({"store": report.store, "taken": taken, "passed_over": passed})
         sys.exit(report.exit_status)
     for row in report.rows:
         if row is not good:
@@ -208,17 +200,14 @@ def quarantine(directory: str, as_json: bool) -> None:
     Nothing in there is ever deleted. Beside each entry its report says what was found, of which
     part, and what to do: how to take the entry back as well.
     """
-    disk = disk_here()
-    path = disk.canonical(directory)
-    with progress(disk, path) as parallel_map:
-        report = report_quarantine(disk, path, parallel_map=parallel_map)
+    report = _verifying(report_quarantine, directory)
     if as_json:
         print_json(report.as_json())
         return
     if not report.rows:
-        say(f"nothing in quarantine in {printable(path)}")
+        say(f"nothing in quarantine in {printable(report.store)}")
         return
-    table = Table(caption=Text(f"{len(report.rows)} in {path}/{QUARANTINE}"))
+    table = Table(caption=Text(f"{len(report.rows)} in {report.store}/{QUARANTINE}"))
     for heading in ("entry", "set aside", "for", "now"):
         table.add_column(heading, overflow="fold")
     for row in report.rows:
@@ -286,6 +275,14 @@ def progress(disk: DiskReader, path: str) -> Iterator[ParallelMap]:
         yield telling
 
 
+def _verifying(report: Callable[..., StoreReport], directory: str, *asked: Any) -> StoreReport:
+    """The report of a store that is verified by several threads."""
+    disk = disk_here()
+    path = disk.canonical(directory)
+    with progress(disk, path) as parallel_map:
+        return report(disk, path, *asked, parallel_map=parallel_map)
+
+
 def manifest_json(manifest: Manifest) -> dict[str, Any]:
     """A manifest as JSON can say it."""
     chunking = manifest.chunking
@@ -301,10 +298,7 @@ def manifest_json(manifest: Manifest) -> dict[str, Any]:
         "metadata": dict(manifest.metadata),
         "parts": [
             {
-                "path": part.path,
-                "size_bytes": part.size_bytes,
-                "digest": part.digest,
-                "digest_from": part.digest_from,
+                **asdict(part),
                 "chunks": [] if chunking is None else chunking.digests(part.chunks),
             }
             for part in manifest.parts

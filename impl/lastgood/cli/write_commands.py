@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import operator
 import re
 import sys
 import warnings
@@ -13,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lastgood.backends.detect import disk_here
-from lastgood.backends.interface import describe_kind, join
+from lastgood.backends.interface import describe_kind, join, kind_at
 from lastgood.cli.bench import measure
 from lastgood.cli.doctor import diagnose
 from lastgood.cli.inspection import (
@@ -38,7 +40,7 @@ from lastgood.cli.output import (
     say_table,
 )
 from lastgood.cli.read_commands import cli
-from lastgood.errors import LastgoodWarning, UsageError, storage_error
+from lastgood.errors import LastgoodWarning, UsageError
 from lastgood.format.names import LOCK, GroupName
 from lastgood.protocol.strength import require_store
 from lastgood.recovery.recovery import GONE, Group, Rejection, list_store
@@ -275,24 +277,18 @@ def bench(directory: str, mib: int, parts: int, runs: int, digest: str, as_json:
 def _policy(
     latest: int | None, every: int | None, seconds: float | None, best: str | None
 ) -> Policy:
-    policies: list[Policy] = []
-    if latest is not None:
-        policies.append(LatestN(latest))
-    if every is not None:
-        policies.append(EveryKSteps(every))
-    if seconds is not None:
-        policies.append(EverySeconds(seconds))
-    if best is not None:
-        policies.append(_best(best))
+    policies: list[Policy] = [
+        *([] if latest is None else [LatestN(latest)]),
+        *([] if every is None else [EveryKSteps(every)]),
+        *([] if seconds is None else [EverySeconds(seconds)]),
+        *([] if best is None else [_best(best)]),
+    ]
     if not policies:
         raise UsageError(
             "nothing says what to keep: give --keep-latest, --keep-every, --keep-seconds or "
             "--keep-best. Nothing was changed."
         )
-    policy = policies[0]
-    for each in policies[1:]:
-        policy = policy | each
-    return policy
+    return functools.reduce(operator.or_, policies)
 
 
 def _require_metric(store: Store, best: BestN) -> None:
@@ -324,10 +320,7 @@ def _opened(directory: str, *, writable: bool) -> Store:
     require_store(disk, path)
     if not writable:
         return open_read_only(path)
-    try:
-        kind = disk.kind(join(path, LOCK))
-    except OSError as error:
-        raise storage_error(f"looking at {join(path, LOCK)!r}", error) from error
+    kind = kind_at(disk, join(path, LOCK))
     if kind != "file":
         found = (
             "a directory that no writer has opened" if kind == "missing" else describe_kind(kind)
@@ -345,11 +338,7 @@ def _opened(directory: str, *, writable: bool) -> Store:
 
 
 def _pruning_json(pruning: Pruning | None) -> dict[str, object]:
-    if pruning is None:
-        return {
-            **{key: [] for key in ("kept", "given_up", "damaged", "leftovers", "stuck")},
-            "freed_bytes": 0,
-        }
+    pruning = pruning or Pruning((), (), (), ())
     return {
         "kept": [str(group.name) for group in pruning.kept],
         "given_up": [str(group.name) for group in pruning.given_up],

@@ -20,6 +20,7 @@ from typing import Any, Final
 
 from lastgood.backends.interface import DiskReader, join
 from lastgood.format.manifest import Part
+from lastgood.parts.verify import MISSING_ERRNOS, NOT_REGULAR_ERRNOS
 from lastgood.protocol.plan import Mode, subdirs, syncs_dirs, syncs_files
 from lastgood.protocol.steps import (
     CloseFile,
@@ -33,23 +34,14 @@ from lastgood.protocol.steps import (
     WritePart,
     WriteRecord,
 )
+from lastgood.retention.prune import list_tree
 
 MANIFEST: Final = "MANIFEST.json"
 COMMIT: Final = "COMMIT.json"
 TEMPORARY: Final = ".tmp_gc_"
 SEED: Final = 0
 _LIMIT_BYTES: Final = 16 << 20
-_DAMAGE: Final = frozenset(
-    {
-        errno.ENOENT,
-        errno.ENOTDIR,
-        errno.EFBIG,
-        errno.EISDIR,
-        errno.ELOOP,
-        errno.EINVAL,
-        errno.ENXIO,
-    }
-)
+_DAMAGE: Final = MISSING_ERRNOS | NOT_REGULAR_ERRNOS | {errno.EFBIG}
 
 
 def epoch_name(epoch: int) -> str:
@@ -117,20 +109,12 @@ def newest_valid(reader: DiskReader, root: str) -> tuple[int, dict[str, bytes]] 
 
 
 def left_by_a_dead_attempt(reader: DiskReader, root: str, epoch: int) -> frozenset[str]:
-    """What `plan_save` wants to know as `existing`. OSError."""
+    """The argument `existing` of `plan_save`. OSError."""
     group = join(root, epoch_name(epoch))
     if reader.kind(group) != "dir":
         return frozenset()
-    names = {"."}
-    todo = [""]
-    while todo:
-        directory = todo.pop()
-        for name in reader.names(join(group, directory) if directory else group):
-            path = join(directory, name) if directory else name
-            names.add(path)
-            if reader.kind(join(group, path)) == "dir":
-                todo.append(path)
-    return frozenset(names)
+    files, dirs = list_tree(reader, group)
+    return frozenset({".", *files, *dirs})
 
 
 def _temporary(name: str, number: int, existing: Set[str]) -> str:

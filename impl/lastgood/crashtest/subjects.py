@@ -1,4 +1,4 @@
-"""What a crash model drives: lastgood and the paper's protocol, in the shape of a subject.
+"""Subjects for a crash model: lastgood and the paper's protocol.
 
 Everything that varies from run to run is fixed here: attempt ids are counted and the clock stands
 still. The entry points `powercut.subjects` name the objects at the end.
@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from itertools import count
-from typing import Any, ClassVar, Final
+from typing import Any, Final
 
-from attrs import frozen
+from attrs import field, frozen
 
 from lastgood.backends.detect import disk_here
-from lastgood.backends.interface import Disk, join, parents
+from lastgood.backends.interface import Disk, join
 from lastgood.crashtest import paper_protocol
 from lastgood.errors import UsageError
 from lastgood.format.chunks import Chunking
@@ -24,6 +24,7 @@ from lastgood.recovery.partial_load import read_part, read_range
 from lastgood.recovery.recovery import Group, Scan, find_part, list_store, newest_valid
 from lastgood.retention.policies import LatestN
 from lastgood.retention.prune import PruneRequest
+from lastgood.writer.lease import missing_dirs
 from lastgood.writer.options import WriterOptions
 from lastgood.writer.writer import Writer
 
@@ -32,7 +33,7 @@ PAPER_MODES: Final[tuple[Mode, ...]] = ("unsafe", "atomic_nodirsync", "atomic_di
 
 @frozen
 class RecoveredGroup:
-    """What a recovery handed out: content that was verified."""
+    """A group that a recovery handed out: its content was verified."""
 
     generation: int
     step: int
@@ -46,11 +47,9 @@ class LastgoodSession:
     file that nobody depends on multiplies the states that an exhaustive search has to count.
     """
 
-    options: ClassVar[Mapping[str, Any]] = {}
-
-    def __init__(self, disk: Disk, store: str, mode: Mode, form: Form) -> None:
+    def __init__(self, disk: Disk, store: str, mode: Mode, form: Form, **more: Any) -> None:
         ids = count(1)
-        chosen = {"reports": False, **self.options}
+        chosen = {"reports": False, **more}
         options = WriterOptions(mode, form, lambda: f"attempt-{next(ids)}", **chosen)
         self._writer = Writer(disk, store, options)
         self._writer.lease.open()
@@ -102,12 +101,6 @@ class RepairingSession(LastgoodSession):
         return _handed_out(self._writer.disk, Scan(repaired.group, ()))
 
 
-class ReportingSession(LastgoodSession):
-    """A process that reports on what it moves to quarantine, as every one in production does."""
-
-    options: ClassVar[Mapping[str, Any]] = {"reports": True}
-
-
 class AttemptSession(LastgoodSession):
     """A process whose parts are written by foreign code, which syncs nothing, into an attempt."""
 
@@ -122,33 +115,22 @@ class AttemptSession(LastgoodSession):
         return self._writer.seal(attempt).name.generation
 
 
-class ApartSession(LastgoodSession):
-    """A process whose parts are written one after the other, as big ones are by one thread."""
-
-    options: ClassVar[Mapping[str, Any]] = {"max_open_files": 1}
-
-
-class ChunkedSession(LastgoodSession):
-    """A process whose manifests have digests of chunks, and whose loads are verified by them.
-
-    A recovery hands out ranges, put together: what a reader of ranges would get.
-    """
-
-    options: ClassVar[Mapping[str, Any]] = {"chunking": Chunking(4, "sha256")}
-
-
 @frozen
 class LastgoodSubject:
-    """lastgood in one form of commit, or (None) in the one that it would choose."""
+    """lastgood in one form of commit, or (None) in the one that it would choose.
+
+    `options` are more of those of its writer.
+    """
 
     form: Form | None
     session: type[LastgoodSession] = LastgoodSession
     modes: tuple[str, ...] = MODES
+    options: Mapping[str, Any] = field(factory=dict, hash=False)
 
     def open(self, disk: Disk, store: str, mode: str, rename_is_atomic: bool) -> LastgoodSession:
         """Start a writing process."""
         chosen: Form = self.form or ("rename" if rename_is_atomic else "record")
-        return self.session(disk, store, _mode(mode, MODES), chosen)
+        return self.session(disk, store, _mode(mode, MODES), chosen, **self.options)
 
     def read(self, disk: Disk, store: str) -> RecoveredGroup | None:
         """Load the newest valid group and change nothing."""
@@ -169,9 +151,8 @@ class PaperSession:
 
     def save(self, step: int, parts: Mapping[str, bytes]) -> int:
         """Save an epoch, numbered by the step; its number."""
-        for path in reversed((self._root, *parents(self._root))):
-            if path != "/" and self._disk.kind(path) == "missing":
-                self._disk.mkdir(path)
+        for path in reversed(missing_dirs(self._disk, self._root)):
+            self._disk.mkdir(path)
         existing = paper_protocol.left_by_a_dead_attempt(self._disk, self._root, step)
         executor = StepExecutor(
             self._disk,
@@ -237,10 +218,13 @@ def _read_in_ranges(disk: Disk, group: Group, part_path: str) -> bytes:
 AUTO: Final = LastgoodSubject(None)
 RECORD: Final = LastgoodSubject("record")
 RENAME: Final = LastgoodSubject("rename")
-CHUNKED: Final = LastgoodSubject(None, ChunkedSession)
+# Manifests have digests of chunks, and a recovery hands out ranges of parts, put together.
+CHUNKED: Final = LastgoodSubject(None, options={"chunking": Chunking(4, "sha256")})
 ATTEMPT: Final = LastgoodSubject(None, AttemptSession)
-APART: Final = LastgoodSubject(None, ApartSession)
-REPORTED: Final = LastgoodSubject(None, ReportingSession)
+# Parts are written one after the other, as big ones are by one thread.
+APART: Final = LastgoodSubject(None, options={"max_open_files": 1})
+# Whatever moves to quarantine gets a report, as in production.
+REPORTED: Final = LastgoodSubject(None, options={"reports": True})
 REPAIRED: Final = LastgoodSubject(None, RepairingSession)
 KEEP_ONE: Final = LastgoodSubject(None, PruningSession)
 PAPER: Final = PaperSubject()

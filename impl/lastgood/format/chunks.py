@@ -23,18 +23,18 @@ _LARGEST_BYTES: Final = 1 << 62
 
 @frozen
 class Chunking:
-    """How parts are cut: the size of a chunk, a power of two, and the kind of its digest."""
+    """The size of a chunk, a power of two, and the algorithm of its digest."""
 
     chunk_bytes: int
     algorithm: str
 
     @property
     def digits(self) -> int:
-        """How many hex digits each chunk has in a manifest."""
+        """The number of hex digits that each chunk has in a manifest."""
         return HEX_DIGITS[self.algorithm]
 
     def count(self, size_bytes: int) -> int:
-        """How many digests of chunks a part of that size has: none, or two at least."""
+        """The number of chunks of a part of that size that have digests: none, or two at least."""
         return 0 if size_bytes <= self.chunk_bytes else -(-size_bytes // self.chunk_bytes)
 
     def digests(self, chunks: str) -> list[str]:
@@ -52,7 +52,7 @@ class Span:
     chunk_bytes: int
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
-        """Where each chunk begins and ends."""
+        """The first byte and the end of each chunk."""
         for start in range(self.start, self.stop, self.chunk_bytes):
             yield start, min(self.stop, start + self.chunk_bytes)
 
@@ -67,7 +67,7 @@ def is_chunk_size(value: object) -> bool:
 def chunking_from_options(
     chunk_bytes: int | None, algorithm: str | None, digest: str
 ) -> Chunking | None:
-    """What a caller's options ask for; None for no chunks. UsageError; DigestUnavailableError."""
+    """The chunking of a caller's options, if any. UsageError; DigestUnavailableError."""
     if chunk_bytes is None:
         if algorithm is not None:
             raise UsageError(

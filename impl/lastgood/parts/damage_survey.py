@@ -1,4 +1,4 @@
-"""How much of a damaged group is damaged: every unit is looked at, and none ends the look."""
+"""A survey of a damaged group: every unit is checked, whatever is wrong with those before it."""
 
 from __future__ import annotations
 
@@ -46,8 +46,6 @@ def _damaged(reader: DiskReader, group: str, unit: Unit) -> list[Damaged]:
         )
     except OSError as error:
         damage = damage_from_errno(error, part.path)
-        if damage is None:
-            raise
         return [
             Damaged(part.path, damage.reason, start, stop - start, number, 1)
             for number, (start, stop) in enumerate(span, unit.first)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import Final, Literal
+from typing import Final, Literal, get_args
 
 from lastgood.backends.capabilities import fast_reads
 from lastgood.backends.interface import DiskReader, OpenFile
@@ -15,8 +15,8 @@ from lastgood.format.digests import digest_of
 from lastgood.parts.part_reader import chunk_digests
 
 Hold = Literal["nothing", "memory", "map"]
-"""What a load keeps of the bytes that it verified: nothing, all of them, or a map of each file."""
-HOLDS: Final[tuple[Hold, ...]] = ("nothing", "memory", "map")
+"""The bytes that a load keeps of those that it verified: none, all, or a map of each file."""
+HOLDS: Final[tuple[Hold, ...]] = get_args(Hold)
 
 
 class HoldingReader:

@@ -1,4 +1,4 @@
-"""Is this file the part that the manifest speaks of? And what does an errno say about it?
+"""The check of a part against its manifest, and what an errno says about a part.
 
 An error of the disk (EIO, EACCES, EMFILE, …) is never taken for damage.
 """
@@ -56,7 +56,7 @@ class RejectedError(Exception):
 
 @frozen
 class Unit:
-    """What is verified in one go, by one thread: a whole part, or successive chunks of one.
+    """A whole part, or successive chunks of one, that one thread verifies in one go.
 
     `algorithm` is that of the digests that decide. `chunking` is None for a whole part.
     """
@@ -79,7 +79,7 @@ class Unit:
 
     @property
     def size_bytes(self) -> int:
-        """How many bytes are read for it."""
+        """The number of bytes that are read for it."""
         return self.span.stop - self.span.start
 
     def expected(self, chunk: int) -> str:
@@ -133,7 +133,7 @@ def digest_chunks(
 
 
 def check_unit(reader: DiskReader, group: str, unit: Unit) -> RejectedError | None:
-    """What is wrong with some of a part of the group in that directory; None for nothing. OSError.
+    """The damage of a unit of the group in that directory; None where it is intact. OSError.
 
     Of several chunks the first that is damaged is told.
     """
@@ -144,17 +144,14 @@ def check_unit(reader: DiskReader, group: str, unit: Unit) -> RejectedError | No
             return compare_part(part, size_bytes, digest, unit.algorithm)
         size_bytes, found = digest_chunks(reader, path, unit.span, unit.algorithm, part.size_bytes)
     except OSError as error:
-        damage = damage_from_errno(error, part.path)
-        if damage is None:
-            raise
-        return damage
+        return damage_from_errno(error, part.path)
     if size_bytes != part.size_bytes:
         return size_mismatch(part, size_bytes)
     return check_digests(unit, found)
 
 
 def check_digests(unit: Unit, found: Sequence[str]) -> RejectedError | None:
-    """How the digests of a unit's chunks, or of its whole part, differ from those expected."""
+    """The damage of a unit by the digests of its chunks, or of its whole part; None for none."""
     if unit.chunking is None:
         # An empty part has no bytes to go through, and a digest all the same.
         whole = found[0] if found else digest_of(b"", unit.algorithm)
@@ -166,7 +163,7 @@ def check_digests(unit: Unit, found: Sequence[str]) -> RejectedError | None:
 
 
 def compare_part(part: Part, size_bytes: int, digest: str, algorithm: str) -> RejectedError | None:
-    """How what was found differs from what the manifest says; None for not at all."""
+    """The damage of a part by its size and digest; None for none."""
     found = FailedPart(part.path, size_bytes, digest)
     if size_bytes != part.size_bytes:
         return size_mismatch(part, size_bytes, digest)
@@ -210,8 +207,8 @@ def chunk_damage(unit: Unit, number: int, digest: str) -> RejectedError:
     )
 
 
-def damage_from_errno(error: OSError, part: str) -> RejectedError | None:
-    """What an errno says about the part itself; None where it speaks of the disk."""
+def damage_from_errno(error: OSError, part: str) -> RejectedError:
+    """The damage that an errno tells of; the error itself is raised where it speaks of the disk."""
     found = FailedPart(part)
     if error.errno in MISSING_ERRNOS:
         return RejectedError(f"missing:{part}", f"{part!r} is missing", found)
@@ -221,7 +218,7 @@ def damage_from_errno(error: OSError, part: str) -> RejectedError | None:
     if error.errno == errno.EFBIG:
         detail = f"{part!r} is longer than {MANIFEST} says"
         return RejectedError(f"size_mismatch:{part}", detail, found)
-    return None
+    raise error
 
 
 def _mismatch(algorithm: str) -> str:

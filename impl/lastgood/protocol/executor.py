@@ -127,7 +127,7 @@ class StepExecutor:
         return clean
 
     def _batches(self, branches: Sequence[Branch]) -> list[Branch]:
-        """What one thread does in one go: a big part alone, small ones in turn, step by step.
+        """Batches, each for one thread: a big part alone, or small ones in turn, step by step.
 
         Of files that are all written before the first of them is synced, that sync makes most
         durable: the others find little left to do, and a small save is little but its syncs.
@@ -148,7 +148,7 @@ class StepExecutor:
         return [*batches, _in_turn(small)] if small else batches
 
     def _size_bytes(self, branch: Branch) -> int:
-        """How much a branch writes; where nobody knows beforehand, it counts as big."""
+        """The size of all that a branch writes. One that is not known beforehand counts as big."""
         contents = [self._content.get(s.part) for s in branch if isinstance(s, _HAS_PART)]
         sizes = [None if each is None else each.size_bytes for each in contents]
         return sum(BIG_BYTES if size is None else size for size in sizes)
@@ -303,7 +303,7 @@ def _is_poison(failure: tuple[steps.SimpleStep, OSError]) -> bool:
 
 
 def _reason(running: Sequence[Future[None]]) -> BaseException:
-    """Why branches were told to stop: the error of the one that was not."""
+    """The error of the branch for which the others were told to stop."""
     for each in running:
         error = None if each.cancelled() else each.exception()
         if error is not None and not isinstance(error, StoppedError):

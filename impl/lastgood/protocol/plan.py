@@ -6,7 +6,7 @@ Whatever makes a save crash-safe is an order of steps in this file. `executor.py
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Final, Literal
+from typing import Final, Literal, get_args
 
 from attrs import evolve
 
@@ -33,13 +33,8 @@ from lastgood.protocol.steps import (
 Form = Literal["record", "rename"]
 Mode = Literal["unsafe", "atomic_nodirsync", "atomic_dirsync", "atomic_fullsync"]
 
-MODES: Final[tuple[Mode, ...]] = (
-    "unsafe",
-    "atomic_nodirsync",
-    "atomic_dirsync",
-    "atomic_fullsync",
-)
-FORMS: Final[tuple[Form, ...]] = ("record", "rename")
+MODES: Final[tuple[Mode, ...]] = get_args(Mode)
+FORMS: Final[tuple[Form, ...]] = get_args(Form)
 
 
 def syncs_files(mode: Mode) -> bool:
@@ -151,7 +146,7 @@ def subdirs(parts: Sequence[str]) -> list[str]:
 
 
 def _home(form: Form, mode: Mode, store: str, generation: int, step: int) -> str:
-    """Where a group is written: under its final name, or as an attempt that will be renamed."""
+    """The directory that a group is written to: its final one, or an attempt to be renamed."""
     return join(store, str(GroupName(generation, step, attempt=_renames(form, mode))))
 
 

@@ -35,7 +35,7 @@ _PHASES: Final[Mapping[type[SimpleStep], str]] = {
 
 @frozen
 class Guarantee:
-    """What an acknowledged group survives, in words for each crash class.
+    """The crashes that an acknowledged group survives, in words for each crash class.
 
     `process`: the program dies. `kernel`: the page cache is lost. `power`: so is the drive's own
     cache. `survives` is the strongest of them that is promised.
@@ -71,7 +71,7 @@ class Receipt:
 
 
 def guarantee(mode: Mode, file_system: FileSystemTraits) -> Guarantee:
-    """What a save in that mode promises on that file system."""
+    """The guarantee of a save in that mode on that file system."""
     serves, note = file_system.sync_serves, file_system.note
     if mode == "atomic_fullsync" and file_system.full_sync_serves is not None:
         serves, note = file_system.full_sync_serves, file_system.full_sync_note

@@ -1,4 +1,4 @@
-"""What a store can promise where it stands: chosen, probed and, where it is weak, said aloud."""
+"""The strength of a store: the mode that its file system honours, and warnings where it is weak."""
 
 from __future__ import annotations
 
@@ -10,8 +10,15 @@ from typing import Final
 from attrs import frozen
 
 from lastgood.backends.capabilities import full_sync, system_info
-from lastgood.backends.interface import Disk, DiskReader, FileSystemTraits, describe_kind, parents
-from lastgood.errors import LastgoodWarning, UsageError, storage_error
+from lastgood.backends.interface import (
+    Disk,
+    DiskReader,
+    FileSystemTraits,
+    describe_kind,
+    kind_at,
+    parents,
+)
+from lastgood.errors import LastgoodWarning, UsageError
 from lastgood.events import Announcer
 from lastgood.format.digests import new_hasher
 from lastgood.protocol.plan import Form, Mode, syncs_dirs
@@ -25,7 +32,7 @@ _ADVICE: Final = (
 
 @frozen
 class Strength:
-    """How a store saves: its mode, its form, its digest, and the file system that it stands on.
+    """The mode, form and digest of a store's saves, and the file system that it stands on.
 
     `weaknesses` say what people expect of a store and this one cannot promise.
     """
@@ -107,10 +114,7 @@ def require_choice(what: str, value: str, known: tuple[str, ...]) -> None:
 
 def require_store(disk: DiskReader, path: str) -> None:
     """UsageError where the path is no directory; StorageError."""
-    try:
-        kind = disk.kind(path)
-    except OSError as error:
-        raise storage_error(f"looking at {path!r}", error) from error
+    kind = kind_at(disk, path)
     if kind != "dir":
         raise UsageError(
             f"{path!r}: found {describe_kind(kind)}, expected a store (a directory). "
@@ -119,7 +123,7 @@ def require_store(disk: DiskReader, path: str) -> None:
 
 
 def _syncs_a_dir(disk: Disk, path: str, mode: Mode) -> bool:
-    """Whether the nearest directory that exists can be synced. Nothing else is learnt here."""
+    """Say whether the nearest directory that exists can be synced. Nothing else is learnt here."""
     sync = (mode == "atomic_fullsync" and full_sync(disk)) or disk.fsync_dir
     for directory in (path, *parents(path)):
         try:

@@ -1,4 +1,4 @@
-"""What a load hands out: a group that was verified, and its parts."""
+"""The results of loads: a group that was verified, and its parts."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class _Parts(Mapping[str, "bytes | memoryview"]):
     rejected: tuple[Rejection, ...]
     _reader: DiskReader = field(repr=False)
     _held: Mapping[str, memoryview] = field(factory=dict, repr=False, eq=False)
-    _parallel_map: ParallelMap = field(default=map, repr=False, eq=False)
+    _parallel_map: ParallelMap = field(default=map, repr=False, eq=False, alias="each")
 
     @property
     def generation(self) -> int:
@@ -37,7 +37,7 @@ class _Parts(Mapping[str, "bytes | memoryview"]):
 
     @property
     def metadata(self) -> Mapping[str, Any]:
-        """What the caller of `save` wrote beside the parts."""
+        """The metadata that the caller of `save` gave."""
         return self.group.manifest.metadata
 
     @property
@@ -103,7 +103,7 @@ class Loaded(_Parts):
     """
 
     def path(self, part: str) -> Path:
-        """Where a part lies, for a loader that wants a file: it was verified by the load."""
+        """The path of a part, for a loader that wants a file: it was verified by the load."""
         return Path(join(self.group.path, find_part(self.group, part).path))
 
 
@@ -118,7 +118,7 @@ class Opened(_Parts):
     verified: frozenset[str] = field(kw_only=True)
 
     def path(self, part: str) -> Path:
-        """Where a verified part lies, for a loader that wants a file.
+        """The path of a verified part, for a loader that wants a file.
 
         UsageError for any other part: a loader would take its bytes unverified.
         """

@@ -6,12 +6,13 @@ of it.
 
 from __future__ import annotations
 
+import contextlib
 import operator
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from typing import Final, SupportsIndex
 
 from lastgood.backends.capabilities import fast_reads
-from lastgood.backends.interface import DiskReader, describe_kind, join
+from lastgood.backends.interface import DiskReader, OpenFile, describe_kind, join
 from lastgood.buffers import fresh_memory
 from lastgood.errors import IntegrityError, UsageError, storage_error
 from lastgood.format.digests import digest_of
@@ -69,8 +70,9 @@ def examine_manifest(
     try:
         check_dirs(reader, group)
         for part in group.manifest.parts:
-            if part.path not in only and (damage := _sized(reader, group, part)) is not None:
-                raise damage
+            if part.path not in only:
+                with _opened_part(reader, group, part):
+                    pass
         check_parts(reader, group, parallel_map, only)
     except RejectedError as rejected:
         return to_rejection(reader, group, rejected)
@@ -80,7 +82,7 @@ def examine_manifest(
 
 
 def check_entry_kinds(reader: DiskReader, group: Group) -> Rejection | None:
-    """What in a group is a symlink or otherwise of the wrong kind; no part is read.
+    """The first entry of a group that is a symlink or of the wrong kind. No part is read.
 
     What is missing is not told here. StorageError.
     """
@@ -110,7 +112,11 @@ def read_part(
     try:
         data = reader.read(join(group.path, part_path), part.size_bytes)
     except OSError as error:
-        raise _refused(reader, group, part, error) from error
+        try:
+            why = damage_from_errno(error, part.path)
+        except OSError:
+            raise storage_error(f"reading {part.path!r} of {group.path!r}", error) from error
+        raise integrity_error(to_rejection(reader, group, why)) from error
     view = memoryview(data)
 
     def check(unit: Unit) -> RejectedError | None:
@@ -160,21 +166,15 @@ def read_range(
     """
     if not size:
         return memoryview(b"")
-    path = join(group.path, part.path)
     result = memoryview(bytearray(size) if size < _PAGED_BYTES else fresh_memory(size))
 
     def read(unit: Unit) -> RejectedError | None:
         span = unit.span
         room = room_around(result, offset, span.start, span.stop)
         try:
-            with fast_reads(reader).open_file(path, part.size_bytes) as file:
-                if file.size_bytes != part.size_bytes:
-                    return size_mismatch(part, file.size_bytes)
+            with _opened_part(reader, group, part) as file:
                 return check_digests(unit, chunk_digests(file, span, unit.algorithm, room))
-        except OSError as error:
-            damage = damage_from_errno(error, part.path)
-            if damage is None:
-                raise
+        except RejectedError as damage:
             return damage
 
     try:
@@ -188,26 +188,16 @@ def read_range(
     return result.toreadonly()
 
 
-def _sized(reader: DiskReader, group: Group, part: Part) -> RejectedError | None:
-    """What is wrong with a part, short of reading it; None for nothing. OSError."""
+@contextlib.contextmanager
+def _opened_part(reader: DiskReader, group: Group, part: Part) -> Iterator[OpenFile]:
+    """A part of its size, open. RejectedError where it is damaged, short of reading it. OSError."""
     try:
         with fast_reads(reader).open_file(join(group.path, part.path), part.size_bytes) as file:
             if file.size_bytes != part.size_bytes:
-                return size_mismatch(part, file.size_bytes)
+                raise size_mismatch(part, file.size_bytes)
+            yield file
     except OSError as error:
-        damage = damage_from_errno(error, part.path)
-        if damage is None:
-            raise
-        return damage
-    return None
-
-
-def _refused(reader: DiskReader, group: Group, part: Part, error: OSError) -> Exception:
-    """The error to raise where a part could not be read."""
-    damage = damage_from_errno(error, part.path)
-    if damage is None:
-        return storage_error(f"reading {part.path!r} of {group.path!r}", error)
-    return integrity_error(to_rejection(reader, group, damage))
+        raise damage_from_errno(error, part.path) from error
 
 
 def _partial_error(group: Group, rejection: Rejection) -> IntegrityError:

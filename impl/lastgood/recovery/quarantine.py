@@ -31,11 +31,18 @@ from lastgood.recovery.quarantine_report import (
     part_reports,
     report_name,
 )
-from lastgood.recovery.recovery import Group, Rejection, as_lease_holder, list_store, read_group
+from lastgood.recovery.recovery import (
+    Group,
+    Rejection,
+    as_lease_holder,
+    list_store,
+    new_rejection,
+    read_group,
+)
 
 
 def has_quarantine(reader: DiskReader, store: str) -> bool:
-    """Whether there is one. UsageError where something else has its name; OSError."""
+    """Say whether there is one. UsageError where something else has its name; OSError."""
     folder = join(store, QUARANTINE)
     kind = reader.kind(folder)
     if kind not in ("dir", "missing"):
@@ -95,17 +102,15 @@ def quarantine_failed_save(
     with contextlib.suppress(OSError):
         if disk.kind(group) == "missing":
             return True
-    rejection = Rejection(str(name), name.generation, SYNC_FAILED, why)
+    rejection = new_rejection(name, SYNC_FAILED, why)
     with contextlib.suppress(OSError, LastgoodError):
         taken = list_store(disk, store).in_quarantine
         quarantine(disk, store, [rejection], taken, when_s, reports=reports)
         return True
     try:
         disk.unlink(join(group, MANIFEST))
-    except FileNotFoundError:
-        return True
-    except OSError:
-        return False
+    except OSError as error:
+        return isinstance(error, FileNotFoundError)
     return True
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 from typing import Any, Final
 
-from attrs import frozen
+from attrs import asdict, fields_dict, frozen
 
 from lastgood.format.digests import is_digest
 from lastgood.format.manifest import Manifest, is_count
@@ -30,21 +30,6 @@ SYNC_FAILED: Final = "sync_failed"
 """The reason of a group whose save has failed: whole as it may look, it was never acknowledged."""
 VERDICTS: Final = ("intact", "damaged", "not_checked")
 _TEXT_LIMIT: Final = 4096
-_KEYS: Final = {
-    "detail",
-    "digest",
-    "entry",
-    "format",
-    "generation",
-    "lastgood",
-    "name",
-    "parts",
-    "parts_not_listed",
-    "reason",
-    "step",
-    "what_to_do",
-    "when_s",
-}
 _PART_KEYS: Final = {"expected", "found", "path", "verdict"}
 
 
@@ -75,7 +60,7 @@ class PartReport:
 
 @frozen
 class QuarantineReport:
-    """Why something was moved to quarantine.
+    """The reason why something was moved to quarantine.
 
     `name` is what it was called in the store, `entry` what it is called in quarantine. `reason` is
     a word for machines, `detail` for people. `when_s` is Unix time by the writer's clock, or None.
@@ -100,19 +85,13 @@ class QuarantineReport:
         """The report as JSON can say it: the content of its file."""
         return {
             "format": FORMAT,
-            "name": self.name,
-            "entry": self.entry,
-            "generation": self.generation,
-            "step": self.step,
-            "reason": self.reason,
-            "detail": self.detail,
-            "when_s": self.when_s,
-            "lastgood": self.lastgood,
+            **asdict(self, recurse=False),
             "what_to_do": list(self.what_to_do),
-            "digest": self.digest,
             "parts": [part.as_json() for part in self.parts],
-            "parts_not_listed": self.parts_not_listed,
         }
+
+
+_KEYS: Final = {"format", *fields_dict(QuarantineReport)}
 
 
 class ReportError(ValueError):
@@ -125,7 +104,7 @@ def report_name(entry: str) -> str:
 
 
 def advice(name: str, entry: str, reason: str) -> tuple[str, ...]:
-    """What to do about an entry of the quarantine, for people."""
+    """Advice about an entry of the quarantine, for people."""
     if reason in ("attempt", "no_commit"):
         why = "A save ended before its commit. It was never acknowledged: nothing is missing."
     elif reason == SYNC_FAILED:

@@ -13,7 +13,7 @@ from typing import Final, Protocol
 
 from attrs import evolve, field, frozen
 
-from lastgood.backends.interface import DiskReader, describe_kind, join
+from lastgood.backends.interface import DiskReader, describe_kind, join, kind_at
 from lastgood.damage import Damaged
 from lastgood.errors import IntegrityError, StorageError, UsageError, storage_error
 from lastgood.format.manifest import SIZE_LIMIT_BYTES, Manifest, ManifestError, Part, decode
@@ -37,7 +37,7 @@ GONE: Final = "gone"
 """The reason of what is not in the store any more. It is no damage."""
 
 _GOING_ON: Final = "a save that is still going on, or that ended before {}"
-"""Who only reads cannot tell which: a live process may be writing there."""
+"""A reader cannot tell which: a live process may be writing there."""
 
 _ENDED: Final = {
     "attempt": "a save that ended before its rename",
@@ -46,7 +46,7 @@ _ENDED: Final = {
 }
 
 _ATTEMPTS: Final = 16
-"""How often a reader lists a store again that changes under its eyes."""
+"""The number of times that a reader lists a store which changes under its eyes."""
 
 
 @frozen
@@ -75,7 +75,6 @@ class Examine(Protocol):
         self, reader: DiskReader, store: str, name: GroupName, *, parallel_map: ParallelMap = map
     ) -> Group | Rejection:
         """The group, or why it is none. StorageError."""
-        ...
 
 
 @frozen
@@ -117,7 +116,7 @@ class StoreListing:
 
 
 def list_store(reader: DiskReader, store: str) -> StoreListing:
-    """What is in the store and its quarantine, which may be missing. StorageError."""
+    """The entries of the store and of its quarantine, which may be missing. StorageError."""
     quarantine = join(store, QUARANTINE)
     try:
         names = tuple(reader.names(store))
@@ -248,7 +247,7 @@ def examine(
 
 
 def to_rejection(reader: DiskReader, group: Group, rejected: RejectedError) -> Rejection:
-    """Why a group was rejected; whatever the reader kept of it is let go. StorageError."""
+    """The rejection of a group; whatever the reader kept of it is forgotten. StorageError."""
     if isinstance(reader, HoldingReader):
         reader.forget(group.path)
     return _rejected_if_there(reader, group.path, group.name, rejected)
@@ -320,28 +319,23 @@ def find_part(group: Group, part_path: str) -> Part:
 
 def integrity_error(rejection: Rejection) -> IntegrityError:
     """The error for a group that was asked for by name and is damaged."""
+    what = f"group {rejection.name}: {rejection.detail} ({rejection.reason}). Nothing was changed. "
     if rejection.reason == NO_COMMIT:
-        return IntegrityError(
-            f"group {rejection.name}: {rejection.detail} ({rejection.reason}). Nothing was "
-            "changed. Load again when its writer is done; load_latest() takes the newest intact "
-            "group now.",
-            rejection.reason,
-            rejection.name,
+        message = (
+            f"{what}Load again when its writer is done; load_latest() takes the newest intact "
+            "group now."
         )
-    if rejection.reason == GONE:
-        return IntegrityError(
+    elif rejection.reason == GONE:
+        message = (
             f"group {rejection.name} is not in the store any more: its writer has pruned it or "
-            "moved it aside since it was looked at. Nothing was changed. Load again.",
-            rejection.reason,
-            rejection.name,
+            "moved it aside since it was looked at. Nothing was changed. Load again."
         )
-    return IntegrityError(
-        f"group {rejection.name}: {rejection.detail} ({rejection.reason}). Nothing was changed. "
-        "load_latest() falls back to the newest intact group; this one will keep failing.",
-        rejection.reason,
-        rejection.name,
-        rejection.damaged,
-    )
+    else:
+        message = (
+            f"{what}load_latest() falls back to the newest intact group; this one will keep "
+            "failing."
+        )
+    return IntegrityError(message, rejection.reason, rejection.name, rejection.damaged)
 
 
 def as_lease_holder(rejection: Rejection) -> Rejection:
@@ -379,12 +373,8 @@ def _read_manifest(reader: DiskReader, path: str) -> Manifest:
 def _rejected_if_there(
     reader: DiskReader, path: str, name: GroupName, rejected: RejectedError
 ) -> Rejection:
-    """Why it was rejected: a group that was taken away while it was read is not damaged."""
-    try:
-        is_there = reader.kind(path) != "missing"
-    except OSError as error:
-        raise storage_error(f"looking at {path!r}", error) from error
-    if not is_there:
+    """The rejection of a group. One that was taken away while it was read is not damaged."""
+    if kind_at(reader, path) == "missing":
         return new_rejection(name, GONE, "it is not in the store any more")
     rejection = new_rejection(name, rejected.reason, str(rejected))
     return evolve(rejection, damaged=rejected.damaged, found=rejected.found)

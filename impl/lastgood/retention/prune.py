@@ -12,8 +12,7 @@ from typing import Final
 
 from attrs import evolve, field, frozen
 
-from lastgood.backends.interface import DiskReader, describe_kind, join
-from lastgood.errors import storage_error
+from lastgood.backends.interface import DiskReader, describe_kind, join, kind_at
 from lastgood.format.names import GroupName, newest_first, pruned_names
 from lastgood.parts.thread_pool import ParallelMap
 from lastgood.protocol.plan import Mode, plan_give_up
@@ -23,6 +22,7 @@ from lastgood.recovery.recovery import (
     Group,
     Rejection,
     examine,
+    new_rejection,
     read_group,
 )
 from lastgood.retention.policies import Candidate, Policy, generations_to_prune
@@ -37,7 +37,7 @@ No path of 4096 bytes, which Linux ends at, names anything deeper.
 
 @frozen
 class Pruning:
-    """What a prune keeps and gives up, newest first; `leftovers` are unfinished deletions.
+    """The groups that a prune keeps and gives up, newest first, and unfinished `leftovers`.
 
     `damaged` are older directories that are no valid group: they are not counted, nor deleted.
     `stuck` are entries named like leftovers that a prune cannot delete, and why: they stay.
@@ -54,9 +54,9 @@ class Pruning:
         """The size of the parts that go."""
         return sum(group.size_bytes for group in self.given_up)
 
-    def without(self, undeletable: Sequence[Rejection]) -> Pruning:
-        """What is left to do where these are `stuck` too: no group goes whose new name is taken."""
-        taken = {each.name for each in undeletable}
+    def without(self, stuck: Sequence[Rejection]) -> Pruning:
+        """The same prune where these are `stuck` too: a group whose new name is taken stays."""
+        taken = {each.name for each in stuck}
         blocked = [group for group in self.given_up if str(pruned_name(group.name)) in taken]
         kept = sorted((*self.kept, *blocked), key=lambda group: -group.name.generation)
         return evolve(
@@ -64,13 +64,13 @@ class Pruning:
             kept=tuple(kept),
             given_up=tuple(group for group in self.given_up if group not in blocked),
             leftovers=tuple(name for name in self.leftovers if str(name) not in taken),
-            stuck=(*self.stuck, *undeletable),
+            stuck=(*self.stuck, *stuck),
         )
 
 
 @frozen
 class PruneRequest:
-    """What a prune is asked: the policy, the Unix time, and generations that stay in any case."""
+    """A policy, the Unix time, and the generations that stay in any case."""
 
     policy: Policy
     now_s: float
@@ -98,7 +98,7 @@ class PruneCandidates:
 
 
 def list_candidates(reader: DiskReader, store: str, names: Iterable[str]) -> PruneCandidates:
-    """What these entries of a store are; no part is read. StorageError."""
+    """The groups and leftovers among these entries of a store. No part is read. StorageError."""
     names = list(names)
     groups: dict[int, Group] = {}
     damaged: list[Rejection] = []
@@ -119,10 +119,7 @@ def list_leftovers(
     leftovers: list[GroupName] = []
     undeletable: list[Rejection] = []
     for name in pruned_names(names):
-        try:
-            kind = reader.kind(join(store, str(name)))
-        except OSError as error:
-            raise storage_error(f"looking at {join(store, str(name))!r}", error) from error
+        kind = kind_at(reader, join(store, str(name)))
         if kind == "dir":
             leftovers.append(name)
         elif kind != "missing":
@@ -130,9 +127,9 @@ def list_leftovers(
     return tuple(leftovers), tuple(undeletable)
 
 
-def preview_prune(seen: PruneCandidates, question: PruneRequest) -> Pruning:
-    """What would go if every manifest told the truth. Nothing is verified: no group goes for it."""
-    going = question.generations_to_prune(seen.groups.values())
+def preview_prune(seen: PruneCandidates, request: PruneRequest) -> Pruning:
+    """The prune if every manifest told the truth. Nothing is verified: no group goes for it."""
+    going = request.generations_to_prune(seen.groups.values())
     return _pruning(seen, list(seen.groups.values()), going, seen.damaged)
 
 
@@ -141,15 +138,15 @@ def decide_prune(
     store: str,
     seen: PruneCandidates,
     anchor: Group,
-    question: PruneRequest,
+    request: PruneRequest,
     *,
-    memory: VerifiedCache | None = None,
+    verified: VerifiedCache | None = None,
     parallel_map: ParallelMap = map,
 ) -> Pruning:
-    """What the policy gives up among the groups that are not newer than `anchor`.
+    """The prune that the policy asks for, of the groups that are not newer than `anchor`.
 
     `anchor` is the newest valid group, verified in full for this. Only valid groups count: every
-    other one that would be kept is verified in full as well, now, or by `memory` earlier. Changes
+    other one that would be kept is verified in full as well, now, or by `verified` earlier. Changes
     nothing. StorageError; UsageError of a policy that fails.
     """
     newest = anchor.name.generation
@@ -157,20 +154,20 @@ def decide_prune(
     damaged = [one for one in seen.damaged if one.generation <= newest]
     good = {anchor.name}
     while True:
-        going = question.generations_to_prune(groups.values(), {newest})
+        going = request.generations_to_prune(groups.values(), {newest})
         bad: list[Rejection] = []
         for group in [g for n, g in groups.items() if n not in going and g.name not in good]:
-            if memory is not None and memory.vouches_for(group):
+            if verified is not None and verified.vouches_for(group):
                 good.add(group.name)
                 continue
-            stamps = None if memory is None else memory.stamps_of(group)
+            stamps = None if verified is None else verified.stamps_of(group)
             answer = examine(reader, store, group.name, parallel_map=parallel_map)
             if isinstance(answer, Rejection):
                 bad.append(answer)
                 continue
             good.add(group.name)
-            if memory is not None:
-                memory.remember(group.name, stamps)
+            if verified is not None:
+                verified.remember(group.name, stamps)
         damaged += [answer for answer in bad if answer.reason != GONE]
         for rejection in bad:
             del groups[rejection.generation]
@@ -191,9 +188,8 @@ def pruned_name(name: GroupName) -> GroupName:
 
 def too_deep_rejection(name: GroupName) -> Rejection:
     """A leftover with something in it that no path can name."""
-    return Rejection(
-        str(name),
-        name.generation,
+    return new_rejection(
+        name,
         "too_deep",
         "something in it lies deeper than a path can name, so it was not deleted. It is no group "
         "any more; remove the directory by hand (rm -r)",
@@ -238,9 +234,8 @@ def _pruning(
 
 
 def _stray(name: GroupName, kind: str) -> Rejection:
-    return Rejection(
-        str(name),
-        name.generation,
+    return new_rejection(
+        name,
         f"not_regular:{name}",
         f"found {describe_kind(kind)}, expected a directory that a prune has left. It was neither "
         "followed nor deleted; move it out of the store",
@@ -248,6 +243,6 @@ def _stray(name: GroupName, kind: str) -> Rejection:
 
 
 def to_candidate(group: Group) -> Candidate:
-    """What a policy knows of a group."""
+    """The facts about a group that a policy sees."""
     manifest = group.manifest
     return Candidate(group.name.generation, group.name.step, manifest.saved_at_s, manifest.metadata)

@@ -1,4 +1,4 @@
-"""What a writer has verified, so that retention after each save need not read all of it again."""
+"""A cache of verified groups, so that retention after each save need not read them all again."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class VerifiedCache:
             self._known[name] = stamps
 
     def vouches_for(self, group: Group) -> bool:
-        """Whether the group was verified in full and has not been touched since."""
+        """Say whether the group was verified in full and has not been touched since."""
         known = self._known.get(group.name)
         return known is not None and known == self.stamps_of(group)
 

@@ -8,7 +8,7 @@ from attrs import frozen
 
 from lastgood.backends.capabilities import fast_reads
 from lastgood.backends.interface import Disk, join
-from lastgood.errors import Ending, StorageError, UsageError, errno_name
+from lastgood.errors import Ending, StorageError, UsageError, describe_error
 from lastgood.format.manifest import MAX_SIZE_BYTES, PATH_LIMIT_BYTES
 from lastgood.format.names import GroupName
 from lastgood.protocol.executor import StepExecutor
@@ -27,7 +27,7 @@ class Attempt:
 
 
 def describe_leftover(attempt: Attempt) -> str:
-    """What to know of an attempt that could not be removed."""
+    """A sentence about an attempt that could not be removed."""
     return f"{attempt.path!r} could not be removed: no group; the next recovery sets it aside."
 
 
@@ -81,6 +81,5 @@ def attempt_sizes(disk: Disk, path: str, parts: list[str], ending: Ending) -> li
 def _unreadable(attempt: str, error: OSError, ending: Ending) -> StorageError:
     """The error where an attempt's directory cannot be read."""
     return StorageError(
-        f"reading the attempt {attempt!r} failed: {errno_name(error)} "
-        f"({error.strerror or error}). {ending()}"
+        f"reading the attempt {attempt!r} failed: {describe_error(error)}. {ending()}"
     )

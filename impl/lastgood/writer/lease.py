@@ -17,6 +17,7 @@ from lastgood.errors import (
     storage_error,
 )
 from lastgood.format.names import LOCK, MAX_NUMBER, next_generation
+from lastgood.parts.verify import NOT_REGULAR_ERRNOS
 from lastgood.protocol.executor import StepExecutor
 from lastgood.protocol.plan import plan_ancestors
 from lastgood.protocol.steps import SyncDir
@@ -49,7 +50,8 @@ class Lease:
     """The right of one live process to change a store.
 
     `notes` says in words what could not be promised; `failed` says why nothing is changed any
-    more: whoever holds the lease sets it where nobody knows what is on the medium.
+    more: whoever holds the lease sets it where nobody knows what is on the medium. `is_open`: the
+    lease was taken and not given back.
     """
 
     def __init__(self, disk: Disk, store: str, options: WriterOptions) -> None:
@@ -58,7 +60,7 @@ class Lease:
         self.failed: str | None = None
         self._mode, self._top = options.mode, options.top
         self._next: int | None = None
-        self._is_open = False
+        self.is_open = False
         self._info = system_info(disk)
 
     def open(self) -> None:
@@ -74,7 +76,7 @@ class Lease:
             self._take_lease()
         except OSError as error:
             raise storage_error(f"opening the store {self.store!r}", error) from error
-        self._is_open = True
+        self.is_open = True
         try:
             self._sync_ancestors()
         except BaseException:
@@ -83,15 +85,10 @@ class Lease:
 
     def close(self) -> None:
         """Give the lease back. Safe to call twice."""
-        if self._is_open:
-            self._is_open = False
+        if self.is_open:
+            self.is_open = False
             with contextlib.suppress(OSError):
                 self.disk.unlock(join(self.store, LOCK))
-
-    @property
-    def is_open(self) -> bool:
-        """The lease was taken and not given back."""
-        return self._is_open
 
     def _take_lease(self) -> None:
         path = join(self.store, LOCK)
@@ -103,7 +100,7 @@ class Lease:
                 "Nothing was changed. Open the store read-only, or end that process."
             ) from error
         except OSError as error:
-            if error.errno not in (errno.ELOOP, errno.EINVAL, errno.EISDIR, errno.ENXIO):
+            if error.errno not in NOT_REGULAR_ERRNOS:
                 raise
             raise UsageError(
                 f"{path!r} is no regular file, expected the lock file of a store. "
@@ -132,7 +129,7 @@ class Lease:
                 f"store {self.store!r} is closed to writing: {self.failed}. {ending()} "
                 "Close it and open it again, which recovers."
             )
-        if not self._is_open:
+        if not self.is_open:
             raise UsageError(f"store {self.store!r} is not open. {ending()}")
         self._require_lease(ending)
 

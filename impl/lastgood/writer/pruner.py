@@ -8,12 +8,12 @@ from collections.abc import Iterable
 from attrs import evolve
 
 from lastgood.backends.interface import join
-from lastgood.errors import StorageError, errno_name
+from lastgood.errors import StorageError, describe_error, errno_name
 from lastgood.format.names import GroupName
 from lastgood.protocol.executor import StepExecutor
 from lastgood.protocol.plan import at_full_strength, plan_delete
 from lastgood.protocol.steps import describe_step
-from lastgood.recovery.recovery import Rejection, list_store
+from lastgood.recovery.recovery import Rejection, list_store, new_rejection
 from lastgood.retention.prune import (
     PruneRequest,
     Pruning,
@@ -38,32 +38,32 @@ class StorePruner:
     def __init__(self, lease: Lease, options: WriterOptions, recoverer: Recoverer) -> None:
         self._lease, self._disk, self._store = lease, lease.disk, lease.store
         self._options, self._recoverer = options, recoverer
-        self._memory = VerifiedCache(lease.disk)
+        self._verified = VerifiedCache(lease.disk)
 
-    def prune(self, question: PruneRequest, *, remembers: bool) -> Pruning | None:
+    def prune(self, request: PruneRequest, *, remembers: bool) -> Pruning | None:
         """See `Writer.prune`."""
         seen = list_candidates(
             self._disk, self._store, list_store(self._disk, self._store).in_store
         )
         if remembers:
-            at_most = preview_prune(seen, question)
+            at_most = preview_prune(seen, request)
             if not at_most.given_up:
                 return self._give_up(at_most) if seen.groups else None
         newest = next(iter(seen.groups.values()), None)
-        stamps = None if newest is None else self._memory.stamps_of(newest)
+        stamps = None if newest is None else self._verified.stamps_of(newest)
         mode, durable = at_full_strength(self._options.mode), self._recoverer.durable
         anchor = self._recoverer.recover(mode, self._disk, durable).group
         if anchor is None:
             return None
         if newest is not None and newest.name == anchor.name:
-            self._memory.remember(anchor.name, stamps)
+            self._verified.remember(anchor.name, stamps)
         pruning = decide_prune(
             self._disk,
             self._store,
             seen,
             anchor,
-            question,
-            memory=self._memory if remembers else None,
+            request,
+            verified=self._verified if remembers else None,
             parallel_map=self._options.parallel_map,
         )
         return self._give_up(pruning)
@@ -92,7 +92,7 @@ class StorePruner:
         names = [group.name for group in reversed(pruning.given_up)]
         undeletable = self._delete(map(pruned_name, names), refused)
         for name in names:
-            self._memory.forget(name)
+            self._verified.forget(name)
         if refused:
             went = f" Given up all the same: {', '.join(map(str, names))}." if names else ""
             raise StorageError(f"{refused[0]}{went}") from refused[0]
@@ -119,7 +119,7 @@ class StorePruner:
                 if self._lease.failed is not None:
                     raise failure from error
                 refused.append(failure)
-                undeletable.append(Rejection(str(name), name.generation, "refused", str(error)))
+                undeletable.append(new_rejection(name, "refused", str(error)))
         return tuple(undeletable)
 
     def _failure(
@@ -131,7 +131,7 @@ class StorePruner:
             self._lease.failed = f"a prune failed with {errno_name(error)}"
         return StorageError(
             f"prune of {self._store!r}: {doing if step is None else describe_step(step)} failed: "
-            f"{errno_name(error)} ({error.strerror or error}). Every group that is kept is intact; "
+            f"{describe_error(error)}. Every group that is kept is intact; "
             "the next prune deletes what is left."
             f"{' This store is closed to writing.' * bool(self._lease.failed)}"
         )

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from attrs import evolve
 
 from lastgood.backends.interface import DiskReader
-from lastgood.errors import StorageError, errno_name, storage_error
+from lastgood.errors import StorageError, describe_error, errno_name, storage_error
 from lastgood.format.names import GroupName, newest_first
 from lastgood.protocol.executor import StepExecutor
 from lastgood.protocol.plan import Mode, plan_resync, syncs_dirs
@@ -92,7 +92,7 @@ class Recoverer:
         except OSError as error:
             self._lease.failed = f"syncing {name} again failed with {errno_name(error)}"
             raise StorageError(
-                f"recovery of {name}: {describe_step(step)} failed: {errno_name(error)} "
-                f"({error.strerror or error}). Nothing was moved. The group is readable "
-                "and may not survive a power cut; this store is closed to writing."
+                f"recovery of {name}: {describe_step(step)} failed: {describe_error(error)}. "
+                "Nothing was moved. The group is readable and may not survive a power cut; this "
+                "store is closed to writing."
             ) from error

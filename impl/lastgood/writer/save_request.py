@@ -1,4 +1,4 @@
-"""What a save may ask for: everything else is a UsageError before anything was changed."""
+"""The input of a save, validated: a wrong one is a UsageError before anything was changed."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class SaveRequest:
     step: int
     metadata: Mapping[str, Any]
     metadata_bytes: int = 2
-    """What its text takes in a manifest; that of no metadata, "{}", takes 2."""
+    """The size of its text in a manifest; that of no metadata, "{}", has 2."""
 
 
 def check_request(step: SupportsIndex, parts: list[str] | None, metadata: object) -> SaveRequest:
@@ -74,7 +74,7 @@ def check_request_parts(
 
 
 def _refusal(request: SaveRequest, parts: list[str]) -> str | None:
-    """Why no manifest can hold these parts; None where one can."""
+    """The reason why no manifest can hold these parts; None where one can."""
     if not parts:
         return "a group needs one part at least."
     for path in parts:
@@ -109,7 +109,7 @@ def _refusal(request: SaveRequest, parts: list[str]) -> str | None:
 
 
 def _manifest_bytes(request: SaveRequest, parts: list[str]) -> int:
-    """What a manifest of these parts needs at most, apart from the digests of chunks."""
+    """The size of a manifest of these parts at most, apart from the digests of chunks."""
     return request.metadata_bytes + _HEAD_BYTES + sum(7 * len(path) + _LINE_BYTES for path in parts)
 
 
@@ -119,7 +119,7 @@ def room_for_chunks(request: SaveRequest, parts: list[str]) -> int:
 
 
 def _folded(name: str) -> str:
-    """What two names have in common that are one on macOS, Windows and ext4 with casefold."""
+    """The form that names share which are one on macOS, Windows and ext4 with casefold."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFD", name).casefold())
 
 

@@ -9,7 +9,7 @@ from attrs import frozen
 
 from lastgood.backends.capabilities import system_info
 from lastgood.backends.interface import join
-from lastgood.errors import StorageError, errno_name
+from lastgood.errors import StorageError, describe_error, errno_name
 from lastgood.format.chunks import Chunking, enlarge_to_fit, too_many_chunks
 from lastgood.format.manifest import Manifest, Part, encode
 from lastgood.format.names import GroupName
@@ -52,7 +52,7 @@ class SavedGroup:
 
 @frozen
 class _Cut:
-    """How the parts of one save are cut, and how many hex digits of chunks may come of it."""
+    """The chunking of one save, and the number of hex digits of chunks that may come of it."""
 
     chunking: Chunking | None
     room_bytes: int
@@ -65,7 +65,7 @@ class _Cut:
         return self.chunking if digests_bytes else None
 
     def notes(self, asked: Chunking | None) -> tuple[str, ...]:
-        """What to tell of chunks that are larger than was asked for."""
+        """A note on chunks that are larger than was asked for."""
         if asked is None or self.chunking is None or asked == self.chunking:
             return ()
         note = (
@@ -91,11 +91,7 @@ class Saver:
     def save(
         self, step: SupportsIndex, content: Mapping[str, PartSource], metadata: Mapping[str, Any]
     ) -> SavedGroup:
-        """Save one group; returning acknowledges it.
-
-        UsageError before anything was changed. StorageError where the disk failed: earlier groups
-        are intact, and after a failed sync the writer refuses every later save.
-        """
+        """See `Writer.save`."""
         self._lease.require_usable()
         request = check_request(step, list(content), metadata)
         self._require_space(content)
@@ -105,7 +101,7 @@ class Saver:
         return self._commit(name, request, plan, content, self._cut(request, list(content), sizes))
 
     def begin(self, step: SupportsIndex, metadata: Mapping[str, Any]) -> Attempt:
-        """Make a fresh directory for foreign code to fill. Errors as `save`."""
+        """See `Writer.begin`."""
         self._lease.require_usable()
         request = check_request(step, None, metadata)
         name = GroupName(self._lease.take_generation(), request.step)
@@ -149,7 +145,7 @@ class Saver:
         return self._commit(name, request, plan, {}, cut, attempt)
 
     def _cut(self, request: SaveRequest, parts: list[str], sizes: list[int]) -> _Cut:
-        """How the parts of a save are cut, so that a manifest can hold the digests."""
+        """The chunking of a save whose digests a manifest can hold."""
         chunking = self.options.chunking
         if chunking is None:
             return _Cut(None, 0)
@@ -250,7 +246,7 @@ class Saver:
         """Clean up after a step that failed; the error to raise."""
         step, error = executor.worst or (None, error)
         doing = "" if step is None else f" {describe_step(step)}:"
-        begin = f"save of {name} failed:{doing} {errno_name(error)} ({error.strerror or error}). "
+        begin = f"save of {name} failed:{doing} {describe_error(error)}. "
         executor.release()
         if executor.is_poisoned:
             hidden = self._close_for(name, error)

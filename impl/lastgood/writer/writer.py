@@ -16,7 +16,7 @@ from lastgood.format.names import GroupName
 from lastgood.parts.part_writer import PartSource
 from lastgood.recovery.recovery import Group, Rejection, Scan
 from lastgood.retention.prune import PruneRequest, Pruning
-from lastgood.writer.attempt import Attempt, remove_attempt
+from lastgood.writer.attempt import Attempt
 from lastgood.writer.lease import Lease
 from lastgood.writer.options import WriterOptions
 from lastgood.writer.pruner import StorePruner
@@ -64,10 +64,6 @@ class Writer:
         """Make a fresh directory for foreign code to fill. Errors as `save`."""
         return self.saver.begin(step, metadata)
 
-    def abandon(self, attempt: Attempt) -> bool:
-        """Delete an attempt that was not sealed: see `remove_attempt`."""
-        return remove_attempt(self.disk, attempt.path)
-
     def seal(self, attempt: Attempt) -> SavedGroup:
         """Make a group of what foreign code has left in an attempt; returning acknowledges it.
 
@@ -75,7 +71,7 @@ class Writer:
         """
         return self._acknowledged(self.saver.seal(attempt))
 
-    def prune(self, question: PruneRequest, *, remembers: bool = False) -> Pruning | None:
+    def prune(self, request: PruneRequest, *, remembers: bool = False) -> Pruning | None:
         """Give up what the policy does not keep, and delete it; None where there is no group.
 
         First the newest valid group is verified in full and made durable at full strength, unless
@@ -87,7 +83,7 @@ class Writer:
         kept is intact; what was not deleted is, by the next prune.
         """
         self.lease.require_usable()
-        return self._pruner.prune(question, remembers=remembers)
+        return self._pruner.prune(request, remembers=remembers)
 
     def recover(self, reader: DiskReader | None = None) -> Scan:
         """The newest valid group, made durable before it is handed out; the damaged set aside.

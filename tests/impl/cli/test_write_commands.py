@@ -20,6 +20,7 @@ from tests.impl.disks import (
     PARTS,
     WatchedDisk,
     failing,
+    fill,
     names_aside,
     names_in,
     open_store,
@@ -34,10 +35,7 @@ NOTHING_VALID = [("model", 1), ("MANIFEST", 1), ("link", 2)]
 
 @pytest.fixture
 def store(tmp_path: Path) -> Path:
-    with open_store(tmp_path) as opened:
-        for number in (1, 2, 3):
-            opened.save(10 * number, PARTS)
-    return tmp_path.resolve() / "store"
+    return fill(tmp_path, (10, 20, 30))
 
 
 def harm(group: Path, how: str) -> None:

@@ -88,12 +88,13 @@ def opened_by(store: Store, **more: Any) -> Opened:
     return opened
 
 
+@pytest.mark.parametrize("hold", ["nothing", "memory", "map"])
 def test_opening_reads_no_part_and_a_range_reads_the_chunks_that_it_touches(
-    tmp_path: Path,
+    tmp_path: Path, hold: Any
 ) -> None:
     fill(tmp_path, 2)
     disk = Counting(tmp_path)
-    opened = opened_by(open_read_only(tmp_path / "store", disk=disk))
+    opened = opened_by(open_read_only(tmp_path / "store", disk=disk), hold=hold)
     assert (opened.step, opened.generation, dict(opened.metadata)) == (2, 2, {"loss": 0.5})
     assert opened.parts == tuple(PARTS)
     assert opened.verified == frozenset()

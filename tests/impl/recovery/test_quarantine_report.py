@@ -36,6 +36,7 @@ from tests.impl.disks import (
     Unsynced,
     WatchedDisk,
     failing,
+    fill,
     names_aside,
     names_in,
     open_store,
@@ -49,10 +50,7 @@ REPORT = report_name(NEW)
 
 @pytest.fixture
 def store(tmp_path: Path) -> Path:
-    with open_store(tmp_path, disk=Unsynced(tmp_path)) as opened:
-        opened.save(1, MANY)
-        opened.save(2, MANY)
-    return tmp_path.resolve() / "store"
+    return fill(tmp_path, (1, 2), MANY, disk=Unsynced(tmp_path))
 
 
 def set_aside(store: Path, disk: PosixDisk | None = None) -> dict[str, QuarantineReport]:
