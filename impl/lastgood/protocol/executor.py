@@ -75,7 +75,7 @@ class StepExecutor:
         self._open: list[str] = []
         self._files: list[str] = []
         self._dirs: list[str] = []
-        self._pour = stream_part
+        self._stream = stream_part
 
     def execute(self, step: steps.Step) -> None:
         """Carry out one step. OSError from the disk; UsageError where a part's source fails."""
@@ -84,7 +84,7 @@ class StepExecutor:
             return
         batches = self._batches(step.branches)
         # With few of them a thread for each would leave the other processors idle.
-        self._pour = (
+        self._stream = (
             stream_part_in_two_threads if self._workers >= 2 * len(batches) else stream_part
         )
         if self._workers > 1 and len(batches) > 1:
@@ -250,7 +250,7 @@ class StepExecutor:
         # A file may have grown since its size was asked for.
         known = size_bytes if content.digest_from == "memory" else None
         with self._digest(known, is_big) as digest:
-            size_bytes = (self._pour if is_big else stream_part)(name, content, digest, write)
+            size_bytes = (self._stream if is_big else stream_part)(name, content, digest, write)
             self._note_part(name, size_bytes, digest, content.digest_from)
         if not is_big:
             # It is synced when the others of its batch are written: until then the disk can work.
@@ -278,7 +278,7 @@ class StepExecutor:
             return
         chunks = ChunkHasher(chunking, self._room_bytes)
         # Twice the hashing: where processors are free for it, in a thread of its own.
-        if is_big and self._pour is stream_part_in_two_threads:
+        if is_big and self._stream is stream_part_in_two_threads:
             with ThreadPoolExecutor(1, "lastgood-chunks") as helper:
                 yield PartDigest(self._algorithm, chunks, helper)
         else:

@@ -53,10 +53,10 @@ class Recoverer:
             for step in plan_resync(mode, self._store, group.path, group.part_paths):
                 self._resync(step, str(group.name))
             self.note_durable(group.name, mode)
-        self._set_aside(scan.rejected, listing.in_quarantine)
+        self._quarantine(scan.rejected, listing.in_quarantine)
         return scan
 
-    def set_aside_others(
+    def quarantine_others(
         self, newest: GroupName | None
     ) -> tuple[tuple[Rejection, ...], StoreListing]:
         """Set every damaged group but the newest aside; which they are, and what was there."""
@@ -70,7 +70,7 @@ class Recoverer:
         found = (look for look in looks if isinstance(look, Rejection) and look.reason != GONE)
         bad = tuple(map(as_lease_holder, found))
         listing = list_store(self._disk, self._store)
-        self._set_aside(bad, listing.in_quarantine)
+        self._quarantine(bad, listing.in_quarantine)
         return bad, listing
 
     def note_durable(self, name: GroupName, mode: Mode) -> None:
@@ -78,7 +78,7 @@ class Recoverer:
         if syncs_dirs(mode):
             self.durable = name
 
-    def _set_aside(self, rejected: Iterable[Rejection], taken: Iterable[str]) -> None:
+    def _quarantine(self, rejected: Iterable[Rejection], taken: Iterable[str]) -> None:
         now_s, reports = self._options.now_s(), self._options.reports
         try:
             quarantine(self._disk, self._store, rejected, taken, now_s, reports=reports)

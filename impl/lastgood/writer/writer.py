@@ -103,7 +103,7 @@ class Writer:
         """
         scan = self.recover()
         newest = None if scan.group is None else scan.group.name
-        bad, listing = self._recoverer.set_aside_others(newest)
+        bad, listing = self._recoverer.quarantine_others(newest)
         done = self._pruner.finish(listing.in_store)
         return Repair(scan.group, (*scan.rejected, *bad), done.leftovers, done.stuck)
 
