@@ -30,10 +30,10 @@ def _run() -> None:
             "Install the extra: pip install 'lastgood[cli]'. The library works without it.\n"
         )
         sys.exit(3)
-    from lastgood.cli.output import OutputError, complain, writing
+    from lastgood.cli.output import OutputError, complain, writing_output
 
     try:
-        with writing():
+        with writing_output():
             status = cli(prog_name="lastgood", standalone_mode=False)
     except OutputError as error:
         complain(str(error))

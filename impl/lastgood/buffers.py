@@ -108,7 +108,7 @@ def _tensor_bytes(tensor: Any) -> memoryview:
 
 
 def _address_in(capsule: object) -> int:
-    """Where a capsule of DLPack points to. ValueError where it is none."""
+    """The address in a capsule of DLPack. ValueError where it is none."""
     pointer = ctypes.pythonapi.PyCapsule_GetPointer
     pointer.restype, pointer.argtypes = ctypes.c_void_p, (ctypes.py_object, ctypes.c_char_p)
     address: int = pointer(capsule, b"dltensor")
@@ -116,7 +116,7 @@ def _address_in(capsule: object) -> int:
 
 
 def _in_one_piece(shape: list[int], strides: list[int]) -> bool:
-    """Whether elements lie in C order without a gap; strides count elements, not bytes."""
+    """Say whether elements lie in C order without a gap; strides count elements, not bytes."""
     expected = 1
     for extent, stride in zip(reversed(shape), reversed(strides), strict=True):
         if extent != 1 and stride != expected:

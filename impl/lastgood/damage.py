@@ -1,11 +1,11 @@
-"""Which bytes of a part are not those that were saved. Pure; no I/O."""
+"""Damaged ranges of parts: bytes that are not those that were saved. Pure; no I/O."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import Any, Final
 
-from attrs import evolve, frozen
+from attrs import asdict, evolve, frozen
 
 _SHOWN: Final = 8
 
@@ -28,14 +28,7 @@ class Damaged:
 
     def as_json(self) -> dict[str, Any]:
         """The range as JSON can say it."""
-        return {
-            "part": self.part,
-            "reason": self.reason,
-            "offset_bytes": self.offset_bytes,
-            "size_bytes": self.size_bytes,
-            "chunk": self.chunk,
-            "chunks": self.chunks,
-        }
+        return asdict(self)
 
     def __str__(self) -> str:
         where = f"bytes {self.offset_bytes} to {self.offset_bytes + self.size_bytes - 1}"
@@ -48,7 +41,7 @@ class Damaged:
         return f"{where} of {self.part!r} ({numbers})"
 
 
-def merged(damaged: Iterable[Damaged]) -> tuple[Damaged, ...]:
+def merge_ranges(damaged: Iterable[Damaged]) -> tuple[Damaged, ...]:
     """The same ranges, chunks that follow each other taken together. Given in order."""
     found: list[Damaged] = []
     for each in damaged:
@@ -66,8 +59,8 @@ def merged(damaged: Iterable[Damaged]) -> tuple[Damaged, ...]:
     return tuple(found)
 
 
-def said(damaged: tuple[Damaged, ...]) -> str:
-    """How much is damaged and where, for people; of many ranges the first few."""
+def describe_damage(damaged: tuple[Damaged, ...]) -> str:
+    """The amount and the places of damage, for people; of many ranges the first few."""
     lost = sum(each.size_bytes for each in damaged)
     more = f" and {len(damaged) - _SHOWN} more ranges" if len(damaged) > _SHOWN else ""
     where = ", ".join(map(str, damaged[:_SHOWN]))

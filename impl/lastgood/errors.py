@@ -1,4 +1,4 @@
-"""What lastgood raises, by whose fault it is.
+"""The errors of lastgood, by whose fault they are.
 
 Each class carries the exit status that a command line gives it (see `lastgood --help`).
 """
@@ -32,7 +32,7 @@ class LeaseError(UsageError):
 
 
 class IntegrityError(LastgoodError):
-    """What is on disk is not what was saved. `reason` is machine-readable, `group` a name.
+    """The bytes on disk are not those that were saved. `reason` is for machines, `group` a name.
 
     `damaged` are the ranges of bytes that are known to be damaged: see `Damaged`.
     """
@@ -56,9 +56,14 @@ class LastgoodWarning(UserWarning):
     """The store works, but promises less than its mode is named for."""
 
 
-def code_of(error: OSError) -> str:
+def errno_name(error: OSError) -> str:
     """An errno by its name, for a message."""
     return errno.errorcode.get(error.errno or 0, "an unknown error")
+
+
+def describe_error(error: OSError) -> str:
+    """An errno by its name and in the system's words: "ENOSPC (No space left on device)"."""
+    return f"{errno_name(error)} ({error.strerror or error})"
 
 
 def nothing_changed() -> str:
@@ -68,8 +73,7 @@ def nothing_changed() -> str:
 
 def storage_error(doing: str, error: OSError) -> StorageError:
     """The disk failed while `doing` something; that says nothing about a group's content."""
-    name = errno.errorcode.get(error.errno or 0, "an unknown error")
     return StorageError(
-        f"{doing} failed: {name} ({error.strerror or error}). That is no sign of damage, so no "
+        f"{doing} failed: {describe_error(error)}. That is no sign of damage, so no "
         "group was rejected or moved for it. Mend the disk or the permissions, then try again."
     )

@@ -1,4 +1,4 @@
-"""What happens in a store, for people (logging) and for programs (a hook)."""
+"""Events of a store, for people (logging) and for programs (a hook)."""
 
 from __future__ import annotations
 
@@ -20,14 +20,8 @@ Kind = Literal[
     "prune_failed",
     "weakened",
 ]
-_LEVELS: Final[Mapping[str, int]] = {
-    "saved": logging.INFO,
-    "loaded": logging.INFO,
-    "pruned": logging.INFO,
-    "quarantined": logging.INFO,
-    # A LastgoodWarning is loud already: where no logging is set up, both would be printed.
-    "weakened": logging.INFO,
-}
+# "weakened" is not among them: a LastgoodWarning is loud already, and both would be printed.
+_WARNINGS: Final = frozenset({"save_failed", "rejected", "prune_failed"})
 
 
 @frozen
@@ -56,7 +50,7 @@ class Announcer:
         """Tell of one event."""
         event = Event(kind, self._store, message, fields)
         extra = {"lastgood": {"event": kind, "store": self._store, **fields}}
-        _LOG.log(_LEVELS.get(kind, logging.WARNING), message, extra=extra)
+        _LOG.log(logging.WARNING if kind in _WARNINGS else logging.INFO, message, extra=extra)
         if self._hook is not None:
             try:
                 self._hook(event)

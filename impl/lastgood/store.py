@@ -13,10 +13,11 @@ from typing import Any, Literal, Self, SupportsIndex
 from lastgood.backends.interface import Disk
 from lastgood.errors import LastgoodError, LeaseError, UsageError
 from lastgood.events import Announcer, Hook
-from lastgood.format.chunks import asked_for
+from lastgood.format.chunks import chunking_from_options
 from lastgood.format.digests import Algorithm
 from lastgood.format.names import GroupName
-from lastgood.parts.thread_pool import default_workers, each_in_threads
+from lastgood.parts.holding_reader import HoldingReader
+from lastgood.parts.thread_pool import default_workers, new_parallel_map
 from lastgood.protocol.plan import FORMS, MODES, Form, Mode
 from lastgood.protocol.receipt import Receipt, guarantee, phase_of
 from lastgood.protocol.steps import SimpleStep
@@ -27,15 +28,16 @@ from lastgood.protocol.strength import (
     require_store,
     store_path,
 )
-from lastgood.recovery.loaded import Holding
 from lastgood.recovery.recovery import Rejection, Scan, list_store, newest_valid_now
 from lastgood.retention.policies import Policy
-from lastgood.retention.prune import Pruning, Question, choose, look
+from lastgood.retention.prune import PruneRequest, Pruning, decide_prune, list_candidates
 from lastgood.store_reader import StoreReader
 from lastgood.training.cadence import Cadence, LastSave
-from lastgood.writer.save_request import PartData, contents
-from lastgood.writer.saver import left_behind
-from lastgood.writer.writer import Attempt, Repair, Saved, Writer
+from lastgood.writer.attempt import Attempt, describe_leftover, remove_attempt
+from lastgood.writer.options import WriterOptions
+from lastgood.writer.save_request import PartData, part_sources
+from lastgood.writer.saver import SavedGroup
+from lastgood.writer.writer import Repair, Writer
 
 
 class OpenAttempt:
@@ -95,10 +97,14 @@ class Store(StoreReader):
         workers = default_workers() if workers is None else workers
         if workers < 1:
             raise UsageError(f"workers is {workers}, expected 1 at least. Nothing was changed.")
-        chunking = asked_for(chunk_bytes, chunk_digest, digest)
-        disk = _disk_here() if disk is None else disk
+        chunking = chunking_from_options(chunk_bytes, chunk_digest, digest)
+        if disk is None:
+            # Only here is a real disk needed: a model drives everything else without one.
+            from lastgood.backends.detect import disk_here
+
+            disk = disk_here()
         where = store_path(disk, path)
-        super().__init__(disk, where, each_in_threads(workers), Announcer(where, on_event))
+        super().__init__(disk, where, new_parallel_map(workers), Announcer(where, on_event))
         self._now, self._clock = now, clock
         self._keep, self._when = keep, when
         self._last = LastSave(None, clock())
@@ -108,9 +114,7 @@ class Store(StoreReader):
         if not writable:
             require_store(self._disk, self._path)
             return
-        self._writer = Writer(
-            self._disk,
-            self._path,
+        options = WriterOptions(
             self._strength.mode,
             self._strength.form,
             new_id,
@@ -118,14 +122,15 @@ class Store(StoreReader):
             algorithm=digest,
             chunking=chunking,
             workers=workers,
-            each=self._each,
+            parallel_map=self._parallel_map,
             now_s=now,
             clock=clock,
             observe=_weak(self),
         )
-        self._writer.open()
+        self._writer = Writer(self._disk, self._path, options)
+        self._writer.lease.open()
         # A store that is dropped without `close` gives its lease back as well.
-        weakref.finalize(self, self._writer.close)
+        weakref.finalize(self, self._writer.lease.close)
         self._strength.warn(self._path, self._events)
 
     @property
@@ -153,9 +158,9 @@ class Store(StoreReader):
         a part's own source fails (the attempt is removed). StorageError where the disk failed:
         earlier groups are intact, and after a failed sync this store takes no more saves.
         """
-        with self._turns.take("save"):
+        with self._guard.enter("save"):
             writer = self._require_writer()
-            content = contents(parts, stable=stable)
+            content = part_sources(parts, stable=stable)
             self._phases = {}
             with self._telling_failures(step):
                 saved = writer.save(step, content, {} if metadata is None else metadata)
@@ -172,7 +177,7 @@ class Store(StoreReader):
         inside the block, are refused. Errors as `save`, and UsageError for a symlink or special
         file in there.
         """
-        with self._turns.take("attempt"):
+        with self._guard.enter("attempt"):
             writer = self._require_writer()
             self._phases = {}
             attempt: Attempt = writer.begin(step, {} if metadata is None else metadata)
@@ -180,15 +185,15 @@ class Store(StoreReader):
             try:
                 yield handed_out
             except BaseException as error:
-                if not writer.abandon(attempt):
-                    error.add_note(f"lastgood: {left_behind(attempt)}")
+                if not remove_attempt(self._disk, attempt.path):
+                    error.add_note(f"lastgood: {describe_leftover(attempt)}")
                 raise
             with self._telling_failures(step):
                 saved = writer.seal(attempt)
             handed_out.receipt = self._acknowledged(writer, saved)
 
     def is_due(self, step: int) -> bool:
-        """Whether the store's `when` asks for a save at this step; True where there is none."""
+        """Say whether the store's `when` asks for a save at this step; True where there is none."""
         return self._when is None or self._when.is_due(step, self._clock(), self._last)
 
     def prune(self, keep: Policy | None = None, *, dry_run: bool = False) -> Pruning | None:
@@ -207,11 +212,11 @@ class Store(StoreReader):
         policy = self._keep if keep is None else keep
         if policy is None:
             raise UsageError("prune() needs a policy, such as LatestN(3). Nothing was changed.")
-        with self._turns.take("prune"):
+        with self._guard.enter("prune"):
             if dry_run:
-                return self._would_prune(self._question(policy))
+                return self._would_prune(self._prune_request(policy))
             self._require_writer()
-            return self._prune(self._question(policy))
+            return self._prune(self._prune_request(policy))
 
     def repair(self) -> Repair:
         """Recover, verify every group, and move each damaged one to quarantine.
@@ -219,17 +224,17 @@ class Store(StoreReader):
         Deletions that a prune began are finished; nothing else is deleted. UsageError;
         StorageError.
         """
-        with self._turns.take("repair"):
+        with self._guard.enter("repair"):
             repaired = self._require_writer().repair()
         self._tell_rejected(repaired.moved)
-        self._tell_stuck(repaired.stuck)
+        self._tell_undeletable(repaired.stuck)
         return repaired
 
     def close(self) -> None:
         """Give the lease back. Safe to call twice; loading still works afterwards."""
-        with self._turns.take("close"):
+        with self._guard.enter("close"):
             if self._writer is not None:
-                self._writer.close()
+                self._writer.lease.close()
 
     def __enter__(self) -> Self:
         return self
@@ -237,10 +242,10 @@ class Store(StoreReader):
     def __exit__(self, *_error: object) -> None:
         self.close()
 
-    def _acknowledged(self, writer: Writer, saved: Saved) -> Receipt:
+    def _acknowledged(self, writer: Writer, saved: SavedGroup) -> Receipt:
         """Prune, if that was asked for, and say what was promised."""
         phases = dict(self._phases)
-        notes = [*writer.notes, *saved.notes]
+        notes = [*writer.lease.notes, *saved.notes]
         pruning, failure = self._retain()
         if failure is not None:
             notes.append(f"not pruned: {failure}")
@@ -252,10 +257,10 @@ class Store(StoreReader):
             step=saved.name.step,
             path=saved.path,
             size_bytes=sum(part.size_bytes for part in saved.manifest.parts),
-            mode=writer.mode,
-            form=writer.form,
+            mode=writer.options.mode,
+            form=writer.options.form,
             file_system=self._strength.file_system.name,
-            guarantee=guarantee(writer.mode, self._strength.file_system),
+            guarantee=guarantee(writer.options.mode, self._strength.file_system),
             phases=phases,
             notes=tuple(notes),
             pruned=() if pruning is None else tuple(str(g.name) for g in pruning.given_up),
@@ -279,47 +284,51 @@ class Store(StoreReader):
         if self._keep is None:
             return None, None
         try:
-            return self._prune(self._question(self._keep), remembers=True), None
+            return self._prune(self._prune_request(self._keep), remembers=True), None
         except Exception as error:  # a policy is the caller's code: it may raise anything
             failure = str(error) or type(error).__name__
             self._events.tell("prune_failed", failure)
             return None, failure
 
-    def _prune(self, question: Question, *, remembers: bool = False) -> Pruning | None:
-        pruning = self._require_writer().prune(question, remembers=remembers)
+    def _prune(self, request: PruneRequest, *, remembers: bool = False) -> Pruning | None:
+        pruning = self._require_writer().prune(request, remembers=remembers)
         if pruning is not None and (pruning.given_up or pruning.leftovers):
             names = [str(group.name) for group in pruning.given_up]
             message = f"{len(names)} groups were given up: {', '.join(names)}"
             self._events.tell("pruned", message, names=names, freed_bytes=pruning.freed_bytes)
-        self._tell_stuck(() if pruning is None else pruning.stuck)
+        self._tell_undeletable(() if pruning is None else pruning.stuck)
         return pruning
 
-    def _would_prune(self, question: Question) -> Pruning | None:
+    def _would_prune(self, request: PruneRequest) -> Pruning | None:
         """The same answer, by looking only."""
-        scan = newest_valid_now(self._disk, self._path, self._hidden(), each=self._each)
+        scan = newest_valid_now(
+            self._disk, self._path, self._hidden(), parallel_map=self._parallel_map
+        )
         if scan.group is None:
             return None
-        seen = look(self._disk, self._path, list_store(self._disk, self._path).in_store)
-        return choose(self._disk, self._path, seen, scan.group, question, each=self._each)
+        seen = list_candidates(self._disk, self._path, list_store(self._disk, self._path).in_store)
+        return decide_prune(
+            self._disk, self._path, seen, scan.group, request, parallel_map=self._parallel_map
+        )
 
-    def _question(self, policy: Policy) -> Question:
-        return Question(policy, self._now(), self._protected())
+    def _prune_request(self, policy: Policy) -> PruneRequest:
+        return PruneRequest(policy, self._now(), self._protected())
 
-    def _tell_stuck(self, stuck: tuple[Rejection, ...]) -> None:
-        for each in stuck:
+    def _tell_undeletable(self, undeletable: tuple[Rejection, ...]) -> None:
+        for each in undeletable:
             message = f"{each.name} was not deleted ({each.reason}): {each.detail}"
             self._events.tell("prune_failed", message, name=each.name, reason=each.reason)
 
-    def _scan(self, holding: Holding | None) -> tuple[Scan, list[str]]:
+    def _scan(self, holding: HoldingReader | None) -> tuple[Scan, list[str]]:
         """As the lease holder: the group made durable, and what was rejected moved aside."""
-        writer = None if self._turns.is_forked else self._writer
-        if writer is None or not writer.is_open or writer.failed is not None:
+        writer = None if self._guard.is_forked else self._writer
+        if writer is None or not writer.lease.is_open or writer.lease.failed is not None:
             return super()._scan(holding)
         scan = writer.recover(holding)
         return scan, [each.name for each in scan.rejected]
 
     def _hidden(self) -> GroupName | None:
-        return None if self._writer is None else self._writer.unsure
+        return None if self._writer is None else self._writer.saver.unsure
 
     @contextlib.contextmanager
     def _telling_failures(self, step: object) -> Iterator[None]:
@@ -339,7 +348,7 @@ class Store(StoreReader):
                 f"store {self._path!r} was opened read-only. Nothing was changed. "
                 "Open it with writable=True to save."
             )
-        if self._turns.is_forked:
+        if self._guard.is_forked:
             raise LeaseError(
                 f"store {self._path!r}: this process is a forked child, and the lease is its "
                 "parent's. Nothing was changed. Save in the parent; loading works here as well."
@@ -359,13 +368,6 @@ def _require_a(what: str, value: object, kind: type, example: str) -> None:
             f"{what} is {value!r}, expected a {kind.__name__} such as {example}. "
             "Nothing was changed."
         )
-
-
-def _disk_here() -> Disk:
-    # Only here is a real disk needed: a model drives everything else without one.
-    from lastgood.backends.detect import disk_here
-
-    return disk_here()
 
 
 def _weak(store: Store) -> Callable[[SimpleStep, float], None]:

@@ -8,29 +8,30 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from lastgood.backends.call_guard import Turns
-from lastgood.backends.interface import Disk, Reader
+from lastgood.backends.call_guard import CallGuard
+from lastgood.backends.interface import Disk, DiskReader
 from lastgood.errors import UsageError
 from lastgood.events import Announcer
 from lastgood.format.names import QUARANTINE, GroupName, newest_first
-from lastgood.parts.damage_survey import Each
+from lastgood.parts.holding_reader import HOLDS, Hold, HoldingReader
+from lastgood.parts.thread_pool import ParallelMap
 from lastgood.protocol.strength import require_choice
-from lastgood.recovery.loaded import HOLDS, Hold, Holding, Loaded, Opened
-from lastgood.recovery.partial_load import glance
+from lastgood.recovery.loaded import Loaded, Opened
+from lastgood.recovery.partial_load import examine_manifest
 from lastgood.recovery.quarantine import read_report
 from lastgood.recovery.quarantine_report import QuarantineReport
 from lastgood.recovery.recovery import (
     NO_COMMIT,
+    Examine,
     Group,
-    Look,
     Rejection,
     Scan,
     examine,
     examine_all,
-    examine_aside,
+    examine_quarantine,
     integrity_error,
+    list_quarantine,
     list_store,
-    names_aside,
     newest_valid_now,
     read_group,
 )
@@ -41,9 +42,9 @@ _Handed = TypeVar("_Handed", Loaded, Opened)
 class StoreReader:
     """A directory of groups, to look at. `Store` adds what changes it."""
 
-    def __init__(self, disk: Disk, path: str, each: Each, events: Announcer) -> None:
-        self._disk, self._path, self._each, self._events = disk, path, each, events
-        self._turns = Turns(f"store {path!r}")
+    def __init__(self, disk: Disk, path: str, parallel_map: ParallelMap, events: Announcer) -> None:
+        self._disk, self._path, self._parallel_map, self._events = disk, path, parallel_map, events
+        self._guard = CallGuard(f"store {path!r}")
         self._restored: int | None = None
         self._handed: list[weakref.ref[Loaded | Opened]] = []
 
@@ -66,7 +67,7 @@ class StoreReader:
         that nobody truncates meanwhile.) UsageError where it says something else; StorageError.
         """
         holding = self._holding(hold)
-        with self._turns.take("load_latest"):
+        with self._guard.enter("load_latest"):
             scan, moved = self._scan(holding)
         self._tell_rejected(scan.rejected)
         if moved:
@@ -131,16 +132,16 @@ class StoreReader:
                 "open_group() takes one of step=, generation= and older_than=. Nothing was changed."
             )
         holding = self._holding(hold)
-        reader, look = holding or self._disk, partial(glance, only=named)
+        reader, examination = holding or self._disk, partial(examine_manifest, only=named)
         if is_asked:
-            group = self._asked(step, generation, reader, look)
+            group = self._asked(step, generation, reader, examination)
             return self._opened(Scan(group, ()), group, named, holding)
         scan = newest_valid_now(
             reader,
             self._path,
             self._hidden(),
-            each=self._each,
-            look=look,
+            parallel_map=self._parallel_map,
+            examination=examination,
             older_than=older_than,
         )
         self._tell_rejected(scan.rejected)
@@ -178,52 +179,52 @@ class StoreReader:
 
         An attempt, and a group without a MANIFEST, may be a save that is still going on.
         """
-        return tuple(examine_all(self._disk, self._path, each=self._each))
+        return tuple(examine_all(self._disk, self._path, parallel_map=self._parallel_map))
 
     def quarantined(self) -> dict[str, Group | Rejection]:
-        """What lies in quarantine, by its name there, verified anew: why each was rejected.
+        """The entries of the quarantine by name, each verified anew: a group, or why it is none.
 
         Changes nothing. Nothing in there is ever deleted: that is for people to do. StorageError.
         """
-        aside = examine_aside(self._disk, self._path, each=self._each)
+        aside = examine_quarantine(self._disk, self._path, parallel_map=self._parallel_map)
         return {entry: answer for entry, _, answer in aside}
 
     def reports(self) -> dict[str, QuarantineReport]:
-        """Why what lies in quarantine was moved there, by its name there: see `QuarantineReport`.
+        """The reports on the entries of the quarantine, by entry: see `QuarantineReport`.
 
         What has no report, or none that can be read, is left out: a crash may have taken it, and
         versions before this one wrote none. Changes nothing. StorageError.
         """
-        names = [entry for entry, _ in names_aside(self._disk, self._path)]
+        names = [entry for entry, _ in list_quarantine(self._disk, self._path)]
         read = {entry: read_report(self._disk, self._path, entry) for entry in names}
         return {
             entry: report for entry, report in read.items() if isinstance(report, QuarantineReport)
         }
 
-    def _scan(self, holding: Holding | None) -> tuple[Scan, list[str]]:
+    def _scan(self, holding: HoldingReader | None) -> tuple[Scan, list[str]]:
         """The newest valid group, by looking only, and the names of what was moved aside: none."""
         reader = holding or self._disk
-        return newest_valid_now(reader, self._path, self._hidden(), each=self._each), []
+        return newest_valid_now(
+            reader, self._path, self._hidden(), parallel_map=self._parallel_map
+        ), []
 
-    def _handed_out(self, group: Group, scan: Scan, holding: Holding | None) -> Loaded:
-        self._restored = group.name.generation
-        message = f"{group.name} was loaded, {len(scan.rejected)} newer were passed over"
-        self._events.tell("loaded", message, name=str(group.name), step=group.name.step)
+    def _handed_out(self, group: Group, scan: Scan, holding: HoldingReader | None) -> Loaded:
         held = {} if holding is None else holding.held
-        return self._noted(Loaded(group, scan.rejected, self._disk, held, self._each))
+        loaded = Loaded(group, scan.rejected, self._disk, held, self._parallel_map)
+        return self._noted(loaded, f"was loaded, {len(scan.rejected)} newer were passed over")
 
     def _opened(
-        self, scan: Scan, group: Group, named: frozenset[str], holding: Holding | None
+        self, scan: Scan, group: Group, named: frozenset[str], holding: HoldingReader | None
     ) -> Opened:
-        self._restored = group.name.generation
-        message = f"{group.name} was opened, {len(named)} of its parts verified"
-        self._events.tell("loaded", message, name=str(group.name), step=group.name.step)
         held = {} if holding is None else holding.held
-        opened = Opened(group, scan.rejected, self._disk, held, self._each, verified=named)
-        return self._noted(opened)
+        opened = Opened(group, scan.rejected, self._disk, held, self._parallel_map, verified=named)
+        return self._noted(opened, f"was opened, {len(named)} of its parts verified")
 
-    def _noted(self, handed: _Handed) -> _Handed:
-        """The same; retention keeps its group for as long as somebody refers to it."""
+    def _noted(self, handed: _Handed, what: str) -> _Handed:
+        """The same, told of; retention keeps its group for as long as somebody refers to it."""
+        name = handed.group.name
+        self._restored = name.generation
+        self._events.tell("loaded", f"{name} {what}", name=str(name), step=name.step)
         self._handed = [each for each in self._handed if each() is not None]
         self._handed.append(weakref.ref(handed))
         return handed
@@ -233,14 +234,16 @@ class StoreReader:
             message = f"{each.name} was rejected ({each.reason}): {each.detail}"
             self._events.tell("rejected", message, name=each.name, reason=each.reason)
 
-    def _asked(self, step: int | None, generation: int | None, reader: Reader, look: Look) -> Group:
+    def _asked(
+        self, step: int | None, generation: int | None, reader: DiskReader, examination: Examine
+    ) -> Group:
         """Exactly the group asked for. UsageError; IntegrityError; StorageError."""
         what = f"step {step}" if generation is None else f"generation {generation}"
         unfinished: Rejection | None = None
         for name in self._names():
             if name.attempt or (name.step != step and name.generation != generation):
                 continue
-            answer = look(reader, self._path, name, each=self._each)
+            answer = examination(reader, self._path, name, parallel_map=self._parallel_map)
             if isinstance(answer, Group):
                 return answer
             if answer.reason != NO_COMMIT:
@@ -270,15 +273,15 @@ class StoreReader:
         alive = (each() for each in self._handed)
         return frozenset(last | {each.generation for each in alive if each is not None})
 
-    def _holding(self, hold: Hold) -> Holding | None:
+    def _holding(self, hold: Hold) -> HoldingReader | None:
         require_choice("hold", hold, HOLDS)
-        return None if hold == "nothing" else Holding(self._disk, hold)
+        return None if hold == "nothing" else HoldingReader(self._disk, hold)
 
     def _hidden(self) -> GroupName | None:
         """A group that a failed sync has left, whole as it may look."""
         return None
 
     def _names(self) -> list[GroupName]:
-        """What is in the store, newest first, without a group that a failed sync has left."""
+        """The groups and attempts of the store, newest first, but for one left by a failed sync."""
         names = newest_first(list_store(self._disk, self._path).in_store)
         return [name for name in names if name != self._hidden()]

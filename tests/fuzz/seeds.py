@@ -14,9 +14,9 @@ from lastgood.crashtest.subjects import CHUNKED
 from lastgood.format.chunks import Chunking
 from lastgood.format.manifest import Manifest, Part, encode
 from lastgood.format.metadata import to_text
-from lastgood.parts.verify import Found
+from lastgood.parts.verify import FailedPart
 from lastgood.protocol.plan import Form
-from lastgood.recovery.quarantine import move_aside
+from lastgood.recovery.quarantine import quarantine
 from tests.fuzz.tape import NAMES, OWN, spelled_number, spelled_path
 from tests.fuzz.trees import program_of, step_number, unsealed
 from tests.impl.disks import EXT4, PARTS, nested, open_store
@@ -71,13 +71,15 @@ def _texts() -> Iterator[bytes]:
 
 def _reports() -> Iterator[bytes]:
     """A whole report, and tapes that change one of its values."""
-    missing = Rejection("gen-00000002-step-00000002", 2, "missing:model", "x", found=Found("model"))
+    missing = Rejection(
+        "gen-00000002-step-00000002", 2, "missing:model", "x", found=FailedPart("model")
+    )
     with tempfile.TemporaryDirectory() as folder:
         with open_store(Path(folder), disk=_Quick(EXT4)) as store:
             store.save(1, PARTS)
             store.save(2, PARTS)
         root = Path(folder) / "store"
-        move_aside(_Quick(EXT4), str(root), [missing], [missing.name], 5.0)
+        quarantine(_Quick(EXT4), str(root), [missing], [missing.name], 5.0)
         (path,) = (root / "quarantine").glob("*.json")
         yield path.read_bytes()
     for key in range(13):

@@ -19,19 +19,19 @@ from click.testing import CliRunner
 
 from lastgood import EverySeconds, LatestN, Store
 from lastgood.cli.inspection import (
-    latest,
-    listed,
-    one_group,
-    quarantined,
-    verified,
-    would_move_aside,
+    find_group,
+    find_latest,
+    list_groups,
+    preview_quarantine,
+    report_quarantine,
+    verify_groups,
 )
 from lastgood.cli.main import cli
 from lastgood.crashtest import paper_protocol
 from lastgood.errors import IntegrityError, StorageError, UsageError
 from lastgood.format.digests import DigestUnavailableError, digest_of
 from lastgood.format.manifest import Manifest
-from lastgood.recovery.loaded import HOLDS
+from lastgood.parts.holding_reader import HOLDS
 from tests.fuzz.tape import Tape
 from tests.fuzz.trees import Sandbox
 from tests.fuzz.watching import WatchingDisk, photograph, watched
@@ -112,13 +112,13 @@ def is_vouched_for(manifest: Manifest, path: str, data: bytes, start: int, size:
 def _inspect(disk: WatchingDisk, store: str, detail: int) -> None:
     """What the commands look at, on a disk whose every look is watched."""
     looks: tuple[Callable[[], object], ...] = (
-        lambda: listed(disk, store),
-        lambda: verified(disk, store, None),
-        lambda: latest(disk, store, None),
-        lambda: latest(disk, store, detail % 8),
-        lambda: quarantined(disk, store),
-        lambda: would_move_aside(disk, store, detail % 8),
-        lambda: one_group(disk, store, detail % 8),
+        lambda: list_groups(disk, store),
+        lambda: verify_groups(disk, store, None),
+        lambda: find_latest(disk, store, None),
+        lambda: find_latest(disk, store, detail % 8),
+        lambda: report_quarantine(disk, store),
+        lambda: preview_quarantine(disk, store, detail % 8),
+        lambda: find_group(disk, store, detail % 8),
     )
     for look in looks:
         with contextlib.suppress(*_DOCUMENTED):

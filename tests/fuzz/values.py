@@ -19,10 +19,10 @@ from lastgood.format.metadata import from_text, snapshot, to_text
 from lastgood.format.names import (
     MAX_NUMBER,
     free_name,
-    given_up,
     newest_first,
     next_generation,
     parse_name,
+    pruned_names,
 )
 from lastgood.recovery.quarantine_report import (
     PartReport,
@@ -109,7 +109,7 @@ def names(data: bytes) -> None:
                 assert parse_name(str(name)) == name
     found = newest_first(entries)
     assert [n.generation for n in found] == sorted((n.generation for n in found), reverse=True)
-    assert not set(given_up(entries)) & set(found)
+    assert not set(pruned_names(entries)) & set(found)
     new = next_generation(entries, entries)
     assert all(new > name.generation for name in found)
     assert free_name(entries[0], entries) not in entries

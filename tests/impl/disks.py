@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable, Mapping
+import signal
+from collections.abc import Callable, Iterable, Mapping
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 from lastgood import Store
-from lastgood.backends.interface import FileSystem
+from lastgood.backends.interface import FileSystemTraits
 from lastgood.backends.posix import PosixDisk
 from lastgood.protocol.plan import Form, Mode
-from lastgood.recovery.quarantine_report import ENDING, report_name
+from lastgood.protocol.steps import Step
+from lastgood.recovery.quarantine_report import REPORT_SUFFIX, report_name
 
-EXT4 = FileSystem("ext4", "/", True, "power", "if the drive honours cache flushes")
+EXT4 = FileSystemTraits("ext4", "/", True, "power", "if the drive honours cache flushes")
+WEAK = FileSystemTraits("fuse.s3", "/", False, "process", "w", weakness="a program stands between")
 PARTS: Mapping[str, bytes] = {"model": b"weights", "optim/adam": b"moments"}
 LOOKS = frozenset({"kind", "names", "read", "digest"})
 CHANGES = frozenset(
@@ -102,6 +105,31 @@ def open_store(
     )
 
 
+def fill(root: Path, steps: Iterable[int], parts: Mapping[str, bytes] = PARTS, **more: Any) -> Path:
+    """A store with a group of each step; its path without symlinks."""
+    with open_store(root, **more) as store:
+        for step in steps:
+            store.save(step, parts)
+    return root.resolve() / "store"
+
+
+def killing(number: int) -> Fault:
+    """A SIGKILL to this process before the call of that number."""
+    calls = count(1)
+
+    def kill(_call: str, _path: str) -> None:
+        if next(calls) == number:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    return kill
+
+
+def spelled(step: Step) -> str:
+    """A step as text: its kind and its paths."""
+    paths = [getattr(step, name) for name in ("path", "src", "dst") if hasattr(step, name)]
+    return " ".join([type(step).__name__, *paths])
+
+
 def nested(depth: int) -> dict[str, Any]:
     """Metadata of that many mappings and lists inside each other."""
     value: Any = 1
@@ -129,7 +157,7 @@ def names_in(directory: Path) -> list[str]:
 def names_aside(store: Path) -> list[str]:
     """What lies in a store's quarantine, sorted; each of it has a report beside it."""
     names = names_in(store / "quarantine")
-    entries = [name for name in names if not name.endswith(ENDING)]
+    entries = [name for name in names if not name.endswith(REPORT_SUFFIX)]
     assert names == sorted([*entries, *map(report_name, entries)])
     return entries
 

@@ -9,13 +9,11 @@ nothing; each acknowledged generation is one line of output.
 
 from __future__ import annotations
 
-import os
-import signal
 import sys
 from pathlib import Path
 
 from lastgood import LatestN, Store
-from tests.impl.disks import WatchedDisk, open_store
+from tests.impl.disks import WatchedDisk, killing, open_store
 
 
 def content(step: int) -> dict[str, bytes]:
@@ -39,15 +37,7 @@ def main() -> None:
     """Save until the call comes."""
     root, form, last = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
     work = sys.argv[4] if len(sys.argv) > 4 else "saves"
-    calls = 0
-
-    def count(_call: str, _path: str) -> None:
-        nonlocal calls
-        calls += 1
-        if calls == last:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    disk = WatchedDisk(root, count)
+    disk = WatchedDisk(root, killing(last))
     with open_store(root, form="record" if form == "record" else "rename", disk=disk) as store:
         loaded = store.load_latest()
         step = 1 if loaded is None else loaded.step + 1

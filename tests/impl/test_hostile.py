@@ -24,9 +24,9 @@ from lastgood.format.manifest import (
     encode,
 )
 from lastgood.format.names import GroupName
-from lastgood.recovery.loaded import Hold
+from lastgood.parts.holding_reader import Hold
 from lastgood.recovery.recovery import examine
-from tests.impl.disks import PARTS, Unsynced, WatchedDisk, bury, names_in, open_store, tree
+from tests.impl.disks import PARTS, Unsynced, WatchedDisk, bury, fill, names_in, open_store, tree
 
 HOLDS: tuple[Hold, ...] = ("nothing", "memory", "map")
 OLD, NEW = "gen-00000001-step-00000001", "gen-00000002-step-00000002"
@@ -49,10 +49,7 @@ def head(path: str, size_bytes: int = 6, **more: Any) -> dict[str, Any]:
 @pytest.fixture
 def store(tmp_path: Path) -> Path:
     (tmp_path / "secret").write_bytes(b"secret")
-    with open_store(tmp_path, disk=Unsynced(tmp_path)) as opened:
-        opened.save(1, PARTS)
-        opened.save(2, PARTS)
-    return tmp_path / "store"
+    return fill(tmp_path, (1, 2), disk=Unsynced(tmp_path))
 
 
 ESCAPES = [

@@ -17,7 +17,7 @@ import pytest
 import lastgood
 from lastgood import LatestN, Store
 from lastgood.protocol.plan import Form
-from tests.impl.disks import Unsynced, open_store
+from tests.impl.disks import Unsynced, killing, open_store
 from tests.impl.killed_writer import content, save
 
 Work = Callable[[Store], None]
@@ -52,17 +52,9 @@ def dies_before(call: int, root: Path, form: Form, work: Work) -> bool:
     """Do the work in a fork that dies before its call of that number; False if it ended first."""
     child = os.fork()
     if child == 0:
-        calls = 0
-
-        def count(_call: str, _path: str) -> None:
-            nonlocal calls
-            calls += 1
-            if calls == call:
-                os.kill(os.getpid(), signal.SIGKILL)
-
         status = 1
         try:
-            with open_store(root, form=form, disk=Unsynced(root, count)) as store:
+            with open_store(root, form=form, disk=Unsynced(root, killing(call))) as store:
                 work(store)
             status = 0
         finally:

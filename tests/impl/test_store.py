@@ -19,13 +19,13 @@ from lastgood import (
     Store,
     UsageError,
 )
-from lastgood.backends.interface import FileSystem
+from lastgood.backends.interface import FileSystemTraits
 from lastgood.backends.posix import PosixDisk
 from lastgood.protocol.plan import FORMS, MODES, Form, Mode
 from tests.impl.disks import EXT4, PARTS, nested, open_store, tree
 
-TMPFS = FileSystem("tmpfs", "/", True, "process", "it lives in memory")
-MAC = FileSystem("apfs", "/", True, "kernel", "fsync does not flush the drive")
+TMPFS = FileSystemTraits("tmpfs", "/", True, "process", "it lives in memory")
+MAC = FileSystemTraits("apfs", "/", True, "kernel", "fsync does not flush the drive")
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -311,7 +311,7 @@ def test_the_receipt_names_what_was_reached(tmp_path: Path) -> None:
     ],
 )
 def test_no_more_is_promised_than_mode_and_file_system_give(
-    tmp_path: Path, mode: Mode, file_system: FileSystem, survives: str
+    tmp_path: Path, mode: Mode, file_system: FileSystemTraits, survives: str
 ) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", LastgoodWarning)
@@ -335,7 +335,7 @@ def test_a_memory_file_system_downgrades_loudly(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("atomic", "form"), [(True, "rename"), (False, "record")])
 def test_the_form_follows_from_what_rename_is(tmp_path: Path, atomic: bool, form: str) -> None:
-    here = FileSystem("fs", "/", atomic, "power", "")
+    here = FileSystemTraits("fs", "/", atomic, "power", "")
     with Store(tmp_path / "store", disk=PosixDisk(here)) as store:
         assert store.save(1, PARTS).form == form
 

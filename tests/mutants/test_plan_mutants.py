@@ -9,15 +9,15 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import pytest
-from attrs import frozen
+from attrs import evolve, frozen
 
 import lastgood.writer.lease as lease
+import lastgood.writer.recoverer as recoverer
 import lastgood.writer.saver as saving
-import lastgood.writer.writer as writer
 from lastgood.backends.interface import Disk
-from lastgood.crashtest.subjects import RECORD, LastgoodSession, Recovered
+from lastgood.crashtest.subjects import RECORD, LastgoodSession, RecoveredGroup
 from lastgood.protocol.plan import plan_ancestors, plan_resync, plan_save
-from lastgood.protocol.steps import Rename, Step, SyncDir, SyncFile, Together
+from lastgood.protocol.steps import RenameEntry, Step, SyncDir, SyncFile, Together
 from powercut.checker.exhaustive import Bound, enumerate_verdicts
 from powercut.profile import load_profile
 from powercut.simulation.subject import Subject, load_subject
@@ -41,7 +41,9 @@ def one_by_one(plan: Iterator[Step]) -> Iterator[Step]:
 
 def needed(plan: Plan, *arguments: Any) -> list[Step]:
     """The steps of a plan that a mutant leaves out, one at a time."""
-    return [s for s in one_by_one(plan(*arguments)) if isinstance(s, SyncFile | SyncDir | Rename)]
+    return [
+        s for s in one_by_one(plan(*arguments)) if isinstance(s, SyncFile | SyncDir | RenameEntry)
+    ]
 
 
 def leaving_out(plan: Plan, number: int) -> Plan:
@@ -50,8 +52,8 @@ def leaving_out(plan: Plan, number: int) -> Plan:
     def mutant(*arguments: Any, **keywords: Any) -> Iterator[Step]:
         seen = -1
         for step in one_by_one(plan(*arguments, **keywords)):
-            seen += isinstance(step, SyncFile | SyncDir | Rename)
-            if not (isinstance(step, SyncFile | SyncDir | Rename) and seen == number):
+            seen += isinstance(step, SyncFile | SyncDir | RenameEntry)
+            if not (isinstance(step, SyncFile | SyncDir | RenameEntry) and seen == number):
                 yield step
 
     return mutant
@@ -117,11 +119,9 @@ class UnsafeSaves(LastgoodSession):
     """Saves without any sync, and recovers at full strength."""
 
     def save(self, step: int, parts: Mapping[str, bytes]) -> int:
-        self._writer.mode = "unsafe"
-        try:
-            return super().save(step, parts)
-        finally:
-            self._writer.mode = "atomic_dirsync"
+        saver = self._writer.saver
+        saver.options = evolve(saver.options, mode="unsafe")
+        return super().save(step, parts)
 
 
 @frozen
@@ -134,7 +134,7 @@ class Upgraded:
         session = UnsafeSaves if disk.kind(store) == "missing" else LastgoodSession
         return session(disk, store, "atomic_dirsync", "record")
 
-    def read(self, disk: Disk, store: str) -> Recovered | None:
+    def read(self, disk: Disk, store: str) -> RecoveredGroup | None:
         return RECORD.read(disk, store)
 
     def real_disk(self) -> Disk:
@@ -156,7 +156,7 @@ def test_what_a_recovery_returned_stays_even_if_nothing_had_been_synced() -> Non
 def test_a_recovery_without_one_of_its_syncs_is_refuted(
     number: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(writer, "plan_resync", leaving_out(plan_resync, number))
+    monkeypatch.setattr(recoverer, "plan_resync", leaving_out(plan_resync, number))
 
     assert stability_of_an_upgraded_store() == "fails"
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import lastgood.retention.prune as pruning
-import lastgood.writer.writer as writer
+import lastgood.writer.recoverer as recoverer
 from lastgood.crashtest.subjects import RECORD, LastgoodSubject
 from lastgood.format.names import GroupName
 from lastgood.protocol.plan import plan_give_up
@@ -53,7 +53,7 @@ def test_a_prune_that_trusts_what_a_killed_process_left_is_refuted(
     On xfs, where a directory's sync commits no more than what came before its own last change; any
     directory's sync commits all names of ext4.
     """
-    monkeypatch.setattr(writer, "plan_resync", lambda *_arguments: iter(()))
+    monkeypatch.setattr(recoverer, "plan_resync", lambda *_arguments: iter(()))
     verdict = enumerate_verdicts(
         load_subject("lastgood+keep1:atomic_dirsync"),
         load_profile("xfs"),

@@ -11,10 +11,10 @@ from typing import Final
 
 from lastgood.errors import UsageError
 
-_living: Final[weakref.WeakSet[Turns]] = weakref.WeakSet()
+_living: Final[weakref.WeakSet[CallGuard]] = weakref.WeakSet()
 
 
-class Turns:
+class CallGuard:
     """One call at a time. Other threads wait; a call from inside a call is refused.
 
     A signal handler, or the source of a part, runs in the thread of the save that it interrupts:
@@ -33,7 +33,7 @@ class Turns:
         _living.add(self)
 
     @contextlib.contextmanager
-    def take(self, doing: str) -> Iterator[None]:
+    def enter(self, doing: str) -> Iterator[None]:
         """Wait for the turn and keep it. UsageError where this thread has it already."""
         # Re-entrant, although no second entry is let in: so there is no instant at which a signal
         # finds the lock taken by its own thread and waits for it.

@@ -14,8 +14,8 @@ import subprocess
 from typing import Final
 
 from lastgood.backends.darwin_syscalls import map_file
-from lastgood.backends.interface import UNKNOWN, FileSystem
-from lastgood.backends.posix import LOOK, PosixDisk, opened
+from lastgood.backends.interface import UNKNOWN_FILE_SYSTEM, FileSystemTraits
+from lastgood.backends.posix import READ_FLAGS, PosixDisk, open_descriptor
 
 _MOUNT: Final = "/sbin/mount"
 _TIMEOUT_S: Final = 10
@@ -37,10 +37,10 @@ class DarwinDisk(PosixDisk):
     """A POSIX disk that asks the `mount` command what is under a path."""
 
     def full_sync_dir(self, path: str) -> None:
-        """See `SyncsFully.full_sync_dir`. OSError also where the drive cannot be made to flush."""
+        """See `capabilities.full_sync`. OSError also where the drive cannot be made to flush."""
         self._own(path)
         # A plain fsync first: it is what the file system itself owes a directory.
-        with opened(path, LOOK | os.O_DIRECTORY) as fd:
+        with open_descriptor(path, READ_FLAGS | os.O_DIRECTORY) as fd:
             os.fsync(fd)
             fcntl.fcntl(fd, fcntl.F_FULLFSYNC)  # type: ignore[attr-defined,unused-ignore]
 
@@ -56,17 +56,17 @@ class DarwinDisk(PosixDisk):
             if error.errno not in _CANNOT:
                 raise
 
-    def _probe(self, path: str) -> FileSystem:
+    def _probe(self, path: str) -> FileSystemTraits:
         try:
             done = subprocess.run(
                 [_MOUNT], capture_output=True, text=True, timeout=_TIMEOUT_S, check=True
             )
         except (OSError, subprocess.SubprocessError):
-            return UNKNOWN
+            return UNKNOWN_FILE_SYSTEM
         return file_system_of(path, done.stdout)
 
 
-def file_system_of(path: str, mounts: str) -> FileSystem:
+def file_system_of(path: str, mounts: str) -> FileSystemTraits:
     """The file system of a canonical path, by what `mount` prints."""
     best, name = "/", "unknown"
     for line in mounts.splitlines():
@@ -80,5 +80,5 @@ def file_system_of(path: str, mounts: str) -> FileSystem:
             best, name = point, match["name"]
     if name not in _FULL:
         weakness = f"whether {name} passes a full sync on to its disk is not known"
-        return FileSystem(name, best, False, "process", weakness, weakness=weakness)
-    return FileSystem(name, best, name == "apfs", "kernel", _NOTE, "power", _FULL_NOTE)
+        return FileSystemTraits(name, best, False, "process", weakness, weakness=weakness)
+    return FileSystemTraits(name, best, name == "apfs", "kernel", _NOTE, "power", _FULL_NOTE)

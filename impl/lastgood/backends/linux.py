@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
-from lastgood.backends.interface import UNKNOWN, CrashClass, FileSystem
+from lastgood.backends.interface import UNKNOWN_FILE_SYSTEM, CrashClass, FileSystemTraits
 from lastgood.backends.linux_syscalls import begin_write_back, keep_space
 from lastgood.backends.posix import PosixDisk
 
@@ -47,12 +47,12 @@ BARRIERS_OFF: Final = {"nobarrier": NO_FLUSH, "barrier=0": NO_FLUSH}
 class LinuxDisk(PosixDisk):
     """A POSIX disk that reads the mount table."""
 
-    def _probe(self, path: str) -> FileSystem:
+    def _probe(self, path: str) -> FileSystemTraits:
         try:
             with open(MOUNTS, encoding="utf-8", errors="surrogateescape") as table:
                 return file_system_of(path, table.read())
         except OSError:
-            return UNKNOWN
+            return UNKNOWN_FILE_SYSTEM
 
     def _write_back(self, fd: int) -> None:
         begin_write_back(fd)
@@ -61,7 +61,7 @@ class LinuxDisk(PosixDisk):
         keep_space(fd, size_bytes)
 
 
-def file_system_of(path: str, mounts: str) -> FileSystem:
+def file_system_of(path: str, mounts: str) -> FileSystemTraits:
     """The file system of a canonical path, by the text of a mount table (mountinfo)."""
     best, name, options = "", "unknown", ""
     for line in mounts.splitlines():
@@ -78,8 +78,10 @@ def file_system_of(path: str, mounts: str) -> FileSystem:
     return describe(name, best or "/", frozenset(options.split(",")))
 
 
-def describe(name: str, mount_point: str, options: frozenset[str] = frozenset()) -> FileSystem:
-    """What lastgood relies on, on a Linux file system of that name.
+def describe(
+    name: str, mount_point: str, options: frozenset[str] = frozenset()
+) -> FileSystemTraits:
+    """The traits of a Linux file system of that name that lastgood relies on.
 
     More than the death of the program is promised only where a profile of the model speaks for the
     file system as it is mounted; any other is called weak, with the reason.
@@ -88,11 +90,11 @@ def describe(name: str, mount_point: str, options: frozenset[str] = frozenset())
     serves: CrashClass = "process" if weakness else "power"
     note = weakness or "if the drive honours cache flushes"
     renames = name in ATOMIC_RENAME
-    return FileSystem(name, mount_point, renames, serves, note, weakness=weakness)
+    return FileSystemTraits(name, mount_point, renames, serves, note, weakness=weakness)
 
 
 def _weakness(name: str, options: frozenset[str]) -> str:
-    """Why nothing is promised there beyond the death of the program; empty where more is."""
+    """The reason why no more than the death of the program is survived there; empty for none."""
     breaking = {**BARRIERS_OFF, **BREAKS.get(name, {})}
     # f2fs says "checkpoint=disable:0": what follows the colon is no part of the answer.
     for option in sorted(each.partition(":")[0] for each in options):
@@ -110,8 +112,8 @@ def _weakness(name: str, options: frozenset[str]) -> str:
         return f"{name} has no journal that lastgood could rely on"
     if name == "fuse" or name.startswith("fuse."):
         return f"a program stands between it and the disk ({name}): it may ignore an fsync"
-    if name == UNKNOWN.name:
-        return UNKNOWN.weakness
+    if name == UNKNOWN_FILE_SYSTEM.name:
+        return UNKNOWN_FILE_SYSTEM.weakness
     return f"no profile of the model speaks for {name}: what its fsync keeps is not known here"
 
 

@@ -12,11 +12,11 @@ import weakref
 from collections.abc import Iterator
 from typing import Final
 
-from lastgood.backends.interface import UNKNOWN, FileSystem
+from lastgood.backends.interface import UNKNOWN_FILE_SYSTEM, FileSystemTraits
 from lastgood.buffers import fresh_memory
 from lastgood.format.digests import new_hasher
 
-LOOK: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+READ_FLAGS: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _MAKE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _LOCK: Final = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _READ_BYTES: Final = 1 << 20
@@ -33,7 +33,7 @@ class PosixDisk:
     is the parent's, and a child that kept its descriptors would keep the lease alive.
     """
 
-    def __init__(self, file_system: FileSystem | None = None) -> None:
+    def __init__(self, file_system: FileSystemTraits | None = None) -> None:
         """Look the file system up where it is asked for, or answer with the one given."""
         self._given = file_system
         self._files: dict[str, int] = {}
@@ -43,11 +43,11 @@ class PosixDisk:
         _living.add(self)
 
     def canonical(self, path: str) -> str:
-        """Give the absolute path without symlinks; what does not exist is left as it is."""
+        """See `SystemInfo.canonical`."""
         return os.path.realpath(path)
 
-    def file_system(self, path: str) -> FileSystem:
-        """Describe the file system that holds, or would hold, this canonical path."""
+    def file_system(self, path: str) -> FileSystemTraits:
+        """See `SystemInfo.file_system`."""
         return self._given if self._given is not None else self._probe(path)
 
     def kind(self, path: str) -> str:
@@ -61,14 +61,14 @@ class PosixDisk:
         return "file" if stat.S_ISREG(mode) else "other"
 
     def stamp(self, path: str) -> tuple[int, ...]:
-        """See `Stamps.stamp`."""
+        """See `SystemInfo.stamp`."""
         at = os.lstat(path)
         # Nobody can set the time of the last change of an inode, as they can that of its content.
         return at.st_mode, at.st_dev, at.st_ino, at.st_size, at.st_mtime_ns, at.st_ctime_ns
 
     def names(self, path: str) -> list[str]:
         """See `Disk.names`."""
-        with opened(path, LOOK | os.O_DIRECTORY) as fd:
+        with open_descriptor(path, READ_FLAGS | os.O_DIRECTORY) as fd:
             return sorted(os.listdir(fd))
 
     def read(self, path: str, limit_bytes: int) -> bytes:
@@ -89,7 +89,7 @@ class PosixDisk:
         return self.digest_with(path, limit_bytes, "sha256")
 
     def digest_with(self, path: str, limit_bytes: int, algorithm: str) -> tuple[int, str]:
-        """See `DigestsOtherwise.digest_with`."""
+        """See `FastReads.digest_with`."""
         size_bytes, digest = 0, new_hasher(algorithm)
         piece = memoryview(bytearray(_READ_BYTES))
         with _opened_file(path, limit_bytes) as (fd, _):
@@ -103,7 +103,7 @@ class PosixDisk:
     def read_and_digest(
         self, path: str, limit_bytes: int, algorithm: str
     ) -> tuple[memoryview, str]:
-        """See `ReadsAndDigests.read_and_digest`."""
+        """See `FastReads.read_and_digest`."""
         digest = new_hasher(algorithm)
         with _opened_file(path, limit_bytes) as (fd, size_bytes):
             # Anonymous memory comes zeroed page by page as it is touched, not beforehand.
@@ -121,12 +121,12 @@ class PosixDisk:
 
     @contextlib.contextmanager
     def open_file(self, path: str, limit_bytes: int) -> Iterator[OpenFd]:
-        """See `OpensFiles.open_file`."""
+        """See `FastReads.open_file`."""
         with _opened_file(path, limit_bytes) as (fd, size_bytes):
             yield OpenFd(fd, size_bytes)
 
     def map(self, path: str, limit_bytes: int) -> memoryview:
-        """See `Maps.map`."""
+        """See `FastReads.map`."""
         with _opened_file(path, limit_bytes) as (fd, size_bytes):
             if not size_bytes:
                 return memoryview(b"")
@@ -155,23 +155,23 @@ class PosixDisk:
             self.write_early(path)
 
     def write_early(self, path: str) -> None:
-        """See `WritesEarly.write_early`."""
+        """See `WriteHints.write_early`."""
         self._own(path)
         self._write_back(self._handle(path))
         self._unflushed[path] = 0
 
     def preallocate(self, path: str, size_bytes: int) -> None:
-        """See `Preallocates.preallocate`."""
+        """See `WriteHints.preallocate`."""
         self._own(path)
         self._keep_space(self._handle(path), size_bytes)
 
     def free_bytes(self, path: str) -> int:
-        """See `KnowsItsSpace.free_bytes`."""
+        """See `SystemInfo.free_bytes`."""
         status = os.statvfs(path)
         return status.f_bavail * status.f_frsize
 
     def may_write(self, path: str) -> bool:
-        """See `KnowsItsPermissions.may_write`."""
+        """See `SystemInfo.may_write`."""
         effective = os.access in os.supports_effective_ids
         return os.access(path, os.W_OK | os.X_OK, effective_ids=effective)
 
@@ -195,7 +195,7 @@ class PosixDisk:
     def fsync_dir(self, path: str) -> None:
         """See `Disk.fsync_dir`."""
         self._own(path)
-        with opened(path, LOOK | os.O_DIRECTORY) as fd:
+        with open_descriptor(path, READ_FLAGS | os.O_DIRECTORY) as fd:
             self._sync(fd)
 
     def rename(self, src: str, dst: str) -> None:
@@ -234,7 +234,7 @@ class PosixDisk:
             os.close(fd)
 
     def holds(self, path: str) -> bool:
-        """See `KnowsItsLocks.holds`."""
+        """See `SystemInfo.holds`."""
         fd = self._locks.get(path)
         if fd is None:
             return False
@@ -266,10 +266,10 @@ class PosixDisk:
     def _keep_space(self, fd: int, size_bytes: int) -> None:
         """Keep space for a file whose size stays 0, where that can be asked for."""
 
-    def _probe(self, path: str) -> FileSystem:
-        """What is under a path on a machine that nobody has described."""
+    def _probe(self, path: str) -> FileSystemTraits:
+        """The file system of a path on a machine that nobody has described."""
         del path
-        return UNKNOWN
+        return UNKNOWN_FILE_SYSTEM
 
     def _handle(self, path: str) -> int:
         if path not in self._files:
@@ -302,7 +302,7 @@ class OpenFd:
 
 
 @contextlib.contextmanager
-def opened(path: str, flags: int) -> Iterator[int]:
+def open_descriptor(path: str, flags: int) -> Iterator[int]:
     """A descriptor for the length of a block."""
     fd = os.open(path, flags)
     try:
@@ -314,7 +314,7 @@ def opened(path: str, flags: int) -> Iterator[int]:
 @contextlib.contextmanager
 def _opened_file(path: str, limit_bytes: int | None) -> Iterator[tuple[int, int]]:
     """A regular file and its size; EFBIG before anything is read where it is too long."""
-    fd = _open_regular(path, LOOK)
+    fd = _open_regular(path, READ_FLAGS)
     try:
         size_bytes = os.fstat(fd).st_size
         if limit_bytes is not None and size_bytes > limit_bytes:

@@ -12,14 +12,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from attrs import frozen
+from attrs import asdict, frozen
 
 from lastgood.format.digests import Algorithm
 from lastgood.store import Store
 
 
 @frozen
-class Measured:
+class BenchResult:
     """Seconds of each run: plain files written and synced, a save, a verified load."""
 
     size_bytes: int
@@ -37,15 +37,7 @@ class Measured:
 
     def as_json(self) -> dict[str, Any]:
         """The figures as JSON can say them."""
-        return {
-            "size_bytes": self.size_bytes,
-            "parts": self.parts,
-            "digest": self.digest,
-            "plain_s": list(self.plain_s),
-            "save_s": list(self.save_s),
-            "load_s": list(self.load_s),
-            "ratio": self.ratio,
-        }
+        return {**asdict(self), "ratio": self.ratio}
 
     def lines(self) -> list[str]:
         """The figures for people."""
@@ -65,7 +57,9 @@ class Measured:
         ]
 
 
-def measure(directory: str, size_bytes: int, parts: int, runs: int, digest: Algorithm) -> Measured:
+def measure(
+    directory: str, size_bytes: int, parts: int, runs: int, digest: Algorithm
+) -> BenchResult:
     """Save and load groups of that size in a folder of their own, which is removed. OSError."""
     content = os.urandom(1 << 20) * (size_bytes // parts // (1 << 20) + 1)
     data = {f"part{n}": memoryview(content)[: size_bytes // parts] for n in range(parts)}
@@ -82,7 +76,7 @@ def measure(directory: str, size_bytes: int, parts: int, runs: int, digest: Algo
     finally:
         shutil.rmtree(home, ignore_errors=True)
     size_bytes = parts * (size_bytes // parts)
-    return Measured(size_bytes, parts, digest, tuple(plain_s), tuple(save_s), tuple(load_s))
+    return BenchResult(size_bytes, parts, digest, tuple(plain_s), tuple(save_s), tuple(load_s))
 
 
 def _timed(work: Callable[[], object]) -> float:

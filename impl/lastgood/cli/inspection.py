@@ -1,4 +1,4 @@
-"""What the command line says about a store, as data. Looks only; never changes anything."""
+"""The reports of the command line on a store, as data. Nothing here changes anything."""
 
 from __future__ import annotations
 
@@ -6,23 +6,23 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any, Final
 
-from attrs import evolve, frozen
+from attrs import asdict, evolve, frozen
 
-from lastgood.backends.interface import Reader, join
-from lastgood.damage import Damaged, said
+from lastgood.backends.interface import DiskReader, join, kind_at
+from lastgood.damage import Damaged, describe_damage
 from lastgood.errors import UsageError, storage_error
 from lastgood.format.names import (
     LOCK,
     MANIFEST,
     QUARANTINE,
     GroupName,
-    given_up,
     newest_first,
     parse_name,
+    pruned_names,
 )
-from lastgood.parts.damage_survey import Each
+from lastgood.parts.thread_pool import ParallelMap
 from lastgood.protocol.strength import require_store
-from lastgood.recovery.partial_load import look_at_shape
+from lastgood.recovery.partial_load import check_entry_kinds
 from lastgood.recovery.quarantine import has_quarantine, read_report
 from lastgood.recovery.quarantine_report import QuarantineReport
 from lastgood.recovery.recovery import (
@@ -30,11 +30,11 @@ from lastgood.recovery.recovery import (
     NO_COMMIT,
     Group,
     Rejection,
-    ended,
+    as_lease_holder,
     examine,
-    examine_aside,
+    examine_quarantine,
+    list_quarantine,
     list_store,
-    names_aside,
     newest_valid_now,
     read_group,
 )
@@ -52,7 +52,7 @@ _MALFORMED: Final = ("manifest_error:", "unsafe_path:", "not_regular:")
 
 
 @frozen
-class Row:
+class GroupRow:
     """One group and what was found: "valid", "listed" (not verified), or the rejection's reason.
 
     `is_damage`: something is wrong that no save which is going on, or was cut off, explains.
@@ -76,63 +76,62 @@ class Row:
 
     def as_json(self) -> dict[str, Any]:
         """The row as JSON can say it."""
-        said = {
-            "name": self.name,
-            "path": self.path,
-            "generation": self.generation,
-            "step": self.step,
-            "verdict": self.verdict,
-            "detail": self.detail,
-            "size_bytes": self.size_bytes,
-            "parts": self.parts,
-            "chunk_bytes": self.chunk_bytes,
-            "damaged": [each.as_json() for each in self.damaged],
-            "damage": self.is_damage,
-        }
-        if self.report is not None:
-            why = self.report
-            said["report"] = {"error": why} if isinstance(why, str) else why.as_json()
-        return said
+        found = asdict(self, recurse=False)
+        found["damage"] = found.pop("is_damage")
+        found["damaged"] = [each.as_json() for each in self.damaged]
+        why = found.pop("report")
+        if why is not None:
+            found["report"] = {"error": why} if isinstance(why, str) else why.as_json()
+        return found
 
 
 @frozen
-class Report:
+class StoreReport:
     """Rows, newest first, and the exit status that they deserve.
 
     `aside` are the entries of the quarantine, where somebody asked for them.
     """
 
     store: str
-    rows: tuple[Row, ...]
+    rows: tuple[GroupRow, ...]
     exit_status: int
     aside: tuple[str, ...] | None = None
 
     def as_json(self) -> dict[str, Any]:
         """The report as JSON can say it."""
-        said = {"store": self.store, "groups": [row.as_json() for row in self.rows]}
-        return said if self.aside is None else {**said, "quarantined": list(self.aside)}
+        found = {"store": self.store, "groups": [row.as_json() for row in self.rows]}
+        return found if self.aside is None else {**found, "quarantined": list(self.aside)}
 
 
-def listed(reader: Reader, store: str) -> Report:
+def list_groups(reader: DiskReader, store: str) -> StoreReport:
     """Every group by its manifest and the kinds of its entries; no part is read."""
     names = _names(reader, store)
     rows = [_row(store, name, _at_a_glance(reader, store, name), "listed") for name in names]
-    aside = tuple(entry for entry, _ in names_aside(reader, store))
+    aside = tuple(entry for entry, _ in list_quarantine(reader, store))
     return evolve(_reported(reader, store, names, rows), aside=aside)
 
 
-def verified(reader: Reader, store: str, generation: int | None, *, each: Each = map) -> Report:
+def verify_groups(
+    reader: DiskReader, store: str, generation: int | None, *, parallel_map: ParallelMap = map
+) -> StoreReport:
     """Every group, or those of one generation, verified in full: all that is damaged."""
     names, rows = _names(reader, store), []
     for name in _chosen(store, names, generation):
-        row = _row(store, name, examine(reader, store, name, each=each, surveys=True), "valid")
+        row = _row(
+            store,
+            name,
+            examine(reader, store, name, parallel_map=parallel_map, surveys=True),
+            "valid",
+        )
         if row.damaged:
-            row = evolve(row, detail=f"{row.detail}; {said(row.damaged)}")
+            row = evolve(row, detail=f"{row.detail}; {describe_damage(row.damaged)}")
         rows.append(row)
     return _reported(reader, store, names, rows)
 
 
-def latest(reader: Reader, store: str, generation: int | None, *, each: Each = map) -> Report:
+def find_latest(
+    reader: DiskReader, store: str, generation: int | None, *, parallel_map: ParallelMap = map
+) -> StoreReport:
     """The newest valid group (or the one asked for) as the last row, rejected ones before it.
 
     The status is 0 where there is one, whatever was rejected on the way.
@@ -140,11 +139,11 @@ def latest(reader: Reader, store: str, generation: int | None, *, each: Each = m
     listing = _names(reader, store)
     if generation is None:
         # Where its writer prunes meanwhile, what it left is listed and looked at again.
-        scan = newest_valid_now(reader, store, each=each)
+        scan = newest_valid_now(reader, store, parallel_map=parallel_map)
         rejected, good = scan.rejected, scan.group
     else:
         names = [name for name in _chosen(store, listing, generation) if not name.attempt]
-        answers = [examine(reader, store, name, each=each) for name in names]
+        answers = [examine(reader, store, name, parallel_map=parallel_map) for name in names]
         rejected = tuple(answer for answer in answers if isinstance(answer, Rejection))
         good = next((answer for answer in answers if isinstance(answer, Group)), None)
     rows = [
@@ -155,11 +154,13 @@ def latest(reader: Reader, store: str, generation: int | None, *, each: Each = m
     rows = _judged(reader, store, listing, rows)
     if good is not None:
         rows.append(_row(store, good.name, good, "valid"))
-        return Report(store, tuple(rows), OK)
-    return Report(store, tuple(rows), nothing_valid([row.verdict for row in rows]))
+        return StoreReport(store, tuple(rows), OK)
+    return StoreReport(store, tuple(rows), nothing_valid([row.verdict for row in rows]))
 
 
-def quarantined(reader: Reader, store: str, *, each: Each = map) -> Report:
+def report_quarantine(
+    reader: DiskReader, store: str, *, parallel_map: ParallelMap = map
+) -> StoreReport:
     """Everything in quarantine, verified anew, with the report on it. The status is 0.
 
     What is valid there was put right, was moved by somebody else, or was never acknowledged.
@@ -167,22 +168,16 @@ def quarantined(reader: Reader, store: str, *, each: Each = map) -> Report:
     _names(reader, store)
     require_quarantine(reader, store)
     folder = join(store, QUARANTINE)
-    rows = [
-        evolve(
-            _row(folder, name, _settled(answer), "valid", entry),
-            report=read_report(reader, store, entry),
-        )
-        for entry, name, answer in examine_aside(reader, store, each=each)
-    ]
-    return Report(store, tuple(rows), OK)
+    rows = []
+    for entry, name, answer in examine_quarantine(reader, store, parallel_map=parallel_map):
+        # Nobody saves in there.
+        found = as_lease_holder(answer) if isinstance(answer, Rejection) else answer
+        row = _row(folder, name, found, "valid", entry)
+        rows.append(evolve(row, report=read_report(reader, store, entry)))
+    return StoreReport(store, tuple(rows), OK)
 
 
-def _settled(answer: Group | Rejection) -> Group | Rejection:
-    """The answer on what lies in quarantine, where nobody saves."""
-    return ended(answer) if isinstance(answer, Rejection) else answer
-
-
-def require_quarantine(reader: Reader, store: str) -> None:
+def require_quarantine(reader: DiskReader, store: str) -> None:
     """UsageError where something else has the name of the quarantine; StorageError."""
     try:
         has_quarantine(reader, store)
@@ -190,8 +185,8 @@ def require_quarantine(reader: Reader, store: str) -> None:
         raise storage_error(f"looking at {join(store, QUARANTINE)!r}", error) from error
 
 
-def moved_aside(reader: Reader, store: str, before: Collection[str]) -> list[Rejection]:
-    """What the lease holder has moved to quarantine since it had the entries `before`, and why."""
+def newly_quarantined(reader: DiskReader, store: str, before: Collection[str]) -> list[Rejection]:
+    """The entries that came to the quarantine since it had those `before`, and why."""
     folder, moved = join(store, QUARANTINE), []
     for entry in list_store(reader, store).in_quarantine:
         name = parse_name(entry, in_quarantine=True)
@@ -199,23 +194,23 @@ def moved_aside(reader: Reader, store: str, before: Collection[str]) -> list[Rej
             answer = examine(reader, folder, name, entry=entry)
             if isinstance(answer, Group):
                 answer = Rejection(entry, name.generation, "valid", "it is intact now")
-            moved.append(ended(answer))
+            moved.append(as_lease_holder(answer))
     return sorted(moved, key=lambda each: -each.generation)
 
 
-def would_move_aside(reader: Reader, store: str, newest: int) -> list[Rejection]:
-    """What a prune would move to quarantine where `newest` is the newest valid generation."""
+def preview_quarantine(reader: DiskReader, store: str, newest: int) -> list[Rejection]:
+    """The groups that a prune would quarantine where `newest` is the newest valid generation."""
     names = [name for name in _names(reader, store) if name.attempt or name.generation > newest]
     answers = [examine(reader, store, name) for name in names]
     return [a for a in answers if isinstance(a, Rejection) and a.reason != GONE]
 
 
-def one_group(reader: Reader, store: str, generation: int) -> Group | Rejection:
+def find_group(reader: DiskReader, store: str, generation: int) -> Group | Rejection:
     """The group of a generation, its manifest read and no part. UsageError where none is there."""
     names = _names(reader, store)
     groups = [name for name in names if name.generation == generation and not name.attempt]
     if not groups:
-        aside = [e for e, name in names_aside(reader, store) if name.generation == generation]
+        aside = [e for e, name in list_quarantine(reader, store) if name.generation == generation]
         raise _no_such_group(
             store,
             names,
@@ -242,20 +237,20 @@ def status_of(verdicts: list[str]) -> int:
     return MALFORMED if any(verdict.startswith(_MALFORMED) for verdict in bad) else DAMAGED
 
 
-def _at_a_glance(reader: Reader, store: str, name: GroupName) -> Group | Rejection:
+def _at_a_glance(reader: DiskReader, store: str, name: GroupName) -> Group | Rejection:
     if name.attempt:
         return examine(reader, store, name)
     group = read_group(reader, store, name)
     if isinstance(group, Rejection):
         return group
-    return look_at_shape(reader, group) or group
+    return check_entry_kinds(reader, group) or group
 
 
-def _names(reader: Reader, store: str) -> list[GroupName]:
+def _names(reader: DiskReader, store: str) -> list[GroupName]:
     require_store(reader, store)
     entries = list_store(reader, store).in_store
     names = newest_first(entries)
-    if not names and not given_up(entries) and not {LOCK, QUARANTINE} & {*entries}:
+    if not names and not pruned_names(entries) and not {LOCK, QUARANTINE} & {*entries}:
         looks_like_a_group = MANIFEST in entries
         raise UsageError(
             f"{store!r}: found a directory with neither a group nor {LOCK!r}, expected a store. "
@@ -289,12 +284,18 @@ def _no_such_group(
     )
 
 
-def _reported(reader: Reader, store: str, names: list[GroupName], rows: list[Row]) -> Report:
+def _reported(
+    reader: DiskReader, store: str, names: list[GroupName], rows: list[GroupRow]
+) -> StoreReport:
     rows = _judged(reader, store, names, rows)
-    return Report(store, tuple(rows), status_of([row.verdict for row in rows if row.is_damage]))
+    return StoreReport(
+        store, tuple(rows), status_of([row.verdict for row in rows if row.is_damage])
+    )
 
 
-def _judged(reader: Reader, store: str, names: list[GroupName], rows: list[Row]) -> list[Row]:
+def _judged(
+    reader: DiskReader, store: str, names: list[GroupName], rows: list[GroupRow]
+) -> list[GroupRow]:
     """The rows, where a save that may be going on is no damage. StorageError.
 
     The record form writes under the final name, so the newest directory may be without its
@@ -307,36 +308,26 @@ def _judged(reader: Reader, store: str, names: list[GroupName], rows: list[Row])
     ]
 
 
-def _unfinished(reader: Reader, store: str, names: list[GroupName], row: Row) -> Row:
+def _unfinished(reader: DiskReader, store: str, names: list[GroupName], row: GroupRow) -> GroupRow:
     newer = [n for n in names if n.generation > row.generation and not n.attempt]
     for group in (join(store, str(name)) for name in newer):
-        try:
-            # What only has a group's name may be a symlink that leads out of the store.
-            is_dir = reader.kind(group) == "dir"
-            if is_dir and reader.kind(join(group, MANIFEST)) != "missing":
-                return evolve(row, detail=_LOST)
-        except OSError as error:
-            raise storage_error(f"looking at {group!r}", error) from error
+        # What only has a group's name may be a symlink that leads out of the store.
+        is_dir = kind_at(reader, group) == "dir"
+        if is_dir and kind_at(reader, join(group, MANIFEST)) != "missing":
+            return evolve(row, detail=_LOST)
     return evolve(row, is_damage=False)
 
 
-def _row(store: str, name: GroupName, answer: Group | Rejection, word: str, entry: str = "") -> Row:
+def _row(
+    store: str, name: GroupName, answer: Group | Rejection, word: str, entry: str = ""
+) -> GroupRow:
     entry = entry or str(name)
-    path = str(Path(store) / entry)
+    head = entry, str(Path(store) / entry), name.generation, name.step
     if isinstance(answer, Rejection):
-        numbers = name.generation, name.step, answer.reason, answer.detail, 0, 0
-        is_damage = answer.reason not in NO_DAMAGE
-        return Row(entry, path, *numbers, is_damage, damaged=answer.damaged)
-    manifest = answer.manifest
-    return Row(
-        entry,
-        path,
-        name.generation,
-        name.step,
-        word,
-        "",
-        answer.size_bytes,
-        len(manifest.parts),
-        word not in NO_DAMAGE,
-        None if manifest.chunking is None else manifest.chunking.chunk_bytes,
-    )
+        reason, damaged = answer.reason, answer.damaged
+        is_damage = reason not in NO_DAMAGE
+        return GroupRow(*head, reason, answer.detail, 0, 0, is_damage, damaged=damaged)
+    chunking = answer.manifest.chunking
+    chunk_bytes = None if chunking is None else chunking.chunk_bytes
+    parts = len(answer.manifest.parts)
+    return GroupRow(*head, word, "", answer.size_bytes, parts, word not in NO_DAMAGE, chunk_bytes)

@@ -1,11 +1,11 @@
-"""How two groups differ, by their manifests. Pure."""
+"""The difference between two groups, by their manifests. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any, Final
 
-from attrs import frozen
+from attrs import asdict, frozen
 
 from lastgood.format.manifest import Manifest
 from lastgood.format.metadata import to_text
@@ -38,10 +38,7 @@ class Difference:
     def as_json(self) -> dict[str, Any]:
         """The difference as JSON can say it."""
         return {
-            "only_first": list(self.only_first),
-            "only_second": list(self.only_second),
-            "changed": list(self.changed),
-            "unsure": list(self.unsure),
+            **asdict(self, recurse=False),
             "metadata": {
                 key: {which: each[0] for which, each in zip(_WHICH, pair, strict=True) if each}
                 for key, pair in self.metadata.items()
@@ -77,7 +74,7 @@ def compare(first: Manifest, second: Manifest) -> Difference:
 
 
 def _said(manifest: Manifest, key: str) -> Said:
-    """What the metadata say under a key: null is something, and nothing is not null."""
+    """The metadata under a key: (None,) for null, and () where there is no such key."""
     return (manifest.metadata[key],) if key in manifest.metadata else ()
 
 

@@ -18,7 +18,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from lastgood.errors import LastgoodError, StorageError, code_of
+from lastgood.errors import LastgoodError, StorageError, describe_error
 from lastgood.format.names import MAX_NUMBER
 
 EXIT_STATUS: Final = """
@@ -52,7 +52,7 @@ class _Console(Console):
         raise BrokenPipeError
 
 
-def honest(command: Callable[P, None]) -> Callable[P, None]:
+def exits_with_status(command: Callable[P, None]) -> Callable[P, None]:
     """Turn what lastgood raises into one line, true of what was changed, and its exit status.
 
     With `--json` the line is on standard output as well, as `{"error": …}`.
@@ -69,7 +69,7 @@ def honest(command: Callable[P, None]) -> Callable[P, None]:
             _fail(error, str(error), error.exit_status, as_json)
         except OSError as error:
             where = f" at {error.filename!r}" if error.filename is not None else ""
-            found = f"{code_of(error)} ({error.strerror or error}){where}"
+            found = f"{describe_error(error)}{where}"
             _fail(error, f"the system refused: {found}. {_ending()}", 3, as_json)
         except MemoryError as error:
             _fail(error, f"this process has not enough memory. {_ending()}", 3, as_json)
@@ -85,7 +85,7 @@ def note_done(what: str) -> None:
 
 
 @contextlib.contextmanager
-def writing() -> Iterator[None]:
+def writing_output() -> Iterator[None]:
     """Standard output is written in the block, and nothing else is. OutputError."""
     try:
         yield
@@ -96,26 +96,25 @@ def writing() -> Iterator[None]:
     except OSError as error:
         _silence_output()
         raise OutputError(
-            f"standard output cannot be written: {code_of(error)} "
-            f"({error.strerror or error}). {_ending()}"
+            f"standard output cannot be written: {describe_error(error)}. {_ending()}"
         ) from error
 
 
 def say(text: str = "") -> None:
     """Print a line for people. OutputError where standard output does not take it."""
-    with writing():
+    with writing_output():
         click.echo(text)
 
 
 def say_path(path: str) -> None:
     """Print a path for programs: its very bytes, whatever the encoding of the output is."""
-    with writing():
+    with writing_output():
         click.echo(os.fsencode(path))
 
 
 def say_table(table: Table) -> None:
     """Print a table. OutputError."""
-    with writing():
+    with writing_output():
         _Console().print(table)
 
 
@@ -130,12 +129,12 @@ def complain(text: str) -> None:
         click.echo(f"lastgood: {text}", err=True)
 
 
-def plain(text: str) -> str:
+def printable(text: str) -> str:
     """Text that a stranger has chosen, without what a terminal would obey or cannot show."""
     return text if text.isprintable() else json.dumps(text)
 
 
-def moment(when_s: int | None) -> str:
+def format_time(when_s: int | None) -> str:
     """A Unix time for people, in UTC; as a number where no calendar has it."""
     if when_s is None:
         return "at a time unknown"
@@ -211,7 +210,7 @@ GENERATION: Final = _Generation()
 
 
 def _ending() -> str:
-    """What was changed until now, in words."""
+    """The last sentence of an error: it names what was changed until now."""
     context = click.get_current_context(silent=True)
     done = context.meta.get(_DONE) if context is not None else None
     return "Nothing was changed." if done is None else str(done)
@@ -227,7 +226,7 @@ def _fail(error: BaseException, message: str, status: int, as_json: bool) -> NoR
 
 
 def _silence_output() -> None:
-    """What could not be written is not tried again when the interpreter ends."""
+    """Redirect standard output, so that the interpreter does not write to it again at its end."""
     with contextlib.suppress(OSError, ValueError, AttributeError):
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, sys.stdout.fileno())

@@ -11,22 +11,23 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
 import click
+from attrs import asdict
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 from rich.table import Table
 from rich.text import Text
 
 from lastgood.backends.detect import disk_here
-from lastgood.backends.interface import Reader
+from lastgood.backends.interface import DiskReader
 from lastgood.backends.posix import PosixDisk
 from lastgood.cli.inspection import (
     OK,
-    Report,
-    latest,
-    listed,
-    one_group,
-    quarantined,
-    verified,
+    StoreReport,
+    find_group,
+    find_latest,
+    list_groups,
+    report_quarantine,
+    verify_groups,
 )
 from lastgood.cli.manifest_diff import compare
 from lastgood.cli.output import (
@@ -35,20 +36,19 @@ from lastgood.cli.output import (
     EXIT_STATUS,
     GENERATION,
     complain,
-    honest,
-    moment,
-    plain,
+    exits_with_status,
+    format_time,
     print_json,
+    printable,
     say,
     say_path,
     say_table,
 )
 from lastgood.format.manifest import Manifest
 from lastgood.format.names import QUARANTINE
-from lastgood.parts.damage_survey import Each
-from lastgood.parts.thread_pool import default_workers, each_in_threads
+from lastgood.parts.thread_pool import ParallelMap, default_workers, new_parallel_map
 from lastgood.parts.verify import RejectedError, Unit
-from lastgood.recovery.quarantine_report import ENDING, QuarantineReport
+from lastgood.recovery.quarantine_report import REPORT_SUFFIX, QuarantineReport
 from lastgood.recovery.recovery import Group, Rejection, integrity_error
 
 
@@ -84,28 +84,25 @@ _GENERATION: Final = click.option(
 @cli.command("ls", short_help="List the groups and their sizes; quick.", epilog=EXIT_STATUS)
 @DIRECTORY
 @AS_JSON
-@honest
+@exits_with_status
 def ls(directory: str, as_json: bool) -> None:
     """List the groups of the store DIR by their manifests, without reading their parts."""
     disk = disk_here()
-    _tell(listed(disk, disk.canonical(directory)), as_json)
+    _tell(list_groups(disk, disk.canonical(directory)), as_json)
 
 
 @cli.command(short_help="Read every byte, and say which groups are intact.", epilog=EXIT_STATUS)
 @DIRECTORY
 @_GENERATION
 @AS_JSON
-@honest
+@exits_with_status
 def verify(directory: str, generation: int | None, as_json: bool) -> None:
     """Read every byte of every group of the store DIR, and say which are intact.
 
     Of a damaged group every damaged range is named: chunks, where it was saved with them, or else
     whole parts. With --json they are under "damaged".
     """
-    disk = disk_here()
-    path = disk.canonical(directory)
-    with progress(disk, path) as each:
-        report = verified(disk, path, generation, each=each)
+    report = _verifying(verify_groups, directory, generation)
     _tell(report, as_json)
 
 
@@ -113,13 +110,10 @@ def verify(directory: str, generation: int | None, as_json: bool) -> None:
 @DIRECTORY
 @_GENERATION
 @AS_JSON
-@honest
+@exits_with_status
 def latest_command(directory: str, generation: int | None, as_json: bool) -> None:
     """Print the path of the newest group of DIR that is intact, verified in full now."""
-    disk = disk_here()
-    path = disk.canonical(directory)
-    with progress(disk, path) as each:
-        report = latest(disk, path, generation, each=each)
+    report = _verifying(find_latest, directory, generation)
     good = [row for row in report.rows if row.verdict == "valid"]
     bad = [row for row in report.rows if row.verdict != "valid"]
     if as_json:
@@ -142,7 +136,7 @@ def latest_command(directory: str, generation: int | None, as_json: bool) -> Non
 @DIRECTORY
 @click.argument("generation", type=GENERATION, metavar="N")
 @AS_JSON
-@honest
+@exits_with_status
 def show(directory: str, generation: int, as_json: bool) -> None:
     """Show the manifest of generation N of the store DIR: parts, digests and metadata."""
     disk = disk_here()
@@ -151,7 +145,7 @@ def show(directory: str, generation: int, as_json: bool) -> None:
     if as_json:
         print_json({"path": group.path, **manifest_json(manifest)})
         return
-    caption = f"digests are {manifest.algorithm}, of {plain(manifest.attempt)}"
+    caption = f"digests are {manifest.algorithm}, of {printable(manifest.attempt)}"
     if (chunking := manifest.chunking) is not None:
         caption += f"; chunks of {chunking.chunk_bytes:,} bytes have {chunking.algorithm}"
     table = Table(caption=Text(caption))
@@ -171,18 +165,15 @@ def show(directory: str, generation: int, as_json: bool) -> None:
 @cli.command(short_help="Say which group a load takes, and why no newer one.", epilog=EXIT_STATUS)
 @DIRECTORY
 @AS_JSON
-@honest
+@exits_with_status
 def why(directory: str, as_json: bool) -> None:
     """Say which group of DIR a load would take, and why not each newer one. Verifies in full."""
-    disk = disk_here()
-    path = disk.canonical(directory)
-    with progress(disk, path) as each:
-        report = latest(disk, path, None, each=each)
+    report = _verifying(find_latest, directory, None)
     good = next((row for row in report.rows if row.verdict == "valid"), None)
     if as_json:
         taken = good.as_json() if good else None
         passed = [row.as_json() for row in report.rows if row is not good]
-        print_json({"store": path, "taken": taken, "passed_over": passed})
+        print_json({"store": report.store, "taken": taken, "passed_over": passed})
         sys.exit(report.exit_status)
     for row in report.rows:
         if row is not good:
@@ -202,36 +193,33 @@ def why(directory: str, as_json: bool) -> None:
 @cli.command(short_help="List what was set aside, and why.", epilog=EXIT_STATUS)
 @DIRECTORY
 @AS_JSON
-@honest
+@exits_with_status
 def quarantine(directory: str, as_json: bool) -> None:
     """List what was set aside in DIR, why, and what is wrong with it now.
 
     Nothing in there is ever deleted. Beside each entry its report says what was found, of which
     part, and what to do: how to take the entry back as well.
     """
-    disk = disk_here()
-    path = disk.canonical(directory)
-    with progress(disk, path) as each:
-        report = quarantined(disk, path, each=each)
+    report = _verifying(report_quarantine, directory)
     if as_json:
         print_json(report.as_json())
         return
     if not report.rows:
-        say(f"nothing in quarantine in {plain(path)}")
+        say(f"nothing in quarantine in {printable(report.store)}")
         return
-    table = Table(caption=Text(f"{len(report.rows)} in {path}/{QUARANTINE}"))
+    table = Table(caption=Text(f"{len(report.rows)} in {report.store}/{QUARANTINE}"))
     for heading in ("entry", "set aside", "for", "now"):
         table.add_column(heading, overflow="fold")
     for row in report.rows:
         why = row.report
         when, reason = "", str(why)
         if isinstance(why, QuarantineReport):
-            when, reason = moment(why.when_s), why.reason
+            when, reason = format_time(why.when_s), why.reason
         style = "green" if row.verdict == "valid" else ""
         table.add_row(Text(row.name), Text(when), Text(reason), Text(row.verdict, style))
     say_table(table)
     if any(isinstance(row.report, QuarantineReport) for row in report.rows):
-        say(f"ENTRY{ENDING} beside each says what was found, of which part, and what to do")
+        say(f"ENTRY{REPORT_SUFFIX} beside each says what was found, of which part, and what to do")
 
 
 @cli.command(short_help="Compare two groups by their manifests.", epilog=EXIT_STATUS)
@@ -239,7 +227,7 @@ def quarantine(directory: str, as_json: bool) -> None:
 @click.argument("first", type=GENERATION, metavar="N")
 @click.argument("second", type=GENERATION, metavar="M")
 @AS_JSON
-@honest
+@exits_with_status
 def diff(directory: str, first: int, second: int, as_json: bool) -> None:
     """Compare the manifests of generations N and M of DIR. The status is 1 where they differ."""
     disk = disk_here()
@@ -258,18 +246,18 @@ def diff(directory: str, first: int, second: int, as_json: bool) -> None:
             say(f"{mark} {path}")
     for key, change in difference.metadata.items():
         before, after = (json.dumps(each[0]) if each else "nothing" for each in change)
-        say(f"metadata {plain(key)}: {before} -> {after}")
+        say(f"metadata {printable(key)}: {before} -> {after}")
     sys.exit(0 if difference.is_empty else 1)
 
 
 @contextlib.contextmanager
-def progress(disk: Reader, path: str) -> Iterator[Each]:
+def progress(disk: DiskReader, path: str) -> Iterator[ParallelMap]:
     """Threads for a verification, and on a terminal how far it is, by bytes."""
-    each = each_in_threads(default_workers())
+    parallel_map = new_parallel_map(default_workers())
     if sys.stderr is None or not sys.stderr.isatty():
-        yield each
+        yield parallel_map
         return
-    rows = listed(disk, path).rows
+    rows = list_groups(disk, path).rows
     columns = TextColumn("verifying"), BarColumn(), DownloadColumn(), TransferSpeedColumn()
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("", total=sum(row.size_bytes for row in rows))
@@ -282,9 +270,17 @@ def progress(disk: Reader, path: str) -> Iterator[Each]:
                 bar.advance(task, unit.size_bytes)
                 return answer
 
-            return each(checked, units)
+            return parallel_map(checked, units)
 
         yield telling
+
+
+def _verifying(report: Callable[..., StoreReport], directory: str, *asked: Any) -> StoreReport:
+    """The report of a store that is verified by several threads."""
+    disk = disk_here()
+    path = disk.canonical(directory)
+    with progress(disk, path) as parallel_map:
+        return report(disk, path, *asked, parallel_map=parallel_map)
 
 
 def manifest_json(manifest: Manifest) -> dict[str, Any]:
@@ -302,10 +298,7 @@ def manifest_json(manifest: Manifest) -> dict[str, Any]:
         "metadata": dict(manifest.metadata),
         "parts": [
             {
-                "path": part.path,
-                "size_bytes": part.size_bytes,
-                "digest": part.digest,
-                "digest_from": part.digest_from,
+                **asdict(part),
                 "chunks": [] if chunking is None else chunking.digests(part.chunks),
             }
             for part in manifest.parts
@@ -314,20 +307,20 @@ def manifest_json(manifest: Manifest) -> dict[str, Any]:
 
 
 def _group(disk: PosixDisk, directory: str, generation: int) -> Group:
-    answer = one_group(disk, disk.canonical(directory), generation)
+    answer = find_group(disk, disk.canonical(directory), generation)
     if isinstance(answer, Rejection):
         raise integrity_error(answer)
     return answer
 
 
-def _tell(report: Report, as_json: bool) -> None:
+def _tell(report: StoreReport, as_json: bool) -> None:
     """Print a report, one line on stderr for each bad group, and exit with its status."""
     _show(report, as_json)
     _complain(report)
     sys.exit(report.exit_status)
 
 
-def _complain(report: Report) -> None:
+def _complain(report: StoreReport) -> None:
     """One line for each damaged group; for everything that is no group, where nothing else is."""
     found = any(row.verdict in ("valid", "listed") for row in report.rows)
     for row in report.rows:
@@ -335,13 +328,13 @@ def _complain(report: Report) -> None:
             complain(f"{row.path}: {row.detail} ({row.verdict}). Nothing was changed.")
 
 
-def _show(report: Report, as_json: bool) -> None:
+def _show(report: StoreReport, as_json: bool) -> None:
     if as_json:
         print_json(report.as_json())
         return
     aside = f"\n{len(report.aside)} in quarantine" if report.aside else ""
     if not report.rows:
-        say(f"no group in {plain(report.store)}{aside}")
+        say(f"no group in {printable(report.store)}{aside}")
         return
     table = Table(caption=Text(f"{len(report.rows)} in {report.store}{aside}"))
     for heading in ("generation", "step", "bytes", "parts"):

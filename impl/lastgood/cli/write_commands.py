@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import operator
 import re
 import sys
 import warnings
@@ -13,15 +15,15 @@ from rich.table import Table
 from rich.text import Text
 
 from lastgood.backends.detect import disk_here
-from lastgood.backends.interface import join, kind_said
+from lastgood.backends.interface import describe_kind, join, kind_at
 from lastgood.cli.bench import measure
 from lastgood.cli.doctor import diagnose
 from lastgood.cli.inspection import (
     OK,
-    moved_aside,
+    newly_quarantined,
     nothing_valid,
+    preview_quarantine,
     require_quarantine,
-    would_move_aside,
 )
 from lastgood.cli.output import (
     AS_JSON,
@@ -29,21 +31,21 @@ from lastgood.cli.output import (
     EXIT_STATUS,
     complain,
     ending_by_signal,
-    honest,
+    exits_with_status,
     note_done,
-    plain,
     positive,
     print_json,
+    printable,
     say,
     say_table,
 )
 from lastgood.cli.read_commands import cli
-from lastgood.errors import LastgoodWarning, UsageError, storage_error
+from lastgood.errors import LastgoodWarning, UsageError
 from lastgood.format.names import LOCK, GroupName
 from lastgood.protocol.strength import require_store
 from lastgood.recovery.recovery import GONE, Group, Rejection, list_store
 from lastgood.retention.policies import BestN, EveryKSteps, EverySeconds, LatestN, Policy
-from lastgood.retention.prune import Pruning, candidate, look_at_leftovers
+from lastgood.retention.prune import Pruning, list_leftovers, to_candidate
 from lastgood.store import Store, open_read_only
 
 _DRY_RUN = click.option("--dry-run", is_flag=True, help="Say what would be done; change nothing.")
@@ -75,7 +77,7 @@ _BEST: Final = re.compile(r"(?P<metric>.+):(?P<mode>min|max):(?P<count>[1-9][0-9
 )
 @_DRY_RUN
 @AS_JSON
-@honest
+@exits_with_status
 def prune(
     directory: str,
     keep_latest: int | None,
@@ -99,13 +101,13 @@ def prune(
         if dry_run:
             pruning = store.prune(policy, dry_run=True)
             newest = pruning.kept[0].name.generation if pruning else 0
-            moved = would_move_aside(disk, path, newest)
+            moved = preview_quarantine(disk, path, newest)
             if moved:
                 require_quarantine(disk, path)
         else:
             before = list_store(disk, path).in_quarantine
             pruning = store.prune(policy)
-            moved = moved_aside(disk, path, before)
+            moved = newly_quarantined(disk, path, before)
             note_done("The prune was carried out: `lastgood ls` shows what is left.")
     status = OK if pruning else nothing_valid([each.reason for each in moved])
     if as_json:
@@ -121,7 +123,7 @@ def prune(
     verb = "would go" if dry_run else "went"
     for group in pruning.given_up:
         say(f"{verb}: {group.name} (step {group.name.step}, {group.size_bytes:,} bytes)")
-    _say_stuck(pruning.stuck)
+    _say_undeletable(pruning.stuck)
     for rejection in pruning.damaged:
         say(f"left: {rejection.name} is damaged ({rejection.reason}); see `lastgood repair`")
     freed = "would be freed" if dry_run else "freed"
@@ -135,7 +137,7 @@ def prune(
 @DIRECTORY
 @_DRY_RUN
 @AS_JSON
-@honest
+@exits_with_status
 def repair(directory: str, dry_run: bool, as_json: bool) -> None:
     """Verify all of DIR, make its newest valid group durable, set damaged ones aside.
 
@@ -150,11 +152,11 @@ def repair(directory: str, dry_run: bool, as_json: bool) -> None:
             if moved:
                 require_quarantine(disk_here(), str(store.path))
             entries = list_store(disk_here(), str(store.path)).in_store
-            finished, stuck = look_at_leftovers(disk_here(), str(store.path), entries)
+            finished, undeletable = list_leftovers(disk_here(), str(store.path), entries)
         else:
             repaired = store.repair()
             good = repaired.group.name if repaired.group else None
-            moved, finished, stuck = list(repaired.moved), repaired.finished, repaired.stuck
+            moved, finished, undeletable = list(repaired.moved), repaired.finished, repaired.stuck
             note_done("The repair was carried out: `lastgood ls` shows what is left.")
     if as_json:
         print_json(
@@ -164,14 +166,14 @@ def repair(directory: str, dry_run: bool, as_json: bool) -> None:
                 "newest": None if good is None else str(good),
                 "moved": _rejections(moved),
                 "finished": [str(name) for name in finished],
-                "stuck": _rejections(stuck),
+                "stuck": _rejections(undeletable),
             }
         )
     else:
         _say_moved(moved, dry_run=dry_run)
         for name in finished:
             say(_finished(name, dry_run=dry_run))
-        _say_stuck(stuck)
+        _say_undeletable(undeletable)
         nothing = "no valid group is left" if moved else "there is no group"
         say(nothing if good is None else f"newest valid group: {good}")
     sys.exit(nothing_valid([each.reason for each in moved]) if good is None else OK)
@@ -181,7 +183,7 @@ def repair(directory: str, dry_run: bool, as_json: bool) -> None:
 @DIRECTORY
 @click.option("--probe", is_flag=True, help="Also try it out, in a folder that is removed.")
 @AS_JSON
-@honest
+@exits_with_status
 def doctor(directory: str, probe: bool, as_json: bool) -> None:
     """Say what the file system of DIR can promise a store there, which need not exist yet."""
     disk = disk_here()
@@ -245,7 +247,7 @@ def doctor(directory: str, probe: bool, as_json: bool) -> None:
     help="What the parts are digested with.",
 )
 @AS_JSON
-@honest
+@exits_with_status
 def bench(directory: str, mib: int, parts: int, runs: int, digest: str, as_json: bool) -> None:
     """Measure saves and verified loads in DIR against plain files that are written and synced.
 
@@ -275,32 +277,26 @@ def bench(directory: str, mib: int, parts: int, runs: int, digest: str, as_json:
 def _policy(
     latest: int | None, every: int | None, seconds: float | None, best: str | None
 ) -> Policy:
-    policies: list[Policy] = []
-    if latest is not None:
-        policies.append(LatestN(latest))
-    if every is not None:
-        policies.append(EveryKSteps(every))
-    if seconds is not None:
-        policies.append(EverySeconds(seconds))
-    if best is not None:
-        policies.append(_best(best))
+    policies: list[Policy] = [
+        *([] if latest is None else [LatestN(latest)]),
+        *([] if every is None else [EveryKSteps(every)]),
+        *([] if seconds is None else [EverySeconds(seconds)]),
+        *([] if best is None else [_best(best)]),
+    ]
     if not policies:
         raise UsageError(
             "nothing says what to keep: give --keep-latest, --keep-every, --keep-seconds or "
             "--keep-best. Nothing was changed."
         )
-    policy = policies[0]
-    for each in policies[1:]:
-        policy = policy | each
-    return policy
+    return functools.reduce(operator.or_, policies)
 
 
 def _require_metric(store: Store, best: BestN) -> None:
     """UsageError where no group has the number: a slip of the pen would give up all but one."""
     groups = store.groups()
-    if groups and not best.keeps([candidate(group) for group in groups], 0.0):
+    if groups and not best.keeps([to_candidate(group) for group in groups], 0.0):
         keys = sorted({key for group in groups for key in group.manifest.metadata})
-        known = ", ".join(plain(key) for key in keys[:8])
+        known = ", ".join(printable(key) for key in keys[:8])
         raise UsageError(
             f"--keep-best: no group of {str(store.path)!r} has a number {best.metric!r} in its "
             f"metadata, which has: {known or 'nothing'}. Nothing was changed."
@@ -324,12 +320,11 @@ def _opened(directory: str, *, writable: bool) -> Store:
     require_store(disk, path)
     if not writable:
         return open_read_only(path)
-    try:
-        kind = disk.kind(join(path, LOCK))
-    except OSError as error:
-        raise storage_error(f"looking at {join(path, LOCK)!r}", error) from error
+    kind = kind_at(disk, join(path, LOCK))
     if kind != "file":
-        found = "a directory that no writer has opened" if kind == "missing" else kind_said(kind)
+        found = (
+            "a directory that no writer has opened" if kind == "missing" else describe_kind(kind)
+        )
         raise UsageError(
             f"{path!r} has no {LOCK!r} file: found {found}, expected a store. Nothing was changed."
         )
@@ -343,11 +338,7 @@ def _opened(directory: str, *, writable: bool) -> Store:
 
 
 def _pruning_json(pruning: Pruning | None) -> dict[str, object]:
-    if pruning is None:
-        return {
-            **{key: [] for key in ("kept", "given_up", "damaged", "leftovers", "stuck")},
-            "freed_bytes": 0,
-        }
+    pruning = pruning or Pruning((), (), (), ())
     return {
         "kept": [str(group.name) for group in pruning.kept],
         "given_up": [str(group.name) for group in pruning.given_up],
@@ -368,8 +359,8 @@ def _say_moved(moved: Sequence[Rejection], *, dry_run: bool) -> None:
         say(f"{verb} to quarantine: {each.name}: {each.detail} ({each.reason})")
 
 
-def _say_stuck(stuck: Sequence[Rejection]) -> None:
-    for each in stuck:
+def _say_undeletable(undeletable: Sequence[Rejection]) -> None:
+    for each in undeletable:
         say(f"left: {each.name} cannot be deleted: {each.detail} ({each.reason})")
 
 

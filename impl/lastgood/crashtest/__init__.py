@@ -1,1 +1,1 @@
-"""What powercut drives: lastgood and the paper's protocol as subjects."""
+"""Subjects for powercut: lastgood and the paper's protocol."""

@@ -18,38 +18,30 @@ import json
 from collections.abc import Iterator, Sequence, Set
 from typing import Any, Final
 
-from lastgood.backends.interface import Reader, join
+from lastgood.backends.interface import DiskReader, join
 from lastgood.format.manifest import Part
+from lastgood.parts.verify import MISSING_ERRNOS, NOT_REGULAR_ERRNOS
 from lastgood.protocol.plan import Mode, subdirs, syncs_dirs, syncs_files
 from lastgood.protocol.steps import (
     CloseFile,
     CreateFile,
     MakeDir,
     Remove,
-    Rename,
+    RenameEntry,
     Step,
     SyncDir,
     SyncFile,
     WritePart,
     WriteRecord,
 )
+from lastgood.retention.prune import list_tree
 
 MANIFEST: Final = "MANIFEST.json"
 COMMIT: Final = "COMMIT.json"
 TEMPORARY: Final = ".tmp_gc_"
 SEED: Final = 0
 _LIMIT_BYTES: Final = 16 << 20
-_DAMAGE: Final = frozenset(
-    {
-        errno.ENOENT,
-        errno.ENOTDIR,
-        errno.EFBIG,
-        errno.EISDIR,
-        errno.ELOOP,
-        errno.EINVAL,
-        errno.ENXIO,
-    }
-)
+_DAMAGE: Final = MISSING_ERRNOS | NOT_REGULAR_ERRNOS | {errno.EFBIG}
 
 
 def epoch_name(epoch: int) -> str:
@@ -77,7 +69,7 @@ def plan_save(
             yield _content(temporary, name)
             yield SyncFile(temporary)
             yield CloseFile(temporary)
-            yield Rename(temporary, path)
+            yield RenameEntry(temporary, path)
         else:
             if name in existing:
                 yield Remove(path)
@@ -103,7 +95,7 @@ def record(name: str, parts: Sequence[Part], *, epoch: int, time_s: float) -> by
     return _json({"epoch": epoch, "seed": SEED, "manifest_sha256": digest, "ts": time_s})
 
 
-def newest_valid(reader: Reader, root: str) -> tuple[int, dict[str, bytes]] | None:
+def newest_valid(reader: DiskReader, root: str) -> tuple[int, dict[str, bytes]] | None:
     """The newest epoch that verifies, with its parts. OSError where the disk fails."""
     if reader.kind(root) != "dir":
         return None
@@ -116,21 +108,13 @@ def newest_valid(reader: Reader, root: str) -> tuple[int, dict[str, bytes]] | No
     return None
 
 
-def left_by_a_dead_attempt(reader: Reader, root: str, epoch: int) -> frozenset[str]:
-    """What `plan_save` wants to know as `existing`. OSError."""
+def left_by_a_dead_attempt(reader: DiskReader, root: str, epoch: int) -> frozenset[str]:
+    """The argument `existing` of `plan_save`. OSError."""
     group = join(root, epoch_name(epoch))
     if reader.kind(group) != "dir":
         return frozenset()
-    names = {"."}
-    todo = [""]
-    while todo:
-        directory = todo.pop()
-        for name in reader.names(join(group, directory) if directory else group):
-            path = join(directory, name) if directory else name
-            names.add(path)
-            if reader.kind(join(group, path)) == "dir":
-                todo.append(path)
-    return frozenset(names)
+    files, dirs = list_tree(reader, group)
+    return frozenset({".", *files, *dirs})
 
 
 def _temporary(name: str, number: int, existing: Set[str]) -> str:
@@ -154,7 +138,7 @@ def _epoch_number(name: str) -> int | None:
     return int(digits) if name == epoch_name(int(digits)) else None
 
 
-def _read_epoch(reader: Reader, group: str) -> dict[str, bytes] | None:
+def _read_epoch(reader: DiskReader, group: str) -> dict[str, bytes] | None:
     """The parts of one epoch; None where anything does not match. OSError where the disk fails."""
     try:
         commit = json.loads(reader.read(join(group, COMMIT), _LIMIT_BYTES))

@@ -1,4 +1,4 @@
-"""What a crash model drives: lastgood and the paper's protocol, in the shape of a subject.
+"""Subjects for a crash model: lastgood and the paper's protocol.
 
 Everything that varies from run to run is fixed here: attempt ids are counted and the clock stands
 still. The entry points `powercut.subjects` name the objects at the end.
@@ -8,30 +8,32 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from itertools import count
-from typing import ClassVar, Final
+from typing import Any, Final
 
-from attrs import frozen
+from attrs import field, frozen
 
 from lastgood.backends.detect import disk_here
-from lastgood.backends.interface import Disk, join, parents
+from lastgood.backends.interface import Disk, join
 from lastgood.crashtest import paper_protocol
 from lastgood.errors import UsageError
 from lastgood.format.chunks import Chunking
-from lastgood.parts.part_writer import Content
-from lastgood.protocol.executor import Performer
+from lastgood.parts.part_writer import PartSource
+from lastgood.protocol.executor import StepExecutor
 from lastgood.protocol.plan import MODES, Form, Mode
 from lastgood.recovery.partial_load import read_part, read_range
 from lastgood.recovery.recovery import Group, Scan, find_part, list_store, newest_valid
 from lastgood.retention.policies import LatestN
-from lastgood.retention.prune import Question
+from lastgood.retention.prune import PruneRequest
+from lastgood.writer.lease import missing_dirs
+from lastgood.writer.options import WriterOptions
 from lastgood.writer.writer import Writer
 
 PAPER_MODES: Final[tuple[Mode, ...]] = ("unsafe", "atomic_nodirsync", "atomic_dirsync")
 
 
 @frozen
-class Recovered:
-    """What a recovery handed out: content that was verified."""
+class RecoveredGroup:
+    """A group that a recovery handed out: its content was verified."""
 
     generation: int
     step: int
@@ -45,35 +47,30 @@ class LastgoodSession:
     file that nobody depends on multiplies the states that an exhaustive search has to count.
     """
 
-    reports: ClassVar[bool] = False
-
-    chunking: ClassVar[Chunking | None] = None
-
-    def __init__(self, disk: Disk, store: str, mode: Mode, form: Form) -> None:
+    def __init__(self, disk: Disk, store: str, mode: Mode, form: Form, **more: Any) -> None:
         ids = count(1)
-        self._writer = Writer(
-            disk, store, mode, form, lambda: f"attempt-{next(ids)}", chunking=self.chunking
-        )
-        self._writer.reports = self.reports
-        self._writer.open()
+        chosen = {"reports": False, **more}
+        options = WriterOptions(mode, form, lambda: f"attempt-{next(ids)}", **chosen)
+        self._writer = Writer(disk, store, options)
+        self._writer.lease.open()
 
     def save(self, step: int, parts: Mapping[str, bytes]) -> int:
         """Save a group and acknowledge it with its generation."""
-        content = {path: Content([data], size_bytes=len(data)) for path, data in parts.items()}
+        content = {path: PartSource([data], size_bytes=len(data)) for path, data in parts.items()}
         return self._writer.save(step, content, {}).name.generation
 
-    def recover(self) -> Recovered | None:
+    def recover(self) -> RecoveredGroup | None:
         """Recover as the lease holder."""
         scan = self._writer.recover()
         return _handed_out(self._writer.disk, scan)
 
     def prune(self, keep: int) -> None:
         """Give up all but the `keep` newest groups."""
-        self._writer.prune(Question(LatestN(keep), 0.0))
+        self._writer.prune(PruneRequest(LatestN(keep), 0.0))
 
     def close(self) -> None:
         """Give the lease back."""
-        self._writer.close()
+        self._writer.lease.close()
 
 
 class PruningSession(LastgoodSession):
@@ -88,7 +85,7 @@ class PruningSession(LastgoodSession):
         self.prune(1)
         return generation
 
-    def recover(self) -> Recovered | None:
+    def recover(self) -> RecoveredGroup | None:
         """Recover, and prune what the group that was found makes superfluous."""
         found = super().recover()
         self.prune(1)
@@ -98,16 +95,10 @@ class PruningSession(LastgoodSession):
 class RepairingSession(LastgoodSession):
     """A process that repairs its store whenever it recovers."""
 
-    def recover(self) -> Recovered | None:
+    def recover(self) -> RecoveredGroup | None:
         """Repair, and hand out what is left as the newest valid group."""
         repaired = self._writer.repair()
         return _handed_out(self._writer.disk, Scan(repaired.group, ()))
-
-
-class ReportingSession(LastgoodSession):
-    """A process that reports on what it moves to quarantine, as every one in production does."""
-
-    reports = True
 
 
 class AttemptSession(LastgoodSession):
@@ -124,37 +115,24 @@ class AttemptSession(LastgoodSession):
         return self._writer.seal(attempt).name.generation
 
 
-class ApartSession(LastgoodSession):
-    """A process whose parts are written one after the other, as big ones are by one thread."""
-
-    def __init__(self, disk: Disk, store: str, mode: Mode, form: Form) -> None:
-        super().__init__(disk, store, mode, form)
-        self._writer.at_once = 1
-
-
-class ChunkedSession(LastgoodSession):
-    """A process whose manifests have digests of chunks, and whose loads are verified by them.
-
-    A recovery hands out ranges, put together: what a reader of ranges would get.
-    """
-
-    chunking: ClassVar[Chunking | None] = Chunking(4, "sha256")
-
-
 @frozen
 class LastgoodSubject:
-    """lastgood in one form of commit, or (None) in the one that it would choose."""
+    """lastgood in one form of commit, or (None) in the one that it would choose.
+
+    `options` are more of those of its writer.
+    """
 
     form: Form | None
     session: type[LastgoodSession] = LastgoodSession
     modes: tuple[str, ...] = MODES
+    options: Mapping[str, Any] = field(factory=dict, hash=False)
 
     def open(self, disk: Disk, store: str, mode: str, rename_is_atomic: bool) -> LastgoodSession:
         """Start a writing process."""
         chosen: Form = self.form or ("rename" if rename_is_atomic else "record")
-        return self.session(disk, store, _mode(mode, MODES), chosen)
+        return self.session(disk, store, _mode(mode, MODES), chosen, **self.options)
 
-    def read(self, disk: Disk, store: str) -> Recovered | None:
+    def read(self, disk: Disk, store: str) -> RecoveredGroup | None:
         """Load the newest valid group and change nothing."""
         if disk.kind(store) == "missing":
             return None
@@ -173,20 +151,19 @@ class PaperSession:
 
     def save(self, step: int, parts: Mapping[str, bytes]) -> int:
         """Save an epoch, numbered by the step; its number."""
-        for path in reversed((self._root, *parents(self._root))):
-            if path != "/" and self._disk.kind(path) == "missing":
-                self._disk.mkdir(path)
+        for path in reversed(missing_dirs(self._disk, self._root)):
+            self._disk.mkdir(path)
         existing = paper_protocol.left_by_a_dead_attempt(self._disk, self._root, step)
-        performer = Performer(
+        executor = StepExecutor(
             self._disk,
-            {path: Content([data]) for path, data in parts.items()},
+            {path: PartSource([data]) for path, data in parts.items()},
             lambda name, written: paper_protocol.record(name, written, epoch=step, time_s=0.0),
         )
         for each in paper_protocol.plan_save(self._mode, self._root, step, list(parts), existing):
-            performer.perform(each)
+            executor.execute(each)
         return step
 
-    def recover(self) -> Recovered | None:
+    def recover(self) -> RecoveredGroup | None:
         """The newest valid epoch; nothing is written."""
         return PAPER.read(self._disk, self._root)
 
@@ -204,10 +181,10 @@ class PaperSubject:
         """Start a writing process. The paper renames whatever the file system is."""
         return PaperSession(disk, store, _mode(mode, PAPER_MODES))
 
-    def read(self, disk: Disk, store: str) -> Recovered | None:
+    def read(self, disk: Disk, store: str) -> RecoveredGroup | None:
         """Load the newest valid epoch and change nothing."""
         found = paper_protocol.newest_valid(disk, store)
-        return None if found is None else Recovered(found[0], found[0], found[1])
+        return None if found is None else RecoveredGroup(found[0], found[0], found[1])
 
     def real_disk(self) -> Disk:
         """Give the disk that production uses on this machine."""
@@ -221,13 +198,13 @@ def _mode(text: str, known: tuple[Mode, ...]) -> Mode:
     raise UsageError(f"mode is {text!r}, expected one of {', '.join(known)}. Nothing was changed.")
 
 
-def _handed_out(disk: Disk, scan: Scan) -> Recovered | None:
+def _handed_out(disk: Disk, scan: Scan) -> RecoveredGroup | None:
     if scan.group is None:
         return None
     group = scan.group
     read = read_part if group.manifest.chunking is None else _read_in_ranges
     parts = {path: read(disk, group, path) for path in group.part_paths}
-    return Recovered(group.name.generation, group.name.step, parts)
+    return RecoveredGroup(group.name.generation, group.name.step, parts)
 
 
 def _read_in_ranges(disk: Disk, group: Group, part_path: str) -> bytes:
@@ -241,10 +218,13 @@ def _read_in_ranges(disk: Disk, group: Group, part_path: str) -> bytes:
 AUTO: Final = LastgoodSubject(None)
 RECORD: Final = LastgoodSubject("record")
 RENAME: Final = LastgoodSubject("rename")
-CHUNKED: Final = LastgoodSubject(None, ChunkedSession)
+# Manifests have digests of chunks, and a recovery hands out ranges of parts, put together.
+CHUNKED: Final = LastgoodSubject(None, options={"chunking": Chunking(4, "sha256")})
 ATTEMPT: Final = LastgoodSubject(None, AttemptSession)
-APART: Final = LastgoodSubject(None, ApartSession)
-REPORTED: Final = LastgoodSubject(None, ReportingSession)
+# Parts are written one after the other, as big ones are by one thread.
+APART: Final = LastgoodSubject(None, options={"max_open_files": 1})
+# Whatever moves to quarantine gets a report, as in production.
+REPORTED: Final = LastgoodSubject(None, options={"reports": True})
 REPAIRED: Final = LastgoodSubject(None, RepairingSession)
 KEEP_ONE: Final = LastgoodSubject(None, PruningSession)
 PAPER: Final = PaperSubject()

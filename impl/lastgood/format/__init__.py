@@ -1,1 +1,1 @@
-"""What lies on the disk: names, manifest, metadata, chunks, digests. Pure."""
+"""The format on disk: names, manifest, metadata, chunks, digests. Pure."""

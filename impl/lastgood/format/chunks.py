@@ -23,18 +23,18 @@ _LARGEST_BYTES: Final = 1 << 62
 
 @frozen
 class Chunking:
-    """How parts are cut: the size of a chunk, a power of two, and the kind of its digest."""
+    """The size of a chunk, a power of two, and the algorithm of its digest."""
 
     chunk_bytes: int
     algorithm: str
 
     @property
     def digits(self) -> int:
-        """How many hex digits each chunk has in a manifest."""
+        """The number of hex digits that each chunk has in a manifest."""
         return HEX_DIGITS[self.algorithm]
 
     def count(self, size_bytes: int) -> int:
-        """How many digests of chunks a part of that size has: none, or two at least."""
+        """The number of chunks of a part of that size that have digests: none, or two at least."""
         return 0 if size_bytes <= self.chunk_bytes else -(-size_bytes // self.chunk_bytes)
 
     def digests(self, chunks: str) -> list[str]:
@@ -52,7 +52,7 @@ class Span:
     chunk_bytes: int
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
-        """Where each chunk begins and ends."""
+        """The first byte and the end of each chunk."""
         for start in range(self.start, self.stop, self.chunk_bytes):
             yield start, min(self.stop, start + self.chunk_bytes)
 
@@ -64,8 +64,10 @@ def is_chunk_size(value: object) -> bool:
     return 0 < value <= _LARGEST_BYTES and value.bit_count() == 1
 
 
-def asked_for(chunk_bytes: int | None, algorithm: str | None, digest: str) -> Chunking | None:
-    """What a caller's options ask for; None for no chunks. UsageError; DigestUnavailableError."""
+def chunking_from_options(
+    chunk_bytes: int | None, algorithm: str | None, digest: str
+) -> Chunking | None:
+    """The chunking of a caller's options, if any. UsageError; DigestUnavailableError."""
     if chunk_bytes is None:
         if algorithm is not None:
             raise UsageError(
@@ -88,7 +90,7 @@ def asked_for(chunk_bytes: int | None, algorithm: str | None, digest: str) -> Ch
     return chunking
 
 
-def fitted(chunking: Chunking, sizes: Iterable[int], room_bytes: int) -> Chunking:
+def enlarge_to_fit(chunking: Chunking, sizes: Iterable[int], room_bytes: int) -> Chunking:
     """The same, its chunks doubled until the digests of parts of these sizes fit in the room."""
     known = list(sizes)
     while sum(map(chunking.count, known)) * chunking.digits > room_bytes:
@@ -96,7 +98,7 @@ def fitted(chunking: Chunking, sizes: Iterable[int], room_bytes: int) -> Chunkin
     return chunking
 
 
-def too_many(chunking: Chunking, room_bytes: int) -> UsageError:
+def too_many_chunks(chunking: Chunking, room_bytes: int) -> UsageError:
     """The error where the digests turned out to need more room than there is."""
     larger = f"chunk_bytes={4 * chunking.chunk_bytes}"
     return UsageError(
@@ -139,7 +141,7 @@ class ChunkHasher:
         self._hasher, self._filled = new_hasher(self._chunking.algorithm), 0
         count = len(self._digests)
         if count > 1 and count * self._chunking.digits > self._room_bytes:
-            raise too_many(self._chunking, self._room_bytes)
+            raise too_many_chunks(self._chunking, self._room_bytes)
 
 
 class PartDigest:

@@ -59,11 +59,6 @@ def digest_of(data: bytes | memoryview, algorithm: str = "sha256") -> str:
     return hasher.hexdigest()
 
 
-def is_digest(text: str, algorithm: str) -> bool:
-    """The text can be a digest of that kind, in lower-case hex."""
-    return len(text) == HEX_DIGITS[algorithm] and all(c in _HEX for c in text)
-
-
-def are_digests(text: str, algorithm: str, count: int) -> bool:
-    """The text can be so many digests of that kind, one after the other."""
+def is_digest(text: str, algorithm: str, count: int = 1) -> bool:
+    """The text can be so many digests of that kind, one after the other, in lower-case hex."""
     return len(text) == count * HEX_DIGITS[algorithm] and _HEX.issuperset(text)

@@ -23,7 +23,7 @@ from attrs import field, frozen
 
 from lastgood.errors import LastgoodError
 from lastgood.format.chunks import DIGESTS_LIMIT_BYTES, Chunking, is_chunk_size
-from lastgood.format.digests import HEX_DIGITS, are_digests, is_digest
+from lastgood.format.digests import HEX_DIGITS, is_digest
 from lastgood.format.metadata import MAX_INTEGER, from_text, to_text
 
 VERSION_LINE: Final = "# lastgood manifest 1"
@@ -66,7 +66,7 @@ class Part:
 
 @frozen
 class Manifest:
-    """What a group holds; parts in the order in which the caller gave them.
+    """The content of a group; its parts are in the order in which the caller gave them.
 
     `algorithm` is that of the parts' digests. `saved_at_s` is the Unix time by the writer's clock,
     or None: a hint for retention, never for choosing a group. `chunking` says how parts are cut;
@@ -114,7 +114,7 @@ def are_too_deep(paths: Sequence[str]) -> bool:
     return sum(path.count("/") * len(path) for path in paths) > FOLDERS_LIMIT_BYTES
 
 
-def clash(paths: Sequence[str]) -> str | None:
+def find_clash(paths: Sequence[str]) -> str | None:
     """The first path that is there twice, or that another one needs as a directory."""
     seen: set[str] = set()
     for path in paths:
@@ -164,20 +164,15 @@ def decode(data: bytes) -> Manifest:
     """
     first = data.partition(b"\n")[0]
     if not first.startswith(b"# lastgood manifest "):
-        raise ManifestError(
-            "manifest_error:not_a_manifest",
-            f"it begins with {_shown(first)}, expected {VERSION_LINE!r}",
-        )
+        raise _error("not_a_manifest", f"it begins with {_shown(first)}, expected {VERSION_LINE!r}")
     body, seal, last = data.rpartition(b"# sha256 ")
     if not seal or not last.endswith(b"\n") or not is_digest(last[:-1].decode("latin-1"), "sha256"):
-        raise ManifestError(
-            "manifest_error:truncated",
+        raise _error(
+            "truncated",
             f"it ends after {len(data)} bytes, expected '# sha256 ' and 64 hex digits at its end",
         )
     if first != VERSION_LINE.encode():
-        raise ManifestError(
-            "manifest_error:version", f"it begins with {_shown(first)}, expected {VERSION_LINE!r}"
-        )
+        raise _error("version", f"it begins with {_shown(first)}, expected {VERSION_LINE!r}")
     digest = hashlib.sha256(body).hexdigest()
     if last[:-1].decode() != digest:
         raise ManifestError(
@@ -186,21 +181,19 @@ def decode(data: bytes) -> Manifest:
         )
     lines = body.decode("utf-8", "replace").split("\n")
     if len(lines) < 3 or not lines[1].startswith("# "):
-        raise ManifestError(
-            "manifest_error:json", "its second line is something else, expected '# ' and JSON"
-        )
+        raise _error("json", "its second line is something else, expected '# ' and JSON")
     manifest = _from_json(lines[1][2:], lines[2:-1])
     try:
         canonical = encode(manifest)
     except ValueError as error:
-        raise ManifestError(
-            "manifest_error:json", f"its metadata is not the JSON that is expected: {error}"
-        ) from error
+        raise _error("json", f"its metadata is not the JSON that is expected: {error}") from error
     if canonical != data:
-        raise ManifestError(
-            "manifest_error:form", "it is another spelling, expected the canonical one"
-        )
+        raise _error("form", "it is another spelling, expected the canonical one")
     return manifest
+
+
+def _error(what: str, message: str) -> ManifestError:
+    return ManifestError(f"manifest_error:{what}", message)
 
 
 def _shown(line: bytes) -> str:
@@ -213,47 +206,40 @@ def _from_json(text: str, sums: list[str]) -> Manifest:
     try:
         head = from_text(text)
     except ValueError as error:
-        raise ManifestError(
-            "manifest_error:json", f"its second line is not the JSON that is expected: {error}"
+        raise _error(
+            "json", f"its second line is not the JSON that is expected: {error}"
         ) from error
     keys = set(head) if isinstance(head, dict) else set()
     if not _KEYS <= keys <= _KEYS | _MORE_KEYS or not isinstance(head["parts"], list):
-        raise ManifestError("manifest_error:keys", f"expected the keys {sorted(_KEYS)}")
+        raise _error("keys", f"expected the keys {sorted(_KEYS)}")
     for key in ("generation", "step", "world_size", "saved_at_s"):
         if not is_count(head.get(key, 0)):
-            raise ManifestError("manifest_error:value", f"{key} is wrong, expected a count")
+            raise _error("value", f"{key} is wrong, expected a count")
     if not isinstance(head["attempt"], str) or not isinstance(head["metadata"], dict):
-        raise ManifestError(
-            "manifest_error:value", "attempt or metadata is wrong, expected text and an object"
-        )
+        raise _error("value", "attempt or metadata is wrong, expected text and an object")
     algorithm = head.get("digest", "sha256")
     if not isinstance(algorithm, str) or algorithm not in HEX_DIGITS:
-        raise ManifestError(
-            "manifest_error:value", f"digest is wrong, expected one of {', '.join(HEX_DIGITS)}"
-        )
+        raise _error("value", f"digest is wrong, expected one of {', '.join(HEX_DIGITS)}")
     if len(sums) != len(head["parts"]):
-        raise ManifestError(
-            "manifest_error:parts",
-            f"{len(head['parts'])} parts and {len(sums)} digests, expected as many",
+        raise _error(
+            "parts", f"{len(head['parts'])} parts and {len(sums)} digests, expected as many"
         )
     pairs = zip(head["parts"], sums, strict=True)
     chunking = _chunking(head, algorithm)
     parts = tuple(_part(raw, line, algorithm, chunking) for raw, line in pairs)
     if not parts:
-        raise ManifestError("manifest_error:parts", "it lists no part, expected one at least")
+        raise _error("parts", "it lists no part, expected one at least")
     if are_too_deep([part.path for part in parts]):
-        raise ManifestError(
-            "manifest_error:parts",
+        raise _error(
+            "parts",
             f"its directories' paths are too long, expected {FOLDERS_LIMIT_BYTES} bytes at most",
         )
-    if (path := clash([part.path for part in parts])) is not None:
-        raise ManifestError(
-            "manifest_error:parts", f"two parts need the path {path!r}, expected one"
-        )
+    if (path := find_clash([part.path for part in parts])) is not None:
+        raise _error("parts", f"two parts need the path {path!r}, expected one")
     digests_bytes = sum(len(part.chunks) for part in parts)
     if digests_bytes > DIGESTS_LIMIT_BYTES or (chunking is not None and not digests_bytes):
-        raise ManifestError(
-            "manifest_error:chunks",
+        raise _error(
+            "chunks",
             f"its chunks have {digests_bytes} hex digits, expected 1 to {DIGESTS_LIMIT_BYTES} with "
             "chunk_bytes and none without",
         )
@@ -271,23 +257,16 @@ def _from_json(text: str, sums: list[str]) -> Manifest:
 
 
 def _chunking(head: Mapping[str, Any], algorithm: str) -> Chunking | None:
-    """How its parts are cut, by its JSON; None where they are not."""
+    """The chunking in its JSON; None where there is none."""
     chunk_bytes, kind = head.get("chunk_bytes"), head.get("chunk_digest", algorithm)
     if "chunk_bytes" not in head:
         if "chunk_digest" in head:
-            raise ManifestError(
-                "manifest_error:chunks", "chunk_digest is there, expected chunk_bytes beside it"
-            )
+            raise _error("chunks", "chunk_digest is there, expected chunk_bytes beside it")
         return None
     if not is_chunk_size(chunk_bytes):
-        raise ManifestError(
-            "manifest_error:chunks", "chunk_bytes is wrong, expected a power of two of 63 bits"
-        )
+        raise _error("chunks", "chunk_bytes is wrong, expected a power of two of 63 bits")
     if not isinstance(kind, str) or kind not in HEX_DIGITS:
-        raise ManifestError(
-            "manifest_error:chunks",
-            f"chunk_digest is wrong, expected one of {', '.join(HEX_DIGITS)}",
-        )
+        raise _error("chunks", f"chunk_digest is wrong, expected one of {', '.join(HEX_DIGITS)}")
     return Chunking(head["chunk_bytes"], kind)
 
 
@@ -295,9 +274,7 @@ def _part(raw: Any, line: str, algorithm: str, chunking: Chunking | None) -> Par
     """One part of its JSON object and its checksum line."""
     keys = set(raw) if isinstance(raw, dict) else set()
     if not _PART_KEYS <= keys <= _PART_KEYS | _MORE_PART_KEYS:
-        raise ManifestError(
-            "manifest_error:parts", f"a part has other keys, expected {sorted(_PART_KEYS)}"
-        )
+        raise _error("parts", f"a part has other keys, expected {sorted(_PART_KEYS)}")
     path = raw["path"]
     if not isinstance(path, str) or not is_safe_part_path(path):
         shown = ascii(path)[:128]
@@ -307,20 +284,17 @@ def _part(raw: Any, line: str, algorithm: str, chunking: Chunking | None) -> Par
         )
     digest, gap, named = line.partition("  ")
     if not gap or named != path or not is_digest(digest, algorithm):
-        raise ManifestError(
-            "manifest_error:parts", f"a digest line is wrong, expected that of {path!r}"
-        )
+        raise _error("parts", f"a digest line is wrong, expected that of {path!r}")
     if not is_count(raw["size_bytes"]) or raw["digest_from"] not in ("memory", "file"):
-        raise ManifestError(
-            "manifest_error:value",
-            f"size or origin of {path!r} is wrong, expected a count and a known word",
+        raise _error(
+            "value", f"size or origin of {path!r} is wrong, expected a count and a known word"
         )
     chunks = raw.get("chunks", "")
     count = 0 if chunking is None else chunking.count(raw["size_bytes"])
     kind = algorithm if chunking is None else chunking.algorithm
-    if not isinstance(chunks, str) or not are_digests(chunks, kind, count):
-        raise ManifestError(
-            "manifest_error:chunks",
+    if not isinstance(chunks, str) or not is_digest(chunks, kind, count):
+        raise _error(
+            "chunks",
             f"the chunks of {path!r} are wrong, expected {count} digests in lower-case hex",
         )
     return Part(path, raw["size_bytes"], digest, raw["digest_from"], chunks)

@@ -1,4 +1,4 @@
-"""What metadata may be: JSON that every reader can read, however its process is set up. Pure.
+"""Metadata: JSON that every reader can read, however its process is set up. Pure.
 
 A reader has limits of its own (the depth of its stack, the digits that it converts). A group that
 only some readers can read would be taken for a damaged one by the others, so the format's limits
@@ -61,7 +61,7 @@ def _integer(digits: str) -> int:
 
 
 def _depth(text: str) -> int:
-    """How deep brackets are nested, counted without nesting anything."""
+    """The depth of nested brackets, counted without nesting anything."""
     depth = deepest = 0
     for token in _TOKEN.finditer(text):
         bracket = text[token.start()]
@@ -74,7 +74,7 @@ def _depth(text: str) -> int:
 
 
 _Place = tuple["_Place", object] | None
-"""Where a value is: the place of what it is in, and its key or index there."""
+"""The place of a value: that of its container, and its key or index there."""
 
 
 def _check(metadata: Mapping[Any, Any]) -> None:

@@ -1,4 +1,4 @@
-"""Where things are in a store: the names of groups, attempts, the lease and the quarantine.
+"""The names in a store: of groups, attempts, the lease and the quarantine.
 
 STORE/lock                                      the lease
 STORE/gen-00000007-step-00000042/               a group: parts and MANIFEST
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from itertools import chain, count
 from typing import Final
 
 from attrs import frozen
@@ -29,7 +30,7 @@ _NAME: Final = re.compile(
 
 @frozen
 class GroupName:
-    """What a directory's name says; `str` gives the name itself."""
+    """The content of a directory's name; `str` gives the name itself."""
 
     generation: int
     step: int
@@ -58,8 +59,8 @@ def newest_first(names: Iterable[str]) -> list[GroupName]:
     return sorted(found, key=lambda name: (-name.generation, name.attempt, name.step))
 
 
-def given_up(names: Iterable[str]) -> list[GroupName]:
-    """What a prune has un-committed and not yet deleted, the oldest generation first."""
+def pruned_names(names: Iterable[str]) -> list[GroupName]:
+    """The groups that a prune has un-committed and not yet deleted, the oldest generation first."""
     found = [name for name in map(parse_name, names) if name is not None and name.pruned]
     return sorted(found, key=lambda name: (name.generation, name.step))
 
@@ -74,8 +75,5 @@ def next_generation(in_store: Iterable[str], in_quarantine: Iterable[str]) -> in
 def free_name(name: str, taken: Iterable[str]) -> str:
     """`name`, or with the first suffix .1, .2, … that is not taken."""
     used = set(taken)
-    free, number = name, 0
-    while free in used:
-        number += 1
-        free = f"{name}.{number}"
-    return free
+    candidates = chain([name], (f"{name}.{number}" for number in count(1)))
+    return next(free for free in candidates if free not in used)

@@ -1,48 +1,40 @@
-"""How much of a damaged group is damaged: every unit is looked at, and none ends the look."""
+"""A survey of a damaged group: every unit is checked, whatever is wrong with those before it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-
-from lastgood.backends.interface import Reader, join
-from lastgood.damage import Damaged, merged
+from lastgood.backends.interface import DiskReader, join
+from lastgood.damage import Damaged, merge_ranges
 from lastgood.format.manifest import MAX_SIZE_BYTES, Manifest
+from lastgood.parts.thread_pool import ParallelMap
 from lastgood.parts.verify import (
-    RejectedError,
     Unit,
     check_unit,
-    damage_of,
+    damage_from_errno,
     damaged_chunk,
     digest_chunks,
-    units,
+    units_of_group,
 )
 
-Each = Callable[
-    [Callable[[Unit], RejectedError | None], Iterable[Unit]], Iterable[RejectedError | None]
-]
-"""How a check is applied to every unit: `map`, or something that does it in several threads.
 
-The answers come in the order of the units, so that the reason does not depend on who was faster.
-"""
-
-
-def survey(reader: Reader, group: str, manifest: Manifest, each: Each) -> tuple[Damaged, ...]:
+def survey(
+    reader: DiskReader, group: str, manifest: Manifest, parallel_map: ParallelMap
+) -> tuple[Damaged, ...]:
     """Every range of the group's parts that is damaged, in the manifest's order. OSError.
 
     Of a part without chunks that is the whole part.
     """
     found: dict[Unit, list[Damaged]] = {}
 
-    def look(unit: Unit) -> None:
+    def check(unit: Unit) -> None:
         found[unit] = _damaged(reader, group, unit)
 
-    all_units = list(units(manifest))
-    for _ in each(look, all_units):
+    all_units = list(units_of_group(manifest))
+    for _ in parallel_map(check, all_units):
         pass
-    return merged(damaged for unit in all_units for damaged in found[unit])
+    return merge_ranges(damaged for unit in all_units for damaged in found[unit])
 
 
-def _damaged(reader: Reader, group: str, unit: Unit) -> list[Damaged]:
+def _damaged(reader: DiskReader, group: str, unit: Unit) -> list[Damaged]:
     part = unit.part
     if unit.chunking is None:
         damage = check_unit(reader, group, unit)
@@ -53,9 +45,7 @@ def _damaged(reader: Reader, group: str, unit: Unit) -> list[Damaged]:
             reader, join(group, part.path), span, unit.algorithm, MAX_SIZE_BYTES
         )
     except OSError as error:
-        damage = damage_of(error, part.path)
-        if damage is None:
-            raise
+        damage = damage_from_errno(error, part.path)
         return [
             Damaged(part.path, damage.reason, start, stop - start, number, 1)
             for number, (start, stop) in enumerate(span, unit.first)

@@ -5,11 +5,10 @@ No more than one piece of what is not kept is in memory, however large a chunk o
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Final
 
-from lastgood.backends.interface import OpenFile, OpensFiles, Reader
+from lastgood.backends.interface import OpenFile
 from lastgood.format.chunks import PartDigest, Span
 from lastgood.format.digests import new_hasher
 
@@ -19,38 +18,14 @@ Room = Callable[[int, int], memoryview]
 """Memory for a file's bytes from one offset up to another; it may give less, but some."""
 
 
-class _Whole:
-    """A file that was read whole: its reader can do no better."""
-
-    def __init__(self, data: bytes) -> None:
-        self.size_bytes = len(data)
-        self._data = data
-
-    def read_into(self, offset_bytes: int, room: memoryview) -> int:
-        """See `OpenFile.read_into`."""
-        piece = self._data[offset_bytes : offset_bytes + len(room)]
-        room[: len(piece)] = piece
-        return len(piece)
-
-
-@contextlib.contextmanager
-def opened_file(reader: Reader, path: str, limit_bytes: int) -> Iterator[OpenFile]:
-    """A regular file, open for the length of a block. OSError as `Reader.read`."""
-    if isinstance(reader, OpensFiles):
-        with reader.open_file(path, limit_bytes) as file:
-            yield file
-    else:
-        yield _Whole(reader.read(path, limit_bytes))
-
-
-def digests_of(
+def chunk_digests(
     file: OpenFile, span: Span, algorithm: str, room: Room | None = None
 ) -> tuple[str, ...]:
     """The digests of a file's chunks, read into `room`, or into memory that is forgotten. OSError.
 
     Of a chunk that the file ends in, that of what there is.
     """
-    into = scratch(span.stop - span.start) if room is None else room
+    into = scratch_room(span.stop - span.start) if room is None else room
     found = []
     for start, stop in span:
         digest, at = new_hasher(algorithm), start
@@ -75,19 +50,19 @@ def digest_whole(file: OpenFile, digest: PartDigest) -> int:
     return size_bytes
 
 
-def scratch(size_bytes: int) -> Room:
+def scratch_room(size_bytes: int) -> Room:
     """Room that each piece overwrites: for bytes that only their digest is wanted of."""
     memory = memoryview(bytearray(min(PIECE_BYTES, size_bytes)))
     return lambda start, stop: memory[: stop - start]
 
 
-def around(result: memoryview, offset_bytes: int, start: int, stop: int) -> Room:
+def room_around(result: memoryview, offset_bytes: int, start: int, stop: int) -> Room:
     """Room for a file's bytes from `start` up to `stop`: those of the result go into the result.
 
     It holds the file's bytes from `offset_bytes` on; what is outside is overwritten.
     """
     end = offset_bytes + len(result)
-    spare = scratch(stop - start)
+    spare = scratch_room(stop - start)
 
     def room(at: int, until: int) -> memoryview:
         if at < offset_bytes:

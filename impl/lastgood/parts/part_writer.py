@@ -26,7 +26,7 @@ _ABANDONED: Final = "This save was abandoned; earlier groups are intact."
 
 
 @frozen
-class Content:
+class PartSource:
     """The bytes of one part, in chunks that may be taken once.
 
     `digest_from` as in `Part`. `size_bytes` is None where only the end will tell. `is_stable`:
@@ -43,7 +43,7 @@ class Content:
 Write = Callable[[bytes | memoryview], None]
 
 
-def pour(name: str, content: Content, digest: Hasher, write: Write) -> int:
+def stream_part(name: str, content: PartSource, digest: Hasher, write: Write) -> int:
     """Write and digest a part, piece by piece, in this thread; its size in bytes.
 
     UsageError where its source fails; OSError of `write`.
@@ -60,8 +60,8 @@ def pour(name: str, content: Content, digest: Hasher, write: Write) -> int:
     return size_bytes
 
 
-def pour_in_two(name: str, content: Content, digest: Hasher, write: Write) -> int:
-    """The same as `pour`; a second thread digests while this one writes."""
+def stream_part_in_two_threads(name: str, content: PartSource, digest: Hasher, write: Write) -> int:
+    """The same as `stream_part`; a second thread digests while this one writes."""
     size_bytes, turn = 0, 0
     spares = [bytearray() for _ in range(_IN_FLIGHT)]
     pending: list[Future[object] | None] = [None] * _IN_FLIGHT
@@ -95,7 +95,7 @@ def _copied(view: memoryview, spare: bytearray) -> memoryview:
     return copy
 
 
-def _pieces(name: str, content: Content) -> Iterator[tuple[memoryview, bool]]:
+def _pieces(name: str, content: PartSource) -> Iterator[tuple[memoryview, bool]]:
     """The bytes in pieces of PIECE_BYTES at most, none empty, and whether they stay as they are."""
     for chunk in _guarded(name, content.chunks):
         try:

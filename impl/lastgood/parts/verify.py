@@ -1,4 +1,4 @@
-"""Is this file the part that the manifest speaks of? And what does an errno say about it?
+"""The check of a part against its manifest, and what an errno says about a part.
 
 An error of the disk (EIO, EACCES, EMFILE, …) is never taken for damage.
 """
@@ -11,23 +11,25 @@ from typing import Final
 
 from attrs import frozen
 
-from lastgood.backends.interface import DigestsChunks, DigestsOtherwise, Reader, join
+from lastgood.backends.capabilities import fast_reads
+from lastgood.backends.interface import DiskReader, join
 from lastgood.damage import Damaged
 from lastgood.format.chunks import Chunking, Span
 from lastgood.format.digests import digest_of
 from lastgood.format.manifest import Manifest, Part
 from lastgood.format.names import MANIFEST
-from lastgood.parts.part_reader import digests_of, opened_file
+from lastgood.parts.holding_reader import HoldingReader
+from lastgood.parts.part_reader import chunk_digests
 
-MISSING: Final = frozenset({errno.ENOENT, errno.ENOTDIR})
-NOT_REGULAR: Final = frozenset({errno.ELOOP, errno.EINVAL, errno.EISDIR, errno.ENXIO})
+MISSING_ERRNOS: Final = frozenset({errno.ENOENT, errno.ENOTDIR})
+NOT_REGULAR_ERRNOS: Final = frozenset({errno.ELOOP, errno.EINVAL, errno.EISDIR, errno.ENXIO})
 UNIT_BYTES: Final = 32 << 20
 """Small enough that a part is shared well between threads, large enough to be worth a turn."""
 _WORDS: Final = {"sha256": "SHA-256", "blake3": "BLAKE3", "xxh3": "XXH3 (128 bits)"}
 
 
 @frozen
-class Found:
+class FailedPart:
     """A part that failed its check, and what was found of it; None for what could not be."""
 
     path: str
@@ -45,7 +47,7 @@ class RejectedError(Exception):
         self,
         reason: str,
         detail: str,
-        found: Found | None = None,
+        found: FailedPart | None = None,
         damaged: tuple[Damaged, ...] = (),
     ) -> None:
         super().__init__(detail)
@@ -54,7 +56,7 @@ class RejectedError(Exception):
 
 @frozen
 class Unit:
-    """What is verified in one go, by one thread: a whole part, or successive chunks of one.
+    """A whole part, or successive chunks of one, that one thread verifies in one go.
 
     `algorithm` is that of the digests that decide. `chunking` is None for a whole part.
     """
@@ -77,7 +79,7 @@ class Unit:
 
     @property
     def size_bytes(self) -> int:
-        """How many bytes are read for it."""
+        """The number of bytes that are read for it."""
         return self.span.stop - self.span.start
 
     def expected(self, chunk: int) -> str:
@@ -88,14 +90,16 @@ class Unit:
         return self.part.chunks[chunk * digits : (chunk + 1) * digits]
 
 
-def units(manifest: Manifest, parts: frozenset[str] | None = None) -> Iterator[Unit]:
+def units_of_group(manifest: Manifest, parts: frozenset[str] | None = None) -> Iterator[Unit]:
     """All that is verified of a group, in the manifest's order; of some parts only, if named."""
     for part in manifest.parts:
         if parts is None or part.path in parts:
-            yield from units_of(manifest, part)
+            yield from units_of_part(manifest, part)
 
 
-def units_of(manifest: Manifest, part: Part, start: int = 0, stop: int | None = None) -> list[Unit]:
+def units_of_part(
+    manifest: Manifest, part: Part, start: int = 0, stop: int | None = None
+) -> list[Unit]:
     """The units that cover the bytes from `start` up to `stop` of a part; at least one."""
     chunking = manifest.chunking
     if chunking is None or not part.chunks:
@@ -110,29 +114,26 @@ def units_of(manifest: Manifest, part: Part, start: int = 0, stop: int | None = 
 
 
 def digest_file(
-    reader: Reader, path: str, limit_bytes: int, algorithm: str = "sha256"
+    reader: DiskReader, path: str, limit_bytes: int, algorithm: str = "sha256"
 ) -> tuple[int, str]:
-    """A regular file's size and digest. OSError as `Reader.read`; DigestUnavailableError."""
+    """A regular file's size and digest. OSError as `DiskReader.read`; DigestUnavailableError."""
     if algorithm == "sha256":
         return reader.digest(path, limit_bytes)
-    if isinstance(reader, DigestsOtherwise):
-        return reader.digest_with(path, limit_bytes, algorithm)
-    data = reader.read(path, limit_bytes)
-    return len(data), digest_of(data, algorithm)
+    return fast_reads(reader).digest_with(path, limit_bytes, algorithm)
 
 
 def digest_chunks(
-    reader: Reader, path: str, span: Span, algorithm: str, limit_bytes: int
+    reader: DiskReader, path: str, span: Span, algorithm: str, limit_bytes: int
 ) -> tuple[int, tuple[str, ...]]:
     """A regular file's size, and the digests of some chunks of it. Errors as `digest_file`."""
-    if isinstance(reader, DigestsChunks):
+    if isinstance(reader, HoldingReader):
         return reader.digest_chunks(path, span, algorithm)
-    with opened_file(reader, path, limit_bytes) as file:
-        return file.size_bytes, digests_of(file, span, algorithm)
+    with fast_reads(reader).open_file(path, limit_bytes) as file:
+        return file.size_bytes, chunk_digests(file, span, algorithm)
 
 
-def check_unit(reader: Reader, group: str, unit: Unit) -> RejectedError | None:
-    """What is wrong with some of a part of the group in that directory; None for nothing. OSError.
+def check_unit(reader: DiskReader, group: str, unit: Unit) -> RejectedError | None:
+    """The damage of a unit of the group in that directory; None where it is intact. OSError.
 
     Of several chunks the first that is damaged is told.
     """
@@ -140,35 +141,32 @@ def check_unit(reader: Reader, group: str, unit: Unit) -> RejectedError | None:
     try:
         if unit.chunking is None:
             size_bytes, digest = digest_file(reader, path, part.size_bytes, unit.algorithm)
-            return compared(part, size_bytes, digest, unit.algorithm)
+            return compare_part(part, size_bytes, digest, unit.algorithm)
         size_bytes, found = digest_chunks(reader, path, unit.span, unit.algorithm, part.size_bytes)
     except OSError as error:
-        damage = damage_of(error, part.path)
-        if damage is None:
-            raise
-        return damage
+        return damage_from_errno(error, part.path)
     if size_bytes != part.size_bytes:
-        return of_another_size(part, size_bytes)
+        return size_mismatch(part, size_bytes)
     return check_digests(unit, found)
 
 
 def check_digests(unit: Unit, found: Sequence[str]) -> RejectedError | None:
-    """How the digests of a unit's chunks, or of its whole part, differ from those expected."""
+    """The damage of a unit by the digests of its chunks, or of its whole part; None for none."""
     if unit.chunking is None:
         # An empty part has no bytes to go through, and a digest all the same.
         whole = found[0] if found else digest_of(b"", unit.algorithm)
-        return compared(unit.part, unit.part.size_bytes, whole, unit.algorithm)
+        return compare_part(unit.part, unit.part.size_bytes, whole, unit.algorithm)
     for number, digest in enumerate(found, unit.first):
         if digest != unit.expected(number):
             return chunk_damage(unit, number, digest)
     return None
 
 
-def compared(part: Part, size_bytes: int, digest: str, algorithm: str) -> RejectedError | None:
-    """How what was found differs from what the manifest says; None for not at all."""
-    found = Found(part.path, size_bytes, digest)
+def compare_part(part: Part, size_bytes: int, digest: str, algorithm: str) -> RejectedError | None:
+    """The damage of a part by its size and digest; None for none."""
+    found = FailedPart(part.path, size_bytes, digest)
     if size_bytes != part.size_bytes:
-        return of_another_size(part, size_bytes, digest)
+        return size_mismatch(part, size_bytes, digest)
     if digest != part.digest:
         return RejectedError(
             f"{_mismatch(algorithm)}:{part.path}",
@@ -178,12 +176,12 @@ def compared(part: Part, size_bytes: int, digest: str, algorithm: str) -> Reject
     return None
 
 
-def of_another_size(part: Part, size_bytes: int, digest: str | None = None) -> RejectedError:
+def size_mismatch(part: Part, size_bytes: int, digest: str | None = None) -> RejectedError:
     """The damage of a part that has another size than it was saved with."""
     return RejectedError(
         f"size_mismatch:{part.path}",
         f"{part.path!r} has {size_bytes} bytes, {MANIFEST} says {part.size_bytes}",
-        Found(part.path, size_bytes, digest),
+        FailedPart(part.path, size_bytes, digest),
     )
 
 
@@ -204,23 +202,23 @@ def chunk_damage(unit: Unit, number: int, digest: str) -> RejectedError:
         f"{unit.part.path!r}: chunk {number} of {count}, bytes {start} to "
         f"{start + size_bytes - 1}, has the {_WORDS[unit.algorithm]} {digest}, {MANIFEST} says "
         f"{unit.expected(number)}",
-        Found(unit.part.path, unit.part.size_bytes),
+        FailedPart(unit.part.path, unit.part.size_bytes),
         (damaged,),
     )
 
 
-def damage_of(error: OSError, part: str) -> RejectedError | None:
-    """What an errno says about the part itself; None where it speaks of the disk."""
-    found = Found(part)
-    if error.errno in MISSING:
+def damage_from_errno(error: OSError, part: str) -> RejectedError:
+    """The damage that an errno tells of; the error itself is raised where it speaks of the disk."""
+    found = FailedPart(part)
+    if error.errno in MISSING_ERRNOS:
         return RejectedError(f"missing:{part}", f"{part!r} is missing", found)
-    if error.errno in NOT_REGULAR:
+    if error.errno in NOT_REGULAR_ERRNOS:
         detail = f"{part!r} is a symlink or special file, expected a regular file"
         return RejectedError(f"not_regular:{part}", detail, found)
     if error.errno == errno.EFBIG:
         detail = f"{part!r} is longer than {MANIFEST} says"
         return RejectedError(f"size_mismatch:{part}", detail, found)
-    return None
+    raise error
 
 
 def _mismatch(algorithm: str) -> str:

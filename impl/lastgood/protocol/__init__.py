@@ -1,1 +1,1 @@
-"""Which steps, in which order, with which guarantee; `plan.py` is the whole protocol."""
+"""The steps of the protocol, their order and its guarantees. `plan.py` is all of the protocol."""

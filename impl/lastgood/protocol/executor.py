@@ -10,24 +10,25 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import zip_longest
 from typing import Final
 
-from lastgood.backends.interface import Disk, Preallocates, SyncsFully, WritesEarly
+from lastgood.backends.capabilities import fast_reads, full_sync, write_hints
+from lastgood.backends.interface import Disk
 from lastgood.format.chunks import ChunkHasher, Chunking, PartDigest
 from lastgood.format.manifest import MAX_SIZE_BYTES, Part
-from lastgood.parts.part_reader import digest_whole, opened_file
-from lastgood.parts.part_writer import Content, pour, pour_in_two
+from lastgood.parts.part_reader import digest_whole
+from lastgood.parts.part_writer import PartSource, stream_part, stream_part_in_two_threads
 from lastgood.parts.verify import digest_file
 from lastgood.protocol import steps
 
-Record = Callable[[str, tuple[Part, ...]], bytes]
+RecordEncoder = Callable[[str, tuple[Part, ...]], bytes]
 """Gives the bytes of a record of that name, from the parts written so far."""
 
-Observe = Callable[[steps.SimpleStep, float], None]
+StepObserver = Callable[[steps.SimpleStep, float], None]
 """Told of each step that was carried out, and how many seconds it took. Any thread may call it."""
 
 BIG_BYTES: Final = 8 << 20
 """A part of that size is worth a thread, and its space is asked for before its first byte."""
 
-MOST_AT_ONCE: Final = 64
+MAX_OPEN_FILES: Final = 64
 """So many small parts one thread has open at a time: a process may often have 256 files open."""
 
 Branch = tuple[steps.SimpleStep, ...]
@@ -38,51 +39,54 @@ class StoppedError(Exception):
     """Another branch failed: this one did not go on."""
 
 
-class Performer:
+class StepExecutor:
     """Carries out one plan and remembers what it made.
 
     Of branches that owe each other no order, big parts are carried out one after the other, and
-    small ones `at_once` at a time: all are written, then all are synced. With more than one of
-    `workers`, as many threads share that. What a caller's own iterator gives is always taken in the
-    caller's thread. `failures` are the steps that the disk refused, in the order in which they were
-    seen. `chunking` says how parts are cut; the digests of a part's chunks may fill `room_bytes`.
+    small ones `max_open_files` at a time: all are written, then all are synced. With more than one
+    of `workers`, as many threads share that. What a caller's own iterator gives is always taken in
+    the caller's thread. `failures` are the steps that the disk refused, in the order in which they
+    were seen. `chunking` says how parts are cut; the digests of a part's chunks may fill
+    `room_bytes`.
     """
 
     def __init__(
         self,
         disk: Disk,
-        content: Mapping[str, Content] | None = None,
-        record: Record | None = None,
+        content: Mapping[str, PartSource] | None = None,
+        record: RecordEncoder | None = None,
         *,
         algorithm: str = "sha256",
         chunking: Chunking | None = None,
         room_bytes: int = 0,
         workers: int = 1,
-        at_once: int = MOST_AT_ONCE,
+        max_open_files: int = MAX_OPEN_FILES,
         clock: Callable[[], float] = lambda: 0.0,
-        observe: Observe = lambda _step, _seconds: None,
+        observe: StepObserver = lambda _step, _seconds: None,
     ) -> None:
         self.failures: list[tuple[steps.SimpleStep, OSError]] = []
         self._disk, self._content, self._record = disk, content or {}, record
-        self._algorithm, self._workers, self._at_once = algorithm, workers, at_once
+        self._algorithm, self._workers, self._max_open_files = algorithm, workers, max_open_files
         self._chunking, self._room_bytes = chunking, room_bytes
         self._clock, self._observe = clock, observe
-        self._early = disk if isinstance(disk, WritesEarly) else None
+        self._hints = write_hints(disk)
         self._parts: dict[str, Part] = {}
         self._stop = threading.Event()
         self._open: list[str] = []
         self._files: list[str] = []
         self._dirs: list[str] = []
-        self._pour = pour
+        self._stream = stream_part
 
-    def perform(self, step: steps.Step) -> None:
+    def execute(self, step: steps.Step) -> None:
         """Carry out one step. OSError from the disk; UsageError where a part's source fails."""
         if not isinstance(step, steps.Together):
             self._simple(step)
             return
         batches = self._batches(step.branches)
         # With few of them a thread for each would leave the other processors idle.
-        self._pour = pour_in_two if self._workers >= 2 * len(batches) else pour
+        self._stream = (
+            stream_part_in_two_threads if self._workers >= 2 * len(batches) else stream_part
+        )
         if self._workers > 1 and len(batches) > 1:
             self._in_threads(batches)
         else:
@@ -123,7 +127,7 @@ class Performer:
         return clean
 
     def _batches(self, branches: Sequence[Branch]) -> list[Branch]:
-        """What one thread does in one go: a big part alone, small ones in turn, step by step.
+        """Batches, each for one thread: a big part alone, or small ones in turn, step by step.
 
         Of files that are all written before the first of them is synced, that sync makes most
         durable: the others find little left to do, and a small save is little but its syncs.
@@ -136,7 +140,7 @@ class Performer:
             if size_bytes >= BIG_BYTES:
                 batches.append(branch)
                 continue
-            if len(small) == self._at_once or filled_bytes + size_bytes > BIG_BYTES:
+            if len(small) == self._max_open_files or filled_bytes + size_bytes > BIG_BYTES:
                 batches.append(_in_turn(small))
                 small, filled_bytes = [], 0
             small.append(branch)
@@ -144,7 +148,7 @@ class Performer:
         return [*batches, _in_turn(small)] if small else batches
 
     def _size_bytes(self, branch: Branch) -> int:
-        """How much a branch writes; where nobody knows beforehand, it counts as big."""
+        """The size of all that a branch writes. One that is not known beforehand counts as big."""
         contents = [self._content.get(s.part) for s in branch if isinstance(s, _HAS_PART)]
         sizes = [None if each is None else each.size_bytes for each in contents]
         return sum(BIG_BYTES if size is None else size for size in sizes)
@@ -217,8 +221,8 @@ class Performer:
                 disk.fsync_dir(path)
             case steps.FullSyncDir(path=path):
                 # A disk that knows no stronger sync than fsync has none: it flushes the drive.
-                disk.full_sync_dir(path) if isinstance(disk, SyncsFully) else disk.fsync_dir(path)
-            case steps.Rename(src=src, dst=dst):
+                (full_sync(disk) or disk.fsync_dir)(path)
+            case steps.RenameEntry(src=src, dst=dst):
                 disk.rename(src, dst)
             case steps.Remove(path=path):
                 disk.unlink(path)
@@ -235,8 +239,8 @@ class Performer:
         content = self._content[name]
         size_bytes = content.size_bytes
         is_big = size_bytes is None or size_bytes >= BIG_BYTES
-        if size_bytes and is_big and isinstance(self._disk, Preallocates):
-            self._disk.preallocate(path, size_bytes)
+        if size_bytes and is_big:
+            self._hints.preallocate(path, size_bytes)
 
         def write(piece: bytes | memoryview) -> None:
             if self._stop.is_set():
@@ -246,11 +250,11 @@ class Performer:
         # A file may have grown since its size was asked for.
         known = size_bytes if content.digest_from == "memory" else None
         with self._digest(known, is_big) as digest:
-            size_bytes = (self._pour if is_big else pour)(name, content, digest, write)
+            size_bytes = (self._stream if is_big else stream_part)(name, content, digest, write)
             self._note_part(name, size_bytes, digest, content.digest_from)
-        if self._early is not None and not is_big:
+        if not is_big:
             # It is synced when the others of its batch are written: until then the disk can work.
-            self._early.write_early(path)
+            self._hints.write_early(path)
 
     def _read_part(self, path: str, name: str) -> None:
         if self._chunking is None:
@@ -258,7 +262,7 @@ class Performer:
             self._parts[name] = Part(name, size_bytes, found, "file")
             return
         with (
-            opened_file(self._disk, path, MAX_SIZE_BYTES) as file,
+            fast_reads(self._disk).open_file(path, MAX_SIZE_BYTES) as file,
             # It may still be growing: what is digested is what is there.
             self._digest(None, file.size_bytes >= BIG_BYTES) as digest,
         ):
@@ -274,7 +278,7 @@ class Performer:
             return
         chunks = ChunkHasher(chunking, self._room_bytes)
         # Twice the hashing: where processors are free for it, in a thread of its own.
-        if is_big and self._pour is pour_in_two:
+        if is_big and self._stream is stream_part_in_two_threads:
             with ThreadPoolExecutor(1, "lastgood-chunks") as helper:
                 yield PartDigest(self._algorithm, chunks, helper)
         else:
@@ -292,12 +296,14 @@ def _in_turn(branches: Sequence[Branch]) -> Branch:
 
 def _is_poison(failure: tuple[steps.SimpleStep, OSError]) -> bool:
     step, error = failure
-    syncing = steps.SyncFile | steps.CloseFile | steps.SyncDir | steps.FullSyncDir | steps.Rename
+    syncing = (
+        steps.SyncFile | steps.CloseFile | steps.SyncDir | steps.FullSyncDir | steps.RenameEntry
+    )
     return isinstance(step, syncing) or error.errno == errno.EIO
 
 
 def _reason(running: Sequence[Future[None]]) -> BaseException:
-    """Why branches were told to stop: the error of the one that was not."""
+    """The error of the branch for which the others were told to stop."""
     for each in running:
         error = None if each.cancelled() else each.exception()
         if error is not None and not isinstance(error, StoppedError):

@@ -6,7 +6,7 @@ Whatever makes a save crash-safe is an order of steps in this file. `executor.py
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Final, Literal
+from typing import Final, Literal, get_args
 
 from attrs import evolve
 
@@ -20,7 +20,7 @@ from lastgood.protocol.steps import (
     ReadPart,
     Remove,
     RemoveDir,
-    Rename,
+    RenameEntry,
     SimpleStep,
     Step,
     SyncDir,
@@ -33,13 +33,8 @@ from lastgood.protocol.steps import (
 Form = Literal["record", "rename"]
 Mode = Literal["unsafe", "atomic_nodirsync", "atomic_dirsync", "atomic_fullsync"]
 
-MODES: Final[tuple[Mode, ...]] = (
-    "unsafe",
-    "atomic_nodirsync",
-    "atomic_dirsync",
-    "atomic_fullsync",
-)
-FORMS: Final[tuple[Form, ...]] = ("record", "rename")
+MODES: Final[tuple[Mode, ...]] = get_args(Mode)
+FORMS: Final[tuple[Form, ...]] = get_args(Form)
 
 
 def syncs_files(mode: Mode) -> bool:
@@ -118,7 +113,7 @@ def plan_give_up(mode: Mode, store: str, groups: Sequence[GroupName]) -> Iterato
     both halves of each rename, so that it need not be atomic.
     """
     for name in groups:
-        yield Rename(join(store, str(name)), join(store, str(evolve(name, pruned=True))))
+        yield RenameEntry(join(store, str(name)), join(store, str(evolve(name, pruned=True))))
     if groups:
         yield _last_sync(at_full_strength(mode), store)
 
@@ -151,7 +146,7 @@ def subdirs(parts: Sequence[str]) -> list[str]:
 
 
 def _home(form: Form, mode: Mode, store: str, generation: int, step: int) -> str:
-    """Where a group is written: under its final name, or as an attempt that will be renamed."""
+    """The directory that a group is written to: its final one, or an attempt to be renamed."""
     return join(store, str(GroupName(generation, step, attempt=_renames(form, mode))))
 
 
@@ -168,7 +163,7 @@ def _commit(
     if syncs_dirs(mode):
         yield from _sync_dirs(home, parts)
     if _renames(form, mode):
-        yield Rename(home, join(store, str(name)))
+        yield RenameEntry(home, join(store, str(name)))
     if syncs_dirs(mode):
         yield _last_sync(mode, store)
 

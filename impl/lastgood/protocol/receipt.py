@@ -7,9 +7,16 @@ from typing import Final
 
 from attrs import frozen
 
-from lastgood.backends.interface import CrashClass, FileSystem
+from lastgood.backends.interface import CrashClass, FileSystemTraits
 from lastgood.protocol.plan import Form, Mode, syncs_dirs
-from lastgood.protocol.steps import FullSyncDir, ReadPart, Rename, SimpleStep, SyncDir, SyncFile
+from lastgood.protocol.steps import (
+    FullSyncDir,
+    ReadPart,
+    RenameEntry,
+    SimpleStep,
+    SyncDir,
+    SyncFile,
+)
 
 _STRENGTH: Final[tuple[CrashClass, ...]] = ("none", "process", "kernel", "power")
 _WHY_NOT: Final[Mapping[Mode, str]] = {
@@ -22,13 +29,13 @@ _PHASES: Final[Mapping[type[SimpleStep], str]] = {
     ReadPart: "digest_files_s",
     SyncDir: "sync_dirs_s",
     FullSyncDir: "sync_dirs_s",
-    Rename: "rename_s",
+    RenameEntry: "rename_s",
 }
 
 
 @frozen
 class Guarantee:
-    """What an acknowledged group survives, in words for each crash class.
+    """The crashes that an acknowledged group survives, in words for each crash class.
 
     `process`: the program dies. `kernel`: the page cache is lost. `power`: so is the drive's own
     cache. `survives` is the strongest of them that is promised.
@@ -63,8 +70,8 @@ class Receipt:
     retention_error: str | None = None
 
 
-def guarantee(mode: Mode, file_system: FileSystem) -> Guarantee:
-    """What a save in that mode promises on that file system."""
+def guarantee(mode: Mode, file_system: FileSystemTraits) -> Guarantee:
+    """The guarantee of a save in that mode on that file system."""
     serves, note = file_system.sync_serves, file_system.note
     if mode == "atomic_fullsync" and file_system.full_sync_serves is not None:
         serves, note = file_system.full_sync_serves, file_system.full_sync_note

@@ -8,74 +8,68 @@ from __future__ import annotations
 from attrs import frozen
 
 
+class SimpleStep:
+    """One call of a back end, or a few on one file."""
+
+
 @frozen
-class MakeDir:
+class _PathStep(SimpleStep):
+    path: str
+
+
+@frozen
+class MakeDir(_PathStep):
     """A new, empty directory."""
 
-    path: str
-
 
 @frozen
-class CreateFile:
+class CreateFile(_PathStep):
     """A new, empty file, open for writing until `CloseFile`."""
 
-    path: str
-
 
 @frozen
-class WritePart:
+class WritePart(_PathStep):
     """The content of one part, in chunks; it is digested from memory on the way."""
 
-    path: str
     part: str
 
 
 @frozen
-class ReadPart:
+class ReadPart(_PathStep):
     """A part that other code wrote; it is digested from its file."""
 
-    path: str
     part: str
 
 
 @frozen
-class WriteRecord:
+class WriteRecord(_PathStep):
     """A record about the parts written so far (a manifest, a commit), in one write."""
 
-    path: str
     record: str
 
 
 @frozen
-class SyncFile:
+class SyncFile(_PathStep):
     """An fsync of a file."""
 
-    path: str
-
 
 @frozen
-class CloseFile:
+class CloseFile(_PathStep):
     """The end of what `CreateFile` began."""
 
-    path: str
-
 
 @frozen
-class SyncDir:
+class SyncDir(_PathStep):
     """An fsync of a directory."""
 
-    path: str
-
 
 @frozen
-class FullSyncDir:
+class FullSyncDir(_PathStep):
     """A sync of a directory that also makes the drive keep all that it was given before."""
 
-    path: str
-
 
 @frozen
-class Rename:
+class RenameEntry(SimpleStep):
     """`src` becomes `dst`, in one directory or between two of one store."""
 
     src: str
@@ -83,33 +77,13 @@ class Rename:
 
 
 @frozen
-class Remove:
+class Remove(_PathStep):
     """One name of a file goes."""
-
-    path: str
 
 
 @frozen
-class RemoveDir:
+class RemoveDir(_PathStep):
     """An empty directory goes."""
-
-    path: str
-
-
-SimpleStep = (
-    MakeDir
-    | CreateFile
-    | WritePart
-    | ReadPart
-    | WriteRecord
-    | SyncFile
-    | CloseFile
-    | SyncDir
-    | FullSyncDir
-    | Rename
-    | Remove
-    | RemoveDir
-)
 
 
 @frozen
@@ -122,7 +96,8 @@ class Together:
 Step = SimpleStep | Together
 
 
-def said(step: Step) -> str:
+def describe_step(step: Step) -> str:
     """A step for people: what was asked, and of which entry."""
-    where = step.src if isinstance(step, Rename) else getattr(step, "path", "")
-    return f"{type(step).__name__} {where!r}"
+    if isinstance(step, RenameEntry):
+        return f"Rename {step.src!r}"
+    return f"{type(step).__name__} {getattr(step, 'path', '')!r}"

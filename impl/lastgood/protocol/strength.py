@@ -1,4 +1,4 @@
-"""What a store can promise where it stands: chosen, probed and, where it is weak, said aloud."""
+"""The strength of a store: the mode that its file system honours, and warnings where it is weak."""
 
 from __future__ import annotations
 
@@ -9,17 +9,16 @@ from typing import Final
 
 from attrs import frozen
 
+from lastgood.backends.capabilities import full_sync, system_info
 from lastgood.backends.interface import (
-    UNKNOWN,
     Disk,
-    FileSystem,
-    KnowsItself,
-    Reader,
-    SyncsFully,
-    kind_said,
+    DiskReader,
+    FileSystemTraits,
+    describe_kind,
+    kind_at,
     parents,
 )
-from lastgood.errors import LastgoodWarning, UsageError, storage_error
+from lastgood.errors import LastgoodWarning, UsageError
 from lastgood.events import Announcer
 from lastgood.format.digests import new_hasher
 from lastgood.protocol.plan import Form, Mode, syncs_dirs
@@ -33,7 +32,7 @@ _ADVICE: Final = (
 
 @frozen
 class Strength:
-    """How a store saves: its mode, its form, its digest, and the file system that it stands on.
+    """The mode, form and digest of a store's saves, and the file system that it stands on.
 
     `weaknesses` say what people expect of a store and this one cannot promise.
     """
@@ -41,7 +40,7 @@ class Strength:
     mode: Mode
     form: Form
     digest: str
-    file_system: FileSystem
+    file_system: FileSystemTraits
     weaknesses: tuple[str, ...]
 
     def warn(self, path: str, events: Announcer) -> None:
@@ -62,7 +61,7 @@ def choose_strength(
     changed. DigestUnavailableError.
     """
     new_hasher(digest)
-    here = disk.file_system(path) if isinstance(disk, KnowsItself) else UNKNOWN
+    here = system_info(disk).file_system(path)
     weaknesses = []
     strongest: Mode = "atomic_fullsync" if here.full_sync_serves else "atomic_dirsync"
     chosen: Mode = strongest if mode == "auto" else mode  # type: ignore[assignment]
@@ -99,11 +98,10 @@ def store_path(disk: Disk, path: str | PurePath) -> str:
         text.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError as error:
         raise UsageError(f"store path is {path!a}, which no file system can have.") from error
-    if isinstance(disk, KnowsItself):
-        return disk.canonical(text)
-    if not text.startswith("/"):
+    found = system_info(disk).canonical(text)
+    if not found.startswith("/"):
         raise UsageError(f"store path is {text!r}, expected an absolute path on this disk.")
-    return text.rstrip("/") or "/"
+    return found
 
 
 def require_choice(what: str, value: str, known: tuple[str, ...]) -> None:
@@ -114,29 +112,24 @@ def require_choice(what: str, value: str, known: tuple[str, ...]) -> None:
         )
 
 
-def require_store(disk: Reader, path: str) -> None:
+def require_store(disk: DiskReader, path: str) -> None:
     """UsageError where the path is no directory; StorageError."""
-    try:
-        kind = disk.kind(path)
-    except OSError as error:
-        raise storage_error(f"looking at {path!r}", error) from error
+    kind = kind_at(disk, path)
     if kind != "dir":
         raise UsageError(
-            f"{path!r}: found {kind_said(kind)}, expected a store (a directory). "
+            f"{path!r}: found {describe_kind(kind)}, expected a store (a directory). "
             "Nothing was changed."
         )
 
 
 def _syncs_a_dir(disk: Disk, path: str, mode: Mode) -> bool:
-    """Whether the nearest directory that exists can be synced. Nothing else is learnt here."""
+    """Say whether the nearest directory that exists can be synced. Nothing else is learnt here."""
+    sync = (mode == "atomic_fullsync" and full_sync(disk)) or disk.fsync_dir
     for directory in (path, *parents(path)):
         try:
             if directory != "/" and disk.kind(directory) != "dir":
                 continue
-            if mode == "atomic_fullsync" and isinstance(disk, SyncsFully):
-                disk.full_sync_dir(directory)
-            else:
-                disk.fsync_dir(directory)
+            sync(directory)
         except OSError as error:
             return error.errno not in _NO_SYNC
         return True

@@ -6,25 +6,27 @@ of it.
 
 from __future__ import annotations
 
+import contextlib
 import operator
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from typing import Final, SupportsIndex
 
-from lastgood.backends.interface import Reader, join, kind_said
+from lastgood.backends.capabilities import fast_reads
+from lastgood.backends.interface import DiskReader, OpenFile, describe_kind, join
 from lastgood.buffers import fresh_memory
 from lastgood.errors import IntegrityError, UsageError, storage_error
 from lastgood.format.digests import digest_of
 from lastgood.format.manifest import Part
 from lastgood.format.names import GroupName
-from lastgood.parts.damage_survey import Each
-from lastgood.parts.part_reader import around, digests_of, opened_file
+from lastgood.parts.part_reader import chunk_digests, room_around
+from lastgood.parts.thread_pool import ParallelMap
 from lastgood.parts.verify import (
     RejectedError,
     Unit,
     check_digests,
-    damage_of,
-    of_another_size,
-    units_of,
+    damage_from_errno,
+    size_mismatch,
+    units_of_part,
 )
 from lastgood.protocol.plan import subdirs
 from lastgood.recovery.recovery import (
@@ -38,15 +40,20 @@ from lastgood.recovery.recovery import (
     integrity_error,
     new_rejection,
     read_group,
-    rejected_now,
+    to_rejection,
 )
 
 _PAGED_BYTES: Final = 1 << 20
 """From here on memory that comes page by page is cheaper than memory that is zeroed first."""
 
 
-def glance(
-    reader: Reader, store: str, name: GroupName, *, each: Each = map, only: Collection[str] = ()
+def examine_manifest(
+    reader: DiskReader,
+    store: str,
+    name: GroupName,
+    *,
+    parallel_map: ParallelMap = map,
+    only: Collection[str] = (),
 ) -> Group | Rejection:
     """One group whose manifest is intact and whose parts are there, each a file of its size.
 
@@ -63,18 +70,19 @@ def glance(
     try:
         check_dirs(reader, group)
         for part in group.manifest.parts:
-            if part.path not in only and (damage := _sized(reader, group, part)) is not None:
-                raise damage
-        check_parts(reader, group, each, only)
+            if part.path not in only:
+                with _opened_part(reader, group, part):
+                    pass
+        check_parts(reader, group, parallel_map, only)
     except RejectedError as rejected:
-        return rejected_now(reader, group, rejected)
+        return to_rejection(reader, group, rejected)
     except OSError as error:
         raise storage_error(f"reading {group.path!r}", error) from error
     return group
 
 
-def look_at_shape(reader: Reader, group: Group) -> Rejection | None:
-    """What in a group is a symlink or otherwise of the wrong kind; no part is read.
+def check_entry_kinds(reader: DiskReader, group: Group) -> Rejection | None:
+    """The first entry of a group that is a symlink or of the wrong kind. No part is read.
 
     What is missing is not told here. StorageError.
     """
@@ -85,14 +93,16 @@ def look_at_shape(reader: Reader, group: Group) -> Rejection | None:
             found = reader.kind(join(group.path, path))
             if found not in (kind, "missing"):
                 what = "regular file" if kind == "file" else "directory"
-                detail = f"{path!r} is {kind_said(found)}, expected a {what}"
+                detail = f"{path!r} is {describe_kind(found)}, expected a {what}"
                 return new_rejection(group.name, f"not_regular:{path}", detail)
     except OSError as error:
         raise storage_error(f"looking at {group.path!r}", error) from error
     return None
 
 
-def read_part(reader: Reader, group: Group, part_path: str, *, each: Each = map) -> bytes:
+def read_part(
+    reader: DiskReader, group: Group, part_path: str, *, parallel_map: ParallelMap = map
+) -> bytes:
     """The bytes of one part, verified once more as they are handed out.
 
     UsageError where the group has no such part; IntegrityError where the bytes are not those of
@@ -102,22 +112,26 @@ def read_part(reader: Reader, group: Group, part_path: str, *, each: Each = map)
     try:
         data = reader.read(join(group.path, part_path), part.size_bytes)
     except OSError as error:
-        raise _refused(reader, group, part, error) from error
+        try:
+            why = damage_from_errno(error, part.path)
+        except OSError:
+            raise storage_error(f"reading {part.path!r} of {group.path!r}", error) from error
+        raise integrity_error(to_rejection(reader, group, why)) from error
     view = memoryview(data)
 
     def check(unit: Unit) -> RejectedError | None:
         if len(view) != part.size_bytes:
-            return of_another_size(part, len(view))
+            return size_mismatch(part, len(view))
         found = [digest_of(view[start:stop], unit.algorithm) for start, stop in unit.span]
         return check_digests(unit, found)
 
-    for damage in each(check, units_of(group.manifest, part)):
+    for damage in parallel_map(check, units_of_part(group.manifest, part)):
         if damage is not None:
-            raise integrity_error(rejected_now(reader, group, damage))
+            raise integrity_error(to_rejection(reader, group, damage))
     return data
 
 
-def checked_range(
+def check_range(
     group: Group, part_path: str, offset_bytes: SupportsIndex, size_bytes: SupportsIndex | None
 ) -> tuple[Part, int, int]:
     """A part, and the offset and size of a range inside it. UsageError where it has none such."""
@@ -138,7 +152,13 @@ def checked_range(
 
 
 def read_range(
-    reader: Reader, group: Group, part: Part, offset: int, size: int, *, each: Each = map
+    reader: DiskReader,
+    group: Group,
+    part: Part,
+    offset: int,
+    size: int,
+    *,
+    parallel_map: ParallelMap = map,
 ) -> memoryview:
     """The bytes of a range inside a part, each verified by its chunk on the way. Errors as a read.
 
@@ -146,52 +166,38 @@ def read_range(
     """
     if not size:
         return memoryview(b"")
-    path = join(group.path, part.path)
     result = memoryview(bytearray(size) if size < _PAGED_BYTES else fresh_memory(size))
 
     def read(unit: Unit) -> RejectedError | None:
         span = unit.span
-        room = around(result, offset, span.start, span.stop)
+        room = room_around(result, offset, span.start, span.stop)
         try:
-            with opened_file(reader, path, part.size_bytes) as file:
-                if file.size_bytes != part.size_bytes:
-                    return of_another_size(part, file.size_bytes)
-                return check_digests(unit, digests_of(file, span, unit.algorithm, room))
-        except OSError as error:
-            damage = damage_of(error, part.path)
-            if damage is None:
-                raise
+            with _opened_part(reader, group, part) as file:
+                return check_digests(unit, chunk_digests(file, span, unit.algorithm, room))
+        except RejectedError as damage:
             return damage
 
     try:
-        for damage in each(read, units_of(group.manifest, part, offset, offset + size)):
+        for damage in parallel_map(
+            read, units_of_part(group.manifest, part, offset, offset + size)
+        ):
             if damage is not None:
-                raise _partial_error(group, rejected_now(reader, group, damage))
+                raise _partial_error(group, to_rejection(reader, group, damage))
     except OSError as error:
         raise storage_error(f"reading {part.path!r} of {group.path!r}", error) from error
     return result.toreadonly()
 
 
-def _sized(reader: Reader, group: Group, part: Part) -> RejectedError | None:
-    """What is wrong with a part, short of reading it; None for nothing. OSError."""
+@contextlib.contextmanager
+def _opened_part(reader: DiskReader, group: Group, part: Part) -> Iterator[OpenFile]:
+    """A part of its size, open. RejectedError where it is damaged, short of reading it. OSError."""
     try:
-        with opened_file(reader, join(group.path, part.path), part.size_bytes) as file:
+        with fast_reads(reader).open_file(join(group.path, part.path), part.size_bytes) as file:
             if file.size_bytes != part.size_bytes:
-                return of_another_size(part, file.size_bytes)
+                raise size_mismatch(part, file.size_bytes)
+            yield file
     except OSError as error:
-        damage = damage_of(error, part.path)
-        if damage is None:
-            raise
-        return damage
-    return None
-
-
-def _refused(reader: Reader, group: Group, part: Part, error: OSError) -> Exception:
-    """The error to raise where a part could not be read."""
-    damage = damage_of(error, part.path)
-    if damage is None:
-        return storage_error(f"reading {part.path!r} of {group.path!r}", error)
-    return integrity_error(rejected_now(reader, group, damage))
+        raise damage_from_errno(error, part.path) from error
 
 
 def _partial_error(group: Group, rejection: Rejection) -> IntegrityError:

@@ -12,14 +12,14 @@ from collections.abc import Iterable
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 
-from lastgood.backends.interface import Disk, Reader, join, kind_said
+from lastgood.backends.interface import Disk, DiskReader, describe_kind, join
 from lastgood.errors import LastgoodError, UsageError, storage_error
 from lastgood.format.names import MANIFEST, QUARANTINE, GroupName, free_name, parse_name
-from lastgood.parts.verify import MISSING, NOT_REGULAR
-from lastgood.protocol.executor import Performer
-from lastgood.protocol.steps import Rename
+from lastgood.parts.verify import MISSING_ERRNOS, NOT_REGULAR_ERRNOS
+from lastgood.protocol.executor import StepExecutor
+from lastgood.protocol.steps import RenameEntry
 from lastgood.recovery.quarantine_report import (
-    ENDING,
+    REPORT_SUFFIX,
     SIZE_LIMIT_BYTES,
     SYNC_FAILED,
     PartReport,
@@ -31,22 +31,29 @@ from lastgood.recovery.quarantine_report import (
     part_reports,
     report_name,
 )
-from lastgood.recovery.recovery import Group, Rejection, ended, list_store, read_group
+from lastgood.recovery.recovery import (
+    Group,
+    Rejection,
+    as_lease_holder,
+    list_store,
+    new_rejection,
+    read_group,
+)
 
 
-def has_quarantine(reader: Reader, store: str) -> bool:
-    """Whether there is one. UsageError where something else has its name; OSError."""
+def has_quarantine(reader: DiskReader, store: str) -> bool:
+    """Say whether there is one. UsageError where something else has its name; OSError."""
     folder = join(store, QUARANTINE)
     kind = reader.kind(folder)
     if kind not in ("dir", "missing"):
         raise UsageError(
-            f"{folder!r}: found {kind_said(kind)}, expected a directory. Nothing was moved. "
+            f"{folder!r}: found {describe_kind(kind)}, expected a directory. Nothing was moved. "
             "Move that entry away."
         )
     return kind == "dir"
 
 
-def move_aside(
+def quarantine(
     disk: Disk,
     store: str,
     rejected: Iterable[Rejection],
@@ -62,7 +69,7 @@ def move_aside(
     """
     folder, moves = join(store, QUARANTINE), list(rejected)
     # The report on something that somebody has taken back may be there still.
-    used = {name.removesuffix(ENDING) for name in taken}
+    used = {name.removesuffix(REPORT_SUFFIX) for name in taken}
     if moves and not has_quarantine(disk, store):
         disk.mkdir(folder)
     moved: list[tuple[str, Rejection]] = []
@@ -70,14 +77,14 @@ def move_aside(
         for each in moves:
             free = free_name(each.name, used)
             used.add(free)
-            Performer(disk).perform(Rename(join(store, each.name), join(folder, free)))
+            StepExecutor(disk).execute(RenameEntry(join(store, each.name), join(folder, free)))
             moved.append((free, each))
     finally:
         for entry, each in moved if reports else ():
             _write_report(disk, folder, entry, each, when_s)
 
 
-def withdraw(
+def quarantine_failed_save(
     disk: Disk,
     store: str,
     name: GroupName,
@@ -95,21 +102,19 @@ def withdraw(
     with contextlib.suppress(OSError):
         if disk.kind(group) == "missing":
             return True
-    rejection = Rejection(str(name), name.generation, SYNC_FAILED, why)
+    rejection = new_rejection(name, SYNC_FAILED, why)
     with contextlib.suppress(OSError, LastgoodError):
         taken = list_store(disk, store).in_quarantine
-        move_aside(disk, store, [rejection], taken, when_s, reports=reports)
+        quarantine(disk, store, [rejection], taken, when_s, reports=reports)
         return True
     try:
         disk.unlink(join(group, MANIFEST))
-    except FileNotFoundError:
-        return True
-    except OSError:
-        return False
+    except OSError as error:
+        return isinstance(error, FileNotFoundError)
     return True
 
 
-def read_report(reader: Reader, store: str, entry: str) -> QuarantineReport | str:
+def read_report(reader: DiskReader, store: str, entry: str) -> QuarantineReport | str:
     """The report on an entry of the quarantine, or in words why there is none that can be read.
 
     Whatever is there is taken for a stranger's. StorageError.
@@ -118,7 +123,7 @@ def read_report(reader: Reader, store: str, entry: str) -> QuarantineReport | st
     try:
         kind = reader.kind(path)
         if kind != "file":
-            found = "there is none" if kind == "missing" else f"found {kind_said(kind)}"
+            found = "there is none" if kind == "missing" else f"found {describe_kind(kind)}"
             return f"{found}, expected a report"
         return decode_report(reader.read(path, SIZE_LIMIT_BYTES), entry)
     except ReportError as error:
@@ -126,7 +131,7 @@ def read_report(reader: Reader, store: str, entry: str) -> QuarantineReport | st
     except OSError as error:
         if error.errno == errno.EFBIG:
             return f"the report is too long, expected {SIZE_LIMIT_BYTES} bytes at most"
-        if error.errno in MISSING | NOT_REGULAR:
+        if error.errno in MISSING_ERRNOS | NOT_REGULAR_ERRNOS:
             return "it is not there any more, expected a report"
         raise storage_error(f"reading {path!r}", error) from error
 
@@ -152,7 +157,7 @@ def _write_report(
 
 
 def _report(
-    reader: Reader, folder: str, entry: str, rejection: Rejection, when_s: float | None
+    reader: DiskReader, folder: str, entry: str, rejection: Rejection, when_s: float | None
 ) -> QuarantineReport:
     name = parse_name(rejection.name) or GroupName(rejection.generation, 0)
     digest: str | None = None
@@ -171,7 +176,7 @@ def _report(
         name.generation,
         name.step,
         rejection.reason,
-        ended(rejection).detail,
+        as_lease_holder(rejection).detail,
         None if when_s is None else max(0, int(when_s)),
         _version(),
         advice(str(name), entry, rejection.reason),

@@ -13,16 +13,16 @@ from __future__ import annotations
 import json
 from typing import Any, Final
 
-from attrs import frozen
+from attrs import asdict, fields_dict, frozen
 
 from lastgood.format.digests import is_digest
 from lastgood.format.manifest import Manifest, is_count
 from lastgood.format.metadata import from_text
 from lastgood.format.names import parse_name
-from lastgood.parts.verify import Found
+from lastgood.parts.verify import FailedPart
 
 FORMAT: Final = "lastgood quarantine report 1"
-ENDING: Final = ".report.json"
+REPORT_SUFFIX: Final = ".report.json"
 SIZE_LIMIT_BYTES: Final = 4 << 20
 MAX_PARTS: Final = 512
 """Parts that a report lists; of the others it only says how many there are."""
@@ -30,21 +30,6 @@ SYNC_FAILED: Final = "sync_failed"
 """The reason of a group whose save has failed: whole as it may look, it was never acknowledged."""
 VERDICTS: Final = ("intact", "damaged", "not_checked")
 _TEXT_LIMIT: Final = 4096
-_KEYS: Final = {
-    "detail",
-    "digest",
-    "entry",
-    "format",
-    "generation",
-    "lastgood",
-    "name",
-    "parts",
-    "parts_not_listed",
-    "reason",
-    "step",
-    "what_to_do",
-    "when_s",
-}
 _PART_KEYS: Final = {"expected", "found", "path", "verdict"}
 
 
@@ -75,7 +60,7 @@ class PartReport:
 
 @frozen
 class QuarantineReport:
-    """Why something was moved to quarantine.
+    """The reason why something was moved to quarantine.
 
     `name` is what it was called in the store, `entry` what it is called in quarantine. `reason` is
     a word for machines, `detail` for people. `when_s` is Unix time by the writer's clock, or None.
@@ -100,19 +85,13 @@ class QuarantineReport:
         """The report as JSON can say it: the content of its file."""
         return {
             "format": FORMAT,
-            "name": self.name,
-            "entry": self.entry,
-            "generation": self.generation,
-            "step": self.step,
-            "reason": self.reason,
-            "detail": self.detail,
-            "when_s": self.when_s,
-            "lastgood": self.lastgood,
+            **asdict(self, recurse=False),
             "what_to_do": list(self.what_to_do),
-            "digest": self.digest,
             "parts": [part.as_json() for part in self.parts],
-            "parts_not_listed": self.parts_not_listed,
         }
+
+
+_KEYS: Final = {"format", *fields_dict(QuarantineReport)}
 
 
 class ReportError(ValueError):
@@ -121,11 +100,11 @@ class ReportError(ValueError):
 
 def report_name(entry: str) -> str:
     """The name of the report on an entry of the quarantine."""
-    return entry + ENDING
+    return entry + REPORT_SUFFIX
 
 
 def advice(name: str, entry: str, reason: str) -> tuple[str, ...]:
-    """What to do about an entry of the quarantine, for people."""
+    """Advice about an entry of the quarantine, for people."""
     if reason in ("attempt", "no_commit"):
         why = "A save ended before its commit. It was never acknowledged: nothing is missing."
     elif reason == SYNC_FAILED:
@@ -141,7 +120,7 @@ def advice(name: str, entry: str, reason: str) -> tuple[str, ...]:
     return (why, look, delete) if reason == SYNC_FAILED else (why, look, delete, restore)
 
 
-def part_reports(manifest: Manifest, found: Found) -> tuple[tuple[PartReport, ...], int]:
+def part_reports(manifest: Manifest, found: FailedPart) -> tuple[tuple[PartReport, ...], int]:
     """The manifest's parts, and how many are not listed; `found` is the first that failed.
 
     Those before it are intact, because parts are checked in this order; those after it were not

@@ -13,19 +13,21 @@ from typing import Final, Protocol
 
 from attrs import evolve, field, frozen
 
-from lastgood.backends.interface import LetsGo, Reader, join, kind_said
+from lastgood.backends.interface import DiskReader, describe_kind, join, kind_at
 from lastgood.damage import Damaged
 from lastgood.errors import IntegrityError, StorageError, UsageError, storage_error
 from lastgood.format.manifest import SIZE_LIMIT_BYTES, Manifest, ManifestError, Part, decode
 from lastgood.format.names import MANIFEST, QUARANTINE, GroupName, newest_first, parse_name
-from lastgood.parts.damage_survey import Each, survey
+from lastgood.parts.damage_survey import survey
+from lastgood.parts.holding_reader import HoldingReader
+from lastgood.parts.thread_pool import ParallelMap
 from lastgood.parts.verify import (
-    MISSING,
-    NOT_REGULAR,
-    Found,
+    MISSING_ERRNOS,
+    NOT_REGULAR_ERRNOS,
+    FailedPart,
     RejectedError,
     check_unit,
-    units,
+    units_of_group,
 )
 from lastgood.protocol.plan import subdirs
 
@@ -35,7 +37,7 @@ GONE: Final = "gone"
 """The reason of what is not in the store any more. It is no damage."""
 
 _GOING_ON: Final = "a save that is still going on, or that ended before {}"
-"""Who only reads cannot tell which: a live process may be writing there."""
+"""A reader cannot tell which: a live process may be writing there."""
 
 _ENDED: Final = {
     "attempt": "a save that ended before its rename",
@@ -43,8 +45,8 @@ _ENDED: Final = {
     "lost it",
 }
 
-_LOOKS: Final = 16
-"""How often a reader lists a store again that changes under its eyes."""
+_ATTEMPTS: Final = 16
+"""The number of times that a reader lists a store which changes under its eyes."""
 
 
 @frozen
@@ -66,14 +68,13 @@ class Group:
         return sum(part.size_bytes for part in self.manifest.parts)
 
 
-class Look(Protocol):
+class Examine(Protocol):
     """Looks at one group, and says what is wrong with it: `examine`, or something weaker."""
 
     def __call__(
-        self, reader: Reader, store: str, name: GroupName, *, each: Each = map
+        self, reader: DiskReader, store: str, name: GroupName, *, parallel_map: ParallelMap = map
     ) -> Group | Rejection:
         """The group, or why it is none. StorageError."""
-        ...
 
 
 @frozen
@@ -90,7 +91,7 @@ class Rejection:
     reason: str
     detail: str
     damaged: tuple[Damaged, ...] = ()
-    found: Found | None = field(default=None, eq=False, repr=False)
+    found: FailedPart | None = field(default=None, eq=False, repr=False)
 
 
 @frozen
@@ -107,15 +108,15 @@ class Scan:
 
 
 @frozen
-class Listing:
+class StoreListing:
     """The entry names of a store and of its quarantine."""
 
     in_store: tuple[str, ...]
     in_quarantine: tuple[str, ...]
 
 
-def list_store(reader: Reader, store: str) -> Listing:
-    """What is in the store and its quarantine, which may be missing. StorageError."""
+def list_store(reader: DiskReader, store: str) -> StoreListing:
+    """The entries of the store and of its quarantine, which may be missing. StorageError."""
     quarantine = join(store, QUARANTINE)
     try:
         names = tuple(reader.names(store))
@@ -123,20 +124,20 @@ def list_store(reader: Reader, store: str) -> Listing:
         aside = tuple(reader.names(quarantine)) if kind == "dir" else ()
     except OSError as error:
         raise storage_error(f"listing {store!r}", error) from error
-    return Listing(names, aside)
+    return StoreListing(names, aside)
 
 
 def newest_valid(
-    reader: Reader,
+    reader: DiskReader,
     store: str,
     names: Iterable[str],
     *,
-    each: Each = map,
-    look: Look | None = None,
+    parallel_map: ParallelMap = map,
+    examination: Examine | None = None,
 ) -> Scan:
     """The newest valid group among `names`; nothing older is looked at. StorageError.
 
-    `look` says what is valid, in place of `examine`.
+    `examination` says what is valid, in place of `examine`.
 
     Attempts are passed over whatever their age, and are in `rejected`. To the holder of the lease,
     who is not saving now, they are dead; to anyone else one may be a save that is going on.
@@ -147,7 +148,7 @@ def newest_valid(
     for name in newest_first(names):
         if found is not None and not name.attempt:
             continue
-        answer = (look or examine)(reader, store, name, each=each)
+        answer = (examination or examine)(reader, store, name, parallel_map=parallel_map)
         if isinstance(answer, Group):
             found = answer
         elif answer.reason == GONE:
@@ -158,12 +159,12 @@ def newest_valid(
 
 
 def newest_valid_now(
-    reader: Reader,
+    reader: DiskReader,
     store: str,
     hidden: GroupName | None = None,
     *,
-    each: Each = map,
-    look: Look | None = None,
+    parallel_map: ParallelMap = map,
+    examination: Examine | None = None,
     older_than: int | None = None,
 ) -> Scan:
     """The newest valid group of a store that its writer may be changing meanwhile. StorageError.
@@ -172,51 +173,55 @@ def newest_valid_now(
     group up only when a newer one is there. `hidden` is passed over, and so is what is not of a
     generation `older_than` that.
     """
-    for _ in range(_LOOKS):
+    for _ in range(_ATTEMPTS):
         names = [name for name in list_store(reader, store).in_store if name != str(hidden)]
         if older_than is not None:
             names = [str(n) for n in newest_first(names) if n.generation < older_than]
-        scan = newest_valid(reader, store, names, each=each, look=look)
+        scan = newest_valid(
+            reader, store, names, parallel_map=parallel_map, examination=examination
+        )
         if not scan.is_stale:
             return scan
     raise StorageError(
-        f"store {store!r}: in each of {_LOOKS} looks a group was taken away while it was read. "
+        f"store {store!r}: in each of {_ATTEMPTS} looks a group was taken away while it was read. "
         "That is no sign of damage, and nothing was changed. Its writer prunes faster than this "
         "process reads: keep more groups."
     )
 
 
-def examine_aside(
-    reader: Reader, store: str, *, each: Each = map
+def examine_quarantine(
+    reader: DiskReader, store: str, *, parallel_map: ParallelMap = map
 ) -> Iterator[tuple[str, GroupName, Group | Rejection]]:
     """Every entry of the quarantine that has a group's name, verified in full. StorageError."""
     folder = join(store, QUARANTINE)
-    for entry, name in names_aside(reader, store):
-        yield entry, name, examine(reader, folder, name, each=each, entry=entry)
+    for entry, name in list_quarantine(reader, store):
+        yield entry, name, examine(reader, folder, name, parallel_map=parallel_map, entry=entry)
 
 
-def names_aside(reader: Reader, store: str) -> list[tuple[str, GroupName]]:
+def list_quarantine(reader: DiskReader, store: str) -> list[tuple[str, GroupName]]:
     """The entries of the quarantine that have a group's name, and that name. StorageError."""
     entries = list_store(reader, store).in_quarantine
     named = ((entry, parse_name(entry, in_quarantine=True)) for entry in entries)
     return [(entry, name) for entry, name in named if name is not None]
 
 
-def examine_all(reader: Reader, store: str, *, each: Each = map) -> Iterator[Group | Rejection]:
+def examine_all(
+    reader: DiskReader, store: str, *, parallel_map: ParallelMap = map
+) -> Iterator[Group | Rejection]:
     """Every group and attempt of a store, newest first, verified in full. StorageError.
 
     Of what is rejected, all that is damaged is told.
     """
     for name in newest_first(list_store(reader, store).in_store):
-        yield examine(reader, store, name, each=each, surveys=True)
+        yield examine(reader, store, name, parallel_map=parallel_map, surveys=True)
 
 
 def examine(
-    reader: Reader,
+    reader: DiskReader,
     store: str,
     name: GroupName,
     *,
-    each: Each = map,
+    parallel_map: ParallelMap = map,
     entry: str = "",
     surveys: bool = False,
 ) -> Group | Rejection:
@@ -232,50 +237,54 @@ def examine(
         return group
     try:
         check_dirs(reader, group)
-        check_parts(reader, group, each)
+        check_parts(reader, group, parallel_map)
     except RejectedError as rejected:
-        rejection = rejected_now(reader, group, rejected)
-        return _surveyed(reader, group, rejection, each) if surveys else rejection
+        rejection = to_rejection(reader, group, rejected)
+        return _surveyed(reader, group, rejection, parallel_map) if surveys else rejection
     except OSError as error:
         raise storage_error(f"reading {group.path!r}", error) from error
     return group
 
 
-def rejected_now(reader: Reader, group: Group, rejected: RejectedError) -> Rejection:
-    """Why a group was rejected; whatever the reader kept of it is let go. StorageError."""
-    if isinstance(reader, LetsGo):
-        reader.let_go(group.path)
+def to_rejection(reader: DiskReader, group: Group, rejected: RejectedError) -> Rejection:
+    """The rejection of a group; whatever the reader kept of it is forgotten. StorageError."""
+    if isinstance(reader, HoldingReader):
+        reader.forget(group.path)
     return _rejected_if_there(reader, group.path, group.name, rejected)
 
 
-def _surveyed(reader: Reader, group: Group, rejection: Rejection, each: Each) -> Rejection:
+def _surveyed(
+    reader: DiskReader, group: Group, rejection: Rejection, parallel_map: ParallelMap
+) -> Rejection:
     """The same, with all that is damaged; with the first only, where the disk refuses the rest."""
     if rejection.reason == GONE:
         return rejection
     try:
-        damaged = survey(reader, group.path, group.manifest, each)
+        damaged = survey(reader, group.path, group.manifest, parallel_map)
     except OSError:
         return rejection
     return evolve(rejection, damaged=damaged)
 
 
-def check_dirs(reader: Reader, group: Group) -> None:
+def check_dirs(reader: DiskReader, group: Group) -> None:
     """RejectedError where a directory of the parts is none. OSError."""
     for subdir in subdirs(group.part_paths):
         _require_dir(reader, join(group.path, subdir), subdir)
 
 
 def check_parts(
-    reader: Reader, group: Group, each: Each, only: Collection[str] | None = None
+    reader: DiskReader, group: Group, parallel_map: ParallelMap, only: Collection[str] | None = None
 ) -> None:
     """RejectedError for the first part, or of those named, that is damaged. OSError."""
-    wanted = units(group.manifest, None if only is None else frozenset(only))
-    for damage in each(lambda unit: check_unit(reader, group.path, unit), wanted):
+    wanted = units_of_group(group.manifest, None if only is None else frozenset(only))
+    for damage in parallel_map(lambda unit: check_unit(reader, group.path, unit), wanted):
         if damage is not None:
             raise damage
 
 
-def read_group(reader: Reader, store: str, name: GroupName, entry: str = "") -> Group | Rejection:
+def read_group(
+    reader: DiskReader, store: str, name: GroupName, entry: str = ""
+) -> Group | Rejection:
     """One group's manifest, checked against the directory's name; its parts are not looked at."""
     path = join(store, entry or str(name))
     try:
@@ -284,7 +293,7 @@ def read_group(reader: Reader, store: str, name: GroupName, entry: str = "") -> 
             raise RejectedError(GONE, "it is not in the store any more")
         if kind != "dir":
             raise RejectedError(
-                f"not_regular:{entry or name}", f"found {kind_said(kind)}, expected a directory"
+                f"not_regular:{entry or name}", f"found {describe_kind(kind)}, expected a directory"
             )
         manifest = _read_manifest(reader, join(path, MANIFEST))
         if (manifest.generation, manifest.step) != (name.generation, name.step):
@@ -310,44 +319,39 @@ def find_part(group: Group, part_path: str) -> Part:
 
 def integrity_error(rejection: Rejection) -> IntegrityError:
     """The error for a group that was asked for by name and is damaged."""
+    what = f"group {rejection.name}: {rejection.detail} ({rejection.reason}). Nothing was changed. "
     if rejection.reason == NO_COMMIT:
-        return IntegrityError(
-            f"group {rejection.name}: {rejection.detail} ({rejection.reason}). Nothing was "
-            "changed. Load again when its writer is done; load_latest() takes the newest intact "
-            "group now.",
-            rejection.reason,
-            rejection.name,
+        message = (
+            f"{what}Load again when its writer is done; load_latest() takes the newest intact "
+            "group now."
         )
-    if rejection.reason == GONE:
-        return IntegrityError(
+    elif rejection.reason == GONE:
+        message = (
             f"group {rejection.name} is not in the store any more: its writer has pruned it or "
-            "moved it aside since it was looked at. Nothing was changed. Load again.",
-            rejection.reason,
-            rejection.name,
+            "moved it aside since it was looked at. Nothing was changed. Load again."
         )
-    return IntegrityError(
-        f"group {rejection.name}: {rejection.detail} ({rejection.reason}). Nothing was changed. "
-        "load_latest() falls back to the newest intact group; this one will keep failing.",
-        rejection.reason,
-        rejection.name,
-        rejection.damaged,
-    )
+    else:
+        message = (
+            f"{what}load_latest() falls back to the newest intact group; this one will keep "
+            "failing."
+        )
+    return IntegrityError(message, rejection.reason, rejection.name, rejection.damaged)
 
 
-def ended(rejection: Rejection) -> Rejection:
+def as_lease_holder(rejection: Rejection) -> Rejection:
     """The rejection, as the holder of the lease knows it: no save is going on there."""
     return evolve(rejection, detail=_ENDED.get(rejection.reason, rejection.detail))
 
 
-def _read_manifest(reader: Reader, path: str) -> Manifest:
+def _read_manifest(reader: DiskReader, path: str) -> Manifest:
     try:
         data = reader.read(path, SIZE_LIMIT_BYTES)
     except OSError as error:
-        if error.errno in MISSING:
+        if error.errno in MISSING_ERRNOS:
             raise RejectedError(
                 NO_COMMIT, f"{MANIFEST} is missing: {_GOING_ON.format('its commit')}"
             ) from error
-        if error.errno in NOT_REGULAR:
+        if error.errno in NOT_REGULAR_ERRNOS:
             detail = f"{MANIFEST} is a symlink or special file, expected a regular file"
             raise RejectedError(f"not_regular:{MANIFEST}", detail) from error
         if error.errno == errno.EFBIG:
@@ -367,26 +371,22 @@ def _read_manifest(reader: Reader, path: str) -> Manifest:
 
 
 def _rejected_if_there(
-    reader: Reader, path: str, name: GroupName, rejected: RejectedError
+    reader: DiskReader, path: str, name: GroupName, rejected: RejectedError
 ) -> Rejection:
-    """Why it was rejected: a group that was taken away while it was read is not damaged."""
-    try:
-        is_there = reader.kind(path) != "missing"
-    except OSError as error:
-        raise storage_error(f"looking at {path!r}", error) from error
-    if not is_there:
+    """The rejection of a group. One that was taken away while it was read is not damaged."""
+    if kind_at(reader, path) == "missing":
         return new_rejection(name, GONE, "it is not in the store any more")
     rejection = new_rejection(name, rejected.reason, str(rejected))
     return evolve(rejection, damaged=rejected.damaged, found=rejected.found)
 
 
-def _require_dir(reader: Reader, path: str, subdir: str) -> None:
+def _require_dir(reader: DiskReader, path: str, subdir: str) -> None:
     kind = reader.kind(path)
     if kind == "missing":
         raise RejectedError(f"missing:{subdir}", f"the directory {subdir!r} is missing")
     if kind != "dir":
         # A symlink here would lead every path below it out of the group.
-        detail = f"{subdir!r} is {kind_said(kind)}, expected a directory"
+        detail = f"{subdir!r} is {describe_kind(kind)}, expected a directory"
         raise RejectedError(f"not_regular:{subdir}", detail)
 
 

@@ -1,1 +1,1 @@
-"""Which groups to keep (policies) and how to give up the others (prune)."""
+"""Policies, which choose the groups to keep, and pruning, which gives up the others."""

@@ -21,7 +21,7 @@ _AT_LEAST_ONE = [validators.instance_of(int), validators.ge(1)]
 
 @frozen
 class Candidate:
-    """What a policy knows of a group. `saved_at_s` is Unix time by the clock of its writer."""
+    """The facts about a group that a policy sees; `saved_at_s` is its writer's Unix time."""
 
     generation: int
     step: int
@@ -146,7 +146,7 @@ class AnyOf(Policy):
         }
 
 
-def doomed(
+def generations_to_prune(
     policy: Policy, candidates: Iterable[Candidate], protected: Iterable[int], now_s: float
 ) -> list[int]:
     """The generations to give up, the oldest first; never the newest nor a protected one.

@@ -1,7 +1,7 @@
 """Pruning: what a policy gives up in this store, and what is left of earlier prunes.
 
-`choose` only looks: a dry run is its answer, and a prune carries that same answer out. The writer
-does: see `plan_give_up` and `plan_delete`.
+`decide_prune` only looks: a dry run is its answer, and the writer carries that same answer out: see
+`plan_give_up` and `plan_delete`.
 """
 
 from __future__ import annotations
@@ -12,10 +12,9 @@ from typing import Final
 
 from attrs import evolve, field, frozen
 
-from lastgood.backends.interface import Reader, join, kind_said
-from lastgood.errors import storage_error
-from lastgood.format.names import GroupName, given_up, newest_first
-from lastgood.parts.damage_survey import Each
+from lastgood.backends.interface import DiskReader, describe_kind, join, kind_at
+from lastgood.format.names import GroupName, newest_first, pruned_names
+from lastgood.parts.thread_pool import ParallelMap
 from lastgood.protocol.plan import Mode, plan_give_up
 from lastgood.protocol.steps import Step
 from lastgood.recovery.recovery import (
@@ -23,10 +22,11 @@ from lastgood.recovery.recovery import (
     Group,
     Rejection,
     examine,
+    new_rejection,
     read_group,
 )
-from lastgood.retention.policies import Candidate, Policy, doomed
-from lastgood.retention.verified_cache import Memory
+from lastgood.retention.policies import Candidate, Policy, generations_to_prune
+from lastgood.retention.verified_cache import VerifiedCache
 
 MAX_DEPTH: Final = 2048
 """Directories inside each other that a walk follows: four times as deep as a part's path can be.
@@ -37,7 +37,7 @@ No path of 4096 bytes, which Linux ends at, names anything deeper.
 
 @frozen
 class Pruning:
-    """What a prune keeps and gives up, newest first; `leftovers` are unfinished deletions.
+    """The groups that a prune keeps and gives up, newest first, and unfinished `leftovers`.
 
     `damaged` are older directories that are no valid group: they are not counted, nor deleted.
     `stuck` are entries named like leftovers that a prune cannot delete, and why: they stay.
@@ -55,9 +55,9 @@ class Pruning:
         return sum(group.size_bytes for group in self.given_up)
 
     def without(self, stuck: Sequence[Rejection]) -> Pruning:
-        """What is left to do where these are `stuck` too: no group goes whose new name is taken."""
+        """The same prune where these are `stuck` too: a group whose new name is taken stays."""
         taken = {each.name for each in stuck}
-        blocked = [group for group in self.given_up if str(gone(group.name)) in taken]
+        blocked = [group for group in self.given_up if str(pruned_name(group.name)) in taken]
         kept = sorted((*self.kept, *blocked), key=lambda group: -group.name.generation)
         return evolve(
             self,
@@ -69,21 +69,23 @@ class Pruning:
 
 
 @frozen
-class Question:
-    """What a prune is asked: the policy, the Unix time, and generations that stay in any case."""
+class PruneRequest:
+    """A policy, the Unix time, and the generations that stay in any case."""
 
     policy: Policy
     now_s: float
     protect: Collection[int] = ()
 
-    def going(self, groups: Iterable[Group], anchor: Collection[int] = ()) -> list[int]:
+    def generations_to_prune(
+        self, groups: Iterable[Group], anchor: Collection[int] = ()
+    ) -> list[int]:
         """The generations to give up if these are the groups. UsageError of a policy that fails."""
-        candidates = [candidate(group) for group in groups]
-        return doomed(self.policy, candidates, {*anchor, *self.protect}, self.now_s)
+        candidates = [to_candidate(group) for group in groups]
+        return generations_to_prune(self.policy, candidates, {*anchor, *self.protect}, self.now_s)
 
 
 @frozen
-class Seen:
+class PruneCandidates:
     """The names in a store: groups by generation, newest first, and what is no group.
 
     Of a group the manifest was read; of a leftover, what kind of entry it is.
@@ -92,11 +94,11 @@ class Seen:
     groups: dict[int, Group] = field(factory=dict)
     damaged: tuple[Rejection, ...] = ()
     leftovers: tuple[GroupName, ...] = ()
-    stuck: tuple[Rejection, ...] = ()
+    undeletable: tuple[Rejection, ...] = ()
 
 
-def look(reader: Reader, store: str, names: Iterable[str]) -> Seen:
-    """What these entries of a store are; no part is read. StorageError."""
+def list_candidates(reader: DiskReader, store: str, names: Iterable[str]) -> PruneCandidates:
+    """The groups and leftovers among these entries of a store. No part is read. StorageError."""
     names = list(names)
     groups: dict[int, Group] = {}
     damaged: list[Rejection] = []
@@ -106,48 +108,45 @@ def look(reader: Reader, store: str, names: Iterable[str]) -> Seen:
             groups[name.generation] = answer
         elif answer is not None and answer.reason != GONE:
             damaged.append(answer)
-    leftovers, stuck = look_at_leftovers(reader, store, names)
-    return Seen(groups, tuple(damaged), leftovers, stuck)
+    leftovers, undeletable = list_leftovers(reader, store, names)
+    return PruneCandidates(groups, tuple(damaged), leftovers, undeletable)
 
 
-def look_at_leftovers(
-    reader: Reader, store: str, names: Iterable[str]
+def list_leftovers(
+    reader: DiskReader, store: str, names: Iterable[str]
 ) -> tuple[tuple[GroupName, ...], tuple[Rejection, ...]]:
     """The unfinished deletions, the oldest first, and what only has such a name. StorageError."""
     leftovers: list[GroupName] = []
-    stuck: list[Rejection] = []
-    for name in given_up(names):
-        try:
-            kind = reader.kind(join(store, str(name)))
-        except OSError as error:
-            raise storage_error(f"looking at {join(store, str(name))!r}", error) from error
+    undeletable: list[Rejection] = []
+    for name in pruned_names(names):
+        kind = kind_at(reader, join(store, str(name)))
         if kind == "dir":
             leftovers.append(name)
         elif kind != "missing":
-            stuck.append(_stray(name, kind))
-    return tuple(leftovers), tuple(stuck)
+            undeletable.append(_stray(name, kind))
+    return tuple(leftovers), tuple(undeletable)
 
 
-def sketch(seen: Seen, question: Question) -> Pruning:
-    """What would go if every manifest told the truth. Nothing is verified: no group goes for it."""
-    going = question.going(seen.groups.values())
+def preview_prune(seen: PruneCandidates, request: PruneRequest) -> Pruning:
+    """The prune if every manifest told the truth. Nothing is verified: no group goes for it."""
+    going = request.generations_to_prune(seen.groups.values())
     return _pruning(seen, list(seen.groups.values()), going, seen.damaged)
 
 
-def choose(
-    reader: Reader,
+def decide_prune(
+    reader: DiskReader,
     store: str,
-    seen: Seen,
+    seen: PruneCandidates,
     anchor: Group,
-    question: Question,
+    request: PruneRequest,
     *,
-    memory: Memory | None = None,
-    each: Each = map,
+    verified: VerifiedCache | None = None,
+    parallel_map: ParallelMap = map,
 ) -> Pruning:
-    """What the policy gives up among the groups that are not newer than `anchor`.
+    """The prune that the policy asks for, of the groups that are not newer than `anchor`.
 
     `anchor` is the newest valid group, verified in full for this. Only valid groups count: every
-    other one that would be kept is verified in full as well, now, or by `memory` earlier. Changes
+    other one that would be kept is verified in full as well, now, or by `verified` earlier. Changes
     nothing. StorageError; UsageError of a policy that fails.
     """
     newest = anchor.name.generation
@@ -155,20 +154,20 @@ def choose(
     damaged = [one for one in seen.damaged if one.generation <= newest]
     good = {anchor.name}
     while True:
-        going = question.going(groups.values(), {newest})
+        going = request.generations_to_prune(groups.values(), {newest})
         bad: list[Rejection] = []
         for group in [g for n, g in groups.items() if n not in going and g.name not in good]:
-            if memory is not None and memory.vouches_for(group):
+            if verified is not None and verified.vouches_for(group):
                 good.add(group.name)
                 continue
-            stamps = None if memory is None else memory.stamps_of(group)
-            answer = examine(reader, store, group.name, each=each)
+            stamps = None if verified is None else verified.stamps_of(group)
+            answer = examine(reader, store, group.name, parallel_map=parallel_map)
             if isinstance(answer, Rejection):
                 bad.append(answer)
                 continue
             good.add(group.name)
-            if memory is not None:
-                memory.remember(group.name, stamps)
+            if verified is not None:
+                verified.remember(group.name, stamps)
         damaged += [answer for answer in bad if answer.reason != GONE]
         for rejection in bad:
             del groups[rejection.generation]
@@ -182,23 +181,22 @@ def plan_uncommit(mode: Mode, store: str, pruning: Pruning) -> Iterator[Step]:
     yield from plan_give_up(mode, store, [group.name for group in reversed(pruning.given_up)])
 
 
-def gone(name: GroupName) -> GroupName:
+def pruned_name(name: GroupName) -> GroupName:
     """The name that a group has once it was given up, until it is deleted."""
     return evolve(name, pruned=True)
 
 
-def too_deep(name: GroupName) -> Rejection:
+def too_deep_rejection(name: GroupName) -> Rejection:
     """A leftover with something in it that no path can name."""
-    return Rejection(
-        str(name),
-        name.generation,
+    return new_rejection(
+        name,
         "too_deep",
         "something in it lies deeper than a path can name, so it was not deleted. It is no group "
         "any more; remove the directory by hand (rm -r)",
     )
 
 
-def tree_of(reader: Reader, top: str) -> tuple[list[str], list[str]]:
+def list_tree(reader: DiskReader, top: str) -> tuple[list[str], list[str]]:
     """The files and the directories below a directory, by their paths in it, parents first.
 
     A symlink counts as a file and is not followed. OSError; ENAMETOOLONG where it is nested
@@ -223,29 +221,28 @@ def tree_of(reader: Reader, top: str) -> tuple[list[str], list[str]]:
 
 
 def _pruning(
-    seen: Seen, groups: list[Group], going: list[int], damaged: tuple[Rejection, ...]
+    seen: PruneCandidates, groups: list[Group], going: list[int], damaged: tuple[Rejection, ...]
 ) -> Pruning:
-    """The answer; what already is known to be stuck keeps its group."""
+    """The answer; what already is known to be undeletable keeps its group."""
     pruning = Pruning(
         tuple(group for group in groups if group.name.generation not in going),
         tuple(group for group in groups if group.name.generation in going),
         seen.leftovers,
         damaged,
     )
-    return pruning.without(seen.stuck)
+    return pruning.without(seen.undeletable)
 
 
 def _stray(name: GroupName, kind: str) -> Rejection:
-    return Rejection(
-        str(name),
-        name.generation,
+    return new_rejection(
+        name,
         f"not_regular:{name}",
-        f"found {kind_said(kind)}, expected a directory that a prune has left. It was neither "
+        f"found {describe_kind(kind)}, expected a directory that a prune has left. It was neither "
         "followed nor deleted; move it out of the store",
     )
 
 
-def candidate(group: Group) -> Candidate:
-    """What a policy knows of a group."""
+def to_candidate(group: Group) -> Candidate:
+    """The facts about a group that a policy sees."""
     manifest = group.manifest
     return Candidate(group.name.generation, group.name.step, manifest.saved_at_s, manifest.metadata)

@@ -25,7 +25,7 @@ class Cadence:
     """Says whether a save is due. Subclass it, or combine those below with `|`."""
 
     def is_due(self, step: int, now_s: float, last: LastSave) -> bool:
-        """Whether to save at this step. `last.step` is None where nothing was saved yet."""
+        """Say whether to save at this step. `last.step` is None where nothing was saved yet."""
         raise NotImplementedError
 
     def __or__(self, other: Cadence) -> AnyCadence:

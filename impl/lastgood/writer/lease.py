@@ -6,7 +6,8 @@ import contextlib
 import errno
 from typing import Final
 
-from lastgood.backends.interface import Disk, KnowsItsLocks, Reader, join, kind_said, parents
+from lastgood.backends.capabilities import system_info
+from lastgood.backends.interface import Disk, DiskReader, describe_kind, join, parents
 from lastgood.errors import (
     Ending,
     LeaseError,
@@ -16,16 +17,17 @@ from lastgood.errors import (
     storage_error,
 )
 from lastgood.format.names import LOCK, MAX_NUMBER, next_generation
-from lastgood.protocol.executor import Performer
-from lastgood.protocol.plan import Mode, plan_ancestors
+from lastgood.parts.verify import NOT_REGULAR_ERRNOS
+from lastgood.protocol.executor import StepExecutor
+from lastgood.protocol.plan import plan_ancestors
 from lastgood.protocol.steps import SyncDir
-from lastgood.recovery.recovery import Listing, list_store
+from lastgood.recovery.recovery import StoreListing, list_store
+from lastgood.writer.options import WriterOptions
 
 _NOT_ALLOWED: Final = frozenset({errno.EACCES, errno.EPERM})
-_NO_DIR_SYNC: Final = frozenset({errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS})
 
 
-def missing_dirs(reader: Reader, store: str) -> list[str]:
+def missing_dirs(reader: DiskReader, store: str) -> list[str]:
     """The store and the directories above it that do not exist, the store first.
 
     UsageError where something else is in their place; OSError.
@@ -37,29 +39,29 @@ def missing_dirs(reader: Reader, store: str) -> list[str]:
             break
         if kind != "missing":
             raise UsageError(
-                f"{path!r}: found {kind_said(kind)}, expected a directory. Nothing was changed. "
-                "Choose another path for the store, or move that entry away."
+                f"{path!r}: found {describe_kind(kind)}, expected a directory. Nothing was "
+                "changed. Choose another path for the store, or move that entry away."
             )
         missing.append(path)
     return missing
 
 
-class LeaseHolder:
-    """The one live process that may change a store.
+class Lease:
+    """The right of one live process to change a store.
 
     `notes` says in words what could not be promised; `failed` says why nothing is changed any
-    more. `top` ends the sync of the ancestors.
+    more: whoever holds the lease sets it where nobody knows what is on the medium. `is_open`: the
+    lease was taken and not given back.
     """
 
-    def __init__(self, disk: Disk, store: str, mode: Mode, top: str) -> None:
-        self.disk, self.store, self.mode = disk, store, mode
+    def __init__(self, disk: Disk, store: str, options: WriterOptions) -> None:
+        self.disk, self.store = disk, store
         self.notes: list[str] = []
         self.failed: str | None = None
-        self._top = top
+        self._mode, self._top = options.mode, options.top
         self._next: int | None = None
-        self._is_open = False
-        # Asked once: an `isinstance` of a protocol takes as long as some of a save's system calls.
-        self._locks = disk if isinstance(disk, KnowsItsLocks) else None
+        self.is_open = False
+        self._info = system_info(disk)
 
     def open(self) -> None:
         """Make the store where it is missing, take the lease, make the store's name durable.
@@ -74,7 +76,7 @@ class LeaseHolder:
             self._take_lease()
         except OSError as error:
             raise storage_error(f"opening the store {self.store!r}", error) from error
-        self._is_open = True
+        self.is_open = True
         try:
             self._sync_ancestors()
         except BaseException:
@@ -83,15 +85,10 @@ class LeaseHolder:
 
     def close(self) -> None:
         """Give the lease back. Safe to call twice."""
-        if self._is_open:
-            self._is_open = False
+        if self.is_open:
+            self.is_open = False
             with contextlib.suppress(OSError):
                 self.disk.unlock(join(self.store, LOCK))
-
-    @property
-    def is_open(self) -> bool:
-        """The lease was taken and not given back."""
-        return self._is_open
 
     def _take_lease(self) -> None:
         path = join(self.store, LOCK)
@@ -103,7 +100,7 @@ class LeaseHolder:
                 "Nothing was changed. Open the store read-only, or end that process."
             ) from error
         except OSError as error:
-            if error.errno not in (errno.ELOOP, errno.EINVAL, errno.EISDIR, errno.ENXIO):
+            if error.errno not in NOT_REGULAR_ERRNOS:
                 raise
             raise UsageError(
                 f"{path!r} is no regular file, expected the lock file of a store. "
@@ -112,9 +109,9 @@ class LeaseHolder:
 
     def _sync_ancestors(self) -> None:
         # Always, not only for those just made: a process that was killed may have made them.
-        for step in plan_ancestors(self.mode, self.store, self._top):
+        for step in plan_ancestors(self._mode, self.store, self._top):
             try:
-                Performer(self.disk).perform(step)
+                StepExecutor(self.disk).execute(step)
             except OSError as error:
                 path = step.path if isinstance(step, SyncDir) else self.store
                 if error.errno not in _NOT_ALLOWED:
@@ -125,13 +122,14 @@ class LeaseHolder:
                 )
                 return
 
-    def _require_usable(self, ending: Ending = nothing_changed) -> None:
+    def require_usable(self, ending: Ending = nothing_changed) -> None:
+        """StorageError, UsageError or LeaseError where the store may not be changed (any more)."""
         if self.failed is not None:
             raise StorageError(
                 f"store {self.store!r} is closed to writing: {self.failed}. {ending()} "
                 "Close it and open it again, which recovers."
             )
-        if not self._is_open:
+        if not self.is_open:
             raise UsageError(f"store {self.store!r} is not open. {ending()}")
         self._require_lease(ending)
 
@@ -139,7 +137,7 @@ class LeaseHolder:
         """Whoever replaces the lock file lets a second writer in: neither would see the other."""
         path = join(self.store, LOCK)
         try:
-            is_held = True if self._locks is None else self._locks.holds(path)
+            is_held = self._info.holds(path)
         except OSError as error:
             raise storage_error(f"looking at {path!r}", error) from error
         if not is_held:
@@ -149,13 +147,15 @@ class LeaseHolder:
                 "Close this store and open it again."
             )
 
-    def _note_generations(self, listing: Listing) -> None:
+    def note_generations(self, listing: StoreListing) -> None:
+        """Give no generation that a name in the store or in its quarantine carries."""
         seen = next_generation(listing.in_store, listing.in_quarantine)
         self._next = max(seen, self._next or 1)
 
-    def _take_generation(self) -> int:
+    def take_generation(self) -> int:
+        """Give the next generation, which no other save gets. UsageError; StorageError."""
         if self._next is None:
-            self._note_generations(list_store(self.disk, self.store))
+            self.note_generations(list_store(self.disk, self.store))
         generation = self._next or 1
         if generation > MAX_NUMBER:
             raise UsageError(

@@ -1,4 +1,4 @@
-"""What a save may ask for: everything else is a UsageError before anything was changed."""
+"""The input of a save, validated: a wrong one is a UsageError before anything was changed."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from lastgood.format.manifest import (
     PATH_LIMIT_BYTES,
     SIZE_LIMIT_BYTES,
     are_too_deep,
-    clash,
+    find_clash,
     is_count,
     is_safe_part_path,
 )
 from lastgood.format.metadata import snapshot
 from lastgood.format.names import MAX_NUMBER
-from lastgood.parts.part_writer import Content
+from lastgood.parts.part_writer import PartSource
 from lastgood.protocol.plan import subdirs
 
 
@@ -46,33 +46,35 @@ _LINE_BYTES: Final = 256
 
 
 @frozen
-class Request:
+class SaveRequest:
     """A step and metadata that a manifest can describe; nobody can change them any more."""
 
     step: int
     metadata: Mapping[str, Any]
     metadata_bytes: int = 2
-    """What its text takes in a manifest; that of no metadata, "{}", takes 2."""
+    """The size of its text in a manifest; that of no metadata, "{}", has 2."""
 
 
-def checked(step: SupportsIndex, parts: list[str] | None, metadata: object) -> Request:
+def check_request(step: SupportsIndex, parts: list[str] | None, metadata: object) -> SaveRequest:
     """Refuse what no manifest can describe. UsageError; nothing was changed.
 
-    `parts` is None where they are not known yet: see `checked_parts`.
+    `parts` is None where they are not known yet: see `check_request_parts`.
     """
-    request = Request(_number(step), *_checked_metadata(metadata))
-    return request if parts is None else checked_parts(request, parts)
+    request = SaveRequest(_number(step), *_checked_metadata(metadata))
+    return request if parts is None else check_request_parts(request, parts)
 
 
-def checked_parts(request: Request, parts: list[str], ending: Ending = nothing_changed) -> Request:
+def check_request_parts(
+    request: SaveRequest, parts: list[str], ending: Ending = nothing_changed
+) -> SaveRequest:
     """The request, if its parts can be in a manifest beside its metadata. UsageError."""
     if (why_not := _refusal(request, parts)) is not None:
         raise UsageError(f"{why_not} {ending()}")
     return request
 
 
-def _refusal(request: Request, parts: list[str]) -> str | None:
-    """Why no manifest can hold these parts; None where one can."""
+def _refusal(request: SaveRequest, parts: list[str]) -> str | None:
+    """The reason why no manifest can hold these parts; None where one can."""
     if not parts:
         return "a group needs one part at least."
     for path in parts:
@@ -87,7 +89,7 @@ def _refusal(request: Request, parts: list[str]) -> str | None:
             "the parts lie in too many directories inside each other, expected "
             f"{FOLDERS_LIMIT_BYTES} bytes of directories' paths at most: use shorter paths."
         )
-    if (both := clash(parts)) is not None:
+    if (both := find_clash(parts)) is not None:
         return f"{both!r} is both a part and a directory."
     names = [*parts, *subdirs(parts)]
     folded = {_folded(name): name for name in names}
@@ -106,18 +108,18 @@ def _refusal(request: Request, parts: list[str]) -> str | None:
     return None
 
 
-def _manifest_bytes(request: Request, parts: list[str]) -> int:
-    """What a manifest of these parts needs at most, apart from the digests of chunks."""
+def _manifest_bytes(request: SaveRequest, parts: list[str]) -> int:
+    """The size of a manifest of these parts at most, apart from the digests of chunks."""
     return request.metadata_bytes + _HEAD_BYTES + sum(7 * len(path) + _LINE_BYTES for path in parts)
 
 
-def room_for_chunks(request: Request, parts: list[str]) -> int:
+def room_for_chunks(request: SaveRequest, parts: list[str]) -> int:
     """So many hex digits of chunks may be in the manifest of these parts."""
     return min(DIGESTS_LIMIT_BYTES, SIZE_LIMIT_BYTES - _manifest_bytes(request, parts))
 
 
 def _folded(name: str) -> str:
-    """What two names have in common that are one on macOS, Windows and ext4 with casefold."""
+    """The form that names share which are one on macOS, Windows and ext4 with casefold."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFD", name).casefold())
 
 
@@ -135,7 +137,7 @@ def _checked_metadata(metadata: object) -> tuple[Mapping[str, Any], int]:
         ) from error
 
 
-def contents(parts: Mapping[str, PartData], *, stable: bool = False) -> dict[str, Content]:
+def part_sources(parts: Mapping[str, PartData], *, stable: bool = False) -> dict[str, PartSource]:
     """Every part as chunks. UsageError where one is nothing that can be saved.
 
     `stable`: nobody changes the memory of a part before the save returns.
@@ -158,7 +160,7 @@ def _number(step: SupportsIndex) -> int:
     return number
 
 
-def _content(name: str, data: PartData, stable: bool) -> Content:
+def _content(name: str, data: PartData, stable: bool) -> PartSource:
     if isinstance(data, Path):
         try:
             is_file, size_bytes = data.is_file(), data.stat().st_size
@@ -172,19 +174,19 @@ def _content(name: str, data: PartData, stable: bool) -> Content:
             raise UsageError(
                 f"part {name!r}: {str(data)!r} is no regular file. Nothing was changed."
             )
-        return Content(_file_chunks(data), "file", size_bytes, is_stable=True, is_ours=True)
+        return PartSource(_file_chunks(data), "file", size_bytes, is_stable=True, is_ours=True)
     try:
         view = plain_bytes(data)
     except ValueError as error:
         raise UsageError(f"part {name!r} is {error}. Nothing was changed.") from error
     if view is not None:
-        return Content([view], "memory", len(view), stable, is_ours=True)
+        return PartSource([view], "memory", len(view), stable, is_ours=True)
     if isinstance(data, str | Mapping) or not isinstance(data, Iterable):
         raise UsageError(
             f"part {name!r} is {type(data).__name__}, expected bytes, an array or a CPU "
             "tensor, chunks of bytes, or a pathlib.Path. Nothing was changed."
         )
-    return Content(cast("Iterable[bytes]", data))
+    return PartSource(cast("Iterable[bytes]", data))
 
 
 def _file_chunks(path: Path) -> Iterator[bytes]:

@@ -2,36 +2,37 @@
 
 from __future__ import annotations
 
-import errno
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Final, SupportsIndex
 
 from attrs import frozen
 
-from lastgood.backends.interface import Disk, KnowsItsSpace, join
-from lastgood.errors import Ending, StorageError, UsageError, code_of
-from lastgood.format.chunks import Chunking, fitted, too_many
-from lastgood.format.manifest import MAX_SIZE_BYTES, PATH_LIMIT_BYTES, Manifest, Part, encode
+from lastgood.backends.capabilities import system_info
+from lastgood.backends.interface import join
+from lastgood.errors import StorageError, describe_error, errno_name
+from lastgood.format.chunks import Chunking, enlarge_to_fit, too_many_chunks
+from lastgood.format.manifest import Manifest, Part, encode
 from lastgood.format.names import GroupName
-from lastgood.parts.damage_survey import Each
-from lastgood.parts.part_reader import opened_file
-from lastgood.parts.part_writer import Content
-from lastgood.protocol.executor import MOST_AT_ONCE, Observe, Performer
-from lastgood.protocol.plan import (
-    Form,
-    Mode,
-    plan_attempt,
-    plan_delete,
-    plan_save,
-    plan_seal,
-    syncs_dirs,
+from lastgood.parts.part_writer import PartSource
+from lastgood.protocol.executor import RecordEncoder, StepExecutor
+from lastgood.protocol.plan import Form, Mode, plan_attempt, plan_save, plan_seal
+from lastgood.protocol.steps import Step, describe_step
+from lastgood.recovery.quarantine import quarantine_failed_save
+from lastgood.writer.attempt import (
+    Attempt,
+    attempt_parts,
+    attempt_sizes,
+    describe_leftover,
+    remove_attempt,
 )
-from lastgood.protocol.steps import Step, said
-from lastgood.recovery.quarantine import withdraw
-from lastgood.retention.prune import tree_of
-from lastgood.retention.verified_cache import Memory
-from lastgood.writer.lease import LeaseHolder
-from lastgood.writer.save_request import Request, checked, checked_parts, room_for_chunks
+from lastgood.writer.lease import Lease
+from lastgood.writer.options import WriterOptions
+from lastgood.writer.save_request import (
+    SaveRequest,
+    check_request,
+    check_request_parts,
+    room_for_chunks,
+)
 
 _STILL_SEEN: Final = (
     " The group could not be moved out of sight either: the next process may find {0} whole in "
@@ -40,7 +41,7 @@ _STILL_SEEN: Final = (
 
 
 @frozen
-class Saved:
+class SavedGroup:
     """A group that a save has acknowledged. `notes` say what was asked for and not quite done."""
 
     name: GroupName
@@ -50,17 +51,8 @@ class Saved:
 
 
 @frozen
-class Attempt:
-    """A directory that foreign code fills, until it is sealed or abandoned."""
-
-    name: GroupName
-    path: str
-    request: Request
-
-
-@frozen
 class _Cut:
-    """How the parts of one save are cut, and how many hex digits of chunks may come of it."""
+    """The chunking of one save, and the number of hex digits of chunks that may come of it."""
 
     chunking: Chunking | None
     room_bytes: int
@@ -69,11 +61,11 @@ class _Cut:
         """The chunking that the manifest names; None where no part has chunks. UsageError."""
         digests_bytes = sum(len(part.chunks) for part in parts)
         if self.chunking is not None and digests_bytes > self.room_bytes:
-            raise too_many(self.chunking, self.room_bytes)
+            raise too_many_chunks(self.chunking, self.room_bytes)
         return self.chunking if digests_bytes else None
 
     def notes(self, asked: Chunking | None) -> tuple[str, ...]:
-        """What to tell of chunks that are larger than was asked for."""
+        """A note on chunks that are larger than was asked for."""
         if asked is None or self.chunking is None or asked == self.chunking:
             return ()
         note = (
@@ -83,85 +75,45 @@ class _Cut:
         return (note,)
 
 
-def left_behind(attempt: Attempt) -> str:
-    """What to know of an attempt that could not be removed."""
-    return f"{attempt.path!r} could not be removed: no group; the next recovery sets it aside."
-
-
-class Saver(LeaseHolder):
-    """A holder of the lease that saves.
-
-    `new_id` gives a fresh word for each attempt, `now_s` the Unix time that a manifest notes, or
-    None. `observe` is told of each step of a save and, by `clock`, of its seconds. `each` and
-    `workers` say how many threads share the checks and the parts. `chunking` is how parts are cut.
+class Saver:
+    """Saves groups while the lease is held.
 
     `unsure` names a group that was never acknowledged and whose bytes may not be on the medium,
-    whole as it may look. `at_once` is that of the performer. `reports`: whatever moves to
-    quarantine gets one.
+    whole as it may look.
     """
 
-    def __init__(
-        self,
-        disk: Disk,
-        store: str,
-        mode: Mode,
-        form: Form,
-        new_id: Callable[[], str],
-        *,
-        top: str = "/",
-        algorithm: str = "sha256",
-        chunking: Chunking | None = None,
-        workers: int = 1,
-        each: Each = map,
-        now_s: Callable[[], float | None] = lambda: None,
-        clock: Callable[[], float] = lambda: 0.0,
-        observe: Observe = lambda _step, _seconds: None,
-    ) -> None:
-        super().__init__(disk, store, mode, top)
-        self.form = form
-        self.at_once = MOST_AT_ONCE
-        self.reports = True
+    def __init__(self, lease: Lease, options: WriterOptions) -> None:
+        self.options = options
         self.unsure: GroupName | None = None
-        self._new_id, self._now_s, self._each = new_id, now_s, each
-        self._algorithm, self._chunking, self._workers = algorithm, chunking, workers
-        self._clock, self._observe = clock, observe
-        self._durable: GroupName | None = None
-        """The newest group that this writer has made durable at full strength."""
-        self._memory = Memory(disk)
-        self._space = disk if isinstance(disk, KnowsItsSpace) else None
+        self._lease, self._disk, self._store = lease, lease.disk, lease.store
+        self._info = system_info(self._disk)
 
     def save(
-        self, step: SupportsIndex, content: Mapping[str, Content], metadata: Mapping[str, Any]
-    ) -> Saved:
-        """Save one group; returning acknowledges it.
-
-        UsageError before anything was changed. StorageError where the disk failed: earlier groups
-        are intact, and after a failed sync the writer refuses every later save.
-        """
-        self._require_usable()
-        request = checked(step, list(content), metadata)
+        self, step: SupportsIndex, content: Mapping[str, PartSource], metadata: Mapping[str, Any]
+    ) -> SavedGroup:
+        """See `Writer.save`."""
+        self._lease.require_usable()
+        request = check_request(step, list(content), metadata)
         self._require_space(content)
-        name = GroupName(self._take_generation(), request.step)
-        plan = plan_save(
-            self.form, self.mode, self.store, name.generation, name.step, list(content)
-        )
+        name = GroupName(self._lease.take_generation(), request.step)
+        plan = plan_save(*self._where(name), list(content))
         sizes = [each.size_bytes or 0 for each in content.values()]
         return self._commit(name, request, plan, content, self._cut(request, list(content), sizes))
 
     def begin(self, step: SupportsIndex, metadata: Mapping[str, Any]) -> Attempt:
-        """Make a fresh directory for foreign code to fill. Errors as `save`."""
-        self._require_usable()
-        request = checked(step, None, metadata)
-        name = GroupName(self._take_generation(), request.step)
-        path, make = plan_attempt(self.form, self.mode, self.store, name.generation, name.step)
-        performer = self._performer()
+        """See `Writer.begin`."""
+        self._lease.require_usable()
+        request = check_request(step, None, metadata)
+        name = GroupName(self._lease.take_generation(), request.step)
+        path, make = plan_attempt(*self._where(name))
+        executor = self._executor()
         try:
-            performer.perform(make)
+            executor.execute(make)
         except OSError as error:
-            raise self._failed_save(name, error, performer) from error
+            raise self._failed_save(name, error, executor) from error
         return Attempt(name, path, request)
 
-    def seal(self, attempt: Attempt) -> Saved:
+    def seal(self, attempt: Attempt) -> SavedGroup:
         """Make a group of all regular files in the attempt's directory; returning acknowledges it.
 
         Each is synced, then digested from its file. UsageError where something in there is no part
@@ -172,178 +124,140 @@ class Saver(LeaseHolder):
         outcomes: list[str] = []
 
         def ending() -> str:
-            is_gone = self.abandon(attempt)
-            left = "The attempt was removed." if is_gone else left_behind(attempt)
+            is_gone = remove_attempt(self._disk, attempt.path)
+            left = "The attempt was removed." if is_gone else describe_leftover(attempt)
             outcomes.append(f"{left} Earlier groups are intact.")
             return outcomes[0]
 
         try:
-            self._require_usable(ending)
-            parts = self._parts_in(attempt.path, ending)
-            request = checked_parts(attempt.request, parts, ending)
-            cut = self._cut(request, parts, self._sizes_in(attempt.path, parts, ending))
+            self._lease.require_usable(ending)
+            parts = attempt_parts(self._disk, attempt.path, ending)
+            request = check_request_parts(attempt.request, parts, ending)
+            # The sizes decide nothing but how parts are cut.
+            is_cut = self.options.chunking is not None
+            sizes = attempt_sizes(self._disk, attempt.path, parts if is_cut else [], ending)
+            cut = self._cut(request, parts, sizes)
         except BaseException:
             if not outcomes:
-                self.abandon(attempt)
+                remove_attempt(self._disk, attempt.path)
             raise
-        plan = plan_seal(self.form, self.mode, self.store, name.generation, name.step, parts)
+        plan = plan_seal(*self._where(name), parts)
         return self._commit(name, request, plan, {}, cut, attempt)
 
-    def abandon(self, attempt: Attempt) -> bool:
-        """Delete an attempt that was not sealed; False if some of it is left for the next recovery.
-
-        It was never a group, so nothing needs a sync.
-        """
-        try:
-            if self.disk.kind(attempt.path) == "missing":
-                return True
-            for step in plan_delete(attempt.path, *tree_of(self.disk, attempt.path)):
-                Performer(self.disk).perform(step)
-        except OSError:
-            return False
-        return True
-
-    def _parts_in(self, path: str, ending: Ending) -> list[str]:
-        """All regular files of an attempt, sorted. UsageError for whatever else is in there."""
-        try:
-            files, _ = tree_of(self.disk, path)
-            for file in files:
-                if self.disk.kind(join(path, file)) != "file":
-                    raise UsageError(
-                        f"{join(path, file)!r} is a symlink or special file, expected regular "
-                        f"files only. {ending()}"
-                    )
-        except OSError as error:
-            if error.errno == errno.ENAMETOOLONG:
-                raise UsageError(
-                    f"something below {path!r} lies deeper than a path can name, expected parts "
-                    f"whose paths have {PATH_LIMIT_BYTES} bytes at most. {ending()}"
-                ) from error
-            raise _unreadable(path, error, ending) from error
-        return sorted(files)
-
-    def _sizes_in(self, path: str, parts: list[str], ending: Ending) -> list[int]:
-        """The sizes of an attempt's files, where they decide how parts are cut."""
-        sizes: list[int] = []
-        try:
-            for part in parts if self._chunking is not None else ():
-                with opened_file(self.disk, join(path, part), MAX_SIZE_BYTES) as file:
-                    sizes.append(file.size_bytes)
-        except OSError as error:
-            raise _unreadable(path, error, ending) from error
-        return sizes
-
-    def _cut(self, request: Request, parts: list[str], sizes: list[int]) -> _Cut:
-        """How the parts of a save are cut, so that a manifest can hold the digests."""
-        if self._chunking is None:
+    def _cut(self, request: SaveRequest, parts: list[str], sizes: list[int]) -> _Cut:
+        """The chunking of a save whose digests a manifest can hold."""
+        chunking = self.options.chunking
+        if chunking is None:
             return _Cut(None, 0)
         room_bytes = room_for_chunks(request, parts)
-        return _Cut(fitted(self._chunking, sizes, room_bytes), room_bytes)
+        return _Cut(enlarge_to_fit(chunking, sizes, room_bytes), room_bytes)
+
+    def _where(self, name: GroupName) -> tuple[Form, Mode, str, int, int]:
+        """The first arguments of every plan of a save."""
+        return self.options.form, self.options.mode, self._store, name.generation, name.step
 
     def _commit(
         self,
         name: GroupName,
-        request: Request,
+        request: SaveRequest,
         plan: Iterator[Step],
-        content: Mapping[str, Content],
+        content: Mapping[str, PartSource],
         cut: _Cut,
         attempt: Attempt | None = None,
-    ) -> Saved:
+    ) -> SavedGroup:
         """Carry out a plan that ends in an acknowledgement."""
+        options = self.options
         manifests: list[Manifest] = []
 
         def record(_name: str, parts: tuple[Part, ...]) -> bytes:
-            now_s = self._now_s()
+            now_s = options.now_s()
             manifests.append(
                 Manifest(
                     name.generation,
                     name.step,
-                    self._new_id(),
+                    options.new_id(),
                     parts,
                     1,
                     request.metadata,
-                    self._algorithm,
+                    options.algorithm,
                     None if now_s is None else max(0, int(now_s)),
                     cut.chunking_of(parts),
                 )
             )
             return encode(manifests[0])
 
-        performer = self._performer(content, record, cut)
+        executor = self._executor(content, record, cut)
         try:
             for step in plan:
-                performer.perform(step)
+                executor.execute(step)
         except OSError as error:
             raise self._failed_save(
-                name, error, performer, attempt.path if attempt else ""
+                name, error, executor, attempt.path if attempt else ""
             ) from error
         except BaseException:
             # The caller's own data failed, or Ctrl-C: nothing is wrong with the disk. (After the
             # rename nothing is found under the attempt's names: the group is whole and stays.)
-            if performer.is_poisoned:
-                self._close_for(name, performer.failures[0][1])
+            if executor.is_poisoned:
+                self._close_for(name, executor.failures[0][1])
             elif attempt is not None:
-                self.abandon(attempt)
+                remove_attempt(self._disk, attempt.path)
             else:
-                performer.undo()
+                executor.undo()
             raise
-        self._note_durable(name, self.mode)
-        notes = cut.notes(self._chunking)
-        return Saved(name, join(self.store, str(name)), manifests[0], notes)
+        notes = cut.notes(options.chunking)
+        return SavedGroup(name, join(self._store, str(name)), manifests[0], notes)
 
-    def _performer(
+    def _executor(
         self,
-        content: Mapping[str, Content] | None = None,
-        record: Callable[[str, tuple[Part, ...]], bytes] | None = None,
-        cut: _Cut | None = None,
-    ) -> Performer:
-        return Performer(
-            self.disk,
+        content: Mapping[str, PartSource] | None = None,
+        record: RecordEncoder | None = None,
+        cut: _Cut = _Cut(None, 0),
+    ) -> StepExecutor:
+        return StepExecutor(
+            self._disk,
             content,
             record,
-            algorithm=self._algorithm,
-            chunking=None if cut is None else cut.chunking,
-            room_bytes=0 if cut is None else cut.room_bytes,
-            workers=self._workers,
-            at_once=self.at_once,
-            clock=self._clock,
-            observe=self._observe,
+            algorithm=self.options.algorithm,
+            chunking=cut.chunking,
+            room_bytes=cut.room_bytes,
+            workers=self.options.workers,
+            max_open_files=self.options.max_open_files,
+            clock=self.options.clock,
+            observe=self.options.observe,
         )
 
-    def _require_space(self, content: Mapping[str, Content]) -> None:
+    def _require_space(self, content: Mapping[str, PartSource]) -> None:
         """A save that cannot fit fails before its first byte."""
         needed = sum(each.size_bytes or 0 for each in content.values())
-        if not needed or self._space is None:
-            return
         try:
-            free = self._space.free_bytes(self.store)
+            free = self._info.free_bytes(self._store) if needed else None
         except OSError:
             return  # the save itself will tell
-        if needed > free:
+        if free is not None and needed > free:
             raise StorageError(
-                f"store {self.store!r}: a save of {needed} bytes was asked for and {free} are "
+                f"store {self._store!r}: a save of {needed} bytes was asked for and {free} are "
                 "free (ENOSPC). Nothing was changed; earlier groups are intact and the store is "
                 "usable. Make room, or prune."
             )
 
     def _failed_save(
-        self, name: GroupName, error: OSError, performer: Performer, attempt: str = ""
+        self, name: GroupName, error: OSError, executor: StepExecutor, attempt: str = ""
     ) -> StorageError:
         """Clean up after a step that failed; the error to raise."""
-        step, error = performer.worst or (None, error)
-        doing = "" if step is None else f" {said(step)}:"
-        begin = f"save of {name} failed:{doing} {code_of(error)} ({error.strerror or error}). "
-        performer.release()
-        if performer.is_poisoned:
+        step, error = executor.worst or (None, error)
+        doing = "" if step is None else f" {describe_step(step)}:"
+        begin = f"save of {name} failed:{doing} {describe_error(error)}. "
+        executor.release()
+        if executor.is_poisoned:
             hidden = self._close_for(name, error)
             return StorageError(
                 f"{begin}It was not acknowledged; earlier groups are intact. What reached the "
                 "disk is unknown, so this store is closed to writing: open it again, which "
                 f"recovers.{'' if hidden else _STILL_SEEN.format(name)}"
             )
-        clean = performer.undo()
+        clean = executor.undo()
         if attempt:
-            clean = self.abandon(Attempt(name, attempt, Request(name.step, {})))
+            clean = remove_attempt(self._disk, attempt)
         what = "The attempt" if attempt else "What it wrote"
         left = f"{what} was removed." if clean else "The next recovery sets its rest aside."
         return StorageError(f"{begin}{left} Earlier groups are intact and the store is usable.")
@@ -354,22 +268,13 @@ class Saver(LeaseHolder):
         The kernel may have marked the lost pages clean: the group could look whole to the next
         process and not be on the medium. So it must not be found there.
         """
-        self.failed = f"a save failed with {code_of(error)}, so what reached the disk is unknown"
+        self._lease.failed = (
+            f"a save failed with {errno_name(error)}, so what reached the disk is unknown"
+        )
         self.unsure = name
         why = (
-            f"its save failed with {code_of(error)} at or before a sync: it was never "
+            f"its save failed with {errno_name(error)} at or before a sync: it was never "
             "acknowledged, and what looks whole here may not be on the disk"
         )
-        return withdraw(self.disk, self.store, name, why, self._now_s(), reports=self.reports)
-
-    def _note_durable(self, name: GroupName, mode: Mode) -> None:
-        if syncs_dirs(mode):
-            self._durable = name
-
-
-def _unreadable(attempt: str, error: OSError, ending: Ending) -> StorageError:
-    """The error where an attempt's directory cannot be read."""
-    return StorageError(
-        f"reading the attempt {attempt!r} failed: {code_of(error)} "
-        f"({error.strerror or error}). {ending()}"
-    )
+        now_s, reports = self.options.now_s(), self.options.reports
+        return quarantine_failed_save(self._disk, self._store, name, why, now_s, reports=reports)

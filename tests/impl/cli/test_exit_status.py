@@ -13,31 +13,23 @@ from typing import Any
 
 import click
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import CliRunner
 
 import lastgood.cli.bench
 from lastgood import Store
 from lastgood.__main__ import main
-from lastgood.backends.interface import FileSystem
 from lastgood.backends.posix import PosixDisk
-from lastgood.cli.main import cli
-from lastgood.cli.output import ending_by_signal, honest, note_done
-from tests.impl.disks import PARTS, names_in, open_store, tree
+from lastgood.cli.output import ending_by_signal, exits_with_status, note_done
+from tests.impl.cli.commands import run as invoked
+from tests.impl.disks import PARTS, WEAK, fill, names_in, open_store, tree
 
 GROUPS = [f"gen-{n:08d}-step-{n:08d}" for n in (1, 2, 3)]
 ENV = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
 
 
-def invoked(*arguments: str) -> Result:
-    return CliRunner().invoke(cli, list(arguments), catch_exceptions=False)
-
-
 @pytest.fixture
 def store(tmp_path: Path) -> Path:
-    with open_store(tmp_path) as opened:
-        for step in (1, 2, 3):
-            opened.save(step, PARTS)
-    return tmp_path.resolve() / "store"
+    return fill(tmp_path, (1, 2, 3))
 
 
 def run(*arguments: str, **more: Any) -> subprocess.CompletedProcess[str]:
@@ -203,7 +195,7 @@ def test_a_directory_that_may_not_be_written_is_said_with_its_errno(
 @pytest.mark.parametrize("error", [OSError(errno.EMFILE, "too many"), MemoryError()])
 def test_what_the_machine_refuses_has_the_status_3(error: Exception) -> None:
     @click.command()
-    @honest
+    @exits_with_status
     def command() -> None:
         note_done("Half of it was done.")
         raise error
@@ -226,8 +218,7 @@ def test_an_error_is_json_where_json_was_asked_for(tmp_path: Path) -> None:
 def test_a_weakness_is_said_once_and_in_one_line(
     store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    weak = FileSystem("fuse.s3", "/", False, "process", "w", weakness="a program stands between")
-    monkeypatch.setattr("lastgood.backends.detect.disk_here", lambda: PosixDisk(weak))
+    monkeypatch.setattr("lastgood.backends.detect.disk_here", lambda: PosixDisk(WEAK))
     done = invoked("repair", str(store))
 
     assert done.exit_code == 0

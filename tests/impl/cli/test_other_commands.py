@@ -10,7 +10,6 @@ import pytest
 
 import lastgood.cli.doctor
 from lastgood import Store
-from lastgood.backends.interface import FileSystem
 from lastgood.backends.posix import PosixDisk
 from lastgood.cli.doctor import diagnose
 from lastgood.cli.main import cli
@@ -18,6 +17,7 @@ from tests.impl.cli.commands import run, said
 from tests.impl.disks import (
     EXT4,
     PARTS,
+    WEAK,
     WatchedDisk,
     failing,
     names_aside,
@@ -277,9 +277,8 @@ def test_doctor_refuses_what_no_store_can_be_in(tmp_path: Path) -> None:
 
 def test_doctor_says_what_a_store_would_say(tmp_path: Path) -> None:
     """Where a directory cannot be synced, its mode is that of the store's receipt."""
-    weak = FileSystem("fuse.s3", "/", False, "process", "w", weakness="a program stands between")
     disk = WatchedDisk(tmp_path)
-    disk._given = weak
+    disk._given = WEAK
     disk.fault = lambda call, _path: errno.EINVAL if call == "fsync_dir" else None
     said_by_doctor = diagnose(disk, str(tmp_path / "store"), probe=False).as_json()
     with pytest.warns(lastgood.LastgoodWarning):
@@ -324,8 +323,7 @@ def test_doctor_names_what_is_refused(store: Path, call: str, refused: str) -> N
 def test_doctor_is_loud_where_little_is_promised(
     store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    weak = FileSystem("fuse.s3", "/", False, "process", "w", weakness="a program stands between")
-    monkeypatch.setattr("lastgood.cli.write_commands.disk_here", lambda: PosixDisk(weak))
+    monkeypatch.setattr("lastgood.cli.write_commands.disk_here", lambda: PosixDisk(WEAK))
     done = run("doctor", str(store))
 
     assert done.exit_code == 1

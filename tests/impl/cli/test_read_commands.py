@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.impl.cli.commands import run
-from tests.impl.disks import PARTS, open_store, tree
+from tests.impl.disks import PARTS, fill, open_store, tree
 from tests.impl.recovery.test_recovery import DAMAGE, IDS, NEW, OLD, Harm
 
 MALFORMED = ("manifest_error", "unsafe_path", "not_regular")
@@ -23,10 +23,7 @@ AT_REST = [each for each in zip(DAMAGE, IDS, strict=True) if each[0][1] != "no_c
 
 @pytest.fixture
 def store(tmp_path: Path) -> Path:
-    with open_store(tmp_path, form="record") as opened:
-        opened.save(1, PARTS)
-        opened.save(2, PARTS)
-    return tmp_path.resolve() / "store"
+    return fill(tmp_path, (1, 2), form="record")
 
 
 def test_latest_prints_the_path_and_nothing_else(store: Path) -> None:

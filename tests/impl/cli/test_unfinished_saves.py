@@ -10,7 +10,7 @@ import pytest
 
 from lastgood.protocol.plan import Form
 from tests.impl.cli.commands import run, said
-from tests.impl.disks import PARTS, open_store, tree
+from tests.impl.disks import fill, open_store, tree
 from tests.impl.recovery.test_recovery import NEW, OLD
 
 GOING_ON = "a save that is still going on, or that ended before its"
@@ -22,10 +22,7 @@ FORMS: list[tuple[Form, str, str]] = [
 
 @pytest.fixture
 def store(tmp_path: Path) -> Path:
-    with open_store(tmp_path, form="record") as opened:
-        opened.save(1, PARTS)
-        opened.save(2, PARTS)
-    return tmp_path.resolve() / "store"
+    return fill(tmp_path, (1, 2), form="record")
 
 
 def rows(*arguments: str) -> list[dict[str, Any]]:

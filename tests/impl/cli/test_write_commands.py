@@ -11,15 +11,16 @@ from typing import Any
 import pytest
 
 from lastgood import LatestN
-from lastgood.backends.interface import kind_said
+from lastgood.backends.interface import describe_kind
 from lastgood.backends.posix import PosixDisk
-from lastgood.cli.inspection import latest
+from lastgood.cli.inspection import find_latest
 from tests.impl.cli.commands import run, said
 from tests.impl.disks import (
     EXT4,
     PARTS,
     WatchedDisk,
     failing,
+    fill,
     names_aside,
     names_in,
     open_store,
@@ -34,10 +35,7 @@ NOTHING_VALID = [("model", 1), ("MANIFEST", 1), ("link", 2)]
 
 @pytest.fixture
 def store(tmp_path: Path) -> Path:
-    with open_store(tmp_path) as opened:
-        for number in (1, 2, 3):
-            opened.save(10 * number, PARTS)
-    return tmp_path.resolve() / "store"
+    return fill(tmp_path, (10, 20, 30))
 
 
 def harm(group: Path, how: str) -> None:
@@ -215,7 +213,7 @@ def save_and_prune(root: Path) -> None:
 
 def test_a_reader_that_a_prune_overtakes_looks_again(store: Path, tmp_path: Path) -> None:
     happens: list[Callable[[], object]] = [lambda: save_and_prune(tmp_path)] * 3
-    report = latest(Overtaken(store, happens), str(store), None)
+    report = find_latest(Overtaken(store, happens), str(store), None)
 
     assert (report.exit_status, happens) == (0, [])
     assert [(row.generation, row.verdict) for row in report.rows] == [(6, "valid")]
@@ -335,9 +333,9 @@ def test_diff_takes_nothing_for_null_nor_a_number_for_a_truth(
 
 
 def test_kinds_are_said_with_their_article() -> None:
-    assert kind_said("other") == "a symlink or special file"
-    assert kind_said("missing") == "nothing"
-    assert "a other" not in "".join(map(kind_said, ("other", "socket", "dir", "file")))
+    assert describe_kind("other") == "a symlink or special file"
+    assert describe_kind("missing") == "nothing"
+    assert "a other" not in "".join(map(describe_kind, ("other", "socket", "dir", "file")))
 
 
 def test_bench_does_not_fill_the_disk(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:

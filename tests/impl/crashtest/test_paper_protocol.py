@@ -14,12 +14,7 @@ from lastgood.crashtest import paper_protocol
 from lastgood.crashtest.subjects import PAPER
 from lastgood.format.manifest import Part
 from lastgood.protocol.plan import Mode
-from lastgood.protocol.steps import Step
-
-
-def spelled(step: Step) -> str:
-    paths = [getattr(step, name) for name in ("path", "src", "dst") if hasattr(step, name)]
-    return " ".join([type(step).__name__, *paths])
+from tests.impl.disks import spelled
 
 
 def plan(mode: Mode, existing: frozenset[str] = frozenset()) -> list[str]:
@@ -52,9 +47,9 @@ def test_nodirsync_syncs_and_renames_each_file() -> None:
         "WritePart /r/epoch_0003/.tmp_gc_0_0",
         "SyncFile /r/epoch_0003/.tmp_gc_0_0",
         "CloseFile /r/epoch_0003/.tmp_gc_0_0",
-        "Rename /r/epoch_0003/.tmp_gc_0_0 /r/epoch_0003/model.bin",
+        "RenameEntry /r/epoch_0003/.tmp_gc_0_0 /r/epoch_0003/model.bin",
     ]
-    assert [step.split("/")[-1] for step in steps if step.startswith("Rename")] == [
+    assert [step.split("/")[-1] for step in steps if step.startswith("RenameEntry")] == [
         "model.bin",
         "MANIFEST.json",
         "COMMIT.json",

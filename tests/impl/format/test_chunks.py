@@ -19,15 +19,14 @@ import lastgood.parts.part_reader as piecewise
 import lastgood.parts.verify as verifying
 import lastgood.writer.save_request as request_module
 from lastgood import IntegrityError, UsageError, open_read_only
-from lastgood.damage import Damaged, merged, said
-from lastgood.format.chunks import ChunkHasher, Chunking, fitted, is_chunk_size
+from lastgood.damage import Damaged, describe_damage, merge_ranges
+from lastgood.format.chunks import ChunkHasher, Chunking, enlarge_to_fit, is_chunk_size
 from lastgood.format.digests import Algorithm
 from lastgood.format.manifest import decode, encode
-from lastgood.parts.damage_survey import Each
-from lastgood.parts.part_writer import Content
-from lastgood.parts.thread_pool import each_in_threads
+from lastgood.parts.holding_reader import HOLDS, Hold
+from lastgood.parts.part_writer import PartSource
+from lastgood.parts.thread_pool import ParallelMap, new_parallel_map
 from lastgood.protocol.executor import BIG_BYTES
-from lastgood.recovery.loaded import HOLDS, Hold
 from lastgood.recovery.recovery import Group, Rejection, examine
 from tests.impl.disks import PARTS, Unsynced, names_in, open_store, tree
 
@@ -56,9 +55,11 @@ def saved(root: Path, parts: dict[str, bytes], **more: Any) -> Path:
     return root / "store" / GROUP
 
 
-def verdicts(root: Path, each: Each = map) -> Group | Rejection:
+def verdicts(root: Path, parallel_map: ParallelMap = map) -> Group | Rejection:
     (group,) = open_read_only(root / "store").groups()
-    return examine(Unsynced(root), str(root / "store"), group.name, each=each, surveys=True)
+    return examine(
+        Unsynced(root), str(root / "store"), group.name, parallel_map=parallel_map, surveys=True
+    )
 
 
 @given(
@@ -166,7 +167,7 @@ def test_chunks_and_whole_digests_give_one_verdict_and_all_that_is_damaged_is_to
         now = now if cut is None else bytearray(now[:cut].ljust(cut, b"?"))
         (group / "model").write_bytes(now)
         by_chunks = verdicts(root)
-        in_threads = verdicts(root, each_in_threads(4))
+        in_threads = verdicts(root, new_parallel_map(4))
         manifest = decode((group / "MANIFEST").read_bytes())
         parts = tuple(evolve(part, chunks="") for part in manifest.parts)
         (group / "MANIFEST").write_bytes(encode(evolve(manifest, parts=parts, chunking=None)))
@@ -216,17 +217,17 @@ def test_ranges_that_follow_each_other_are_one_and_many_are_cut_short_for_people
     one = [Damaged("a", "r", n * 10, 10, n, 1) for n in (0, 1, 3)]
     many = tuple(Damaged("a", "r", n * 20, 10, 2 * n, 1) for n in range(11))
 
-    assert merged([*one, Damaged("b", "r", 40, 10, 4, 1), Damaged("c", "r", 0, 5)]) == (
+    assert merge_ranges([*one, Damaged("b", "r", 40, 10, 4, 1), Damaged("c", "r", 0, 5)]) == (
         Damaged("a", "r", 0, 20, 0, 2),
         Damaged("a", "r", 30, 10, 3, 1),
         Damaged("b", "r", 40, 10, 4, 1),
         Damaged("c", "r", 0, 5),
     )
-    assert said(merged(one)) == (
+    assert describe_damage(merge_ranges(one)) == (
         "30 bytes are damaged in all: bytes 0 to 19 of 'a' (chunks 0 to 1), bytes 30 to 39 of 'a' "
         "(chunk 3)"
     )
-    assert said(many).endswith("bytes 140 to 149 of 'a' (chunk 14) and 3 more ranges")
+    assert describe_damage(many).endswith("bytes 140 to 149 of 'a' (chunk 14) and 3 more ranges")
 
 
 @pytest.mark.parametrize("workers", [1, 4])
@@ -260,8 +261,8 @@ def test_a_file_that_has_another_size_than_it_was_said_to_have_is_cut_as_it_is(
 ) -> None:
     with open_store(tmp_path, disk=Unsynced(tmp_path), chunk_bytes=CHUNK) as store:
         assert store._writer is not None
-        content = Content([noise(now_bytes)], "file", said_bytes)
-        store._writer.save(1, {"model": content, "big": Content([noise(2 * CHUNK)])}, {})
+        content = PartSource([noise(now_bytes)], "file", said_bytes)
+        store._writer.save(1, {"model": content, "big": PartSource([noise(2 * CHUNK)])}, {})
         loaded = store.load_latest()
 
     assert loaded is not None
@@ -307,7 +308,7 @@ def test_chunks_are_doubled_until_their_digests_fit_and_no_further(
     def needed(chunking: Chunking) -> int:
         return 64 * sum(-(-s // chunking.chunk_bytes) for s in sizes if s > chunking.chunk_bytes)
 
-    found = fitted(Chunking(CHUNK, "sha256"), sizes, room_bytes)
+    found = enlarge_to_fit(Chunking(CHUNK, "sha256"), sizes, room_bytes)
 
     assert needed(found) <= room_bytes
     assert is_chunk_size(found.chunk_bytes) or not needed(found)

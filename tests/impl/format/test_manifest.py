@@ -17,9 +17,9 @@ from lastgood.format.manifest import (
     Manifest,
     ManifestError,
     Part,
-    clash,
     decode,
     encode,
+    find_clash,
     is_safe_part_path,
 )
 from tests.impl.disks import PARTS, open_store
@@ -290,6 +290,6 @@ def test_ordinary_paths_are_safe(path: str) -> None:
 
 
 def test_two_parts_that_need_one_name_clash() -> None:
-    assert clash(["a", "b", "a"]) == "a"
-    assert clash(["a/b/c", "a/b"]) == "a/b"
-    assert clash(["a/b", "a/c", "ab"]) is None
+    assert find_clash(["a", "b", "a"]) == "a"
+    assert find_clash(["a/b/c", "a/b"]) == "a/b"
+    assert find_clash(["a/b", "a/c", "ab"]) is None

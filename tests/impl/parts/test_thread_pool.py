@@ -14,8 +14,14 @@ from lastgood import StorageError, Store, UsageError
 from lastgood.backends.posix import PosixDisk
 from lastgood.format.digests import Algorithm
 from lastgood.format.manifest import Part
-from lastgood.parts.part_writer import _IN_FLIGHT, PIECE_BYTES, Content, pour, pour_in_two
-from lastgood.parts.thread_pool import _MOST, each_in_threads
+from lastgood.parts.part_writer import (
+    _IN_FLIGHT,
+    PIECE_BYTES,
+    PartSource,
+    stream_part,
+    stream_part_in_two_threads,
+)
+from lastgood.parts.thread_pool import _MOST, new_parallel_map
 from lastgood.parts.verify import RejectedError, Unit
 from lastgood.protocol.executor import BIG_BYTES
 from lastgood.recovery.recovery import Group
@@ -179,7 +185,7 @@ def test_the_first_damage_in_the_order_of_the_manifest_is_told(tmp_path: Path) -
     assert reasons == {"size_mismatch:part1"}
 
 
-@pytest.mark.parametrize("how", [pour, pour_in_two])
+@pytest.mark.parametrize("how", [stream_part, stream_part_in_two_threads])
 @pytest.mark.parametrize("is_stable", [True, False])
 def test_pouring_keeps_the_order_of_its_pieces(how: Any, is_stable: bool) -> None:
     import hashlib
@@ -188,7 +194,7 @@ def test_pouring_keeps_the_order_of_its_pieces(how: Any, is_stable: bool) -> Non
     whole = b"".join(pieces)
     written = bytearray()
     digest = hashlib.sha256()
-    content = Content([memoryview(bytearray(p)) for p in pieces], is_stable=is_stable)
+    content = PartSource([memoryview(bytearray(p)) for p in pieces], is_stable=is_stable)
 
     assert how("part", content, digest, written.extend) == len(whole)
     assert written == whole
@@ -201,10 +207,10 @@ def test_threads_answer_in_order_and_end_at_the_first_that_is_not_none() -> None
     def check(unit: Unit) -> RejectedError | None:
         return RejectedError("bad", unit.part.path) if unit.size_bytes >= 3 else None
 
-    answers = list(each_in_threads(4)(check, parts))
+    answers = list(new_parallel_map(4)(check, parts))
     assert answers[:3] == [None] * 3
     assert [str(answer) for answer in answers[3:]] == ["3"]
-    assert list(each_in_threads(1)(check, parts[:2])) == [None, None]
+    assert list(new_parallel_map(1)(check, parts[:2])) == [None, None]
 
 
 @pytest.mark.parametrize("workers", [0, -1])

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from lastgood.backends.posix import PosixDisk
-from lastgood.parts.part_writer import PIECE_BYTES, Content
-from lastgood.protocol.executor import BIG_BYTES, MOST_AT_ONCE, Performer
+from lastgood.parts.part_writer import PIECE_BYTES, PartSource
+from lastgood.protocol.executor import BIG_BYTES, MAX_OPEN_FILES, StepExecutor
 from lastgood.protocol.steps import CreateFile, MakeDir
 from tests.impl.disks import EXT4, open_store, tree
 
@@ -79,21 +79,21 @@ def test_ctrl_c_right_after_something_was_made_leaves_nothing(tmp_path: Path, ca
 def test_what_somebody_else_made_is_never_taken_away(tmp_path: Path) -> None:
     (tmp_path / "theirs").mkdir()
     (tmp_path / "file").touch()
-    performer = Performer(PosixDisk(EXT4), {"part": Content([])})
+    executor = StepExecutor(PosixDisk(EXT4), {"part": PartSource([])})
     for step in (MakeDir(f"{tmp_path}/theirs"), CreateFile(f"{tmp_path}/file")):
         with pytest.raises(FileExistsError):
-            performer.perform(step)
+            executor.execute(step)
 
-    assert performer.undo()
+    assert executor.undo()
     assert tree(tmp_path) == {"file": b"", "theirs": None}
 
 
 def test_what_is_gone_already_is_undone(tmp_path: Path) -> None:
-    performer = Performer(PosixDisk(EXT4))
-    performer.perform(MakeDir(f"{tmp_path}/gone"))
+    executor = StepExecutor(PosixDisk(EXT4))
+    executor.execute(MakeDir(f"{tmp_path}/gone"))
     (tmp_path / "gone").rmdir()
 
-    assert performer.undo()
+    assert executor.undo()
 
 
 class Counting(PosixDisk):
@@ -134,8 +134,8 @@ def test_small_parts_are_all_being_written_before_the_first_is_synced(tmp_path: 
 def test_only_so_many_files_are_open_at_a_time(tmp_path: Path) -> None:
     disk = Counting()
     with open_store(tmp_path, disk=disk, workers=1) as store:
-        store.save(1, {f"part{n}": b"weights" for n in range(2 * MOST_AT_ONCE + 1)})
-        assert disk.most_open == MOST_AT_ONCE
+        store.save(1, {f"part{n}": b"weights" for n in range(2 * MAX_OPEN_FILES + 1)})
+        assert disk.most_open == MAX_OPEN_FILES
         disk.most_open = 0
         store.save(2, {f"part{n}": bytes(BIG_BYTES // 2) for n in range(4)})
 

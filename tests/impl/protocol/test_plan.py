@@ -20,16 +20,9 @@ from lastgood.protocol.plan import (
     subdirs,
 )
 from lastgood.protocol.steps import Step, Together
-from tests.impl.disks import PARTS, WatchedDisk, open_store
+from tests.impl.disks import PARTS, WatchedDisk, open_store, spelled
 
 GROUP = "gen-00000007-step-00000042"
-
-
-def spelled(step: Step) -> str:
-    kind = type(step).__name__
-    if kind == "Rename":
-        return f"Rename {step.src} -> {step.dst}"  # type: ignore[union-attr]
-    return f"{kind} {step.path}"  # type: ignore[union-attr]
 
 
 def plan(form: Form, mode: Mode) -> list[str]:
@@ -80,7 +73,7 @@ def test_the_rename_form_publishes_a_synced_attempt_by_one_rename() -> None:
 
     assert plan("rename", "atomic_dirsync") == [
         *(step.replace(f"/s/{GROUP}", f"/s/attempt-{GROUP}") for step in record[:-1]),
-        f"Rename /s/attempt-{GROUP} -> /s/{GROUP}",
+        f"RenameEntry /s/attempt-{GROUP} /s/{GROUP}",
         "SyncDir /s",
     ]
 
@@ -124,8 +117,8 @@ def test_what_is_given_up_loses_its_name_durably_before_anything_is_deleted() ->
     names = [GroupName(1, 10), GroupName(2, 20)]
 
     assert spelled_out(plan_give_up("unsafe", "/s", names)) == [
-        "Rename /s/gen-00000001-step-00000010 -> /s/pruned-gen-00000001-step-00000010",
-        "Rename /s/gen-00000002-step-00000020 -> /s/pruned-gen-00000002-step-00000020",
+        "RenameEntry /s/gen-00000001-step-00000010 /s/pruned-gen-00000001-step-00000010",
+        "RenameEntry /s/gen-00000002-step-00000020 /s/pruned-gen-00000002-step-00000020",
         "SyncDir /s",
     ]
     assert spelled_out(plan_give_up("atomic_fullsync", "/s", names[:1]))[-1] == "FullSyncDir /s"

@@ -11,19 +11,19 @@ import pytest
 import powercut
 from lastgood import Event, LastgoodWarning, Store, UsageError
 from lastgood.backends import darwin, linux
-from lastgood.backends.interface import FileSystem
+from lastgood.backends.interface import FileSystemTraits
 from lastgood.backends.posix import PosixDisk
 from tests.impl.disks import EXT4, PARTS, WatchedDisk, tree
 
 PROFILES = Path(powercut.__file__).parent / "profiles"
-MAC = FileSystem("apfs", "/", True, "kernel", "fsync does not flush", "power", "if it is so")
+MAC = FileSystemTraits("apfs", "/", True, "kernel", "fsync does not flush", "power", "if it is so")
 FUSE = linux.describe("fuse.s3fs", "/")
 
 
 class Mac(WatchedDisk):
     """A disk with a full sync, as macOS has it."""
 
-    def file_system(self, path: str) -> FileSystem:
+    def file_system(self, path: str) -> FileSystemTraits:
         return MAC
 
     def full_sync_dir(self, path: str) -> None:
@@ -31,7 +31,7 @@ class Mac(WatchedDisk):
 
 
 class Weak(WatchedDisk):
-    def file_system(self, path: str) -> FileSystem:
+    def file_system(self, path: str) -> FileSystemTraits:
         return FUSE
 
 

@@ -12,8 +12,8 @@ import pytest
 import lastgood
 from lastgood import Event, IntegrityError, LatestN, UsageError
 from lastgood.backends.posix import PosixDisk
+from lastgood.parts.holding_reader import HOLDS, Hold
 from lastgood.protocol.plan import FORMS, Form
-from lastgood.recovery.loaded import HOLDS, Hold
 from tests.impl.disks import EXT4, PARTS, WatchedDisk, names_aside, open_store, tree
 from tests.impl.retention.test_prune import fill, group
 

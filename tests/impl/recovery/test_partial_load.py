@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-import lastgood.recovery.loaded as loaded_module
+import lastgood.parts.holding_reader as holding
 from lastgood import (
     Event,
     IntegrityError,
@@ -23,7 +23,7 @@ from lastgood import (
     UsageError,
     open_read_only,
 )
-from lastgood.backends.interface import FileSystem
+from lastgood.backends.interface import FileSystemTraits
 from lastgood.backends.posix import OpenFd
 from lastgood.buffers import fresh_memory
 from tests.impl.disks import EXT4, Unsynced, WatchedDisk, names_in, open_store, tree
@@ -50,7 +50,7 @@ class Counted(OpenFd):
 class Counting(WatchedDisk):
     """Which bytes of which part were read."""
 
-    def __init__(self, root: Path, file_system: FileSystem = EXT4) -> None:
+    def __init__(self, root: Path, file_system: FileSystemTraits = EXT4) -> None:
         super().__init__(root)
         self.seen: dict[str, list[tuple[int, int]]] = {}
         self.refusal: int | None = None
@@ -88,12 +88,13 @@ def opened_by(store: Store, **more: Any) -> Opened:
     return opened
 
 
+@pytest.mark.parametrize("hold", ["nothing", "memory", "map"])
 def test_opening_reads_no_part_and_a_range_reads_the_chunks_that_it_touches(
-    tmp_path: Path,
+    tmp_path: Path, hold: Any
 ) -> None:
     fill(tmp_path, 2)
     disk = Counting(tmp_path)
-    opened = opened_by(open_read_only(tmp_path / "store", disk=disk))
+    opened = opened_by(open_read_only(tmp_path / "store", disk=disk), hold=hold)
     assert (opened.step, opened.generation, dict(opened.metadata)) == (2, 2, {"loss": 0.5})
     assert opened.parts == tuple(PARTS)
     assert opened.verified == frozenset()
@@ -334,7 +335,7 @@ def test_no_memory_is_taken_for_a_size_that_only_the_manifest_knows_of(
         taken.append(size_bytes)
         return fresh_memory(size_bytes)
 
-    monkeypatch.setattr(loaded_module, "fresh_memory", noted)
+    monkeypatch.setattr(holding, "fresh_memory", noted)
     assert open_read_only(tmp_path / "store").load_latest(hold="memory") is None
     # Another thread may have come to an intact part.
     assert len(MODEL) not in taken

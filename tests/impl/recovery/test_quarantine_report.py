@@ -18,7 +18,7 @@ import lastgood
 from lastgood import LatestN, QuarantineReport, StorageError
 from lastgood.backends.posix import PosixDisk
 from lastgood.format.manifest import Manifest, Part
-from lastgood.parts.verify import Found
+from lastgood.parts.verify import FailedPart
 from lastgood.recovery.quarantine import read_report
 from lastgood.recovery.quarantine_report import (
     MAX_PARTS,
@@ -36,6 +36,7 @@ from tests.impl.disks import (
     Unsynced,
     WatchedDisk,
     failing,
+    fill,
     names_aside,
     names_in,
     open_store,
@@ -49,10 +50,7 @@ REPORT = report_name(NEW)
 
 @pytest.fixture
 def store(tmp_path: Path) -> Path:
-    with open_store(tmp_path, disk=Unsynced(tmp_path)) as opened:
-        opened.save(1, MANY)
-        opened.save(2, MANY)
-    return tmp_path.resolve() / "store"
+    return fill(tmp_path, (1, 2), MANY, disk=Unsynced(tmp_path))
 
 
 def set_aside(store: Path, disk: PosixDisk | None = None) -> dict[str, QuarantineReport]:
@@ -309,8 +307,8 @@ def test_a_prune_and_a_repair_report_as_a_load_does(store: Path) -> None:
 def test_a_report_lists_some_hundred_parts_and_always_the_damaged_one() -> None:
     parts = tuple(Part(f"p{n}", n, sha(b"%d" % n)) for n in range(MAX_PARTS + 10))
     manifest = Manifest(1, 1, "x", parts)
-    few, none_left = part_reports(Manifest(1, 1, "x", parts[:3]), Found("p1", 0, sha(b"")))
-    many, left = part_reports(manifest, Found("p515"))
+    few, none_left = part_reports(Manifest(1, 1, "x", parts[:3]), FailedPart("p1", 0, sha(b"")))
+    many, left = part_reports(manifest, FailedPart("p515"))
 
     assert ([part.verdict for part in few], none_left) == (["intact", "damaged", "not_checked"], 0)
     assert (len(many), left) == (MAX_PARTS, 10)

@@ -11,7 +11,7 @@ import pytest
 
 import lastgood
 from lastgood.format.manifest import decode, encode
-from tests.impl.disks import PARTS, names_aside, open_store, tree
+from tests.impl.disks import PARTS, fill, names_aside, open_store, tree
 
 OLD, NEW = "gen-00000001-step-00000001", "gen-00000002-step-00000002"
 Harm = Callable[[Path], object]
@@ -101,10 +101,7 @@ IDS = [reason.partition(":")[0] + f"-{n}" for n, (_, reason) in enumerate(DAMAGE
 
 @pytest.fixture
 def two_groups(tmp_path: Path) -> Path:
-    with open_store(tmp_path, form="record") as store:
-        store.save(1, PARTS)
-        store.save(2, PARTS)
-    return tmp_path
+    return fill(tmp_path, (1, 2), form="record").parent
 
 
 @pytest.mark.parametrize(("harm", "reason"), DAMAGE, ids=IDS)

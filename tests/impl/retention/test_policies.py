@@ -16,7 +16,7 @@ from lastgood.retention.policies import (
     KeepAll,
     LatestN,
     Policy,
-    doomed,
+    generations_to_prune,
 )
 
 NOW_S = 1_000_000.0
@@ -82,9 +82,9 @@ def test_neither_the_newest_nor_a_protected_group_goes() -> None:
         def keeps(self, candidates: Sequence[Candidate], now_s: float) -> set[int]:
             return set()
 
-    assert doomed(KeepNone(), run(1, 2, 3, 4), {2}, NOW_S) == [1, 3]
-    assert doomed(KeepNone(), run(1), (), NOW_S) == []
-    assert doomed(KeepNone(), [], (), NOW_S) == []
+    assert generations_to_prune(KeepNone(), run(1, 2, 3, 4), {2}, NOW_S) == [1, 3]
+    assert generations_to_prune(KeepNone(), run(1), (), NOW_S) == []
+    assert generations_to_prune(KeepNone(), [], (), NOW_S) == []
 
 
 @pytest.mark.parametrize(

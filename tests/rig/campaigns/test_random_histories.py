@@ -17,14 +17,14 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
-import lastgood.writer.writer as writer
+import lastgood.writer.pruner as pruner
 from lastgood.backends.interface import join
-from lastgood.crashtest.subjects import LastgoodSession, LastgoodSubject, Recovered
+from lastgood.crashtest.subjects import LastgoodSession, LastgoodSubject, RecoveredGroup
 from lastgood.format.names import newest_first
 from lastgood.protocol.plan import Mode, plan_delete
 from lastgood.protocol.steps import Remove, RemoveDir, Step
 from lastgood.recovery.recovery import Rejection, examine, list_store
-from lastgood.retention.prune import Pruning, plan_uncommit, tree_of
+from lastgood.retention.prune import Pruning, list_tree, plan_uncommit
 from powercut.profile import load_profile
 from powercut.simulation.oracle import Oracle
 from powercut.simulation.subject import STORE, Subject
@@ -48,7 +48,7 @@ LIVES = 3
 class WholeOrGone(LastgoodSession):
     """Recovers, and finds no group at all that looks damaged: no crash damages one at rest."""
 
-    def recover(self) -> Recovered | None:
+    def recover(self) -> RecoveredGroup | None:
         found = super().recover()
         disk = self._writer.disk
         for name in newest_first(list_store(disk, STORE).in_store):
@@ -61,7 +61,7 @@ class WholeOrGone(LastgoodSession):
 class Repairing(WholeOrGone):
     """The same, with a repair first."""
 
-    def recover(self) -> Recovered | None:
+    def recover(self) -> RecoveredGroup | None:
         self._writer.repair()
         return super().recover()
 
@@ -195,7 +195,7 @@ class DeletesFirst(WholeOrGone):
         disk = self._writer.disk
         for name in newest_first(list_store(disk, STORE).in_store):
             home = join(STORE, str(name))
-            for each in plan_delete(home, *tree_of(disk, home)):
+            for each in plan_delete(home, *list_tree(disk, home)):
                 if isinstance(each, Remove):
                     disk.unlink(each.path)
                 elif isinstance(each, RemoveDir):
@@ -231,7 +231,7 @@ def deleting_first(plan: Any) -> Any:
 def test_a_prune_that_deletes_before_it_un_commits_is_caught_on_a_disk(
     fs: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(writer, "plan_uncommit", deleting_first(plan_uncommit))
+    monkeypatch.setattr(pruner, "plan_uncommit", deleting_first(plan_uncommit))
     early = [WriteBack(number, "commit") for number in range(8, 60)]
     ops = len(first_ops(PLAIN, fs, PRUNED[0]))
     early = [each for each in early if each.after_op < ops]
