@@ -14,7 +14,7 @@ from powercut_rig.linux.rig import Rig
 from powercut_rig.mounted.image_mounter import FsckReport, MountedImage, Phases
 from powercut_rig.mounted.tree_reader import Tag, Tree, TreeLimits, read_tree
 from powercut_rig.mounted.writeback import WriteBack, default_plan, drawn_plan
-from powercut_rig.system.requirements import what_is_missing
+from powercut_rig.rigs import what_is_missing
 from powercut_rig.system.worker import run_in_worker, run_in_worker_within
 
 __all__ = [

@@ -14,7 +14,7 @@ from attrs import frozen
 from powercut.cli.console import EXIT_STATUS, as_json, bad_input, emit
 from powercut.profile import profile_named
 from powercut.trace.trace_file import Trace
-from powercut_rig.cli.commands import running, status_of
+from powercut_rig.cli.options import running, status_of
 from powercut_rig.judge.judge import Effort
 from powercut_rig.macos import APFS, NOT_RUN
 from powercut_rig.macos.experiments.catalog import EXPERIMENTS

@@ -36,7 +36,7 @@ from powercut_rig.judge.trace_case import check_judgeable, prepare
 from powercut_rig.macos import APFS
 from powercut_rig.reports.text import show, to_json
 
-__all__ = ["compare", "doctor", "running", "show", "soak_command", "status_of"]
+__all__ = ["compare", "doctor", "show", "soak_command"]
 
 PROGRESS_IMAGES = 1000
 INTERRUPTED = 130

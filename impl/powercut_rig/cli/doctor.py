@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import platform
-import sys
 
 from attrs import frozen
 
-from powercut_rig.filesystems import FILE_SYSTEMS
+from powercut_rig.filesystems import FILE_SYSTEMS, missing_for
 from powercut_rig.guest.build.packages import missing_programs
 from powercut_rig.macos import APFS
 from powercut_rig.macos.requirements import missing_for_mac
-from powercut_rig.system.requirements import missing_everywhere, missing_for
+from powercut_rig.system.requirements import missing_everywhere
 
 
 @frozen
@@ -37,9 +36,8 @@ def diagnose() -> list[Diagnosis]:
         Diagnosis("guest", "a virtual machine with kernels' file systems, without root", guest),
     ]
     for name, fs in FILE_SYSTEMS.items():
-        own = tuple(missing_for(fs)) if sys.platform == "linux" else ()
         common = guest if fs.in_guest else everywhere
-        found.append(Diagnosis(name, fs.title, (*common, *own)))
+        found.append(Diagnosis(name, fs.title, (*common, *missing_for(fs))))
     title = "APFS by Apple's own driver, on a disk image that is cloned"
     found.append(Diagnosis(APFS, title, tuple(missing_for_mac())))
     return found

@@ -21,7 +21,7 @@ from powercut_rig.judge.result import Comparison
 from powercut_rig.macos import APFS
 from powercut_rig.reports import html
 from powercut_rig.reports.text import junit
-from powercut_rig.system.requirements import what_is_missing
+from powercut_rig.rigs import what_is_missing
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 

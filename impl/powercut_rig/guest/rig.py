@@ -19,7 +19,8 @@ from powercut.simulation.subject import Plan
 from powercut_rig.blocks.block_log import BlockLog, Recipe, Replay
 from powercut_rig.blocks.crash_images import Bounds, CrashImage, CrashImages, crash_images
 from powercut_rig.errors import RigError, RigUnavailable
-from powercut_rig.filesystems import FILE_SYSTEMS, FileSystem
+from powercut_rig.filesystems import FILE_SYSTEMS, FileSystem, missing_for
+from powercut_rig.guest.build.packages import missing_programs
 from powercut_rig.guest.machine.connection import GuestLostError
 from powercut_rig.guest.machine.tree_codec import sight_from
 from powercut_rig.guest.remote import RemoteDisk, RemoteRunner
@@ -30,7 +31,6 @@ from powercut_rig.mounted.tree_reader import Sight
 from powercut_rig.mounted.writeback import WriteBack, default_plan
 from powercut_rig.system import linux_syscalls, worker
 from powercut_rig.system.deadline import DeadlineError
-from powercut_rig.system.requirements import what_is_missing
 
 _T = TypeVar("_T")
 
@@ -113,7 +113,7 @@ class GuestRig:
         self._fs = FILE_SYSTEMS[fs]
 
     def __enter__(self) -> Self:
-        if missing := what_is_missing(self._fs.name):
+        if missing := missing_programs() + missing_for(self._fs):
             raise RigUnavailable(missing)
         return self
 
