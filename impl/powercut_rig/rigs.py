@@ -17,7 +17,7 @@ from powercut_rig.guest.rig import GuestRig
 from powercut_rig.linux.rig import Rig
 from powercut_rig.mounted.image_mounter import FsckReport
 from powercut_rig.mounted.op_runner import MarkWriter
-from powercut_rig.mounted.tree_reader import Sight
+from powercut_rig.mounted.tree_reader import TreeSnapshot
 from powercut_rig.mounted.writeback import WriteBack
 from powercut_rig.system.requirements import missing_everywhere
 
@@ -35,7 +35,7 @@ class AnyImage(Protocol):
     def kernel_said(self) -> str:
         """The last of the kernel's log then."""
 
-    def look(self) -> Sight:
+    def look(self) -> TreeSnapshot:
         """The tree."""
 
     def disk(self, plan: Plan) -> Disk:

@@ -11,7 +11,7 @@ from attrs import frozen
 
 from powercut.trace.trace_file import Trace
 from powercut_rig.filesystems import FILE_SYSTEMS
-from powercut_rig.judge.judge import Effort, compare_in_worker
+from powercut_rig.judge.judge import JudgeEffort, compare_in_worker
 from powercut_rig.judge.result import Comparison
 from powercut_rig.system.worker_pool import Job, run_jobs
 
@@ -19,7 +19,7 @@ PLANS_PER_JOB = 4
 
 
 @frozen
-class Progress:
+class CampaignProgress:
     """How far a campaign is: images so far, jobs done and in all, and what a job is."""
 
     images: int
@@ -58,11 +58,11 @@ def run_campaign(
     traces: Sequence[tuple[str, Trace]],
     file_systems: Sequence[str],
     recordings: int,
-    effort: Effort,
+    effort: JudgeEffort,
     *,
     profile: str | None = None,
     parallel: int | None = None,
-    on_progress: Callable[[Progress], None] = lambda _progress: None,
+    on_progress: Callable[[CampaignProgress], None] = lambda _progress: None,
 ) -> list[Comparison]:
     """A comparison for each trace on each file system, each over so many recordings.
 
@@ -89,7 +89,7 @@ def run_campaign(
 
     def heard(job: Job, images: int) -> None:
         live[id(job)] = images
-        on_progress(Progress(sum(live.values()), done, len(jobs)))
+        on_progress(CampaignProgress(sum(live.values()), done, len(jobs)))
 
     for outcome in run_jobs(jobs, parallel or workers_for(file_systems), on_progress=heard):
         done += 1
@@ -98,5 +98,5 @@ def run_campaign(
             result.errors.append(f"{type(outcome.error).__name__}: {outcome.error}")
         else:
             result.add(outcome.result)
-        on_progress(Progress(sum(live.values()), done, len(jobs)))
+        on_progress(CampaignProgress(sum(live.values()), done, len(jobs)))
     return list(results.values())

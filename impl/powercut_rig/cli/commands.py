@@ -15,8 +15,8 @@ from powercut.cli.console import EXIT_STATUS, bad_input, emit
 from powercut.profile import profile_named
 from powercut.trace.trace_file import read_trace
 from powercut_rig.campaigns.campaign import run_campaign, workers_for
-from powercut_rig.campaigns.soak import EFFORT, Soaked, soak, write_counterexamples
-from powercut_rig.cli.doctor import diagnose, kernel
+from powercut_rig.campaigns.soak import SOAK_EFFORT, SoakResult, soak, write_counterexamples
+from powercut_rig.cli.doctor import diagnose, kernel_name
 from powercut_rig.cli.options import (
     FS_OPTION,
     JOBS_OPTION,
@@ -31,12 +31,10 @@ from powercut_rig.cli.options import (
     write_reports,
 )
 from powercut_rig.filesystems import FILE_SYSTEMS
-from powercut_rig.judge.judge import Effort
-from powercut_rig.judge.trace_case import check_judgeable, prepare
+from powercut_rig.judge.judge import JudgeEffort
+from powercut_rig.judge.trace_case import check_judgeable, prepare_case
 from powercut_rig.macos import APFS
-from powercut_rig.reports.text import show, to_json
-
-__all__ = ["compare", "doctor", "show", "soak_command"]
+from powercut_rig.reports.text import show_comparisons, to_json
 
 PROGRESS_IMAGES = 1000
 INTERRUPTED = 130
@@ -121,16 +119,16 @@ def compare(
             check_judgeable(trace, where)
             for name in file_systems:
                 own = name if name == APFS else FILE_SYSTEMS[name].profile
-                prepare(trace, where, profile_named(profile or own))
-    effort = Effort(limit=limit, again=again, fsck_every=fsck_every)
+                prepare_case(trace, where, profile_named(profile or own))
+    effort = JudgeEffort(limit=limit, again=again, fsck_every=fsck_every)
     if APFS in file_systems:
-        from powercut_rig.cli.apfs import Wish, compare_apfs
-        from powercut_rig.macos.experiments.compare import EFFORT as MAC_EFFORT
+        from powercut_rig.cli.apfs import ApfsRequest, compare_apfs
+        from powercut_rig.macos.experiments.compare import MAC_EFFORT
 
         refuse_company(file_systems)
         effort = evolve(MAC_EFFORT, limit=limit, again=again, fsck_every=fsck_every)
         compare_apfs(
-            Wish(
+            ApfsRequest(
                 tuple(parsed), profile, recordings, effort, experiments, result_path, as_json,
                 junit_path, html_path,
             )
@@ -151,7 +149,7 @@ def compare(
             on_progress=told,
         )
     write_reports(results, junit_path, html_path)
-    emit({"kernel": kernel(), **to_json(results)}) if as_json else show(results)
+    emit({"kernel": kernel_name(), **to_json(results)}) if as_json else show_comparisons(results)
     sys.exit(status_of(results))
 
 
@@ -220,13 +218,13 @@ def soak_command(
     refuse_unless_ready(file_systems)
     said = 0
 
-    def tell_progress(found: Soaked) -> None:
+    def tell_progress(found: SoakResult) -> None:
         nonlocal said
         if found.images_so_far - said >= every:
             said = found.images_so_far
             click.echo(f"{said} of {images} images, {found.in_words}", err=True)
 
-    found = Soaked(first)
+    found = SoakResult(first)
     written: list[Path] = []
     interrupted = False
     with running("soak"):
@@ -237,7 +235,7 @@ def soak_command(
                 found,
                 workloads=workloads,
                 parallel=jobs or workers_for(file_systems),
-                effort=evolve(EFFORT, coverage=coverage),
+                effort=evolve(SOAK_EFFORT, coverage=coverage),
                 on_progress=tell_progress,
             )
             written = write_counterexamples(found, traces)
@@ -247,9 +245,9 @@ def soak_command(
     write_reports(results, junit_path, html_path)
     numbers = {"first": found.first, "next": found.next, "interrupted": interrupted}
     if as_json:
-        emit({"kernel": kernel(), "workloads": numbers, **to_json(results)})
+        emit({"kernel": kernel_name(), "workloads": numbers, **to_json(results)})
     else:
-        show(results)
+        show_comparisons(results)
     for path in written:
         click.echo(f"powercut compare {path} --fs {read_trace(path).origin['fs']}", err=True)
     how = "interrupted after" if interrupted else "done:"
@@ -270,14 +268,14 @@ def doctor(as_json: bool) -> None:
     if as_json:
         emit(
             {
-                "kernel": kernel(),
+                "kernel": kernel_name(),
                 "can_run": [
                     {"name": d.name, "ready": d.ready, "missing": list(d.missing)} for d in found
                 ],
             }
         )
     else:
-        table = Table(title=kernel(), title_justify="left")
+        table = Table(title=kernel_name(), title_justify="left")
         for heading in ("what", "is", "here", "missing"):
             table.add_column(heading, overflow="fold")
         for each in found:

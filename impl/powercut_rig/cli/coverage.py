@@ -10,9 +10,16 @@ from rich.console import Console
 from rich.table import Table
 
 from powercut.cli.console import EXIT_STATUS, emit
-from powercut_rig.campaigns.coverage import LEVELS, LIMIT, REASONS, Coverage, cover, summed
-from powercut_rig.campaigns.coverage_workloads import TWENTY
-from powercut_rig.cli.doctor import kernel
+from powercut_rig.campaigns.coverage import (
+    LEVELS,
+    LIMIT,
+    REASONS,
+    Coverage,
+    measure_coverage,
+    sum_by_disk,
+)
+from powercut_rig.campaigns.coverage_workloads import COVERAGE_WORKLOADS
+from powercut_rig.cli.doctor import kernel_name
 from powercut_rig.cli.options import (
     JOBS_OPTION,
     JSON_OPTION,
@@ -23,6 +30,8 @@ from powercut_rig.cli.options import (
     running,
 )
 
+_NAMES = [workload.name for workload in COVERAGE_WORKLOADS]
+
 
 @click.command("coverage", epilog=EXIT_STATUS)
 @SEVERAL_FS_OPTION
@@ -30,9 +39,9 @@ from powercut_rig.cli.options import (
     "--workload",
     "wanted",
     multiple=True,
-    type=click.Choice([small.name for small in TWENTY]),
+    type=click.Choice(_NAMES),
     metavar="NAME",
-    help=f"Only this one; repeatable. One of {', '.join(small.name for small in TWENTY)}.",
+    help=f"Only this one; repeatable. One of {', '.join(_NAMES)}.",
 )
 @click.option(
     "--level",
@@ -67,17 +76,19 @@ def coverage(
     one outside the model is, as in `powercut compare`.
     """
     refuse_unless_ready(file_systems)
-    chosen = [small for small in TWENTY if not wanted or small.name in wanted]
+    chosen = [workload for workload in COVERAGE_WORKLOADS if not wanted or workload.name in wanted]
     with running("coverage"), progress(lines=lines, quiet=as_json) as told:
-        rows = cover(chosen, file_systems, level, limit=limit, parallel=jobs, on_progress=told)
+        rows = measure_coverage(
+            chosen, file_systems, level, limit=limit, parallel=jobs, on_progress=told
+        )
     if as_json:
         emit(
             {
-                "kernel": kernel(),
+                "kernel": kernel_name(),
                 "level": level,
                 "reasons": dict(REASONS),
                 "workloads": [row.to_json() for row in rows],
-                "sums": [row.to_json() for row in summed(rows)],
+                "sums": [row.to_json() for row in sum_by_disk(rows)],
             }
         )
     else:
@@ -88,7 +99,7 @@ def coverage(
 def show_coverage(rows: Sequence[Coverage], level: str) -> None:
     """Print a table, the sums at its end, and what went wrong below."""
     table = Table(
-        title=f"the model's trees seen on disks, {kernel()}, level {level}",
+        title=f"the model's trees seen on disks, {kernel_name()}, level {level}",
         title_justify="left",
         caption="\n".join(f"{reason}: {said}" for reason, said in REASONS.items()),
         caption_justify="left",
@@ -97,7 +108,7 @@ def show_coverage(rows: Sequence[Coverage], level: str) -> None:
     headings = (*(f"seen, {name}" for name in done), "not seen, by the plainest reason")
     for heading in ("workload", "disk", "allowed", *headings):
         table.add_column(heading, overflow="fold")
-    for row in (*rows, *summed(rows)):
+    for row in (*rows, *sum_by_disk(rows)):
         unseen = (f"{reason} {row.unseen[reason]}" for reason in REASONS if row.unseen[reason])
         table.add_row(
             row.workload,

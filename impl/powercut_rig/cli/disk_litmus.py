@@ -15,8 +15,15 @@ from powercut.cli.console import EXIT_STATUS, FilePath, bad_input, emit
 from powercut.errors import CaseError
 from powercut.published.cases import Case, read_cases
 from powercut_rig.campaigns.campaign import cores
-from powercut_rig.campaigns.disk_litmus import IMAGES, PLANS, Probe, Shown, ask_disks, counts
-from powercut_rig.cli.doctor import kernel
+from powercut_rig.campaigns.disk_litmus import (
+    IMAGES,
+    PLANS,
+    DiskLitmusResult,
+    LitmusEffort,
+    ask_disks,
+    count_by_disk,
+)
+from powercut_rig.cli.doctor import kernel_name
 from powercut_rig.cli.options import (
     FS_OPTION,
     JOBS_OPTION,
@@ -86,11 +93,15 @@ def disk_litmus(
             click.echo(f"{done} of {len(cases) * len(file_systems)} cases asked", err=True)
 
     with running("disk-litmus"):
-        probe = Probe(tuple(range(recordings)), images)
+        probe = LitmusEffort(tuple(range(recordings)), images)
         rows = ask_disks(cases, file_systems, probe, jobs or cores(), tell)
     if as_json:
         emit(
-            {"kernel": kernel(), "cases": [row.to_json() for row in rows], "summary": counts(rows)}
+            {
+                "kernel": kernel_name(),
+                "cases": [row.to_json() for row in rows],
+                "summary": count_by_disk(rows),
+            }
         )
     else:
         _show(rows)
@@ -105,13 +116,13 @@ def _chosen(cases: list[Case], wanted: Sequence[str], where: str) -> list[Case]:
     return [case for case in cases if not wanted or case.id in wanted]
 
 
-def _show(rows: Sequence[Shown]) -> None:
+def _show(rows: Sequence[DiskLitmusResult]) -> None:
     """The counts of each disk, and the rows that say something."""
     console = Console()
-    table = Table(title=f"published cases on disks, {kernel()}", title_justify="left")
+    table = Table(title=f"published cases on disks, {kernel_name()}", title_justify="left")
     for heading in ("disk", *(name.replace("_", " ") for name in _SUMMARY)):
         table.add_column(heading, overflow="fold")
-    for fs, summary in counts(rows).items():
+    for fs, summary in count_by_disk(rows).items():
         table.add_row(fs, *(f"{summary[name]:,}" for name in _SUMMARY))
     console.print(table)
     detail = Table(title="what the disks showed", title_justify="left")
@@ -137,6 +148,6 @@ def _show(rows: Sequence[Shown]) -> None:
         console.print(f"not run, {count} cases: {reason}", markup=False, highlight=False)
 
 
-def _published(row: Shown) -> str:
+def _published(row: DiskLitmusResult) -> str:
     said = [f"{p.name}: {p.result} ({p.evidence}), {row.standing(p)}" for p in row.published]
     return "; ".join(said) or "-"

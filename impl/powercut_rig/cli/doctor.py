@@ -14,7 +14,7 @@ from powercut_rig.system.requirements import missing_everywhere
 
 
 @frozen
-class Diagnosis:
+class Capability:
     """One thing that the rig can do: whether it can here, and what is missing for it."""
 
     name: str
@@ -27,22 +27,22 @@ class Diagnosis:
         return not self.missing
 
 
-def diagnose() -> list[Diagnosis]:
+def diagnose() -> list[Capability]:
     """What the rig can do here. Looks only: makes no mount and attaches no device."""
     everywhere = tuple(missing_everywhere())
     guest = tuple(missing_programs())
     found = [
-        Diagnosis("recorder", "recording the blocks that a file system writes", everywhere),
-        Diagnosis("guest", "a virtual machine with kernels' file systems, without root", guest),
+        Capability("recorder", "recording the blocks that a file system writes", everywhere),
+        Capability("guest", "a virtual machine with kernels' file systems, without root", guest),
     ]
     for name, fs in FILE_SYSTEMS.items():
         common = guest if fs.in_guest else everywhere
-        found.append(Diagnosis(name, fs.title, (*common, *missing_for(fs))))
+        found.append(Capability(name, fs.title, (*common, *missing_for(fs))))
     title = "APFS by Apple's own driver, on a disk image that is cloned"
-    found.append(Diagnosis(APFS, title, tuple(missing_for_mac())))
+    found.append(Capability(APFS, title, tuple(missing_for_mac())))
     return found
 
 
-def kernel() -> str:
+def kernel_name() -> str:
     """The system and its release, as reports name it."""
     return f"{platform.system()} {platform.release()}"

@@ -12,8 +12,8 @@ import click
 from rich.console import Console
 
 from powercut.errors import TraceError
-from powercut_rig.campaigns.campaign import Progress
-from powercut_rig.cli.doctor import kernel
+from powercut_rig.campaigns.campaign import CampaignProgress
+from powercut_rig.cli.doctor import kernel_name
 from powercut_rig.errors import RigError, RigUnavailable
 from powercut_rig.filesystems import FILE_SYSTEMS
 from powercut_rig.guest.prepare import prepared
@@ -93,7 +93,7 @@ def write_reports(
     if junit_path is not None:
         junit_path.write_bytes(junit(results))
     if html_path is not None:
-        html_path.write_text(html.page(results, f"Model against disk, {kernel()}"))
+        html_path.write_text(html.page(results, f"Model against disk, {kernel_name()}"))
 
 
 def status_of(results: Sequence[Comparison]) -> int:
@@ -134,13 +134,13 @@ def running(what: str) -> Iterator[None]:
 @contextmanager
 def progress(
     *, lines: bool, quiet: bool = False, every: int = 50
-) -> Iterator[Callable[[Progress], None]]:
+) -> Iterator[Callable[[CampaignProgress], None]]:
     """A line that is kept up to date on a terminal; or a new line every so many images."""
     console = Console(stderr=True)
     if lines:
         last = -every
 
-        def say(at: Progress) -> None:
+        def say(at: CampaignProgress) -> None:
             nonlocal last
             if at.images - last >= every or at.jobs_done == at.jobs:
                 last = at.images

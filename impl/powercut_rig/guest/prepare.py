@@ -30,9 +30,9 @@ from powercut_rig.guest.build import (
     kernel_modules,
     packages,
 )
-from powercut_rig.guest.build.packages import Parts
+from powercut_rig.guest.build.packages import GuestPackages
 from powercut_rig.guest.build.python_bundle import agents_bundle
-from powercut_rig.guest.machine.qemu import Saved
+from powercut_rig.guest.machine.qemu import SavedGuest
 from powercut_rig.system.subprocesses import run_tool
 
 DRIVERS: Final = ("apfs_packaged", "apfs_strict")
@@ -44,11 +44,11 @@ _BUILDING: Final = "building-"
 _NAME: Final = "guest-"
 _ABOUT: Final = "about.json"
 
-T = TypeVar("T")
+_T = TypeVar("_T")
 
 
 @frozen
-class Guest:
+class BuiltGuest:
     """A guest that is made, in its folder of the cache: its kernel and first file system."""
 
     home: Path
@@ -66,11 +66,11 @@ class Guest:
 
 
 @frozen
-class Ready:
+class ReadyGuest:
     """A guest that has booted and was saved, and what can be loaded into it, in its order."""
 
-    guest: Guest
-    saved: Saved
+    guest: BuiltGuest
+    saved: SavedGuest
     orders: Mapping[str, Sequence[str]]
 
 
@@ -80,7 +80,7 @@ def cache_folder() -> Path:
     return Path(home).expanduser() / "powercut-rig"
 
 
-def key_of(parts: Parts) -> str:
+def key_of(parts: GuestPackages) -> str:
     """A name for all that a guest is made from: packages with their hashes, edits, this code."""
     digest = hashlib.sha256()
     for package in parts.packages:
@@ -105,7 +105,7 @@ def _code() -> str:
 
 
 @functools.cache
-def prepared() -> Ready:
+def prepared() -> ReadyGuest:
     """The guest for the packages that apt knows now, made and booted if it is not there yet.
 
     Where apt knows none any more, because its lists are gone, it is the newest one that this code
@@ -124,19 +124,21 @@ def prepared() -> Ready:
         if guest is None:
             raise
         why = " ".join(error.reasons)
-        cache.tell(f"{why} So the guest of before is used: Linux {guest.release}, {guest.home}.")
-        with cache.alone(folder):
+        cache.print_notice(
+            f"{why} So the guest of before is used: Linux {guest.release}, {guest.home}."
+        )
+        with cache.exclusive(folder):
             return ready(guest)
 
-    def once() -> Ready:
+    def once() -> ReadyGuest:
         guest = prepare(parts, folder, build_and_boot)
-        with cache.alone(folder):
+        with cache.exclusive(folder):
             return ready(guest)
 
     return anew_if_damaged(once, folder, folder / (_NAME + key_of(parts)))
 
 
-def anew_if_damaged(once: Callable[[], T], folder: Path, home: Path) -> T:
+def anew_if_damaged(once: Callable[[], _T], folder: Path, home: Path) -> _T:
     """What `once` gives; where it cannot because the kept folder `home` is damaged, what then.
 
     That is told, and `home` is removed first.
@@ -144,19 +146,19 @@ def anew_if_damaged(once: Callable[[], T], folder: Path, home: Path) -> T:
     try:
         return once()
     except RigUnavailable:
-        with cache.alone(folder):
+        with cache.exclusive(folder):
             if not _removed_if_damaged(home):
                 raise
         return once()
 
 
-def replaced(broken: Ready) -> Ready | None:
+def replaced(broken: ReadyGuest) -> ReadyGuest | None:
     """Another guest for one that did not start, where a part of it is damaged; None where not.
 
     RigUnavailable where it cannot be made.
     """
     folder, home = broken.saved.folder, broken.guest.home
-    with cache.alone(home.parent):
+    with cache.exclusive(home.parent):
         removed = [_removed_if_damaged(each) for each in (folder, home)]
     if not any(removed) and folder.exists():
         return None
@@ -174,10 +176,10 @@ def _removed_if_damaged(home: Path) -> bool:
 
 
 def prepare(
-    parts: Parts,
+    parts: GuestPackages,
     folder: Path,
-    make: Callable[[Parts, Path, Path], None],
-) -> Guest:
+    make: Callable[[GuestPackages, Path, Path], None],
+) -> BuiltGuest:
     """The guest made from `parts` in the folder `folder`; `make` makes it where it is missing.
 
     It is given the parts, a folder to work in, and the folder for the result.  One that is not as
@@ -185,28 +187,31 @@ def prepare(
     """
     home = folder / (_NAME + key_of(parts))
     if cache.damage(home):
-        with cache.alone(folder):
+        with cache.exclusive(folder):
             if why := cache.damage(home):
                 cache.remove_damaged(home, why)
                 _make_in(folder, home, parts, make)
     with cache.errors_of(folder):
         os.utime(home)
-    return Guest(home, parts.release)
+    return BuiltGuest(home, parts.release)
 
 
-def newest_kept(folder: Path) -> Guest | None:
+def newest_kept(folder: Path) -> BuiltGuest | None:
     """The guest that was used last among those that this code made and that are complete."""
     found = []
     for home in folder.glob(_NAME + "*"):
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
             about = json.loads((home / _ABOUT).read_text())
             if about["code"] == _code() and not cache.damage(home):
-                found.append((home.stat().st_mtime, Guest(home, str(about["release"]))))
+                found.append((home.stat().st_mtime, BuiltGuest(home, str(about["release"]))))
     return max(found, key=lambda each: each[0])[1] if found else None
 
 
 def _make_in(
-    folder: Path, home: Path, parts: Parts, make: Callable[[Parts, Path, Path], None]
+    folder: Path,
+    home: Path,
+    parts: GuestPackages,
+    make: Callable[[GuestPackages, Path, Path], None],
 ) -> None:
     with cache.errors_of(folder):
         for stale in folder.glob(_BUILDING + "*"):  # of a run that was killed: we hold the lock
@@ -227,7 +232,7 @@ def _make_in(
         with cache.errors_of(folder):
             about = {"release": parts.release, "code": _code()}
             (result / _ABOUT).write_text(json.dumps(about))
-            cache.keep(result, home)
+            cache.keep_folder(result, home)
             _forget_old(folder, home)
 
 
@@ -237,11 +242,11 @@ def _forget_old(folder: Path, home: Path) -> None:
         shutil.rmtree(old, ignore_errors=True)
 
 
-def ready(guest: Guest) -> Ready:
+def ready(guest: BuiltGuest) -> ReadyGuest:
     """A guest to go on from, booted and saved if it was not yet.  RigUnavailable."""
     try:
         orders = json.loads((guest.home / "load.json").read_text())
-        return Ready(
+        return ReadyGuest(
             guest, snapshot.saved_guest(guest.home, guest.release, agents_bundle()), orders
         )
     except OSError as error:
@@ -249,15 +254,15 @@ def ready(guest: Guest) -> Ready:
         raise RigUnavailable([why]) from error
 
 
-def build_and_boot(parts: Parts, work: Path, result: Path) -> None:
+def build_and_boot(parts: GuestPackages, work: Path, result: Path) -> None:
     """Build a guest and let it boot once, with each driver loaded, before anybody relies on it."""
     build(parts, work, result)
-    made = ready(Guest(result, parts.release))
+    made = ready(BuiltGuest(result, parts.release))
     for driver in DRIVERS:
         snapshot.trial(made.saved, made.orders[driver])
 
 
-def build(parts: Parts, work: Path, result: Path) -> None:
+def build(parts: GuestPackages, work: Path, result: Path) -> None:
     """Fetch, compile and pack a guest into `result`. RigUnavailable where a step fails."""
     root = parts.fetch(work)
     release = parts.release

@@ -12,7 +12,7 @@ from powercut.filesystem.ops import Op
 from powercut.simulation.subject import Plan
 from powercut_rig.errors import RigError
 from powercut_rig.guest.machine.op_codec import op_to
-from powercut_rig.guest.station import Station
+from powercut_rig.guest.session import GuestSession
 from powercut_rig.mounted.writeback import WriteBack
 
 _NUMBERS: Final = count(1)
@@ -25,26 +25,26 @@ def _no(value: Any, what: str) -> RigError:
 
 
 @frozen
-class RemoteRunner:
-    """Performs ops in the guest of a station; see `powercut_rig.mounted.op_runner.Runner`."""
+class RemoteOpRunner:
+    """Performs ops in the guest of a session; see `powercut_rig.mounted.op_runner.OpRunner`."""
 
-    station: Station
+    session: GuestSession
 
     def perform(self, op: Op) -> None:
-        """See `Runner.perform`."""
-        self.station.request("perform", op_to(op))
+        """See `OpRunner.perform`."""
+        self.session.request("perform", op_to(op))
 
     def write_back(self, item: WriteBack) -> None:
-        """See `Runner.write_back`."""
-        self.station.request("write_back", list(astuple(item)))
+        """See `OpRunner.write_back`."""
+        self.session.request("write_back", list(astuple(item)))
 
     def sync(self) -> None:
-        """See `Runner.sync`."""
-        self.station.request("sync")
+        """See `OpRunner.sync`."""
+        self.session.request("sync")
 
     def close(self) -> None:
-        """See `Runner.close`."""
-        self.station.request("close")
+        """See `OpRunner.close`."""
+        self.session.request("close")
 
 
 class RemoteDisk:
@@ -54,14 +54,14 @@ class RemoteDisk:
     `powercut.simulation.model_disk.Disk`.
     """
 
-    def __init__(self, station: Station, plan: Plan) -> None:
+    def __init__(self, session: GuestSession, plan: Plan) -> None:
         kind = type(plan.real_disk())
-        self._station = station
+        self._session = session
         self._made_there = [next(_NUMBERS), kind.__module__, kind.__qualname__]
-        station.provide(kind.__module__)
+        session.provide(kind.__module__)
 
     def _call(self, method: str, *arguments: Any) -> Any:
-        return self._station.request("call", self._made_there, method, list(arguments))
+        return self._session.request("call", self._made_there, method, list(arguments))
 
     def kind(self, path: str) -> str:
         """See `Disk.kind`, here and below."""

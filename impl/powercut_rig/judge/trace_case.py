@@ -15,7 +15,7 @@ from powercut_rig.judge.membership import Program
 
 
 @frozen
-class Case:
+class TraceCase:
     """A program for a real disk; `oracles[k]` is what is owed once `k` of its ops have returned."""
 
     program: Program
@@ -40,7 +40,7 @@ def check_judgeable(trace: Trace, where: str) -> None:
         )
 
 
-def prepare(trace: Trace, where: str, profile: Profile) -> Case:
+def prepare_case(trace: Trace, where: str, profile: Profile) -> TraceCase:
     """The ops of a trace up to its first crash, and the oracle after each. TraceError."""
     steps: tuple[Step, ...] = trace.steps
     if trace.subject is not None:
@@ -64,4 +64,4 @@ def prepare(trace: Trace, where: str, profile: Profile) -> Case:
                 raise TraceError(f"{where}: only saves can come before its first crash, on a disk")
     if not performs:
         raise TraceError(f"{where}: there is no op before its first crash")
-    return Case(Program(tuple(performs), profile), tuple(oracles))
+    return TraceCase(Program(tuple(performs), profile), tuple(oracles))

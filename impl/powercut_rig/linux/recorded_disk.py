@@ -19,7 +19,7 @@ from powercut_rig.errors import RigError
 from powercut_rig.linux import fuse_server
 from powercut_rig.mounted.memory_disk import chunks_of
 from powercut_rig.system import linux_syscalls
-from powercut_rig.system.lifecycle import Opened
+from powercut_rig.system.lifecycle import ManagedResource
 from powercut_rig.system.loop_device import LoopDevice
 from powercut_rig.system.subprocesses import wait_for_exit
 from powercut_rig.system.worker import outer_namespace_fd
@@ -27,7 +27,7 @@ from powercut_rig.system.worker import outer_namespace_fd
 _STOP_S = 2.0
 
 
-class Disk(Opened):
+class RecordedDisk(ManagedResource):
     """One disk of `size_bytes`, all zeros at first; `device` is the path of its block device.
 
     `folder` is a private folder of the rig that takes the mount point and the device node.

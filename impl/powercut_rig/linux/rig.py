@@ -23,13 +23,13 @@ from powercut_rig.blocks.block_log import BlockLog, Recipe, Replay
 from powercut_rig.blocks.crash_images import Bounds, CrashImage, CrashImages, crash_images
 from powercut_rig.errors import RigError, RigUnavailable
 from powercut_rig.filesystems import FILE_SYSTEMS, missing_for
-from powercut_rig.linux.recorded_disk import Disk as BlockDisk
+from powercut_rig.linux.recorded_disk import RecordedDisk as BlockDisk
 from powercut_rig.linux.recorder import record, record_on
 from powercut_rig.mounted.image_mounter import ImageMounter, MountedImage, Phases
 from powercut_rig.mounted.op_runner import MarkWriter
 from powercut_rig.mounted.rooted_disk import RootedDisk
 from powercut_rig.mounted.writeback import WriteBack, default_plan
-from powercut_rig.system.lifecycle import Opened
+from powercut_rig.system.lifecycle import ManagedResource
 from powercut_rig.system.requirements import missing_everywhere
 from powercut_rig.system.worker import private_folder
 
@@ -38,7 +38,7 @@ _T = TypeVar("_T")
 _LARGEST_BYTES: Final = 1 << 30
 
 
-class Rig(Opened):
+class Rig(ManagedResource):
     """Records and mounts inside a worker; see `run_in_worker`.
 
     `fs` names an entry of `FILE_SYSTEMS`, `size_bytes` is the disk's size (None: the entry's own);

@@ -18,19 +18,19 @@ from powercut.filesystem.ops import (
     Rename,
     Tmpfile,
 )
-from powercut_rig.macos.darwin_syscalls import Calls
-from powercut_rig.mounted.op_runner import OpRunner, bytes_of
+from powercut_rig.macos.darwin_syscalls import MacCalls
+from powercut_rig.mounted.op_runner import LocalOpRunner, bytes_of
 from powercut_rig.mounted.writeback import WriteBack
 
 
-class MacRunner(OpRunner):
+class MacOpRunner(LocalOpRunner):
     """Performs ops below `root`; F_BARRIERFSYNC and F_FULLFSYNC are themselves here.
 
     Early writes are what macOS lets a program ask for: `data` is an fsync of that one file, which
     the model is not told of; `commit` and `syncfs` are a sync of the whole volume.
     """
 
-    def __init__(self, root: str, calls: Calls) -> None:
+    def __init__(self, root: str, calls: MacCalls) -> None:
         super().__init__(root, lambda _root: self.sync())
         self._calls = calls
 
@@ -39,7 +39,7 @@ class MacRunner(OpRunner):
         self._with_file("/", os.O_RDONLY, self._calls.volume)
 
     def perform(self, op: Op) -> None:
-        """See `Runner.perform`. ENOTSUP for what macOS does not have."""
+        """See `OpRunner.perform`. ENOTSUP for what macOS does not have."""
         match op:
             case Fsync(fails=False, path=path) | Fdatasync(fails=False, path=path):
                 # fdatasync has no call of its own on macOS.
@@ -69,7 +69,7 @@ class MacRunner(OpRunner):
                 super().perform(op)
 
     def write_back(self, item: WriteBack) -> None:
-        """See `Runner.write_back`."""
+        """See `OpRunner.write_back`."""
         if item.kind == "data":
             self._with_file(item.path, os.O_RDWR, self._calls.fsync)
         else:

@@ -31,7 +31,7 @@ class CommandError(RigError):
 
 
 @frozen
-class Finished:
+class FinishedTool:
     """What a program left: exit status, standard output as bytes, standard error as text."""
 
     status: int
@@ -45,14 +45,14 @@ class Finished:
         return text[-_SHOWN_CHARACTERS:]
 
 
-Runner = Callable[[Sequence[str], float], Finished]
+ToolRunner = Callable[[Sequence[str], float], FinishedTool]
 """Runs a program to its end, within so many seconds; the exit status is the caller's to judge.
 
 CommandError where the program cannot start or is too slow.
 """
 
 
-def run_system(arguments: Sequence[str], timeout_s: float) -> Finished:
+def run_system(arguments: Sequence[str], timeout_s: float) -> FinishedTool:
     """Run a program of this machine.
 
     It has a process group of its own: Ctrl-C on the terminal reaches this process alone, which
@@ -79,7 +79,7 @@ def run_system(arguments: Sequence[str], timeout_s: float) -> Finished:
     except BaseException:
         _end(child)
         raise
-    return Finished(child.returncode, stdout, stderr.decode(errors="replace"))
+    return FinishedTool(child.returncode, stdout, stderr.decode(errors="replace"))
 
 
 def _end(child: subprocess.Popen[bytes]) -> None:
@@ -96,7 +96,7 @@ def _end(child: subprocess.Popen[bytes]) -> None:
                 pipe.close()
 
 
-def succeed(run: Runner, arguments: Sequence[str], timeout_s: float) -> Finished:
+def run_checked(run: ToolRunner, arguments: Sequence[str], timeout_s: float) -> FinishedTool:
     """Run a program that has to end with status 0. CommandError."""
     done = run(arguments, timeout_s)
     if done.status != 0:

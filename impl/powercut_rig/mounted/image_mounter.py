@@ -23,9 +23,9 @@ from powercut_rig.errors import ImageRefused, RigError
 from powercut_rig.filesystems import FileSystem
 from powercut_rig.mounted.memory_disk import Cells, ScratchDisk
 from powercut_rig.mounted.rooted_disk import RootedDisk
-from powercut_rig.mounted.tree_reader import Sight, look
+from powercut_rig.mounted.tree_reader import TreeSnapshot, read_snapshot
 from powercut_rig.system import linux_syscalls
-from powercut_rig.system.lifecycle import Opened
+from powercut_rig.system.lifecycle import ManagedResource
 from powercut_rig.system.subprocesses import run_tool
 
 _FSCK_STATUSES: Final = tuple(range(-64, 256))  # a signal too: damage can kill a checker
@@ -42,22 +42,22 @@ class FsckReport:
 
 
 @frozen
-class Spent:
+class TimeSpent:
     """Time so far: of the clock, and of the processor in this process and its system calls."""
 
     wall_s: float = 0.0
     cpu_s: float = 0.0
 
     @classmethod
-    def now(cls) -> Spent:
+    def now(cls) -> TimeSpent:
         """Both clocks as they stand."""
         return cls(time.perf_counter(), time.process_time())
 
-    def __add__(self, other: Spent) -> Spent:
-        return Spent(self.wall_s + other.wall_s, self.cpu_s + other.cpu_s)
+    def __add__(self, other: TimeSpent) -> TimeSpent:
+        return TimeSpent(self.wall_s + other.wall_s, self.cpu_s + other.cpu_s)
 
-    def __sub__(self, other: Spent) -> Spent:
-        return Spent(self.wall_s - other.wall_s, self.cpu_s - other.cpu_s)
+    def __sub__(self, other: TimeSpent) -> TimeSpent:
+        return TimeSpent(self.wall_s - other.wall_s, self.cpu_s - other.cpu_s)
 
 
 @define
@@ -68,10 +68,10 @@ class Phases:
     """
 
     images: int = 0
-    content: Spent = Spent()
-    mount: Spent = Spent()
-    use: Spent = Spent()
-    unmount: Spent = Spent()
+    content: TimeSpent = TimeSpent()
+    mount: TimeSpent = TimeSpent()
+    use: TimeSpent = TimeSpent()
+    unmount: TimeSpent = TimeSpent()
 
 
 @define
@@ -99,9 +99,9 @@ class MountedImage:
             )
         return self._mount_point
 
-    def look(self) -> Sight:
+    def look(self) -> TreeSnapshot:
         """The tree of the image; raises `ImageRefused` where it does not mount."""
-        return look(self.mountpoint)
+        return read_snapshot(self.mountpoint)
 
     def disk(self, plan: Plan) -> Disk:
         """A subject's own disk, with its paths below the mount."""
@@ -116,7 +116,7 @@ class MountedImage:
         return self._fsck()
 
 
-class ImageMounter(Opened):
+class ImageMounter(ManagedResource):
     """Mounts recipes of one log, one after the other, on one disk.
 
     Use as a context; leaving it unmounts.  `folder` is a private folder of the rig.
@@ -138,7 +138,7 @@ class ImageMounter(Opened):
         self._folder = folder
         self._disk = ScratchDisk(folder, log.size_bytes, log.base, block_bytes=fs.image_block_bytes)
         self._mounted = False
-        self._used_since = Spent()
+        self._used_since = TimeSpent()
         self.phases = Phases() if phases is None else phases
 
     def _open(self, undo: contextlib.ExitStack) -> None:
@@ -155,9 +155,9 @@ class ImageMounter(Opened):
     def mount_cells(self, recipe: Recipe, cells: Cells) -> MountedImage:
         """Mount the base with `cells`, which some `recipe` gave."""
         self.unmount()
-        started = Spent.now()
+        started = TimeSpent.now()
         self._disk.hold(cells)
-        ready = Spent.now()
+        ready = TimeSpent.now()
         refusal, kernel_said = None, ""
         try:
             linux_syscalls.mount(
@@ -171,7 +171,7 @@ class ImageMounter(Opened):
         except OSError as error:
             refusal = error
             kernel_said = linux_syscalls.kernel_words(_KERNEL_LINES, self._disk.device)
-        mounted = Spent.now()
+        mounted = TimeSpent.now()
         self.phases.images += 1
         self.phases.content += ready - started
         self.phases.mount += mounted - ready
@@ -187,7 +187,7 @@ class ImageMounter(Opened):
         """
         if not self._mounted:
             return
-        started = Spent.now()
+        started = TimeSpent.now()
         try:
             linux_syscalls.umount(str(self._mount_point))
         except OSError as error:
@@ -200,7 +200,7 @@ class ImageMounter(Opened):
         self._mounted = False
         self._fs.forget(self._disk.device, self._folder)
         self.phases.use += started - self._used_since
-        self.phases.unmount += Spent.now() - started
+        self.phases.unmount += TimeSpent.now() - started
 
     def _detach(self) -> None:
         if self._mounted:

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from powercut_rig.blocks.block_log import CHUNK_BYTES
-from powercut_rig.system.lifecycle import Opened
+from powercut_rig.system.lifecycle import ManagedResource
 from powercut_rig.system.loop_device import LoopDevice
 
 Cells = Mapping[int, tuple[bytes, int]]
@@ -26,7 +26,7 @@ _MAP_NORESERVE: Final = 0x4000
 """A sparse disk larger than the memory is no claim on so much of it."""
 
 
-class MemoryDisk(Opened):
+class MemoryDisk(ManagedResource):
     """A sparse file in memory of `size_bytes`: a base (chunk number to bytes), changed by cells.
 
     Use as a context; `fd` is the file, which others may write to as well.  It holds zeros at first.
@@ -94,7 +94,7 @@ class MemoryDisk(Opened):
                 flat[start:stop] = wanted[start:stop]
 
 
-class ScratchDisk(Opened):
+class ScratchDisk(ManagedResource):
     """A `MemoryDisk` behind a loop device; `device` is its path, made in `folder`."""
 
     def __init__(

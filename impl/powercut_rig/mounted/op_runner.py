@@ -43,7 +43,7 @@ from powercut.filesystem.ops import (
     Write,
     op_name,
 )
-from powercut_rig.blocks.block_log import Phase
+from powercut_rig.blocks.block_log import MarkPhase
 from powercut_rig.errors import RigError
 from powercut_rig.mounted.writeback import WriteBack
 from powercut_rig.system import linux_syscalls
@@ -51,11 +51,11 @@ from powercut_rig.system import linux_syscalls
 _PIECE_BYTES: Final = 1 << 20
 _EXISTING: Final = os.O_NOFOLLOW | os.O_CLOEXEC
 
-MarkWriter = Callable[[str, int, Phase], None]
+MarkWriter = Callable[[str, int, MarkPhase], None]
 """Puts a mark into the log: label, op index, phase."""
 
 
-class Runner(Protocol):
+class OpRunner(Protocol):
     """Something that performs ops on a mounted file system; errors are OSError."""
 
     def perform(self, op: Op) -> None:
@@ -71,10 +71,10 @@ class Runner(Protocol):
         """Close what the ops left open, as the end of a process does."""
 
 
-class Workload:
+class ProgramRunner:
     """Performs ops by a `runner`; `mark` writes to the log."""
 
-    def __init__(self, runner: Runner, mark: MarkWriter) -> None:
+    def __init__(self, runner: OpRunner, mark: MarkWriter) -> None:
         self._runner = runner
         self._mark = mark
 
@@ -96,7 +96,7 @@ class Workload:
             self._write_back(after.get(index, ()))
 
     def close(self) -> None:
-        """See `Runner.close`."""
+        """See `OpRunner.close`."""
         self._runner.close()
 
     def perform(self, ops: Sequence[Op]) -> None:
@@ -106,7 +106,7 @@ class Workload:
             self._perform_or_explain(op, index)
 
     def sync(self) -> None:
-        """See `Runner.sync`."""
+        """See `OpRunner.sync`."""
         self._runner.sync()
 
     def _perform_or_explain(self, op: Op, index: int) -> None:
@@ -138,7 +138,7 @@ def _planned(ops: Sequence[Op], plan: Sequence[WriteBack]) -> dict[int, list[Wri
                 f"A write-back after op {item.after_op} was found; there are {len(ops)} ops."
             )
         if item.path and not item.path.startswith("@"):
-            below("/", item.path)
+            path_below("/", item.path)
         after.setdefault(item.after_op, []).append(item)
     return after
 
@@ -148,7 +148,7 @@ def check_paths(op: Op) -> None:
     for name in ("path", "src", "dst"):
         path = getattr(op, name, None)
         if path is not None and not path.startswith("@"):
-            below("/", path)
+            path_below("/", path)
     if isinstance(op, Symlink):
         target = PurePosixPath(op.target)
         if target.is_absolute() or ".." in target.parts:  # it would lead out of the disk
@@ -158,7 +158,7 @@ def check_paths(op: Op) -> None:
             )
 
 
-def below(root: str, path: str) -> str:
+def path_below(root: str, path: str) -> str:
     """The real path of a path of an op. ValueError for one that cannot be meant."""
     parts = PurePosixPath(path).parts
     if not parts or parts[0] != "/" or ".." in parts or "\0" in path:
@@ -166,7 +166,7 @@ def below(root: str, path: str) -> str:
     return str(Path(root, *parts[1:]))
 
 
-class OpRunner:
+class LocalOpRunner:
     """Performs ops below `root`, where a file system is mounted, in this process.
 
     `commit` makes the file system mounted at a path commit its running transaction.
@@ -178,19 +178,19 @@ class OpRunner:
         self._handles: dict[str, int] = {}
 
     def close(self) -> None:
-        """See `Runner.close`, here and below."""
+        """See `OpRunner.close`, here and below."""
         while self._handles:
             os.close(self._handles.popitem()[1])
 
     def sync(self) -> None:
-        """See `Runner.sync`."""
+        """See `OpRunner.sync`."""
         self._with_file("/", os.O_RDONLY, linux_syscalls.syncfs)
 
     def _real(self, path: str) -> str:
-        return below(self._root, path)
+        return path_below(self._root, path)
 
     def perform(self, op: Op) -> None:
-        """See `Runner.perform`."""
+        """See `OpRunner.perform`."""
         real = self._real
         match op:
             case Create(path=path):
@@ -264,7 +264,7 @@ class OpRunner:
             os.close(fd)
 
     def write_back(self, item: WriteBack) -> None:
-        """See `Runner.write_back`."""
+        """See `OpRunner.write_back`."""
         if item.kind == "data":
             start, length = item.offset_bytes, item.length_bytes
             self._with_file(

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from powercut.simulation.model_disk import Disk
-from powercut_rig.blocks.block_log import Phase
+from powercut_rig.blocks.block_log import MarkPhase
 
 
 class RootedDisk:
@@ -89,7 +89,7 @@ class RootedDisk:
         self._disk.full_sync_dir(self._at(path))  # type: ignore[attr-defined]  # not in every disk
 
 
-Watcher = Callable[[str, int, Phase], None]
+Watcher = Callable[[str, int, MarkPhase], None]
 """Told of each call that changes the disk: its name, its number, and begin or end."""
 
 

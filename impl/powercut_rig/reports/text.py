@@ -69,7 +69,7 @@ def remarks(result: Comparison) -> list[str]:
     return said
 
 
-def show(results: Sequence[Comparison]) -> None:
+def show_comparisons(results: Sequence[Comparison]) -> None:
     """Print the traces, a table, and what the model does not account for below it.
 
     The table has a trace's number only: a path would be cut into pieces on a narrow terminal.

@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Self
 
 
-class Opened(abc.ABC):
+class ManagedResource(abc.ABC):
     """A context that opens its parts in `_open` and undoes them in reverse when it is left.
 
     Where `_open` fails half-way, what it had opened is undone before the error goes on.

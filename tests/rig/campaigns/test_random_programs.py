@@ -32,13 +32,13 @@ from powercut_rig.campaigns.random_programs import (
 )
 from powercut_rig.campaigns.soak import can_run, shrink
 from powercut_rig.filesystems import FILE_SYSTEMS
-from powercut_rig.judge.judge import EARLY_WRITES, OWN_PLAN, Effort, compare_in_worker
+from powercut_rig.judge.judge import EARLY_WRITES, OWN_PLAN, JudgeEffort, compare_in_worker
 from powercut_rig.judge.result import Comparison
 from powercut_rig.mounted.writeback import drawn_plan, parse_plan, plan_text
 
 SOAK = os.environ.get("HYPOTHESIS_PROFILE") == "soak"
 EXAMPLES = 2_000 if SOAK else 6
-EFFORT = Effort(limit=None if SOAK else 40, fsck_every=0, coverage=False)
+EFFORT = JudgeEffort(limit=None if SOAK else 40, fsck_every=0, coverage=False)
 
 paths = st.sampled_from(PATHS)
 
@@ -47,7 +47,7 @@ class OnModelAndDisk(RuleBasedStateMachine):
     """A program that grows op by op; `teardown` runs it for real."""
 
     fs: ClassVar[str] = "ext4"
-    effort: ClassVar[Effort] = EFFORT
+    effort: ClassVar[JudgeEffort] = EFFORT
 
     def __init__(self) -> None:
         super().__init__()

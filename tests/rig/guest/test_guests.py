@@ -26,17 +26,17 @@ from powercut.filesystem.ops import Create, Fsync, Link, Mkdir, Op, Rename, Syml
 from powercut_rig.blocks.block_log import Recipe
 from powercut_rig.blocks.crash_images import crash_images
 from powercut_rig.campaigns.random_programs import program_trace
-from powercut_rig.campaigns.soak import Workload
+from powercut_rig.campaigns.soak import SoakWorkload
 from powercut_rig.cli.commands import soak_command
 from powercut_rig.errors import RigError, RigUnavailable
 from powercut_rig.filesystems import FILE_SYSTEMS
 from powercut_rig.guest.machine import connection, qemu
 from powercut_rig.guest.machine.connection import GuestLostError
 from powercut_rig.guest.prepare import prepared
-from powercut_rig.guest.rig import GuestRig, station
-from powercut_rig.judge.judge import Effort, compare_in_worker
+from powercut_rig.guest.rig import GuestRig, session_for
+from powercut_rig.judge.judge import JudgeEffort, compare_in_worker
 from powercut_rig.judge.result import HUNG, Comparison
-from powercut_rig.mounted.tree_reader import Sight, Tag
+from powercut_rig.mounted.tree_reader import Tag, TreeSnapshot
 from powercut_rig.system.worker import Worker, run_without_mounts
 from powercut_rig.system.worker_pool import Job, run_jobs
 from tests import ROOT
@@ -61,7 +61,7 @@ PROGRAM: list[Op] = [
     Sync(),
 ]
 END = {"b": b"x" * 5000, "d": None, "d/c": b"x" * 5000, "s": Tag("symlink", "b")}
-FEW = Effort(limit=12, again=1, again_limit=4, fsck_every=6, coverage=False)
+FEW = JudgeEffort(limit=12, again=1, again_limit=4, fsck_every=6, coverage=False)
 
 
 InGuest = Callable[..., Any]
@@ -83,13 +83,13 @@ def in_guest() -> Iterator[InGuest]:
     worker.end(patience_s=DEADLINE_S)
 
 
-def first_and_last(fs: str) -> tuple[list[Sight], tuple[int, int], int, list[bool]]:
+def first_and_last(fs: str) -> tuple[list[TreeSnapshot], tuple[int, int], int, list[bool]]:
     with GuestRig(fs) as rig:
         log = rig.record(PROGRAM)
         recipes = [Recipe(0), Recipe(len(log.records))]
-        sights = [image.look() for image in rig.images(log, recipes)]
+        snapshots = [image.look() for image in rig.images(log, recipes)]
         fsck = [image.fsck().clean for image in rig.images(log, recipes)]
-        return sights, log.syncs(), log.flushes, fsck
+        return snapshots, log.syncs(), log.flushes, fsck
 
 
 @pytest.mark.parametrize("fs", GUESTS)
@@ -110,7 +110,7 @@ def test_what_a_program_did_is_there_at_the_end_and_not_at_the_start(
         assert flushes >= 3
 
 
-def as_nobody(folder: str) -> tuple[int, list[bool], Sight]:
+def as_nobody(folder: str) -> tuple[int, list[bool], TreeSnapshot]:
     """Give up all rights for good, then record and look, on a guest that was copied there."""
     saved = evolve(prepared().saved, folder=Path(folder))
     ready = evolve(prepared(), saved=saved)
@@ -120,7 +120,7 @@ def as_nobody(folder: str) -> tuple[int, list[bool], Sight]:
     # What else a program that was started so has: it may be looked at by its own children.
     ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 1, 0, 0, 0)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("powercut_rig.guest.station.prepared", lambda: ready)
+        patch.setattr("powercut_rig.guest.session.prepared", lambda: ready)
         (_, after), _, _, fsck = first_and_last("apfs-linux")
         return os.geteuid(), fsck, after
 
@@ -129,7 +129,7 @@ def start_without_a_memory(folder: str) -> str:
     disk = os.memfd_create("disk")
     os.ftruncate(disk, qemu.DISK_BYTES)
     try:
-        qemu.Machine(qemu.Saved(Path(folder), "6.1"), disk)
+        qemu.VirtualMachine(qemu.SavedGuest(Path(folder), "6.1"), disk)
     except RigUnavailable as error:
         return str(error)
     return ""
@@ -163,7 +163,7 @@ def test_a_guest_needs_no_root(tmp_path: Path) -> None:
 
 
 def compared(fs: str, number: int) -> Comparison:
-    return Workload(number, fs).compare(FEW)
+    return SoakWorkload(number, fs).compare(FEW)
 
 
 @pytest.mark.parametrize("fs", SOUND)
@@ -200,7 +200,7 @@ def hang_over(by: signal.Signals) -> tuple[Comparison, int, int, int]:
         nonlocal seen
         seen += 1
         if seen == 1:
-            checker = station(fs, recording=False)
+            checker = session_for(fs, recording=False)
             checker.request_s = 2.0
             checker.start()
             before.append((checker.pid, checker.boots))
@@ -209,9 +209,9 @@ def hang_over(by: signal.Signals) -> tuple[Comparison, int, int, int]:
 
     before: list[tuple[int, int]] = []
     trace = program_trace(PROGRAM, fs.profile)
-    effort = Effort(limit=6, again=0, fsck_every=0, coverage=False)
+    effort = JudgeEffort(limit=6, again=0, fsck_every=0, coverage=False)
     result = compare_in_worker(trace, "t", "guest-ext4", plans=(1,), effort=effort, clock=clock)
-    checker = station(fs, recording=False)
+    checker = session_for(fs, recording=False)
     checker.request_s = connection.REQUEST_S
     ((pid, boots),) = before
     return result, checker.boots - boots, pid, checker.pid
@@ -239,7 +239,7 @@ def lose_it_while_mounted(by: signal.Signals) -> tuple[list[str], list[dict[str,
     with GuestRig(fs.name) as rig:
         log = rig.record(PROGRAM)
         end = Recipe(len(log.records))
-        checker = station(fs, recording=False)
+        checker = session_for(fs, recording=False)
         for number, image in enumerate(rig.images(log, [end] * 4)):
             if number == 1:
                 checker.request_s = 2.0
@@ -266,7 +266,7 @@ def test_a_guest_that_is_lost_with_an_image_mounted_is_replaced_for_the_next_one
 def record_with_a_dead_guest() -> tuple[str, int]:
     fs = FILE_SYSTEMS["guest-ext4"]
     with GuestRig(fs.name) as rig:
-        recorder = station(fs, recording=True)
+        recorder = session_for(fs, recording=True)
         recorder.start()
         os.kill(recorder.pid, signal.SIGKILL)
         try:
@@ -297,7 +297,7 @@ def test_an_op_that_the_driver_does_not_have_is_named(in_guest: InGuest) -> None
 
 
 def pid_of_guest(fs: str) -> int:
-    checker = station(FILE_SYSTEMS[fs], recording=False)
+    checker = session_for(FILE_SYSTEMS[fs], recording=False)
     checker.start()
     return checker.pid
 
@@ -381,7 +381,7 @@ def test_the_command_takes_disks_of_the_guest_by_name(
 ) -> None:
     # One recording of each workload, and few images of it: the command is what is asked here.
     monkeypatch.setattr("powercut_rig.campaigns.soak.PLANS", 1)
-    monkeypatch.setattr("powercut_rig.cli.commands.EFFORT", FEW)
+    monkeypatch.setattr("powercut_rig.cli.commands.SOAK_EFFORT", FEW)
     done = CliRunner().invoke(
         soak_command,
         ["--fs", "apfs-linux,apfs-linux-packaged", "--images", "9000", "--workloads", "1",

@@ -30,7 +30,7 @@ import os, sys, time
 from pathlib import Path
 from powercut.filesystem.ops import Mkdir
 from powercut_rig import Recipe, Rig, run_in_worker
-from powercut_rig.linux.recorded_disk import Disk
+from powercut_rig.linux.recorded_disk import RecordedDisk
 from powercut_rig.filesystems import FILE_SYSTEMS
 from powercut_rig.linux.recorder import mounted
 from powercut_rig.system.worker import private_folder
@@ -44,7 +44,7 @@ def wait_in(root):
 
 def record():
     fs = FILE_SYSTEMS[sys.argv[2]]
-    with private_folder() as folder, Disk(folder, fs.size_bytes) as disk:
+    with private_folder() as folder, RecordedDisk(folder, fs.size_bytes) as disk:
         fs.make(disk.device)
         with mounted(fs, disk.device, folder) as root:
             wait_in(root)

@@ -30,12 +30,12 @@ from powercut.filesystem.ops import (
     Write,
 )
 from powercut_rig import RigError, Tag, WriteBack, default_plan, read_tree
-from powercut_rig.mounted.op_runner import OpRunner, Workload
+from powercut_rig.mounted.op_runner import LocalOpRunner, ProgramRunner
 
 
 def run(root: Path, ops: list[Op], plan: list[WriteBack] | None = None) -> list[object]:
     marks: list[object] = []
-    workload = Workload(OpRunner(str(root), os.utime), lambda *mark: marks.append(mark))
+    workload = ProgramRunner(LocalOpRunner(str(root), os.utime), lambda *mark: marks.append(mark))
     try:
         workload.run(ops, plan or [])
     finally:

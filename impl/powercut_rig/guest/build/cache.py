@@ -32,7 +32,7 @@ _RECORD_BYTES: Final = 1 << 16
 _PIECE_BYTES: Final = 1 << 20
 
 
-def keep(made: Path, home: Path) -> None:
+def keep_folder(made: Path, home: Path) -> None:
     """Give the folder `made`, of plain files and of folders kept before, the name `home`, durably.
 
     OSError where that fails; `home` is there as a whole then, or not at all.
@@ -73,7 +73,7 @@ def damage(home: Path, *, digests: bool = False) -> str:
 def remove_damaged(home: Path, why: str) -> None:
     """Remove a folder that is damaged, if it is there, and tell why it is made anew."""
     if home.is_dir():
-        tell(f"a part of the guest is damaged and is made anew: {why}")
+        print_notice(f"a part of the guest is damaged and is made anew: {why}")
         shutil.rmtree(home, ignore_errors=True)
 
 
@@ -93,7 +93,7 @@ def _sync(path: Path) -> None:
         os.close(fd)
 
 
-def tell(sentence: str) -> None:
+def print_notice(sentence: str) -> None:
     """Say something to who waits for the command."""
     sys.stderr.write(f"powercut: {sentence}\n")
     sys.stderr.flush()
@@ -111,11 +111,11 @@ def errors_of(cache: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def alone(
+def exclusive(
     cache: Path,
     wait_s: float = WAIT_S,
     *,
-    say: Callable[[str], None] = tell,
+    say: Callable[[str], None] = print_notice,
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Iterator[None]:
@@ -157,7 +157,7 @@ def _lock(
                     "take. End it, or set XDG_CACHE_HOME."
                 )
                 raise RigUnavailable([why]) from None
-            worker.tell_alive()
+            worker.report_alive()
             sleep(_POLL_S)
         else:
             os.ftruncate(lock, 0)

@@ -55,7 +55,7 @@ LATER_MODULES: Final = ("virtio_blk", "apfs_packaged", "apfs_strict")
 
 
 @frozen
-class Entry:
+class ArchiveEntry:
     """A file or (content None) a folder in an archive."""
 
     path: str
@@ -63,22 +63,22 @@ class Entry:
     mode: int
 
 
-def folder(path: str) -> Entry:
+def folder(path: str) -> ArchiveEntry:
     """An empty folder."""
-    return Entry(path, None, _FOLDER)
+    return ArchiveEntry(path, None, _FOLDER)
 
 
-def program(path: str, content: bytes) -> Entry:
+def program(path: str, content: bytes) -> ArchiveEntry:
     """A file that can be run."""
-    return Entry(path, content, _PROGRAM)
+    return ArchiveEntry(path, content, _PROGRAM)
 
 
-def file(path: str, content: bytes) -> Entry:
+def file(path: str, content: bytes) -> ArchiveEntry:
     """A plain file."""
-    return Entry(path, content, _FILE)
+    return ArchiveEntry(path, content, _FILE)
 
 
-def archive(entries: Iterable[Entry]) -> bytes:
+def archive(entries: Iterable[ArchiveEntry]) -> bytes:
     """The entries as a cpio archive of the format `newc`, owned by root, without times."""
     pieces = []
     for number, entry in enumerate(entries, start=1):

@@ -51,7 +51,7 @@ PROGRAM: Final = "qemu-system-x86_64"
 
 
 @frozen
-class Kernel:
+class BootKernel:
     """What a guest boots from: its kernel, and an open file with its first file system."""
 
     vmlinux: Path
@@ -59,7 +59,7 @@ class Kernel:
 
 
 @frozen
-class Saved:
+class SavedGuest:
     """A guest as it was saved when its agent answered: two files in `folder`."""
 
     folder: Path
@@ -77,7 +77,7 @@ class Saved:
 
 
 @frozen
-class Files:
+class InheritedFiles:
     """The descriptors that a machine inherits: what its disks are, and the ends of its talks.
 
     `memory_disk` is the disk that it sees as memory: no request leaves the guest for it.  Where
@@ -97,7 +97,7 @@ class Files:
         return [*every, *(fd for fd in (self.recorded_disk, self.log) if fd is not None)]
 
 
-def arguments(files: Files, memory: Path, kernel: Kernel | None) -> list[str]:
+def qemu_arguments(files: InheritedFiles, memory: Path, kernel: BootKernel | None) -> list[str]:
     """The command line of QEMU: with a kernel, of a boot that writes to `memory`; else of a copy.
 
     The devices are always the same, because a copy must have those that were saved.
@@ -133,7 +133,7 @@ def arguments(files: Files, memory: Path, kernel: Kernel | None) -> list[str]:
     ]  # fmt: skip
 
 
-def _confined(kernel: Kernel | None) -> list[str]:
+def _confined(kernel: BootKernel | None) -> list[str]:
     """What a guest with disks that nobody vouches for could do by an error of QEMU's, made less."""
     # The one that boots sees no such disk, and has to start a program to be saved.
     spawn = "allow" if kernel else "deny"
@@ -147,7 +147,7 @@ def _memory(name: str, path: str, size_bytes: int, share: str) -> str:
     return f"memory-backend-file,id={name},mem-path={path},size={size_bytes},share={share}"
 
 
-def _recorded(files: Files) -> list[str]:
+def _recorded(files: InheritedFiles) -> list[str]:
     """The disk whose writes are logged; without one, a disk that nobody uses."""
     if files.recorded_disk is None or files.log is None:
         return ["-blockdev", "driver=null-co,node-name=recorded,size=1048576,read-zeroes=on"]
@@ -161,7 +161,7 @@ def _recorded(files: Files) -> list[str]:
     return [part for node in nodes for part in ("-blockdev", node)]
 
 
-class Machine:
+class VirtualMachine:
     """A guest that is booting or running; `stop` ends it.
 
     It goes on from `saved`, or boots `kernel` with a memory to be saved in `saved`.
@@ -169,12 +169,12 @@ class Machine:
 
     def __init__(
         self,
-        saved: Saved,
+        saved: SavedGuest,
         memory_disk_fd: int,
         *,
         recorded_disk_fd: int | None = None,
         log_fd: int | None = None,
-        kernel: Kernel | None = None,
+        kernel: BootKernel | None = None,
     ) -> None:
         self._saved = saved
         with contextlib.ExitStack() as undo:
@@ -187,7 +187,7 @@ class Machine:
             talk, monitor = socket.socketpair()
             undo.callback(talk.close)
             with theirs, monitor, self._devices(kernel) as devices:
-                files = Files(
+                files = InheritedFiles(
                     memory_disk_fd,
                     theirs.fileno(),
                     monitor.fileno(),
@@ -196,17 +196,17 @@ class Machine:
                     log_fd,
                 )
                 extra = [] if kernel is None else [kernel.initrd_fd]
-                command = arguments(files, saved.memory, kernel)
+                command = qemu_arguments(files, saved.memory, kernel)
                 self._process = _start(command, [*files.all(), *extra, *devices], self._console)
                 undo.callback(self._kill)
             # Only QEMU has the other ends now: when it dies that is noticed at once.
             self._monitor = Monitor(talk)
             self._go_on(devices)
-            self.connection = Connection(ours, lambda: cut(self._console))
+            self.connection = Connection(ours, lambda: cut_console(self._console))
             undo.pop_all()
 
     @contextlib.contextmanager
-    def _devices(self, kernel: Kernel | None) -> Iterator[list[int]]:
+    def _devices(self, kernel: BootKernel | None) -> Iterator[list[int]]:
         """The saved state of the devices, where the machine goes on from one."""
         if kernel is not None:
             yield []
@@ -248,7 +248,7 @@ class Machine:
 
         def starved() -> bool:
             """This machine is so busy that the guest has not had its time yet."""
-            worker.tell_alive()
+            worker.report_alive()
             return self.processor_s() < timeout_s / 2 and time.monotonic() < end
 
         try:
@@ -296,7 +296,9 @@ class Machine:
             self._process.wait(_WAIT_S)
 
 
-def cut(console_fd: int, at_most: int = CONSOLE_AT_MOST, left: int = _CONSOLE_BYTES) -> None:
+def cut_console(
+    console_fd: int, at_most: int = CONSOLE_AT_MOST, left: int = _CONSOLE_BYTES
+) -> None:
     """Leave only the end of a console that has become too long; who writes it appends."""
     size = os.fstat(console_fd).st_size
     if size > at_most:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from powercut_rig.errors import RigUnavailable
 from powercut_rig.guest.build import initramfs
-from powercut_rig.guest.build.driver_patch import STRICT, Edit, edit_folder, edited
+from powercut_rig.guest.build.driver_patch import STRICT_EDITS, SourceEdit, edit_folder, edited
 from powercut_rig.guest.build.kernel import vmlinux_of
 from powercut_rig.guest.build.kernel_modules import KernelModules, unpacked_modules
 
@@ -23,7 +23,7 @@ from powercut_rig.guest.build.kernel_modules import KernelModules, unpacked_modu
 
 def sources() -> dict[str, str]:
     found: dict[str, str] = {}
-    for edit in STRICT:
+    for edit in STRICT_EDITS:
         found[edit.path] = found.get(edit.path, "/* before */\n") + edit.before + "/* after */\n"
     return found
 
@@ -31,10 +31,10 @@ def sources() -> dict[str, str]:
 def test_every_edit_is_made_and_nothing_else_changes() -> None:
     made = edited(sources())
 
-    for edit in STRICT:
+    for edit in STRICT_EDITS:
         assert edit.after in made[edit.path]
     undone = dict(made)
-    for edit in STRICT:
+    for edit in STRICT_EDITS:
         undone[edit.path] = undone[edit.path].replace(edit.after, edit.before)
     assert undone == sources()
 
@@ -48,9 +48,9 @@ def test_the_superblock_stands_between_two_flushes_and_each_block_is_waited_for(
     assert text.rindex("blkdev_issue_flush") > text.index("sync_dirty_buffer")
 
 
-@pytest.mark.parametrize("edit", STRICT, ids=lambda edit: edit.path)
+@pytest.mark.parametrize("edit", STRICT_EDITS, ids=lambda edit: edit.path)
 @pytest.mark.parametrize("times", [0, 2])
-def test_a_pattern_that_is_not_there_exactly_once_is_refused(edit: Edit, times: int) -> None:
+def test_a_pattern_that_is_not_there_exactly_once_is_refused(edit: SourceEdit, times: int) -> None:
     changed = sources()
     changed[edit.path] = changed[edit.path].replace(edit.before, edit.before * times)
 
