@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import shutil
 import stat
 import struct
 import sys
@@ -21,7 +20,7 @@ from typing import Final, Literal
 from attrs import Factory, evolve, field, frozen
 
 from powercut_rig.system import linux_syscalls
-from powercut_rig.system.subprocesses import SEARCH_PATH, run_tool
+from powercut_rig.system.subprocesses import find_program, run_tool
 
 _KERNEL_FILE_SYSTEMS: Final = Path("/proc/filesystems")
 _FIXED_ID: Final = "6c617374-676f-4f64-8000-000000000001"
@@ -135,7 +134,7 @@ def missing_for(fs: FileSystem) -> list[str]:
     missing = [
         f"The program {program} is not installed (package {' or '.join(fs.packages)})."
         for program in fs.programs
-        if shutil.which(program, path=SEARCH_PATH) is None
+        if find_program(program) is None
     ]
     if not fs.in_guest and (sentence := _kernel_support(fs.kind)):
         missing.append(sentence)

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
-from attrs import frozen
+from attrs import define, field, frozen
 
 from powercut.trace.trace_file import Trace
 from powercut_rig.filesystems import FILE_SYSTEMS
@@ -25,10 +25,37 @@ class CampaignProgress:
     images: int
     jobs_done: int
     jobs: int
-    what: str = "recordings"
+    what: str
 
     def __str__(self) -> str:
         return f"{self.images} images, {self.jobs_done} of {self.jobs} {self.what} judged"
+
+
+@define
+class ProgressCounter:
+    """Counts the images of jobs that run, and the jobs that are done, and tells of each change."""
+
+    jobs: int
+    what: str
+    tell: Callable[[CampaignProgress], None]
+    _done: int = 0
+    _images: int = 0
+    _last: dict[int, int] = field(factory=dict)
+
+    def heard(self, job: Job, images: int) -> None:
+        """Take note of the images that a job has judged so far; it may count anew at times."""
+        before = self._last.get(id(job), 0)
+        self._images += images - before if images >= before else images
+        self._last[id(job)] = images
+        self._tell()
+
+    def job_done(self) -> None:
+        """Take note of a job that is done."""
+        self._done += 1
+        self._tell()
+
+    def _tell(self) -> None:
+        self.tell(CampaignProgress(self._images, self._done, self.jobs, self.what))
 
 
 WORKERS_PER_CORE: Final = 2
@@ -84,19 +111,13 @@ def run_campaign(
                     profile_name=profile, plans=plans, effort=effort,
                 )  # fmt: skip
                 jobs.append(Job(name, work, lane_of(fs)))
-    live: dict[int, int] = {}
-    done = 0
-
-    def heard(job: Job, images: int) -> None:
-        live[id(job)] = images
-        on_progress(CampaignProgress(sum(live.values()), done, len(jobs)))
-
-    for outcome in run_jobs(jobs, parallel or workers_for(file_systems), on_progress=heard):
-        done += 1
+    counter = ProgressCounter(len(jobs), "recordings", on_progress)
+    parallel = parallel or workers_for(file_systems)
+    for outcome in run_jobs(jobs, parallel, on_progress=counter.heard):
         result = results[outcome.job.name]
         if outcome.error is not None:
-            result.errors.append(f"{type(outcome.error).__name__}: {outcome.error}")
+            result.errors.append(outcome.why)
         else:
             result.add(outcome.result)
-        on_progress(CampaignProgress(sum(live.values()), done, len(jobs)))
+        counter.job_done()
     return list(results.values())

@@ -20,7 +20,7 @@ from powercut.crash.tearing import even_cuts
 from powercut.filesystem.events import Entry, Extent, Piece, Size
 from powercut.profile import profile_named
 from powercut_rig.blocks.crash_images import Bounds, spread_evenly
-from powercut_rig.campaigns.campaign import CampaignProgress, lane_of, workers_for
+from powercut_rig.campaigns.campaign import CampaignProgress, ProgressCounter, lane_of, workers_for
 from powercut_rig.campaigns.coverage_workloads import CoverageWorkload
 from powercut_rig.filesystems import FILE_SYSTEMS
 from powercut_rig.judge.judge import JudgeEffort, compare_trace
@@ -204,25 +204,14 @@ def measure_coverage(
             found[name] = Coverage(workload.name, fs, FILE_SYSTEMS[fs].profile)
             work = functools.partial(measure_in_worker, workload, fs, level, limit)
             jobs.append(Job(name, work, lane_of(fs)))
-    live: dict[str, int] = {}
-    seen: dict[str, int] = {}
-    done = 0
-
-    def heard(job: Job, images: int) -> None:
-        # A worker counts anew for each of its rounds.
-        before = seen.get(job.name, 0)
-        live[job.name] = live.get(job.name, 0) + (images - before if images >= before else images)
-        seen[job.name] = images
-        on_progress(CampaignProgress(sum(live.values()), done, len(jobs), "workloads"))
-
-    for outcome in run_jobs(jobs, parallel or workers_for(file_systems), on_progress=heard):
-        done += 1
+    counter = ProgressCounter(len(jobs), "workloads", on_progress)
+    parallel = parallel or workers_for(file_systems)
+    for outcome in run_jobs(jobs, parallel, on_progress=counter.heard):
         if outcome.error is not None:
-            error = f"{type(outcome.error).__name__}: {outcome.error}"
-            found[outcome.job.name].errors.append(error)
+            found[outcome.job.name].errors.append(outcome.why)
         else:
             found[outcome.job.name] = outcome.result
-        on_progress(CampaignProgress(sum(live.values()), done, len(jobs), "workloads"))
+        counter.job_done()
     return list(found.values())
 
 

@@ -185,7 +185,7 @@ def soak(
         if outcome.error is not None:
             profile = FILE_SYSTEMS[workload.fs].profile
             result = Comparison(workload.name, workload.fs, profile, None, "P1", "holds")
-            result.errors.append(f"{type(outcome.error).__name__}: {outcome.error}")
+            result.errors.append(outcome.why)
         found.take(workload, result)
         on_progress(found)
     return found

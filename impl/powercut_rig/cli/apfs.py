@@ -14,7 +14,13 @@ from attrs import frozen
 from powercut.cli.console import EXIT_STATUS, as_json, bad_input, emit
 from powercut.profile import profile_named
 from powercut.trace.trace_file import Trace
-from powercut_rig.cli.options import running, status_of
+from powercut_rig.cli.options import (
+    refuse_if_missing,
+    report_files,
+    running,
+    status_of,
+    write_reports,
+)
 from powercut_rig.judge.judge import JudgeEffort
 from powercut_rig.macos import APFS, NOT_RUN
 from powercut_rig.macos.experiments.catalog import EXPERIMENTS
@@ -26,7 +32,6 @@ from powercut_rig.macos.requirements import missing_for_mac, this_mac
 from powercut_rig.macos.rig import MacRig
 from powercut_rig.macos.session import session
 from powercut_rig.macos.subprocesses import ToolRunner, run_system
-from powercut_rig.reports.text import junit
 
 RigOpener = Callable[[ToolRunner], AbstractContextManager[MacRig]]
 """Opens a rig on this machine, and cleans up after it."""
@@ -54,11 +59,7 @@ def compare_apfs(
 
     Exit status 3 where this is no Mac or something is missing: nothing was made then.
     """
-    if missing := missing_for_mac(run):
-        click.echo(f"powercut: {APFS} is not run here. This machine lacks:", err=True)
-        for sentence in missing:
-            click.echo(f"  - {sentence}", err=True)
-        sys.exit(3)
+    refuse_if_missing(missing_for_mac(run), f"{APFS} is not run here")
     if request.result_path.exists():
         click.echo(
             f"powercut: {request.result_path} is there already. Nothing was run and nothing "
@@ -78,7 +79,7 @@ def compare_apfs(
         sys.exit(2)
     try:
         write_result(result, request.result_path)
-        write_pages(result, request.junit_path, request.html_path)
+        _write(result, request.junit_path, request.html_path)
     except OSError as error:  # an hour of work is not thrown away for a full disk
         emit(result.to_json())
         click.echo(f"powercut: a file cannot be written: {error}. The result is above.", err=True)
@@ -132,18 +133,13 @@ def exit_status(result: MacResult) -> int:
     return status_of(result.comparisons)
 
 
-def write_pages(result: MacResult, junit_path: Path | None, html_path: Path | None) -> None:
-    """The reports that go into files, where they are asked for. OSError."""
-    if junit_path is not None:
-        junit_path.write_bytes(junit(result.comparisons))
-    if html_path is not None:
-        html_path.write_text(result_page(result), encoding="utf-8")
+def _write(result: MacResult, junit_path: Path | None, html_path: Path | None) -> None:
+    write_reports(result.comparisons, junit_path, html_path, lambda: result_page(result))
 
 
 @click.command(epilog=EXIT_STATUS)
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option("--junit", "junit_path", type=click.Path(dir_okay=False, path_type=Path))
-@click.option("--html", "html_path", type=click.Path(dir_okay=False, path_type=Path))
+@report_files
 @as_json
 def report(file: Path, junit_path: Path | None, html_path: Path | None, as_json: bool) -> None:
     """Show what a Mac found: FILE is the result that `powercut compare --fs apfs` wrote there.
@@ -154,7 +150,7 @@ def report(file: Path, junit_path: Path | None, html_path: Path | None, as_json:
     with bad_input():
         result = read_result(file)
     try:
-        write_pages(result, junit_path, html_path)
+        _write(result, junit_path, html_path)
     except OSError as error:
         click.echo(f"powercut report: a report cannot be written: {error}", err=True)
         sys.exit(2)

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 import click
 from rich.console import Console
-from rich.table import Table
 
 from powercut.cli.console import EXIT_STATUS, emit
 from powercut_rig.campaigns.coverage import (
@@ -25,10 +24,12 @@ from powercut_rig.cli.options import (
     JSON_OPTION,
     PROGRESS_OPTION,
     SEVERAL_FS_OPTION,
+    count_option,
     progress,
     refuse_unless_ready,
     running,
 )
+from powercut_rig.reports.text import folded_table, print_plain
 
 _NAMES = [workload.name for workload in COVERAGE_WORKLOADS]
 
@@ -50,12 +51,10 @@ _NAMES = [workload.name for workload in COVERAGE_WORKLOADS]
     show_default=True,
     help="; ".join(f"{name}: {said}" for name, said in LEVELS.items()) + ".",
 )
-@click.option(
+@count_option(
     "--limit",
-    type=click.IntRange(1),
     default=LIMIT,
-    show_default=True,
-    help="At most so many images of a recording; of one with wide bounds three times as many.",
+    said="At most so many images of a recording; of one with wide bounds three times as many.",
 )
 @JOBS_OPTION
 @PROGRESS_OPTION
@@ -98,16 +97,13 @@ def coverage(
 
 def show_coverage(rows: Sequence[Coverage], level: str) -> None:
     """Print a table, the sums at its end, and what went wrong below."""
-    table = Table(
-        title=f"the model's trees seen on disks, {kernel_name()}, level {level}",
-        title_justify="left",
-        caption="\n".join(f"{reason}: {said}" for reason, said in REASONS.items()),
-        caption_justify="left",
-    )
     done = list(LEVELS)[: list(LEVELS).index(level) + 1]
     headings = (*(f"seen, {name}" for name in done), "not seen, by the plainest reason")
-    for heading in ("workload", "disk", "allowed", *headings):
-        table.add_column(heading, overflow="fold")
+    table = folded_table(
+        f"the model's trees seen on disks, {kernel_name()}, level {level}",
+        ("workload", "disk", "allowed", *headings),
+        caption="\n".join(f"{reason}: {said}" for reason, said in REASONS.items()),
+    )
     for row in (*rows, *sum_by_disk(rows)):
         unseen = (f"{reason} {row.unseen[reason]}" for reason in REASONS if row.unseen[reason])
         table.add_row(
@@ -122,6 +118,4 @@ def show_coverage(rows: Sequence[Coverage], level: str) -> None:
     for row in rows:
         findings = row.comparison.findings if row.comparison else []
         for said in (*row.errors, *(f"{each.kind}: {each.detail}" for each in findings)):
-            console.print(
-                f"{row.workload} on {row.fs}: {said}", markup=False, highlight=False, soft_wrap=True
-            )
+            print_plain(console, f"{row.workload} on {row.fs}: {said}")

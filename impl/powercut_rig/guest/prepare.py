@@ -33,7 +33,7 @@ from powercut_rig.guest.build import (
 from powercut_rig.guest.build.packages import GuestPackages
 from powercut_rig.guest.build.python_bundle import agents_bundle
 from powercut_rig.guest.machine.qemu import SavedGuest
-from powercut_rig.system.subprocesses import run_tool
+from powercut_rig.system.subprocesses import find_program, run_tool
 
 DRIVERS: Final = ("apfs_packaged", "apfs_strict")
 KEPT: Final = 3
@@ -58,11 +58,6 @@ class BuiltGuest:
     def vmlinux(self) -> Path:
         """Its kernel."""
         return self.home / "vmlinux"
-
-    @property
-    def initrd(self) -> Path:
-        """The archive that all its boots share."""
-        return self.home / "initrd.cpio"
 
 
 @frozen
@@ -91,17 +86,9 @@ def key_of(parts: GuestPackages) -> str:
 
 def _code() -> str:
     """A name for the code that makes a guest."""
-    digest = hashlib.sha256()
-    for module in (
-        driver_patch,
-        initramfs,
-        kernel,
-        kernel_modules,
-        packages,
-        sys.modules[__name__],
-    ):
-        digest.update(Path(str(module.__file__)).read_bytes())
-    return digest.hexdigest()
+    this = sys.modules[__name__]
+    made_by = (driver_patch, initramfs, kernel, kernel_modules, packages, this)
+    return cache.digest_of_code(*made_by).hex()
 
 
 @functools.cache
@@ -214,8 +201,7 @@ def _make_in(
     make: Callable[[GuestPackages, Path, Path], None],
 ) -> None:
     with cache.errors_of(folder):
-        for stale in folder.glob(_BUILDING + "*"):  # of a run that was killed: we hold the lock
-            shutil.rmtree(stale, ignore_errors=True)
+        cache.remove_unfinished(folder, _BUILDING)
         place = tempfile.TemporaryDirectory(prefix=_BUILDING, dir=folder)
     with place as name:
         result = Path(name) / "result"
@@ -233,13 +219,7 @@ def _make_in(
             about = {"release": parts.release, "code": _code()}
             (result / _ABOUT).write_text(json.dumps(about))
             cache.keep_folder(result, home)
-            _forget_old(folder, home)
-
-
-def _forget_old(folder: Path, home: Path) -> None:
-    others = sorted(folder.glob(_NAME + "*"), key=lambda path: path.stat().st_mtime, reverse=True)
-    for old in [path for path in others if path != home][KEPT:]:
-        shutil.rmtree(old, ignore_errors=True)
+            cache.keep_newest(folder, _NAME, home, KEPT)
 
 
 def ready(guest: BuiltGuest) -> ReadyGuest:
@@ -281,7 +261,7 @@ def build(parts: GuestPackages, work: Path, result: Path) -> None:
         order = initramfs.in_load_order((name,), module)
         orders[name] = [each for each in order if each not in base]
         every |= order
-    busybox = Path(packages.find_program("busybox") or "").read_bytes()
+    busybox = Path(find_program("busybox") or "").read_bytes()
     if b"ld-linux" in busybox[:4096]:
         raise RigUnavailable(["busybox is not a static one here (package busybox-static)."])
     (result / "initrd.cpio").write_bytes(initramfs.base_archive(busybox, every, base))

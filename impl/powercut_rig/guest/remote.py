@@ -13,6 +13,7 @@ from powercut.simulation.subject import Plan
 from powercut_rig.errors import RigError
 from powercut_rig.guest.machine.op_codec import op_to
 from powercut_rig.guest.session import GuestSession
+from powercut_rig.mounted.rooted_disk import ForwardingDisk
 from powercut_rig.mounted.writeback import WriteBack
 
 _NUMBERS: Final = count(1)
@@ -47,11 +48,10 @@ class RemoteOpRunner:
         self.session.request("close")
 
 
-class RemoteDisk:
+class RemoteDisk(ForwardingDisk):
     """The disk that a subject uses in production, made in the guest, below the mount there.
 
-    It is made anew there at its first call, by its class and without arguments. See
-    `powercut.simulation.model_disk.Disk`.
+    It is made anew there at its first call, by its class and without arguments.
     """
 
     def __init__(self, session: GuestSession, plan: Plan) -> None:
@@ -64,7 +64,7 @@ class RemoteDisk:
         return self._session.request("call", self._made_there, method, list(arguments))
 
     def kind(self, path: str) -> str:
-        """See `Disk.kind`, here and below."""
+        """See `Disk.kind`; here and below, with the answer checked."""
         return self._text(self._call("kind", path), "a kind")
 
     def names(self, path: str) -> list[str]:
@@ -99,47 +99,3 @@ class RemoteDisk:
         if not isinstance(value, str):
             raise _no(value, what)
         return value
-
-    def mkdir(self, path: str) -> None:
-        """See `Disk.mkdir`."""
-        self._call("mkdir", path)
-
-    def create(self, path: str) -> None:
-        """See `Disk.create`."""
-        self._call("create", path)
-
-    def write(self, path: str, data: bytes | memoryview) -> None:
-        """See `Disk.write`."""
-        self._call("write", path, data)
-
-    def fsync(self, path: str) -> None:
-        """See `Disk.fsync`."""
-        self._call("fsync", path)
-
-    def close(self, path: str) -> None:
-        """See `Disk.close`."""
-        self._call("close", path)
-
-    def fsync_dir(self, path: str) -> None:
-        """See `Disk.fsync_dir`."""
-        self._call("fsync_dir", path)
-
-    def rename(self, src: str, dst: str) -> None:
-        """See `Disk.rename`."""
-        self._call("rename", src, dst)
-
-    def unlink(self, path: str) -> None:
-        """See `Disk.unlink`."""
-        self._call("unlink", path)
-
-    def rmdir(self, path: str) -> None:
-        """See `Disk.rmdir`."""
-        self._call("rmdir", path)
-
-    def lock(self, path: str) -> None:
-        """See `Disk.lock`."""
-        self._call("lock", path)
-
-    def unlock(self, path: str) -> None:
-        """See `Disk.unlock`."""
-        self._call("unlock", path)

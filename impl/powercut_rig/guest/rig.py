@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from types import TracebackType
-from typing import Final, Self, TypeVar
+from typing import Final, TypeVar
 
 from attrs import define, field
 
@@ -31,6 +30,7 @@ from powercut_rig.mounted.tree_reader import TreeSnapshot
 from powercut_rig.mounted.writeback import WriteBack, default_plan
 from powercut_rig.system import linux_syscalls, worker
 from powercut_rig.system.deadline import DeadlineError
+from powercut_rig.system.lifecycle import ManagedResource
 
 _T = TypeVar("_T")
 
@@ -55,15 +55,15 @@ def session_for(fs: FileSystem, *, recording: bool) -> GuestSession:
         if not _sessions:
             worker.at_end(_end_sessions)
         while len(_sessions) >= SESSIONS_MAX:
-            _sessions.pop(next(iter(_sessions))).__exit__(None, None, None)
-        found = GuestSession(fs, recording=recording).__enter__()
+            _sessions.pop(next(iter(_sessions))).close()
+        found = GuestSession(fs, recording=recording).open()
     _sessions[key] = found
     return found
 
 
 def _end_sessions() -> None:
     while _sessions:
-        _sessions.popitem()[1].__exit__(None, None, None)
+        _sessions.popitem()[1].close()
 
 
 @define
@@ -106,23 +106,18 @@ class GuestImage:
             raise self.lost
 
 
-class GuestRig:
+class GuestRig(ManagedResource):
     """Records and mounts in guests; the calls are those of `powercut_rig.linux.rig.Rig`."""
 
     def __init__(self, fs: str) -> None:
         self._fs = FILE_SYSTEMS[fs]
 
-    def __enter__(self) -> Self:
+    def _open(self, undo: contextlib.ExitStack) -> None:
         if missing := missing_programs() + missing_for(self._fs):
             raise RigUnavailable(missing)
-        return self
+        undo.callback(self._unmount)
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def _unmount(self) -> None:
         for recording in (True, False):
             if found := _sessions.get((self._fs.name, recording)):
                 with contextlib.suppress(OSError, RigError, DeadlineError):  # it is ended then

@@ -73,7 +73,7 @@ class GuestSession(ManagedResource):
         machine, self._machine, self._mounted = self._machine, None, False
         self._provided.clear()
         if machine is not None:
-            machine.stop()
+            machine.close()
 
     def start(self) -> None:
         """Have a guest that answers: the one that runs, or a new one. RigUnavailable.
@@ -97,14 +97,15 @@ class GuestSession(ManagedResource):
         if self._recording:
             linux_syscalls.punch_hole(self._log_fd, 0, LOG_BYTES)
             self._log = LogReader(self._log_fd)
-            self._machine = qemu.VirtualMachine(
+            machine = qemu.VirtualMachine(
                 guest.saved,
                 self._other_disk_fd,
                 recorded_disk_fd=self.disk.fd,
                 log_fd=self._log_fd,
             )
         else:
-            self._machine = qemu.VirtualMachine(guest.saved, self.disk.fd)
+            machine = qemu.VirtualMachine(guest.saved, self.disk.fd)
+        self._machine = machine.open()
         self.boots += 1
         worker.report_alive()
         needed = (self.fs.guest_module, *(("virtio_blk",) if self._recording else ()))

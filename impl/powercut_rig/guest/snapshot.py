@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -17,10 +16,10 @@ from typing import BinaryIO, Final
 
 from powercut_rig.errors import RigError, RigUnavailable
 from powercut_rig.guest.build import cache, initramfs
-from powercut_rig.guest.build.packages import find_program
 from powercut_rig.guest.build.python_bundle import PythonBundle
 from powercut_rig.guest.machine import agent, qemu, qemu_monitor
 from powercut_rig.guest.machine.qemu import BootKernel, SavedGuest, VirtualMachine
+from powercut_rig.system.subprocesses import find_program
 
 KEPT: Final = 2
 """How many saved guests of other code stay beside the newest one."""
@@ -32,8 +31,7 @@ _BEING_MADE: Final = "saving-"
 def key_of(bundle: PythonBundle) -> str:
     """A name for what a saved guest depends on, beside its kernel: Python, the agent, QEMU."""
     digest = hashlib.sha256(bundle.digest().encode())
-    for module in (agent, qemu_monitor, qemu, sys.modules[__name__]):
-        digest.update(Path(str(module.__file__)).read_bytes())
+    digest.update(cache.digest_of_code(agent, qemu_monitor, qemu, sys.modules[__name__]))
     program = Path(os.path.realpath(find_program(qemu.PROGRAM) or ""))
     about = program.stat()
     digest.update(f"{program} {about.st_size} {about.st_mtime_ns}".encode())
@@ -49,22 +47,15 @@ def saved_guest(home: Path, release: str, bundle: PythonBundle) -> SavedGuest:
     saved = SavedGuest(home / (_NAME + key_of(bundle)), release)
     if why := cache.damage(saved.folder):
         cache.remove_damaged(saved.folder, why)
-        for stale in home.glob(_BEING_MADE + "*"):  # of a run that was killed
-            shutil.rmtree(stale, ignore_errors=True)
+        cache.remove_unfinished(home, _BEING_MADE)
         with tempfile.TemporaryDirectory(prefix=_BEING_MADE, dir=home) as folder:
             made = SavedGuest(Path(folder) / "made", release)
             made.folder.mkdir()
             boot_and_save(home, made, bundle)
             cache.keep_folder(made.folder, saved.folder)
-        _forget_old(home, saved.folder)
+        cache.keep_newest(home, _NAME, saved.folder, KEPT)
     os.utime(saved.folder)
     return saved
-
-
-def _forget_old(home: Path, newest: Path) -> None:
-    others = sorted(home.glob(_NAME + "*"), key=lambda path: path.stat().st_mtime, reverse=True)
-    for old in [path for path in others if path != newest][KEPT:]:
-        shutil.rmtree(old, ignore_errors=True)
 
 
 def boot_and_save(home: Path, made: SavedGuest, bundle: PythonBundle) -> None:
@@ -76,19 +67,17 @@ def boot_and_save(home: Path, made: SavedGuest, bundle: PythonBundle) -> None:
     with _memory_file(first, python) as initrd, _memory_file() as disk:
         os.ftruncate(disk.fileno(), qemu.DISK_BYTES)
         kernel = BootKernel(home / "vmlinux", initrd.fileno())
-        machine = VirtualMachine(made, disk.fileno(), kernel=kernel)
-        try:
-            machine.wait_until_ready(bundle.modules)
-            if "cannot" in (words := machine.words()):
-                raise RigUnavailable([f"The guest boots, but said: {words}"])
-            machine.save()
-        except RigError as error:
-            if isinstance(error, RigUnavailable):
+        with VirtualMachine(made, disk.fileno(), kernel=kernel) as machine:
+            try:
+                machine.wait_until_ready(bundle.modules)
+                if "cannot" in (words := machine.words()):
+                    raise RigUnavailable([f"The guest boots, but said: {words}"])
+                machine.save()
+            except RigUnavailable:
                 raise
-            why = f"The guest that had booted could not be saved: {error} {machine.words()}"
-            raise RigUnavailable([why]) from error
-        finally:
-            machine.stop()
+            except RigError as error:
+                why = f"The guest that had booted could not be saved: {error} {machine.words()}"
+                raise RigUnavailable([why]) from error
 
 
 def _memory_file(*contents: bytes) -> BinaryIO:
@@ -103,11 +92,9 @@ def trial(saved: SavedGuest, load: Sequence[str]) -> None:
     """Go on from a saved guest once, load those modules, and end; raises `RigUnavailable`."""
     with _memory_file() as disk:
         os.ftruncate(disk.fileno(), qemu.DISK_BYTES)
-        machine = VirtualMachine(saved, disk.fileno())
-        try:
-            machine.wait_until_ready()
-            machine.connection.request("load", list(load))
-        except OSError as error:
-            raise RigUnavailable([f"The guest starts, but {error.strerror}."]) from error
-        finally:
-            machine.stop()
+        with VirtualMachine(saved, disk.fileno()) as machine:
+            try:
+                machine.wait_until_ready()
+                machine.connection.request("load", list(load))
+            except OSError as error:
+                raise RigUnavailable([f"The guest starts, but {error.strerror}."]) from error

@@ -17,32 +17,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Final, Protocol, assert_never
 
+from powercut.filesystem import ops
 from powercut.filesystem.content import Data
-from powercut.filesystem.ops import (
-    Append,
-    Barrier,
-    Close,
-    Create,
-    Fdatasync,
-    Fsync,
-    Fullsync,
-    Link,
-    Mapwrite,
-    Mark,
-    Mkdir,
-    Msync,
-    Op,
-    Open,
-    Rename,
-    Rmdir,
-    Symlink,
-    Sync,
-    Tmpfile,
-    Truncate,
-    Unlink,
-    Write,
-    op_name,
-)
 from powercut_rig.blocks.block_log import MarkPhase
 from powercut_rig.errors import RigError
 from powercut_rig.mounted.writeback import WriteBack
@@ -58,7 +34,7 @@ MarkWriter = Callable[[str, int, MarkPhase], None]
 class OpRunner(Protocol):
     """Something that performs ops on a mounted file system; errors are OSError."""
 
-    def perform(self, op: Op) -> None:
+    def perform(self, op: ops.Op) -> None:
         """Perform one op."""
 
     def write_back(self, item: WriteBack) -> None:
@@ -78,18 +54,18 @@ class ProgramRunner:
         self._runner = runner
         self._mark = mark
 
-    def run(self, ops: Sequence[Op], plan: Sequence[WriteBack] = ()) -> None:
+    def run(self, program: Sequence[ops.Op], plan: Sequence[WriteBack] = ()) -> None:
         """Run all ops with their marks, and what the plan asks between them.
 
         Raises ValueError for a plan or a path that cannot be meant, before the first op; and
         `RigError` when the file system refuses an op, naming the op.
         """
-        after = _planned(ops, plan)
-        for op in ops:
+        after = _planned(program, plan)
+        for op in program:
             check_paths(op)
         self._write_back(after.get(-1, ()))
-        for index, op in enumerate(ops):
-            label = op.label if isinstance(op, Mark) else op_name(op)
+        for index, op in enumerate(program):
+            label = op.label if isinstance(op, ops.Mark) else ops.op_name(op)
             self._mark(label, index, "begin")
             self._perform_or_explain(op, index)
             self._mark(label, index, "end")
@@ -99,9 +75,9 @@ class ProgramRunner:
         """See `OpRunner.close`."""
         self._runner.close()
 
-    def perform(self, ops: Sequence[Op]) -> None:
+    def perform(self, program: Sequence[ops.Op]) -> None:
         """Run ops without marks, for set-up."""
-        for index, op in enumerate(ops):
+        for index, op in enumerate(program):
             check_paths(op)
             self._perform_or_explain(op, index)
 
@@ -109,7 +85,7 @@ class ProgramRunner:
         """See `OpRunner.sync`."""
         self._runner.sync()
 
-    def _perform_or_explain(self, op: Op, index: int) -> None:
+    def _perform_or_explain(self, op: ops.Op, index: int) -> None:
         try:
             self._runner.perform(op)
         except OSError as error:
@@ -130,12 +106,12 @@ class ProgramRunner:
             self._mark(f"writeback {item.kind} {item.path}".rstrip(), item.after_op, "note")
 
 
-def _planned(ops: Sequence[Op], plan: Sequence[WriteBack]) -> dict[int, list[WriteBack]]:
+def _planned(program: Sequence[ops.Op], plan: Sequence[WriteBack]) -> dict[int, list[WriteBack]]:
     after: dict[int, list[WriteBack]] = {}
     for item in plan:
-        if not -1 <= item.after_op < len(ops):
+        if not -1 <= item.after_op < len(program):
             raise ValueError(
-                f"A write-back after op {item.after_op} was found; there are {len(ops)} ops."
+                f"A write-back after op {item.after_op} was found; there are {len(program)} ops."
             )
         if item.path and not item.path.startswith("@"):
             path_below("/", item.path)
@@ -143,13 +119,13 @@ def _planned(ops: Sequence[Op], plan: Sequence[WriteBack]) -> dict[int, list[Wri
     return after
 
 
-def check_paths(op: Op) -> None:
+def check_paths(op: ops.Op) -> None:
     """Raise ValueError for a path or a link that would lead out of the disk."""
     for name in ("path", "src", "dst"):
         path = getattr(op, name, None)
         if path is not None and not path.startswith("@"):
             path_below("/", path)
-    if isinstance(op, Symlink):
+    if isinstance(op, ops.Symlink):
         target = PurePosixPath(op.target)
         if target.is_absolute() or ".." in target.parts:  # it would lead out of the disk
             raise ValueError(
@@ -189,55 +165,55 @@ class LocalOpRunner:
     def _real(self, path: str) -> str:
         return path_below(self._root, path)
 
-    def perform(self, op: Op) -> None:
+    def perform(self, op: ops.Op) -> None:
         """See `OpRunner.perform`."""
         real = self._real
         match op:
-            case Create(path=path):
+            case ops.Create(path=path):
                 flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | _EXISTING
                 os.close(os.open(real(path), flags, 0o644))
-            case Open(path=path, handle=handle, flags=words):
+            case ops.Open(path=path, handle=handle, flags=words):
                 access = os.O_RDONLY if "O_RDONLY" in words else os.O_RDWR
                 flags = access | os.O_CLOEXEC | open_flags(words)
                 self._handles[handle] = os.open(real(path), flags, 0o644)
-            case Tmpfile(path=path, handle=handle):
+            case ops.Tmpfile(path=path, handle=handle):
                 flags = os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC
                 self._handles[handle] = os.open(real(path), flags, 0o644)
-            case Close(handle=handle):
+            case ops.Close(handle=handle):
                 os.close(self._handles.pop(handle))
-            case Write(path=path, offset=offset, data=data, flags=words):
+            case ops.Write(path=path, offset=offset, data=data, flags=words):
                 self._with_file(path, os.O_WRONLY, lambda fd: _write_all(fd, offset, data), words)
-            case Append(path=path, data=data, flags=words):
+            case ops.Append(path=path, data=data, flags=words):
                 self._with_file(
                     path, os.O_WRONLY, lambda fd: _write_all(fd, os.fstat(fd).st_size, data), words
                 )
-            case Mapwrite(path=path, offset=offset, data=data):
+            case ops.Mapwrite(path=path, offset=offset, data=data):
                 self._with_file(path, os.O_RDWR, lambda fd: _write_mapped(fd, offset, data))
-            case Msync(path=path, offset=offset, size=size):
+            case ops.Msync(path=path, offset=offset, size=size):
                 self._with_file(path, os.O_RDWR, lambda fd: _sync_mapped(fd, offset, size))
-            case Truncate(path=path, size=size):
+            case ops.Truncate(path=path, size=size):
                 self._with_file(path, os.O_WRONLY, lambda fd: os.ftruncate(fd, size))
-            case Mkdir(path=path):
+            case ops.Mkdir(path=path):
                 Path(real(path)).mkdir(mode=0o755)
-            case Rmdir(path=path):
+            case ops.Rmdir(path=path):
                 Path(real(path)).rmdir()
-            case Symlink(target=target, path=path):
+            case ops.Symlink(target=target, path=path):
                 Path(real(path)).symlink_to(target)
-            case Rename(src=src, dst=dst, flags=words):
+            case ops.Rename(src=src, dst=dst, flags=words):
                 linux_syscalls.rename(real(src), real(dst), *words)
-            case Link(src=src, dst=dst):
+            case ops.Link(src=src, dst=dst):
                 self._link(src, real(dst))
-            case Unlink(path=path):
+            case ops.Unlink(path=path):
                 Path(real(path)).unlink()
-            case Fsync(fails=True) | Fdatasync(fails=True):
+            case ops.Fsync(fails=True) | ops.Fdatasync(fails=True):
                 raise OSError(errno.ENOTSUP, "a sync cannot be made to fail here")
-            case Fsync(path=path) | Barrier(path=path) | Fullsync(path=path):
+            case ops.Fsync(path=path) | ops.Barrier(path=path) | ops.Fullsync(path=path):
                 self._with_file(path, os.O_RDONLY, os.fsync)
-            case Fdatasync(path=path):
+            case ops.Fdatasync(path=path):
                 self._with_file(path, os.O_RDONLY, os.fdatasync)
-            case Sync():  # sync(2) would write every disk of this machine
+            case ops.Sync():  # sync(2) would write every disk of this machine
                 self.sync()
-            case Mark():
+            case ops.Mark():
                 pass
             case _:
                 assert_never(op)

@@ -165,11 +165,16 @@ def commit_by_root(root: str) -> None:
     data with it.
     """
     os.utime(root)
-    folder = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    fsync_path(root)
+
+
+def fsync_path(path: str) -> None:
+    """Sync a file or a folder."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
     try:
-        os.fsync(folder)
+        os.fsync(fd)
     finally:
-        os.close(folder)
+        os.close(fd)
 
 
 def punch_hole(fd: int, offset_bytes: int, length_bytes: int) -> None:

@@ -40,6 +40,11 @@ class JobOutcome:
     result: Any
     error: Exception | None = None
 
+    @property
+    def why(self) -> str:
+        """The error in a line; empty where there is none."""
+        return "" if self.error is None else f"{type(self.error).__name__}: {self.error}"
+
 
 @define
 class _Running:

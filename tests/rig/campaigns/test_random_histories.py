@@ -13,7 +13,6 @@ from typing import Any, ClassVar
 
 import pytest
 from attrs import frozen
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
@@ -35,6 +34,7 @@ from powercut_rig.judge.judge import JudgeEffort, compare_history
 from powercut_rig.judge.process_script import Script, ScriptStep, run_on_model
 from powercut_rig.judge.result import Comparison
 from powercut_rig.rigs import rig_for
+from tests.rig.machines import run_machine
 
 FAMILIES = ("ext4", "xfs", "btrfs")
 SOAK = os.environ.get("HYPOTHESIS_PROFILE") == "soak"
@@ -154,21 +154,10 @@ def first_ops(subject: Subject, fs: str, script: Script) -> Sequence[object]:
     return run_on_model(subject, profile, {}, Oracle(), script).case.program.steps
 
 
-def machine(name: str) -> type[Histories]:
-    class Machine(Histories):
-        fs = name
-
-    return Machine
-
-
 @pytest.mark.rig
 @pytest.mark.parametrize("fs", FAMILIES)
 def test_every_promise_holds_after_every_crash_of_a_random_history(fs: str) -> None:
-    case = machine(fs).TestCase
-    case.settings = settings(
-        max_examples=EXAMPLES, stateful_step_count=8, suppress_health_check=list(HealthCheck)
-    )
-    case("runTest").runTest()
+    run_machine(Histories, fs, EXAMPLES, 8)
 
 
 PRUNED: tuple[Script, ...] = (

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import ClassVar
 
 import pytest
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
@@ -35,6 +34,7 @@ from powercut_rig.filesystems import FILE_SYSTEMS
 from powercut_rig.judge.judge import EARLY_WRITES, OWN_PLAN, JudgeEffort, compare_in_worker
 from powercut_rig.judge.result import Comparison
 from powercut_rig.mounted.writeback import drawn_plan, parse_plan, plan_text
+from tests.rig.machines import run_machine
 
 SOAK = os.environ.get("HYPOTHESIS_PROFILE") == "soak"
 EXAMPLES = 2_000 if SOAK else 6
@@ -135,21 +135,10 @@ class OnModelAndDisk(RuleBasedStateMachine):
             )
 
 
-def machine(name: str) -> type[OnModelAndDisk]:
-    class Machine(OnModelAndDisk):
-        fs = name
-
-    return Machine
-
-
 @pytest.mark.rig
 @pytest.mark.parametrize("fs", ["ext4", "xfs", "btrfs"])
 def test_what_a_random_program_leaves_on_a_disk_is_in_the_model(fs: str) -> None:
-    case = machine(fs).TestCase
-    case.settings = settings(
-        max_examples=EXAMPLES, stateful_step_count=12, suppress_health_check=list(HealthCheck)
-    )
-    case("runTest").runTest()
+    run_machine(OnModelAndDisk, fs, EXAMPLES, 12)
 
 
 def test_the_same_number_gives_the_same_program_and_every_write_its_own_token() -> None:

@@ -91,6 +91,7 @@ class Machines:
         self.started.append(self.second if saved == self.second.saved else self.first)
         self.start()
         machine = Mock()
+        machine.open.return_value = machine
         machine.connection.lost = False
         machine.connection.request = lambda *_, **__: self.answer()
         return machine

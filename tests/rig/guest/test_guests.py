@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import takewhile
@@ -39,13 +35,12 @@ from powercut_rig.judge.result import HUNG, Comparison
 from powercut_rig.mounted.tree_reader import Tag, TreeSnapshot
 from powercut_rig.system.worker import Worker, run_without_mounts
 from powercut_rig.system.worker_pool import Job, run_jobs
-from tests import ROOT
+from tests.rig.processes import DEADLINE_S, alive, descendants, eventually, running
 
 pytestmark = pytest.mark.guest
 
 GUESTS = [name for name, fs in FILE_SYSTEMS.items() if fs.in_guest]
 SOUND = ["apfs-linux", "guest-ext4"]
-DEADLINE_S = 120
 NOBODY = 65534
 PR_SET_DUMPABLE = 4
 
@@ -129,7 +124,7 @@ def start_without_a_memory(folder: str) -> str:
     disk = os.memfd_create("disk")
     os.ftruncate(disk, qemu.DISK_BYTES)
     try:
-        qemu.VirtualMachine(qemu.SavedGuest(Path(folder), "6.1"), disk)
+        qemu.VirtualMachine(qemu.SavedGuest(Path(folder), "6.1"), disk).open()
     except RigUnavailable as error:
         return str(error)
     return ""
@@ -311,29 +306,7 @@ def test_jobs_of_a_lane_share_a_worker_and_its_guests() -> None:
 
 
 def gone(pids: list[int]) -> bool:
-    deadline = time.monotonic() + DEADLINE_S
-    while time.monotonic() < deadline:
-        if not any(alive(pid) for pid in pids):
-            return True
-        time.sleep(0.02)
-    return False
-
-
-def alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
-
-
-def descendants(pid: int) -> list[int]:
-    found = []
-    for task in Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(OSError):
-            if int(task.read_text().rpartition(")")[2].split()[1]) == pid:
-                child = int(task.parent.name)
-                found += [child, *descendants(child)]
-    return found
+    return eventually(lambda: not any(map(alive, pids)))
 
 
 def is_qemu(pid: int) -> bool:
@@ -343,34 +316,14 @@ def is_qemu(pid: int) -> bool:
         return False
 
 
-def until(claim: Callable[[], bool], process: subprocess.Popen[str]) -> bool:
-    deadline = time.monotonic() + DEADLINE_S
-    while not claim():
-        if time.monotonic() > deadline or process.poll() is not None:
-            return False
-        time.sleep(0.02)
-    return True
-
-
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
 def test_a_soak_that_is_ended_leaves_no_guest(how: signal.Signals, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "powercut", "soak", "--fs", "guest-ext4", "--jobs", "1"]
-    process = subprocess.Popen(
-        command,
-        cwd=tmp_path,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-        env={**os.environ, "PYTHONPATH": f"{ROOT}/model:{ROOT}/impl"},
-    )
-    try:
-        assert until(lambda: any(map(is_qemu, descendants(process.pid))), process)
+    soak = ("-m", "powercut", "soak", "--fs", "guest-ext4", "--jobs", "1")
+    with running(*soak, cwd=tmp_path) as process:
+        assert eventually(lambda: any(map(is_qemu, descendants(process.pid))))
         family = descendants(process.pid)
         os.kill(process.pid, how)
         process.communicate(timeout=DEADLINE_S)
-    finally:
-        process.kill()
     assert any(family)
     assert gone(family)
     assert list(tmp_path.iterdir()) == []

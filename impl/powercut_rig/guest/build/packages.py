@@ -12,7 +12,6 @@ import json
 import os
 import platform
 import re
-import shutil
 import subprocess
 import sys
 import tarfile
@@ -24,7 +23,7 @@ from urllib.parse import unquote
 from attrs import frozen
 
 from powercut_rig.errors import RigError, RigUnavailable
-from powercut_rig.system.subprocesses import SEARCH_PATH, run_tool
+from powercut_rig.system.subprocesses import find_program, run_tool
 
 PROGRAMS: Final = (
     ("qemu-system-x86_64", "qemu-system-x86"),
@@ -62,11 +61,6 @@ PackageToolRunner = Callable[[Sequence[str], Path | None], str]
 def run(arguments: Sequence[str], folder: Path | None = None) -> str:
     """The `PackageToolRunner` that runs programs."""
     return run_tool(arguments, timeout_s=_APT_TIMEOUT_S, folder=folder, family=True).stdout
-
-
-def find_program(name: str) -> str | None:
-    """The path of a program, sbin included."""
-    return shutil.which(name, path=SEARCH_PATH)
 
 
 def missing_programs(

@@ -28,7 +28,8 @@ from powercut_rig.filesystems import FILE_SYSTEMS
 from powercut_rig.guest.machine.connection import Connection, GuestLostError
 from powercut_rig.guest.machine.qemu_monitor import Monitor
 from powercut_rig.system import linux_syscalls, worker
-from powercut_rig.system.subprocesses import SEARCH_PATH
+from powercut_rig.system.lifecycle import ManagedResource
+from powercut_rig.system.subprocesses import TOOL_ENVIRONMENT
 
 BOOT_S: Final = 30.0
 """How long a guest may take to boot; where it gets little of the processor, as much of its time."""
@@ -161,11 +162,13 @@ def _recorded(files: InheritedFiles) -> list[str]:
     return [part for node in nodes for part in ("-blockdev", node)]
 
 
-class VirtualMachine:
-    """A guest that is booting or running; `stop` ends it.
+class VirtualMachine(ManagedResource):
+    """A guest that is booting or running; leaving the context kills it.
 
     It goes on from `saved`, or boots `kernel` with a memory to be saved in `saved`.
     """
+
+    connection: Connection
 
     def __init__(
         self,
@@ -177,33 +180,38 @@ class VirtualMachine:
         kernel: BootKernel | None = None,
     ) -> None:
         self._saved = saved
-        with contextlib.ExitStack() as undo:
-            self._console = os.memfd_create("powercut-guest-console", os.MFD_CLOEXEC)
-            undo.callback(os.close, self._console)
-            # For QEMU's own complaints, which go there too.
-            fcntl.fcntl(self._console, fcntl.F_SETFL, os.O_RDWR | os.O_APPEND)
-            ours, theirs = socket.socketpair()
-            undo.callback(ours.close)
-            talk, monitor = socket.socketpair()
-            undo.callback(talk.close)
-            with theirs, monitor, self._devices(kernel) as devices:
-                files = InheritedFiles(
-                    memory_disk_fd,
-                    theirs.fileno(),
-                    monitor.fileno(),
-                    self._console,
-                    recorded_disk_fd,
-                    log_fd,
-                )
-                extra = [] if kernel is None else [kernel.initrd_fd]
-                command = qemu_arguments(files, saved.memory, kernel)
-                self._process = _start(command, [*files.all(), *extra, *devices], self._console)
-                undo.callback(self._kill)
-            # Only QEMU has the other ends now: when it dies that is noticed at once.
-            self._monitor = Monitor(talk)
-            self._go_on(devices)
-            self.connection = Connection(ours, lambda: cut_console(self._console))
-            undo.pop_all()
+        self._disk_fds = memory_disk_fd, recorded_disk_fd, log_fd
+        self._kernel = kernel
+
+    def _open(self, undo: contextlib.ExitStack) -> None:
+        saved, kernel = self._saved, self._kernel
+        memory_disk_fd, recorded_disk_fd, log_fd = self._disk_fds
+        self._console = os.memfd_create("powercut-guest-console", os.MFD_CLOEXEC)
+        undo.callback(os.close, self._console)
+        # For QEMU's own complaints, which go there too.
+        fcntl.fcntl(self._console, fcntl.F_SETFL, os.O_RDWR | os.O_APPEND)
+        ours, theirs = socket.socketpair()
+        undo.callback(ours.close)
+        talk, monitor = socket.socketpair()
+        undo.callback(talk.close)
+        with theirs, monitor, self._devices(kernel) as devices:
+            files = InheritedFiles(
+                memory_disk_fd,
+                theirs.fileno(),
+                monitor.fileno(),
+                self._console,
+                recorded_disk_fd,
+                log_fd,
+            )
+            extra = [] if kernel is None else [kernel.initrd_fd]
+            command = qemu_arguments(files, saved.memory, kernel)
+            self._process = _start(command, [*files.all(), *extra, *devices], self._console)
+            undo.callback(self._kill)
+        # Only QEMU has the other ends now: when it dies that is noticed at once.
+        self._monitor = Monitor(talk)
+        self._go_on(devices)
+        self.connection = Connection(ours, lambda: cut_console(self._console))
+        undo.callback(self.connection.close)
 
     @contextlib.contextmanager
     def _devices(self, kernel: BootKernel | None) -> Iterator[list[int]]:
@@ -280,16 +288,6 @@ class VirtualMachine:
         text = os.pread(self._console, size - start, start).decode(errors="replace")
         return "\n".join(text.split("\n")[-_CONSOLE_LINES:]).strip()
 
-    def stop(self) -> None:
-        """Kill it and give everything back; harmless when that was done already."""
-        if self._console < 0:
-            return
-        self.connection.close()
-        self._monitor.close()
-        self._kill()
-        os.close(self._console)
-        self._console = -1
-
     def _kill(self) -> None:
         self._process.kill()
         with contextlib.suppress(subprocess.TimeoutExpired):  # the kernel's affair then
@@ -318,7 +316,7 @@ def _start(command: Sequence[str], fds: Sequence[int], console_fd: int) -> subpr
             pass_fds=fds,
             # Ctrl-C is for us: we end it in order.
             start_new_session=True,
-            env={"PATH": SEARCH_PATH, "LC_ALL": "C"},
+            env=TOOL_ENVIRONMENT,
             # A worker has one thread.
             preexec_fn=lambda: linux_syscalls.die_with_parent(parent),  # noqa: PLW1509
         )

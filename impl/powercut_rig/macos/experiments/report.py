@@ -14,7 +14,7 @@ from powercut_rig.macos import NO_POWER
 from powercut_rig.macos.experiments.result import MacResult
 from powercut_rig.macos.experiments.verdicts import ExperimentVerdict
 from powercut_rig.reports import html
-from powercut_rig.reports.text import show_comparisons
+from powercut_rig.reports.text import folded_table, print_plain, show_comparisons
 
 _COLOURS: Final = {
     "strike": "red", "add": "green", "confirm": "green", "open": "yellow", "outside": "red",
@@ -35,16 +35,13 @@ def show_result(result: MacResult) -> None:
     if result.settled:
         console.print(_experiments(result.settled))
         for each in result.settled:
-            line = f"{each.rule} leaves open {each.leaves_open}"
-            console.print(line, markup=False, highlight=False, soft_wrap=True)
+            print_plain(console, f"{each.rule} leaves open {each.leaves_open}")
     for line in (*result.notes, NO_POWER):
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+        print_plain(console, line)
 
 
 def _experiments(settled: Sequence[ExperimentVerdict]) -> Table:
-    table = Table(title="rules of the profile apfs, kernel class", title_justify="left")
-    for heading in _HEADINGS:
-        table.add_column(heading, overflow="fold")
+    table = folded_table("rules of the profile apfs, kernel class", _HEADINGS)
     for each in settled:
         colour = _COLOURS[each.outcome]
         table.add_row(

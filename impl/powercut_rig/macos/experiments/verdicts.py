@@ -12,7 +12,6 @@ from typing import Final
 from attrs import define, evolve, field, frozen
 
 from powercut.filesystem.inodes import plain
-from powercut.filesystem.ops import Op
 from powercut.filesystem.state import State
 from powercut.profile import Claim, Profile
 from powercut.simulation.world import Perform
@@ -252,8 +251,3 @@ def _answer(experiment: Experiment, profile: Profile, seen: _Seen, where: str) -
         len(seen.trees),
         experiment.leaves_open,
     )
-
-
-def ops_of(experiment: Experiment) -> list[Op]:
-    """All ops of an experiment's trials, for those who ask which calls it exercises."""
-    return [op for trial in experiment.trials for op in (*trial.setup, *trial.ops)]

@@ -19,7 +19,6 @@ from powercut_rig.macos.experiments.catalog import EXPERIMENTS, NOT_BY_AN_IMAGE,
 from powercut_rig.macos.experiments.verdicts import (
     OUTCOMES,
     ExperimentVerdict,
-    ops_of,
     programs,
     run_experiment,
     run_experiment_or_explain,
@@ -54,7 +53,8 @@ def test_every_experiment_says_what_an_image_leaves_open() -> None:
 
 
 def test_each_sync_of_macos_is_exercised() -> None:
-    kinds = {type(op) for each in EXPERIMENTS for op in ops_of(each)}
+    trials = [trial for each in EXPERIMENTS for trial in each.trials]
+    kinds = {type(op) for trial in trials for op in (*trial.setup, *trial.ops)}
 
     assert {Fsync, Barrier, Fullsync} <= kinds
 
