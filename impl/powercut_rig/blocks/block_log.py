@@ -1,4 +1,4 @@
-"""What a disk was asked to do, as values: writes with their bytes, flushes, and marks between.
+"""The requests that a disk got, as values: writes with their bytes, flushes, and marks between.
 
 A log starts from a base content (the file system as made and set up).  A `Recipe` says which
 part of the log a crash let land; `Replay` turns a recipe into the content that differs from
@@ -49,7 +49,7 @@ LogRecord = LoggedWrite | LoggedFlush | LoggedMark
 
 @frozen
 class ProgramProgress:
-    """How many ops had begun and how many had returned."""
+    """The numbers of ops that had begun and that had returned."""
 
     ops_completed: int = 0
     ops_begun: int = 0
@@ -107,7 +107,7 @@ class BlockLog:
         return sum(isinstance(record, LoggedFlush) for record in self.records)
 
     def syncs(self) -> tuple[int, int]:
-        """How many syncs returned, and how many of them although a write was still unflushed.
+        """The number of syncs that returned, and of those that did although a write was unflushed.
 
         Those count in whose course no flush came, with writes before their end that no flush
         followed.  A sync that has nothing to do need not flush; a disk that flushes at none of
@@ -171,7 +171,7 @@ class Recipe:
 
     @property
     def missing(self) -> int:
-        """How many writes did not land, or not whole."""
+        """The number of writes that did not land, or not whole."""
         return len(self.dropped) + len(self.torn)
 
 
@@ -189,7 +189,7 @@ def _term(chunk: int, content: bytes) -> int:
 
 @define
 class DiskContent:
-    """What a recipe leaves on the disk, as the chunks that a write touched.
+    """The content that a recipe leaves on the disk, as the chunks that a write touched.
 
     `fingerprint` is equal for two recipes of one log exactly when the disks are equal byte
     for byte (a sum of 256-bit digests, one for each chunk that differs from the base).
@@ -221,7 +221,7 @@ class Replay:
         self._start = DiskContent({}, 0)
 
     def content(self, recipe: Recipe) -> DiskContent:
-        """What `recipe` leaves; the caller owns the answer.
+        """The content that `recipe` leaves; the caller owns the answer.
 
         Raises ValueError for a recipe that loses what a completed flush made durable.
         """

@@ -1,4 +1,4 @@
-"""Which contents a crash could leave on the recorded disk: all prefixes, and bounded losses.
+"""The contents that a crash could leave on the recorded disk: all prefixes, and bounded losses.
 
 A kernel crash lets the drive finish: it leaves a prefix of the log.  A power cut also loses
 writes of the open flush epoch, one by one, in any mixture or in part; those are far too many,
@@ -42,7 +42,7 @@ COUNTED_MAX: Final = 10**12
 
 @frozen
 class Bounds:
-    """How many losses are tried at each write of the log, beside the prefix that ends there.
+    """Bounds on the losses tried at each write of the log, beside the prefix that ends there.
 
     `singles`: writes of the epoch lost alone; `pairs`: two lost together; `tears`: ways in
     which the newest write lands in part; `older_tears`: earlier writes that land in part;
@@ -87,7 +87,7 @@ PREFIXES_ONLY: Final = Bounds(singles=0, pairs=0, tears=0, older_tears=0, alone=
 
 @frozen
 class CrashMoment:
-    """When, and by which crash class, an image can arise."""
+    """A moment at which an image can arise, and the crash class by which it does."""
 
     progress: ProgramProgress
     crash_class: Literal["kernel", "power"]
@@ -136,17 +136,17 @@ class CrashImages:
 
     @property
     def considered(self) -> int:
-        """How many recipes were tried."""
+        """The number of recipes that were tried."""
         return sum(self.tried.values())
 
     @property
     def prefixes(self) -> int:
-        """How many of them lose nothing."""
+        """The number of those that lose nothing."""
         return self.tried["prefix"]
 
     @property
     def merged(self) -> int:
-        """How many recipes gave a content that was there already."""
+        """The number of recipes that gave a content that was there already."""
         return self.considered - len(self.images)
 
     def sample(self, limit: int) -> tuple[CrashImage, ...]:
@@ -179,7 +179,7 @@ def crash_images(log: BlockLog, bounds: Bounds | None = None) -> CrashImages:
 
 
 def _possible(log: BlockLog, bounds: Bounds) -> dict[RecipeKind, int]:
-    """How many recipes of each kind a log has without any bound."""
+    """The number of recipes of each kind that a log has without any bound."""
     found: dict[RecipeKind, int] = {
         "prefix": 1, "all lost": 0, "drop": 0, "pair": 0, "landing": 0, "subset": 0, "torn": 0,
     }  # fmt: skip
@@ -305,7 +305,7 @@ def _losses(
 
 
 def _cuts(log: BlockLog, index: int, bounds: Bounds) -> Sequence[int]:
-    """Where a write can tear, in bytes from its start."""
+    """The places at which a write can tear, in bytes from its start."""
     record, unit_bytes = log.records[index], bounds.atomic_unit_bytes
     if not isinstance(record, LoggedWrite):
         return ()

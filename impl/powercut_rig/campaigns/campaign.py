@@ -20,7 +20,7 @@ PLANS_PER_JOB = 4
 
 @frozen
 class CampaignProgress:
-    """How far a campaign is: images so far, jobs done and in all, and what a job is."""
+    """The progress of a campaign: images so far, jobs done and in all, and the name of a job."""
 
     images: int
     jobs_done: int
@@ -68,7 +68,7 @@ def cores() -> int:
 
 
 def workers_for(file_systems: Iterable[str]) -> int:
-    """How many workers run at a time where nobody says otherwise.
+    """The number of workers that run at a time by default.
 
     One a core where a guest is among the disks: a guest computes all the time.
     """

@@ -63,7 +63,7 @@ LEVELS: Final[Mapping[CoverageLevel, str]] = {
 
 @define
 class Coverage:
-    """What came of one workload on one disk.
+    """The result of one workload on one disk.
 
     `seen_by` counts those seen once the work of each level was done.  `unseen` counts the model's
     trees that were not seen, by reason; `elsewhere` are trees that the model has too, with data cut
@@ -83,7 +83,7 @@ class Coverage:
 
     @property
     def seen(self) -> int:
-        """How many of them were seen in the end."""
+        """The number of those that were seen in the end."""
         return max(self.seen_by.values(), default=0)
 
     @property
@@ -133,7 +133,7 @@ def allowed_trees(program: Program) -> dict[TreeDigest, str]:
 
 
 def reason_of(pieces: Sequence[Piece], landed: int) -> str:
-    """How a crash that lands just these pieces departs from their order, the oddest way first."""
+    """The reason of a crash that lands just these pieces, the oddest way first."""
     everything = (1 << len(pieces)) - 1
     there = {pieces[p].index for p in bits(landed)}
     lost = [pieces[p] for p in bits(everything & ~landed)]
@@ -149,7 +149,7 @@ def reason_of(pieces: Sequence[Piece], landed: int) -> str:
 def _rounds(
     level: CoverageLevel, stepped: int, limit: int
 ) -> Iterator[tuple[CoverageLevel, Planner, Sequence[int], JudgeEffort]]:
-    """What each level does up to that one: planner, the numbers of its plans, and the effort."""
+    """The work of each level up to that one: planner, the numbers of its plans, and the effort."""
     base = JudgeEffort(limit, again=0, fsck_every=0, coverage=False)
     yield "drawn", drawn_plan, range(DRAWN_PLANS), base
     if level != "drawn":

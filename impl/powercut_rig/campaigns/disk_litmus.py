@@ -69,7 +69,7 @@ class DiskLitmusResult:
 
     @property
     def seen(self) -> str:
-        """What the disk showed, in the words of the question."""
+        """The answer of the disk, in the words of the question."""
         if self.not_run:
             return "not run"
         return _BAD[self.kind] if self.answers else f"not {_BAD[self.kind]} here"
@@ -81,7 +81,7 @@ class DiskLitmusResult:
         return not (ruled_out or self.outside or self.refused)
 
     def standing(self, published: Published) -> str:
-        """What the disk says of a published answer: it cannot confirm that something never is."""
+        """The disk's word on a published answer: it cannot confirm that something never is."""
         says_bad = published.result in ("violated", "reachable", "allowed_by_model")
         says_good = published.result in ("holds", "not_found", "forbidden_by_model")
         if self.not_run or not (says_bad or says_good):
@@ -121,7 +121,7 @@ class DiskLitmusResult:
 
 @frozen
 class LitmusEffort:
-    """How a case is asked of a disk: with which write-back plans, and how many images of each."""
+    """The effort for a case on a disk: its write-back plans, and a bound on the images of each."""
 
     plans: tuple[int, ...] = PLANS
     images: int = IMAGES

@@ -60,7 +60,7 @@ class SoakWorkload:
 
     @property
     def name(self) -> str:
-        """What a report calls it."""
+        """Its name in a report."""
         return f"{'saves' if self.is_save else 'program'} {self.number}"
 
     @property
@@ -91,7 +91,7 @@ class SoakWorkload:
 
 @define
 class SoakResult:
-    """What a soak has found so far: one sum for each file system, and all that went wrong.
+    """The result of a soak so far: one sum for each file system, and all that went wrong.
 
     Its workloads are those from number `first` to before `next`; `under_way` counts the images of
     those that are being judged, and that an interrupt loses.
@@ -109,7 +109,7 @@ class SoakResult:
 
     @property
     def in_words(self) -> str:
-        """What was found, in a line."""
+        """The result in a line."""
         outside = sum(each.outside for each in self.sums.values())
         last = max(self.first, self.next - 1)
         return (

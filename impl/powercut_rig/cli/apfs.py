@@ -39,7 +39,7 @@ RigOpener = Callable[[ToolRunner], AbstractContextManager[MacRig]]
 
 @frozen
 class ApfsRequest:
-    """What `powercut compare --fs apfs` is asked to do, and where its reports go."""
+    """The request to `powercut compare --fs apfs`: its work, and the files for its reports."""
 
     traces: tuple[tuple[str, Trace], ...]
     profile: str | None

@@ -1,4 +1,4 @@
-"""What of the rig can run on this machine, and why the rest cannot."""
+"""The parts of the rig that can run on this machine, and the reasons why the rest cannot."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Capability:
 
 
 def diagnose() -> list[Capability]:
-    """What the rig can do here. Looks only: makes no mount and attaches no device."""
+    """List the rig's capabilities here. Looks only: makes no mount and attaches no device."""
     everywhere = tuple(missing_everywhere())
     guest = tuple(missing_programs())
     found = [

@@ -70,7 +70,7 @@ class ReadyGuest:
 
 
 def cache_folder() -> Path:
-    """Where guests are kept: below XDG_CACHE_HOME, or ~/.cache."""
+    """The folder that keeps guests: below XDG_CACHE_HOME, or ~/.cache."""
     home = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     return Path(home).expanduser() / "powercut-rig"
 
@@ -126,7 +126,7 @@ def prepared() -> ReadyGuest:
 
 
 def anew_if_damaged(once: Callable[[], _T], folder: Path, home: Path) -> _T:
-    """What `once` gives; where it cannot because the kept folder `home` is damaged, what then.
+    """The result of `once`, called again where the kept folder `home` was damaged.
 
     That is told, and `home` is removed first.
     """
@@ -156,7 +156,7 @@ def replaced(broken: ReadyGuest) -> ReadyGuest | None:
 def _removed_if_damaged(home: Path) -> bool:
     """Remove a kept folder that has other bytes than it was made with; whether that was so."""
     # All bytes are read, a quarter of a gigabyte: too slow for each start.
-    why = cache.damage(home, digests=True) if home.exists() else ""
+    why = cache.find_damage(home, digests=True) if home.exists() else ""
     if why:
         cache.remove_damaged(home, why)
     return bool(why)
@@ -173,9 +173,9 @@ def prepare(
     it was made, by its files' sizes, is made again.
     """
     home = folder / (_NAME + key_of(parts))
-    if cache.damage(home):
+    if cache.find_damage(home):
         with cache.exclusive(folder):
-            if why := cache.damage(home):
+            if why := cache.find_damage(home):
                 cache.remove_damaged(home, why)
                 _make_in(folder, home, parts, make)
     with cache.errors_of(folder):
@@ -189,7 +189,7 @@ def newest_kept(folder: Path) -> BuiltGuest | None:
     for home in folder.glob(_NAME + "*"):
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
             about = json.loads((home / _ABOUT).read_text())
-            if about["code"] == _code() and not cache.damage(home):
+            if about["code"] == _code() and not cache.find_damage(home):
                 found.append((home.stat().st_mtime, BuiltGuest(home, str(about["release"]))))
     return max(found, key=lambda each: each[0])[1] if found else None
 

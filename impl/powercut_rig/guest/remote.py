@@ -1,4 +1,4 @@
-"""What acts inside of the guest, as seen from here: the performer of ops, and a subject's disk."""
+"""The host's side of what acts in a guest: a runner of ops, and a subject's disk."""
 
 from __future__ import annotations
 

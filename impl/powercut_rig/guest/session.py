@@ -154,7 +154,7 @@ class GuestSession(ManagedResource):
         self._provided.add(module)
 
     def words(self) -> str:
-        """What the guest said last."""
+        """The last lines of the guest's console."""
         return "" if self._machine is None else self._machine.words()
 
     def mount(self, flags: int = 0, options: str | None = None) -> None:
@@ -225,10 +225,10 @@ class GuestSession(ManagedResource):
 
     def records(self) -> tuple[LogRecord, ...]:
         """All that was written since the beginning, with the marks in their places."""
-        return tuple(in_order(self._log.until(self._log.count()), self._marks))
+        return tuple(merge_marks(self._log.until(self._log.count()), self._marks))
 
 
-def in_order(
+def merge_marks(
     entries: Iterator[tuple[int, LogRecord]], marks: list[tuple[int, LoggedMark]]
 ) -> Iterator[LogRecord]:
     """Numbered records, and marks that stand before the entry of their number."""

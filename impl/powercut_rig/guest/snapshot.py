@@ -45,7 +45,7 @@ def saved_guest(home: Path, release: str, bundle: PythonBundle) -> SavedGuest:
     OSError where the folder cannot be written.
     """
     saved = SavedGuest(home / (_NAME + key_of(bundle)), release)
-    if why := cache.damage(saved.folder):
+    if why := cache.find_damage(saved.folder):
         cache.remove_damaged(saved.folder, why)
         cache.remove_unfinished(home, _BEING_MADE)
         with tempfile.TemporaryDirectory(prefix=_BEING_MADE, dir=home) as folder:
@@ -61,7 +61,7 @@ def saved_guest(home: Path, release: str, bundle: PythonBundle) -> SavedGuest:
 def boot_and_save(home: Path, made: SavedGuest, bundle: PythonBundle) -> None:
     """Boot the kernel in `home` with a memory of its own, and save it when its agent answers."""
     first = (home / "initrd.cpio").read_bytes()
-    python = initramfs.at_boot(
+    python = initramfs.boot_archive(
         Path(agent.__file__).read_bytes(), bundle.python, bundle.paths, bundle.files()
     )
     with _memory_file(first, python) as initrd, _memory_file() as disk:

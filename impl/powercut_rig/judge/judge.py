@@ -60,7 +60,7 @@ TOLD_EVERY: Final = 5
 
 @frozen
 class JudgeEffort:
-    """How much is done for each recording.
+    """The effort for each recording.
 
     At most `limit` images, spread over the log (None: all within `bounds`).  From `again` images
     the process lives on and crashes a second time, with at most `again_limit` images each.
@@ -96,7 +96,7 @@ class JudgedRecording:
     crash: int
 
     def progress(self, moment: CrashMoment) -> tuple[int, int]:
-        """How many ops had returned, and had begun."""
+        """The numbers of ops that had returned, and that had begun."""
         return moment.progress.ops_completed, moment.progress.ops_begun
 
 
@@ -107,7 +107,7 @@ class JudgedRun(JudgedRecording):
     model_run: ModelRun
 
     def progress(self, moment: CrashMoment) -> tuple[int, int]:
-        """How many ops the calls amount to that had returned, and had begun."""
+        """The numbers of ops that the calls amount to that had returned, and that had begun."""
         completed, begun = super().progress(moment)
         return self.model_run.ops(completed), self.model_run.ops(begun)
 

@@ -1,4 +1,4 @@
-"""Member: can this tree come from this program, crashed at this moment?
+"""Membership: whether a tree can come from a program that crashed at a moment.
 
 The one place where the rig asks the model.  `powercut.membership.membership` answers; what it said
 of a tree at a moment is kept.  Coverage, how many trees the model has for the moments asked about,
@@ -54,7 +54,7 @@ class Program:
 
 
 def snapshot_of(tree: Tree) -> TreeSnapshot:
-    """What a reader would see of a tree of the model."""
+    """The snapshot that a reader would take of a tree of the model."""
     found: rig_tree.Tree = {}
     names: dict[int, list[str]] = {}
     for path, number in walk(tree):
@@ -73,7 +73,7 @@ def snapshot_of(tree: Tree) -> TreeSnapshot:
 
 
 def observed_tree(snapshot: TreeSnapshot) -> Observed | None:
-    """What was seen, as the model takes it; None where the model has no such thing."""
+    """The snapshot as the model takes it; None where the model has no such thing."""
     entries: dict[str, bytes | Symlink | None] = {}
     for path, content in snapshot.tree.items():
         if isinstance(content, Tag):
@@ -87,7 +87,7 @@ def observed_tree(snapshot: TreeSnapshot) -> Observed | None:
 
 @define
 class ProgramMembership:
-    """What the model says of one program's trees, moment by moment, and what of it was seen."""
+    """The model's answers about one program's trees, by moment, and the trees that were seen."""
 
     program: Program
     seen: set[TreeDigest] = field(factory=set)
@@ -99,7 +99,7 @@ class ProgramMembership:
     def ask(
         self, snapshot: TreeSnapshot, completed: int, begun: int, crash_class: str
     ) -> bool | None:
-        """Whether the model has that tree when `completed` ops had returned; None: undecided."""
+        """Ask if the model has that tree when `completed` ops had returned; None: undecided."""
         key = (snapshot.digest, completed, begun, crash_class)
         if key not in self._answers:
             self._answers[key] = self._asked(snapshot, *key)
@@ -108,7 +108,7 @@ class ProgramMembership:
         return self._answers[key]
 
     def why(self, snapshot: TreeSnapshot, completed: int, begun: int, crash_class: str) -> str:
-        """Why the model does not have it; empty where it does."""
+        """The reason why the model does not have it; empty where it does."""
         return self._why.get((snapshot.digest, completed, begun, crash_class), "")
 
     def _asked(
@@ -144,7 +144,7 @@ class ProgramMembership:
         return every
 
     def recovered(self, snapshot: TreeSnapshot, subject: Subject) -> RecoveryAnswer:
-        """What the subject's recovery answers on the model's disk with that tree."""
+        """The answer of the subject's recovery on the model's disk with that tree."""
         if snapshot.digest not in self._recovered:
             answer = recover_on_model(subject, self.program.profile, snapshot.plain)
             self._recovered[snapshot.digest] = answer

@@ -125,7 +125,7 @@ class ModelRun:
     ops_after: tuple[int, ...]
 
     def ops(self, calls: int) -> int:
-        """How many ops so many calls amount to."""
+        """The number of ops that so many calls amount to."""
         return self.ops_after[min(calls, len(self.ops_after) - 1)]
 
 
@@ -154,7 +154,7 @@ def run_on_model(
 def _oracles(
     run: ProcessRun, oracle: Oracle, ops_after: tuple[int, ...], steps: int
 ) -> tuple[Oracle, ...]:
-    """What is owed after each op of a run that begins owing `oracle`."""
+    """The oracle after each op of a run that begins owing `oracle`."""
     owed = []
     events = list(run.events)
     for done in range(steps + 1):
@@ -165,7 +165,7 @@ def _oracles(
 
 
 def after_event(oracle: Oracle, event: ProcessEvent) -> Oracle:
-    """What is owed once the process has said this."""
+    """The oracle once the process has said this."""
     if event.kind == "recovered":
         return oracle.returned(event.parts, event.generation)
     if event.kind == "saving" and event.parts is not None:

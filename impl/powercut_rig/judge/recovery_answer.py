@@ -1,4 +1,4 @@
-"""What a recovery answers: on a mounted image by the production code, and on the model's disk."""
+"""The answer of a recovery: on a mounted image by the production code, and on the model's disk."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a trace asks of a disk: the ops to run, and what is owed once each has returned."""
+"""A trace as a case for a disk: the ops to run, and what is owed once each has returned."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class TraceCase:
     oracles: tuple[Oracle, ...]
 
     def oracle(self, completed: int, begun: int) -> Oracle:
-        """What is owed at a moment, with every save counted whose first op had begun."""
+        """The oracle at a moment, with every save counted whose first op had begun."""
         last = len(self.oracles) - 1
         oracle = self.oracles[min(completed, last)]
         for number, parts in self.oracles[min(begun, last)].saves.items():

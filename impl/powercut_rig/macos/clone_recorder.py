@@ -140,7 +140,7 @@ def fingerprint_of(path: Path) -> int:
 
 
 def count_in_file(path: Path, block: bytes) -> int:
-    """How often a block of bytes is in a file, wherever it begins; overlaps are not counted."""
+    """Count a block of bytes in a file, wherever it begins; overlaps are not counted."""
     count, tail = 0, b""
     with path.open("rb") as opened:
         while piece := opened.read(_READ_BYTES):

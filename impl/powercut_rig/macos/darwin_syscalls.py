@@ -41,7 +41,7 @@ _ANSWERS: Final[dict[str, Any]] = {"mmap": ctypes.c_void_p}  # an int for the ot
 
 
 class MacCalls(Protocol):
-    """What a workload asks of the system beyond Python's os module; OSError."""
+    """The system calls of a workload that Python's os module does not have; OSError."""
 
     def fsync(self, fd: int) -> None:
         """Hand a file to the drive, whose cache may keep it."""

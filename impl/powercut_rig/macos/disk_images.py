@@ -94,7 +94,7 @@ class DiskImages:
         self._detach_whatever(path)
 
     def fsck(self, path: Path) -> FsckReport:
-        """What fsck_apfs says of an image, which it does not change. RigError where it cannot look.
+        """Run fsck_apfs on an image, which it does not change. RigError where it cannot look.
 
         The image is attached read-only, and nothing of it mounted.
         """

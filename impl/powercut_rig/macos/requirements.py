@@ -1,4 +1,4 @@
-"""What a Mac needs to be asked, and what this machine is, in plain sentences."""
+"""Requirements on a Mac, and a description of the one that runs this, in plain sentences."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def missing_for_mac(run: ToolRunner = run_system, folder: Path | None = None) ->
 
 
 def this_mac(run: ToolRunner, folder: Path) -> MacMachine:
-    """What this Mac is. RigError where one of its programs will not say."""
+    """Describe this Mac. RigError where one of its programs will not say."""
     versions = parse_versions(run_checked(run, ["sw_vers"], _ASK_S).stdout)
     volume = _volume(run, folder.resolve())
     return MacMachine(
@@ -102,6 +102,6 @@ def this_mac(run: ToolRunner, folder: Path) -> MacMachine:
 
 
 def _volume(run: ToolRunner, folder: Path) -> VolumeInfo:
-    """What is under a folder. diskutil knows devices and mount points; df knows the device."""
+    """The volume under a folder. diskutil knows devices and mount points; df knows the device."""
     device = parse_device(run_checked(run, ["df", "-P", str(folder)], _ASK_S).stdout)
     return parse_volume(run_checked(run, ["diskutil", "info", "-plist", device], _ASK_S).stdout)

@@ -260,7 +260,7 @@ def _refused(error: CommandError | OSError) -> OSError:
 
 
 def _difference(before: TreeSnapshot, after: TreeSnapshot) -> OSError | None:
-    """What is wrong where the two ways to mount an image show two trees."""
+    """The error where the two ways to mount an image show two trees."""
     if before.digest == after.digest:
         return None
     differing = sorted(

@@ -29,7 +29,7 @@ class CommandError(RigError):
 
 @frozen
 class FinishedTool:
-    """What a program left: exit status, standard output as bytes, standard error as text."""
+    """The end of a program: exit status, standard output as bytes, standard error as text."""
 
     status: int
     stdout: bytes
@@ -37,7 +37,7 @@ class FinishedTool:
 
     @property
     def said(self) -> str:
-        """What it complained of, or else printed, cut to a readable length."""
+        """Its complaints, or else what it printed, cut to a readable length."""
         text = self.stderr.strip() or self.stdout.decode(errors="replace").strip()
         return text[-SHOWN_CHARACTERS:]
 

@@ -23,7 +23,7 @@ _SIZE_LIMIT_BYTES: Final = 4 << 20
 
 @frozen
 class AttachedImage:
-    """What hdiutil attached: the whole device, the partition of the APFS container, the mount.
+    """An attached image: the whole device, the partition of the APFS container, the mount.
 
     `device` is what `hdiutil detach` is given ("/dev/disk4"), `store` the partition for fsck
     ("/dev/disk4s1"), `mount_point` "" where nothing is mounted.
@@ -36,7 +36,7 @@ class AttachedImage:
 
 @frozen
 class VolumeInfo:
-    """What `diskutil info -plist` says of the volume that holds a path."""
+    """The volume that holds a path, as `diskutil info -plist` describes it."""
 
     file_system: str
     device: str
@@ -46,7 +46,7 @@ class VolumeInfo:
 
 
 def parse_attached(output: bytes) -> AttachedImage:
-    """What `hdiutil attach -plist` attached. RigError says what of its answer is missing."""
+    """Parse the answer of `hdiutil attach -plist`. RigError says what of it is missing."""
     where = "hdiutil attach -plist"
     entities = _entities(_plist(output, where), where)
     devices = [device for entity in entities if (device := _device(entity, where))]
@@ -76,7 +76,7 @@ def parse_images(output: bytes) -> dict[str, tuple[str, ...]]:
 
 
 def parse_volume(output: bytes) -> VolumeInfo:
-    """What `diskutil info -plist DEVICE` says. RigError where it says nothing of a file system."""
+    """Parse the answer of `diskutil info -plist DEVICE`. RigError where it names no file system."""
     where = "diskutil info -plist"
     info = _plist(output, where)
     file_system = _text(info, "FilesystemType", where)

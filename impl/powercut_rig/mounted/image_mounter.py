@@ -35,7 +35,7 @@ _KERNEL_LINES: Final = 8
 
 @frozen
 class FsckReport:
-    """What fsck says of an image after the kernel's own recovery: a witness, not a judge."""
+    """The word of fsck on an image after the kernel's own recovery: a witness, not a judge."""
 
     clean: bool
     output: str
@@ -62,7 +62,7 @@ class TimeSpent:
 
 @define
 class Phases:
-    """What was spent in each phase, over all images so far.
+    """The time spent in each phase, over all images so far.
 
     `mount` and `unmount` are one system call each, and what btrfs needs to be forgotten.
     """
@@ -91,7 +91,7 @@ class MountedImage:
 
     @property
     def mountpoint(self) -> str:
-        """Where the image is mounted; raises `ImageRefused` when it is not."""
+        """The path at which the image is mounted; raises `ImageRefused` when it is not."""
         if self.refusal is not None:
             raise ImageRefused(
                 f"The crash image {self.recipe} does not mount: {self.refusal}. A crash may not "
@@ -215,7 +215,7 @@ class ImageMounter(ManagedResource):
 
 
 def fsck(fs: FileSystem, device: str) -> FsckReport:
-    """What the file system's own checker says of an unmounted disk, changing nothing."""
+    """Run the file system's own checker on an unmounted disk, changing nothing."""
     done = run_tool((*fs.fsck, device), ok=_FSCK_STATUSES)
     said = (done.stdout + done.stderr)[-_SHOWN_CHARACTERS:]
     return FsckReport(done.returncode == 0, said)

@@ -270,7 +270,7 @@ def _sync_mapped(fd: int, offset: int, size: int) -> None:
 
 
 def bytes_of(data: Data) -> bytes:
-    """What a write of `data` puts into a file."""
+    """The bytes that a write of `data` puts into a file."""
     return data if isinstance(data, bytes) else bytes([data.byte]) * len(data)
 
 

@@ -86,7 +86,7 @@ class TreeSnapshot:
 
 @frozen
 class TreeLimits:
-    """How much of a tree is read before it is refused."""
+    """Limits beyond which a tree is refused."""
 
     entries: int = 10_000
     depth: int = 64

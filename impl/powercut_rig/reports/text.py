@@ -30,7 +30,7 @@ def to_json(results: Sequence[Comparison]) -> dict[str, Any]:
 
 
 def broken_in_words(result: Comparison) -> str:
-    """Which properties broke, how often, and whether the model lets them."""
+    """The properties that broke, how often, and whether the model lets them."""
     broken = ", ".join(f"{name} {count}" for name, count in sorted(result.violations.items()))
     if not broken:
         return "none"
@@ -38,13 +38,13 @@ def broken_in_words(result: Comparison) -> str:
 
 
 def seen_in_words(result: Comparison) -> str:
-    """How many of the model's trees were seen."""
+    """The number of the model's trees that were seen, of how many."""
     every = "?" if result.model_states is None else str(result.model_states)
     return f"{result.model_states_seen} of {every}"
 
 
 def remarks(result: Comparison) -> list[str]:
-    """What has to be said below the table: what went wrong, and what did not show."""
+    """Remarks for below the table: what went wrong, and what did not show."""
     said = [f"{result.trace} on {result.fs}: not finished: {error}" for error in result.errors]
     if not result.reproduced:
         said.append(

@@ -49,7 +49,7 @@ _STANDARD_FDS: Final = 2
 
 @frozen
 class TracedRun:
-    """How a traced program ended: its wait status, and the calls at which it could be met."""
+    """The end of a traced program: its wait status, and the calls at which it could be met."""
 
     status: int
     calls: tuple[str, ...]
@@ -62,7 +62,7 @@ class TracedRun:
 
 
 def why_no_tracing() -> str | None:
-    """Why programs cannot be traced here; None where they can."""
+    """The reason why programs cannot be traced here; None where they can."""
     if sys.platform != "linux" or platform.machine() != "x86_64":
         here = f"{sys.platform} on {platform.machine()}"
         return f"Killing at system calls is written for Linux on x86_64; this is {here}."

@@ -1,4 +1,4 @@
-"""What recording blocks needs of a machine, whatever the file system, and what of it is missing."""
+"""Requirements of the block recorder, whatever the file system, and those that are not met here."""
 
 from __future__ import annotations
 

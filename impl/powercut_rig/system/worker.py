@@ -54,7 +54,7 @@ _at_end = contextlib.ExitStack()
 
 @frozen
 class WorkerMessage:
-    """What a worker says: `progress` and `alive` any number of times, then `result` or `error`."""
+    """A message of a worker: `progress`, `alive` any number of times, then `result` or `error`."""
 
     kind: Literal["progress", "alive", "result", "error"]
     value: Any
@@ -130,7 +130,7 @@ class Worker:
             raise RigError("The rig's worker died before it could be given work.") from error
 
     def read(self) -> list[WorkerMessage]:
-        """What has arrived; waits for at least a part of it.  RigError when the worker is dead."""
+        """Receive messages; waits for at least a part of one.  RigError when the worker is dead."""
         piece = os.read(self.fd, _PIPE_READ_BYTES)
         if not piece:
             raise RigError(

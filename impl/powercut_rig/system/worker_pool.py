@@ -34,7 +34,7 @@ class Job:
 
 @frozen
 class JobOutcome:
-    """How a job ended: its result, or the error that it ended in."""
+    """The end of a job: its result, or the error that it ended in."""
 
     job: Job
     result: Any

@@ -49,8 +49,8 @@ def keep_folder(made: Path, home: Path) -> None:
     fsync_path(str(home.parent))
 
 
-def damage(home: Path, *, digests: bool = False) -> str:
-    """What is wrong with a folder that was kept, in words; empty where nothing is.
+def find_damage(home: Path, *, digests: bool = False) -> str:
+    """The damage to a folder that was kept, in words; empty where there is none.
 
     By the sizes of its files, or with `digests` by all their bytes.
     """

@@ -58,7 +58,7 @@ STRICT_EDITS: Final = (
 )
 
 
-def edited(
+def apply_edits(
     sources: Mapping[str, str], edits: Sequence[SourceEdit] = STRICT_EDITS
 ) -> dict[str, str]:
     """The sources with every edit made.
@@ -87,5 +87,5 @@ def edit_folder(folder: Path, edits: Sequence[SourceEdit] = STRICT_EDITS) -> Non
     """Make the edits in a source tree; nothing is written where one of them does not match."""
     paths = dict.fromkeys(edit.path for edit in edits)
     sources = {path: (folder / path).read_text() for path in paths if (folder / path).is_file()}
-    for path, text in edited(sources, edits).items():
+    for path, text in apply_edits(sources, edits).items():
         (folder / path).write_text(text)

@@ -1,4 +1,4 @@
-"""What the guest is made of: programs of this machine, and Debian packages fetched by apt.
+"""The programs of this machine that make a guest, and the Debian packages that apt fetches for it.
 
 The packages are downloaded and unpacked into a folder, never installed, so no root is needed.
 """
@@ -212,7 +212,7 @@ def state_of_apt(root: Path = Path("/")) -> str:
 
 
 def remembered_parts(cache: Path, ask: Callable[[], GuestPackages], state: str) -> GuestPackages:
-    """What `ask` said when apt was in this state, kept in the folder `cache`; it is slow to ask.
+    """The answer of `ask` for this state of apt, kept in the folder `cache`; it is slow to ask.
 
     A note that cannot be read or kept is no error: then apt is asked. `RigUnavailable` as it says.
     """

@@ -92,7 +92,7 @@ def agents_bundle() -> PythonBundle:
 
 @functools.cache
 def bundle_of(modules: tuple[str, ...]) -> PythonBundle:
-    """What is needed to import those modules. RigUnavailable where that fails here."""
+    """The bundle that those modules need to be imported. RigUnavailable where that fails here."""
     python = os.path.realpath(sys.executable)
     paths = tuple(os.path.realpath(path) for path in sys.path if path and Path(path).is_dir())
     try:

@@ -46,7 +46,7 @@ class Agent:
         self._disk_number: int | None = None
 
     def hello(self, modules: list[str]) -> dict[str, str]:
-        """Who this is, after importing what will be needed: an import takes its time here."""
+        """Import modules ahead of their use, which takes its time here, and name the kernel."""
         for name in modules:
             importlib.import_module(name)
         return {"release": os.uname().release, "machine": os.uname().machine}
@@ -110,7 +110,7 @@ class Agent:
         self._runner = None
 
     def _ops(self) -> Any:
-        """What performs ops on this mount."""
+        """The runner of ops on this mount."""
         if self._runner is None:
             from powercut_rig.mounted.op_runner import LocalOpRunner
             from powercut_rig.system import linux_syscalls

@@ -53,7 +53,7 @@ PROGRAM: Final = "qemu-system-x86_64"
 
 @frozen
 class BootKernel:
-    """What a guest boots from: its kernel, and an open file with its first file system."""
+    """The files that a guest boots from: its kernel, and an open one with its first file system."""
 
     vmlinux: Path
     initrd_fd: int
@@ -135,7 +135,7 @@ def qemu_arguments(files: InheritedFiles, memory: Path, kernel: BootKernel | Non
 
 
 def _confined(kernel: BootKernel | None) -> list[str]:
-    """What a guest with disks that nobody vouches for could do by an error of QEMU's, made less."""
+    """Confine QEMU: a guest has disks that nobody vouches for, and QEMU may have errors."""
     # The one that boots sees no such disk, and has to start a program to be saved.
     spawn = "allow" if kernel else "deny"
     rest = "obsolete=deny,elevateprivileges=deny,resourcecontrol=deny"
@@ -274,7 +274,7 @@ class VirtualMachine(ManagedResource):
             )
 
     def processor_s(self) -> float:
-        """How many seconds of processor time the guest has had; it takes part in no other."""
+        """The seconds of processor time that the guest has had; it takes part in no other."""
         try:
             fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
         except OSError:  # it is gone

@@ -43,7 +43,7 @@ def log_file(size_bytes: int = LOG_BYTES) -> int:
 
 
 def is_full(fd: int, room_bytes: int = _ROOM_BYTES) -> bool:
-    """Whether a log has so little room that the next request may not fit."""
+    """Say whether a log has so little room that the next request may not fit."""
     try:
         os.lseek(fd, os.fstat(fd).st_size - room_bytes, os.SEEK_DATA)
     except OSError:  # no data there
@@ -65,7 +65,7 @@ class LogReader:
         return self._place
 
     def count(self) -> int:
-        """How many entries there are; 0 where nothing was ever written.
+        """The number of entries; 0 where nothing was ever written.
 
         Raises `RigError` where the file is no such log.
         """

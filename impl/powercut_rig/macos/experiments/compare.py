@@ -36,7 +36,7 @@ _PROMISED: Final = "P1"
 
 
 def own_traces() -> list[tuple[str, Trace]]:
-    """What is run where no trace is named: saves in each mode, and random programs of file ops.
+    """The traces for a run that names none: saves in each mode, and random programs of file ops.
 
     In the programs every file sync is in turn an fsync, an F_BARRIERFSYNC and an F_FULLFSYNC.
     """
@@ -64,7 +64,7 @@ def mac_programs() -> Iterator[tuple[int, tuple[Op, ...]]]:
 
 @frozen
 class Calibration:
-    """What is known of this Mac's images before anything is judged by them.
+    """Facts about this Mac's images, found before anything is judged by them.
 
     `effort` is what to go on with.  `plain_writes_land`: a write to an image's device is in the
     clone that follows, though nothing was synced.  Where it is not, or was not seen, a tree that
@@ -77,7 +77,7 @@ class Calibration:
 
 
 def calibrate(rig: MacRig, effort: JudgeEffort) -> Calibration:
-    """Whether the clones of this Mac can be believed, and how far.
+    """Find out whether the clones of this Mac can be believed, and how far.
 
     A file that F_FULLFSYNC has returned for, and its name after a sync of the volume, must be in
     the clone that follows: RigError where they are not, for then the image's driver keeps back
@@ -116,7 +116,7 @@ def calibrate(rig: MacRig, effort: JudgeEffort) -> Calibration:
 
 
 def _keeps_back(rig: MacRig) -> str:
-    """Why a plain write cannot be said to reach the image file, in a sentence; "" where it can."""
+    """The reason why a plain write may not reach the image file; "" where it does."""
     image, clone = rig.folder / "plain.dmg", rig.folder / "plain-clone.dmg"
     try:
         rig.disks.create_blank(image, _BLANK_BYTES)

@@ -34,7 +34,7 @@ _KERNEL: Final = "kernel"
 
 @frozen
 class ExperimentVerdict:
-    """What came of one experiment. `outcome` is one of OUTCOMES; `because` says why in words."""
+    """The result of one experiment. `outcome` is one of OUTCOMES; `because` says why in words."""
 
     rule: str
     question: str
@@ -46,7 +46,7 @@ class ExperimentVerdict:
 
     @property
     def in_profile(self) -> str:
-        """What the outcome would change in apfs.toml, in words."""
+        """The change that the outcome would make to apfs.toml, in words."""
         return {
             "strike": f"strike {self.rule}: it does not hold for a kernel crash on this Mac",
             "add": (
@@ -61,7 +61,7 @@ class ExperimentVerdict:
 
 @define
 class _Seen:
-    """What the clones of one experiment have shown so far."""
+    """Counts of what the clones of one experiment have shown so far."""
 
     plain_writes_land: bool = True
     clones: int = 0
@@ -190,7 +190,7 @@ def _snapshots(rig: MacRig, log: CloneLog) -> Iterator[tuple[CrashImage, TreeSna
 
 
 def _bytes_never_filled(log: CloneLog, trial: Trial) -> int:
-    """How much room the image had, before the first op, that did not hold the old pattern.
+    """The room of the image, before the first op, that did not hold the old pattern, in bytes.
 
     More new bytes than that cannot have landed without taking blocks of the old file.  Where a
     drive that was told of freed blocks has dropped them, the pattern is gone, and this is all.
@@ -202,7 +202,7 @@ def _bytes_never_filled(log: CloneLog, trial: Trial) -> int:
 
 
 def _bytes_landed(snapshot: TreeSnapshot) -> int:
-    """How many bytes of the files that a clone shows are not zero."""
+    """The number of bytes that are not zero in the files that a clone shows."""
     contents = [content for content in snapshot.plain.values() if content]
     return sum(len(content) - content.count(0) for content in contents)
 

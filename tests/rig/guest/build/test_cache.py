@@ -154,9 +154,9 @@ def test_a_folder_without_a_sound_record_is_made_anew(record: bytes | None, tmp_
     if record is not None:
         (home / cache.RECORD).write_bytes(record)
 
-    assert cache.damage(home)
+    assert cache.find_damage(home)
     prepare(parts_of("a"), tmp_path, make)
-    assert not cache.damage(home, digests=True)
+    assert not cache.find_damage(home, digests=True)
 
 
 def test_other_bytes_of_the_same_size_are_found_when_a_guest_does_not_start(tmp_path: Path) -> None:
@@ -169,7 +169,7 @@ def test_other_bytes_of_the_same_size_are_found_when_a_guest_does_not_start(tmp_
             raise RigUnavailable(["it did not boot"])
         return "booted"
 
-    assert not cache.damage(guest.home)
+    assert not cache.find_damage(guest.home)
     assert anew_if_damaged(boot, tmp_path, guest.home) == "booted"
 
 
@@ -183,7 +183,7 @@ def test_a_guest_that_is_sound_and_does_not_start_is_kept_and_the_error_stays(
 
     with pytest.raises(RigUnavailable, match="did not boot"):
         anew_if_damaged(boot, tmp_path, guest.home)
-    assert not cache.damage(guest.home, digests=True)
+    assert not cache.find_damage(guest.home, digests=True)
 
 
 # The saved guest in it

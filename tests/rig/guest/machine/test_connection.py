@@ -31,7 +31,7 @@ from powercut_rig.guest.machine.qemu import DISK_BYTES, BootKernel, InheritedFil
 from powercut_rig.guest.machine.qemu_monitor import Monitor
 from powercut_rig.guest.machine.tree_codec import snapshot_from, snapshot_to
 from powercut_rig.guest.machine.write_log import MAGIC, LogReader
-from powercut_rig.guest.session import in_order
+from powercut_rig.guest.session import merge_marks
 from powercut_rig.mounted.tree_reader import Tag, TreeSnapshot
 from powercut_rig.system.deadline import DeadlineError
 
@@ -308,11 +308,11 @@ def test_marks_stand_where_they_were_made() -> None:
         (6, LoggedFlush()),
     ]
 
-    assert list(in_order(iter(numbered), [(4, begin), (6, end)])) == [
+    assert list(merge_marks(iter(numbered), [(4, begin), (6, end)])) == [
         begin, one, LoggedFlush(), end, two, LoggedFlush(),
     ]  # fmt: skip
-    assert list(in_order(iter(numbered[:1]), [(4, begin), (5, end)])) == [begin, one, end]
-    assert list(in_order(iter([]), [(0, begin)])) == [begin]
+    assert list(merge_marks(iter(numbered[:1]), [(4, begin), (5, end)])) == [begin, one, end]
+    assert list(merge_marks(iter([]), [(0, begin)])) == [begin]
 
 
 def test_an_entry_that_was_counted_and_not_written_is_refused() -> None:
