@@ -22,11 +22,11 @@ from pathlib import Path
 
 from attrs import evolve
 
-from powercut_rig.campaigns.soak import EFFORT, Workload
+from powercut_rig.campaigns.soak import SOAK_EFFORT, SoakWorkload
 from powercut_rig.errors import RigUnavailable
 from powercut_rig.filesystems import FILE_SYSTEMS
 from powercut_rig.guest.prepare import prepared
-from powercut_rig.guest.rig import station
+from powercut_rig.guest.rig import session_for
 from powercut_rig.guest.snapshot import trial
 from powercut_rig.judge.judge import compare_in_worker
 from powercut_rig.system.worker import run_without_mounts
@@ -48,10 +48,10 @@ def children_s() -> float:
 
 def measured(fs: str, number: int, images: int) -> tuple[int, float, float]:
     """Images of one recording, the seconds they took, and QEMU's processor time for them."""
-    checker = station(FILE_SYSTEMS[fs], recording=False)
+    checker = session_for(FILE_SYSTEMS[fs], recording=False)
     checker.start()
-    effort = evolve(EFFORT, limit=images, again=0, fsck_every=0)
-    workload = Workload(number, fs)
+    effort = evolve(SOAK_EFFORT, limit=images, again=0, fsck_every=0)
+    workload = SoakWorkload(number, fs)
     trace = workload.trace()
     compare_in_worker(trace, "warm", fs, plans=(0,), effort=evolve(effort, limit=5))
     before = processor_s(checker.pid)

@@ -36,9 +36,15 @@ from powercut_rig.blocks.block_log import CHUNK_BYTES, Replay
 from powercut_rig.campaigns.campaign import cores
 from powercut_rig.campaigns.random_programs import saves_trace
 from powercut_rig.filesystems import FILE_SYSTEMS
-from powercut_rig.judge.judge import Effort, Judge, Scene, compare_in_worker, hold
+from powercut_rig.judge.judge import (
+    Judge,
+    JudgedRecording,
+    JudgeEffort,
+    compare_in_worker,
+    compare_trace,
+)
 from powercut_rig.judge.recovery_answer import recover_for_real
-from powercut_rig.judge.trace_case import prepare
+from powercut_rig.judge.trace_case import prepare_case
 from powercut_rig.system.subprocesses import run_tool
 from powercut_rig.system.worker import private_folder
 from powercut_rig.system.worker_pool import Job, run_jobs
@@ -55,7 +61,7 @@ def judged(fs: str, images: int, core: int | None) -> tuple[int, float]:
     """Images judged by one worker, and the seconds it took, recordings apart."""
     if core is not None:
         os.sched_setaffinity(0, {core})
-    effort = Effort(limit=images // 2, again=0, fsck_every=0, coverage=False)
+    effort = JudgeEffort(limit=images // 2, again=0, fsck_every=0, coverage=False)
     result = compare_in_worker(the_trace(fs), "benchmark", fs, plans=(0, 2), effort=effort)
     if not result.agrees:
         raise SystemExit(f"{fs}: {result.findings}")
@@ -65,10 +71,10 @@ def judged(fs: str, images: int, core: int | None) -> tuple[int, float]:
 def spent(fs: str, images: int) -> dict[str, float]:
     """Milliseconds of processor time an image by what they go to, recordings apart."""
     entry = FILE_SYSTEMS[fs]
-    effort = Effort(limit=images // 2, again=0, fsck_every=0, coverage=False).on(fs)
+    effort = JudgeEffort(limit=images // 2, again=0, fsck_every=0, coverage=False).on(fs)
     total, kernel = 0.0, 0.0
 
-    def measured(judge: Judge, scene: Scene) -> None:
+    def measured(judge: Judge, scene: JudgedRecording) -> None:
         nonlocal total, kernel
         threads, began = kernel_threads_s(), time.process_time()
         all_images(judge, scene)
@@ -78,7 +84,7 @@ def spent(fs: str, images: int) -> dict[str, float]:
     all_images, Judge.all_images = Judge.all_images, measured  # type: ignore[assignment,method-assign]  # timed from outside
     with Rig(fs) as rig:
         profile = load_profile(entry.profile)
-        hold(rig, the_trace(fs), "benchmark", fs, profile, plans=(0, 2), effort=effort)
+        compare_trace(rig, the_trace(fs), "benchmark", fs, profile, plans=(0, 2), effort=effort)
         phases = rig.phases
     each = 1000 / phases.images
     parts = {
@@ -122,7 +128,7 @@ def peer(fs: str, images: int) -> float:
     """Images a second of full copies, with a program for each step."""
     entry, subject = FILE_SYSTEMS[fs], load_subject(SUBJECT)
     profile = load_profile(entry.profile)
-    ops = [step.op for step in prepare(the_trace(fs), "benchmark", profile).program.steps]
+    ops = [step.op for step in prepare_case(the_trace(fs), "benchmark", profile).program.steps]
     with Rig(fs) as rig:
         log = rig.record(ops)
     bounds = Bounds(atomic_unit_bytes=entry.atomic_unit_bytes)

@@ -38,9 +38,9 @@ from powercut.trace.explain import explain, render
 from powercut.trace.replay import replay
 from powercut.trace.trace_file import read_trace
 from powercut_rig import Rig, crash_images, run_in_worker, what_is_missing
-from powercut_rig.cli.commands import show
 from powercut_rig.judge.judge import compare_in_worker
 from powercut_rig.judge.recovery_answer import recover_for_real
+from powercut_rig.reports.text import show_comparisons
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 from examples import train_digits as digits
@@ -253,7 +253,7 @@ def compare_with_a_real_disk(failing: Path, summary: Summary) -> None:
         run_in_worker(compare_in_worker, read_trace(path), str(path), "ext4")
         for path in (HOLDING_TRACE, failing)
     ]
-    show(results)
+    show_comparisons(results)
     for result in results:
         broken = sum(result.violations.values())
         summary.add(

@@ -11,6 +11,7 @@ import fcntl
 import os
 import stat
 import struct
+import sys
 import uuid
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -19,8 +20,9 @@ from typing import Final, Literal
 from attrs import Factory, evolve, field, frozen
 
 from powercut_rig.system import linux_syscalls
-from powercut_rig.system.subprocesses import run_tool
+from powercut_rig.system.subprocesses import find_program, run_tool
 
+_KERNEL_FILE_SYSTEMS: Final = Path("/proc/filesystems")
 _FIXED_ID: Final = "6c617374-676f-4f64-8000-000000000001"
 
 _BTRFS_CONTROL: Final = (10, 234)
@@ -120,6 +122,35 @@ class FileSystem:
                 fcntl.ioctl(fd, _BTRFS_FORGET_DEVICE, arguments)
         finally:
             os.close(fd)
+
+
+def missing_for(fs: FileSystem) -> list[str]:
+    """One sentence for each thing that one file system lacks here, beside what its rig needs.
+
+    Elsewhere than on Linux the rig itself is what is missing, and nothing is listed.
+    """
+    if sys.platform != "linux":
+        return []
+    missing = [
+        f"The program {program} is not installed (package {' or '.join(fs.packages)})."
+        for program in fs.programs
+        if find_program(program) is None
+    ]
+    if not fs.in_guest and (sentence := _kernel_support(fs.kind)):
+        missing.append(sentence)
+    return missing
+
+
+def _kernel_support(kind: str) -> str | None:
+    """/proc/filesystems lists what is loaded only, so a module on disk counts as well."""
+    try:
+        lines = _KERNEL_FILE_SYSTEMS.read_text().splitlines()
+    except OSError:
+        return None
+    folder = Path("/lib/modules") / os.uname().release / "kernel" / "fs" / kind
+    if kind in {line.split()[-1] for line in lines if line} or folder.is_dir():
+        return None
+    return f"This kernel has no {kind}."
 
 
 EXT4: Final = FileSystem(

@@ -11,13 +11,15 @@ from powercut.simulation.model_disk import SubjectDisk
 from powercut.simulation.subject import Plan
 from powercut_rig.blocks.block_log import BlockLog, Recipe
 from powercut_rig.blocks.crash_images import Bounds, CrashImage, CrashImages
-from powercut_rig.filesystems import FILE_SYSTEMS
+from powercut_rig.filesystems import FILE_SYSTEMS, missing_for
+from powercut_rig.guest.build.packages import missing_programs
 from powercut_rig.guest.rig import GuestRig
 from powercut_rig.linux.rig import Rig
 from powercut_rig.mounted.image_mounter import FsckReport
 from powercut_rig.mounted.op_runner import MarkWriter
-from powercut_rig.mounted.tree_reader import Sight
+from powercut_rig.mounted.tree_reader import TreeSnapshot
 from powercut_rig.mounted.writeback import WriteBack
+from powercut_rig.system.requirements import missing_everywhere
 
 _T = TypeVar("_T")
 
@@ -33,7 +35,7 @@ class AnyImage(Protocol):
     def kernel_said(self) -> str:
         """The last of the kernel's log then."""
 
-    def look(self) -> Sight:
+    def look(self) -> TreeSnapshot:
         """The tree."""
 
     def disk(self, plan: Plan) -> SubjectDisk:
@@ -91,3 +93,17 @@ def rig_for(fs: str) -> AbstractContextManager[AnyRig]:
     """
     found = FILE_SYSTEMS.get(fs)
     return GuestRig(fs) if found is not None and found.in_guest else Rig(fs)
+
+
+def what_is_missing(fs: str = "ext4") -> list[str]:
+    """One sentence for each thing that keeps the rig from running here; empty when it can.
+
+    Looks only: makes no mount and attaches no device (one child process tries a private mount
+    namespace and ends).  Raises ValueError for a file system that the rig does not know.
+    """
+    if fs not in FILE_SYSTEMS:
+        known = ", ".join(sorted(FILE_SYSTEMS))
+        raise ValueError(f"The rig does not know {fs!r}; it knows {known}.")
+    found = FILE_SYSTEMS[fs]
+    common = missing_programs() if found.in_guest else missing_everywhere()
+    return common + missing_for(found)

@@ -1,4 +1,4 @@
-"""What a disk was asked to do, as values: writes with their bytes, flushes, and marks between.
+"""The requests that a disk got, as values: writes with their bytes, flushes, and marks between.
 
 A log starts from a base content (the file system as made and set up).  A `Recipe` says which
 part of the log a crash let land; `Replay` turns a recipe into the content that differs from
@@ -19,11 +19,11 @@ SECTOR_BYTES: Final = 512
 SYNC_LABELS: Final = frozenset({"fsync", "fdatasync", "sync", "fullsync", "msync"})
 """The ops, as marks name them, that return when something is durable."""
 
-Phase = Literal["begin", "end", "note"]
+MarkPhase = Literal["begin", "end", "note"]
 
 
 @frozen
-class Write:
+class LoggedWrite:
     """`data` arrived for the disk's bytes from `offset_bytes` on."""
 
     offset_bytes: int
@@ -31,35 +31,35 @@ class Write:
 
 
 @frozen
-class Flush:
+class LoggedFlush:
     """The disk was asked to make every write before this one durable, and said that it did."""
 
 
 @frozen
-class Mark:
+class LoggedMark:
     """A moment of the program: op `op_index` begins or ends; a note belongs to no op."""
 
     label: str
     op_index: int
-    phase: Phase
+    phase: MarkPhase
 
 
-Record = Write | Flush | Mark
+LogRecord = LoggedWrite | LoggedFlush | LoggedMark
 
 
 @frozen
-class Progress:
-    """How many ops had begun and how many had returned."""
+class ProgramProgress:
+    """The numbers of ops that had begun and that had returned."""
 
     ops_completed: int = 0
     ops_begun: int = 0
 
-    def after(self, mark: Mark) -> Progress:
+    def after(self, mark: LoggedMark) -> ProgramProgress:
         """The progress once `mark` is passed."""
         if mark.phase == "begin":
-            return Progress(self.ops_completed, self.ops_begun + 1)
+            return ProgramProgress(self.ops_completed, self.ops_begun + 1)
         if mark.phase == "end":
-            return Progress(self.ops_completed + 1, self.ops_begun)
+            return ProgramProgress(self.ops_completed + 1, self.ops_begun)
         return self
 
 
@@ -73,7 +73,7 @@ class BlockLog:
 
     size_bytes: int
     base: Mapping[int, bytes] = field(repr=lambda base: f"<{len(base)} chunks>")
-    records: tuple[Record, ...] = field(repr=lambda records: f"<{len(records)} records>")
+    records: tuple[LogRecord, ...] = field(repr=lambda records: f"<{len(records)} records>")
 
     def __attrs_post_init__(self) -> None:
         chunks = self.size_bytes // CHUNK_BYTES
@@ -88,7 +88,7 @@ class BlockLog:
                     f"and a number from 0 to {chunks - 1}."
                 )
         for position, record in enumerate(self.records):
-            if isinstance(record, Write) and not (
+            if isinstance(record, LoggedWrite) and not (
                 record.data and 0 <= record.offset_bytes <= self.size_bytes - len(record.data)
             ):
                 raise ValueError(
@@ -99,15 +99,15 @@ class BlockLog:
     @property
     def writes(self) -> int:
         """The number of writes."""
-        return sum(isinstance(record, Write) for record in self.records)
+        return sum(isinstance(record, LoggedWrite) for record in self.records)
 
     @property
     def flushes(self) -> int:
         """The number of flushes."""
-        return sum(isinstance(record, Flush) for record in self.records)
+        return sum(isinstance(record, LoggedFlush) for record in self.records)
 
     def syncs(self) -> tuple[int, int]:
-        """How many syncs returned, and how many of them although a write was still unflushed.
+        """The number of syncs that returned, and of those that did although a write was unflushed.
 
         Those count in whose course no flush came, with writes before their end that no flush
         followed.  A sync that has nothing to do need not flush; a disk that flushes at none of
@@ -116,9 +116,9 @@ class BlockLog:
         returned = bare = 0
         unflushed = flushed_within = False
         for record in self.records:
-            if isinstance(record, Write):
+            if isinstance(record, LoggedWrite):
                 unflushed = True
-            elif isinstance(record, Flush):
+            elif isinstance(record, LoggedFlush):
                 unflushed, flushed_within = False, True
             elif record.phase == "begin":
                 flushed_within = False
@@ -127,18 +127,18 @@ class BlockLog:
                 bare += unflushed and not flushed_within
         return returned, bare
 
-    def progress_at(self, position: int) -> Progress:
+    def progress_at(self, position: int) -> ProgramProgress:
         """The program's progress once the first `position` records are passed."""
-        progress = Progress()
+        progress = ProgramProgress()
         for record in self.records[:position]:
-            if isinstance(record, Mark):
+            if isinstance(record, LoggedMark):
                 progress = progress.after(record)
         return progress
 
     def last_flush_before(self, position: int) -> int:
         """The start of the flush epoch open at `position`: just after the last flush, or 0."""
         for index in range(position - 1, -1, -1):
-            if isinstance(self.records[index], Flush):
+            if isinstance(self.records[index], LoggedFlush):
                 return index + 1
         return 0
 
@@ -171,7 +171,7 @@ class Recipe:
 
     @property
     def missing(self) -> int:
-        """How many writes did not land, or not whole."""
+        """The number of writes that did not land, or not whole."""
         return len(self.dropped) + len(self.torn)
 
 
@@ -188,8 +188,8 @@ def _term(chunk: int, content: bytes) -> int:
 
 
 @define
-class Content:
-    """What a recipe leaves on the disk, as the chunks that a write touched.
+class DiskContent:
+    """The content that a recipe leaves on the disk, as the chunks that a write touched.
 
     `fingerprint` is equal for two recipes of one log exactly when the disks are equal byte
     for byte (a sum of 256-bit digests, one for each chunk that differs from the base).
@@ -198,9 +198,9 @@ class Content:
     cells: dict[int, _Cell]
     fingerprint: int
 
-    def copy(self) -> Content:
+    def copy(self) -> DiskContent:
         """A second value that can change on its own; the bytes are shared."""
-        return Content(self.cells.copy(), self.fingerprint)
+        return DiskContent(self.cells.copy(), self.fingerprint)
 
     def chunks(self) -> Iterator[tuple[int, bytes]]:
         """The touched chunks and their bytes."""
@@ -218,10 +218,10 @@ class Replay:
 
     def _restart(self) -> None:
         self._start_position = 0  # self._start holds the records before it, and ends an epoch
-        self._start = Content({}, 0)
+        self._start = DiskContent({}, 0)
 
-    def content(self, recipe: Recipe) -> Content:
-        """What `recipe` leaves; the caller owns the answer.
+    def content(self, recipe: Recipe) -> DiskContent:
+        """The content that `recipe` leaves; the caller owns the answer.
 
         Raises ValueError for a recipe that loses what a completed flush made durable.
         """
@@ -253,15 +253,15 @@ class Replay:
             return
         epoch = self.log.last_flush_before(recipe.position)
         for index in (*recipe.dropped, *(tear.index for tear in recipe.torn)):
-            if not (epoch <= index < recipe.position and isinstance(records[index], Write)):
+            if not (epoch <= index < recipe.position and isinstance(records[index], LoggedWrite)):
                 raise ValueError(
                     f"The recipe loses record {index}; only writes from {epoch} to "
                     f"{recipe.position - 1} can be lost: what is older was flushed."
                 )
 
-    def _apply(self, content: Content, index: int) -> None:
+    def _apply(self, content: DiskContent, index: int) -> None:
         record = self.log.records[index]
-        if not isinstance(record, Write):
+        if not isinstance(record, LoggedWrite):
             return
         pieces = self._pieces.get(index)
         if pieces is None:
@@ -269,15 +269,15 @@ class Replay:
         for piece in pieces:
             self._put(content, piece)
 
-    def _apply_torn(self, content: Content, tear: Torn) -> None:
+    def _apply_torn(self, content: DiskContent, tear: Torn) -> None:
         record = self.log.records[tear.index]
-        if not isinstance(record, Write):
+        if not isinstance(record, LoggedWrite):
             return
         landed = record.data[tear.start_bytes : tear.stop_bytes]
         for piece in _split(record.offset_bytes + tear.start_bytes, landed):
             self._put(content, piece)
 
-    def _put(self, content: Content, piece: _Piece) -> None:
+    def _put(self, content: DiskContent, piece: _Piece) -> None:
         chunk, skip, data, term = piece
         base_term = self._base_terms.get(chunk)
         if base_term is None:

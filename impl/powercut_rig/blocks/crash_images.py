@@ -1,4 +1,4 @@
-"""Which contents a crash could leave on the recorded disk: all prefixes, and bounded losses.
+"""The contents that a crash could leave on the recorded disk: all prefixes, and bounded losses.
 
 A kernel crash lets the drive finish: it leaves a prefix of the log.  A power cut also loses
 writes of the open flush epoch, one by one, in any mixture or in part; those are far too many,
@@ -18,13 +18,13 @@ from attrs import field, frozen
 from powercut_rig.blocks.block_log import (
     SECTOR_BYTES,
     BlockLog,
-    Flush,
-    Mark,
-    Progress,
+    LoggedFlush,
+    LoggedMark,
+    LoggedWrite,
+    ProgramProgress,
     Recipe,
     Replay,
     Torn,
-    Write,
 )
 
 _Item = TypeVar("_Item")
@@ -33,7 +33,7 @@ _FEW_TEARS: Final = 5
 _TEAR_UNITS: Final = (SECTOR_BYTES, 4096)
 
 
-Kind = Literal["prefix", "all lost", "drop", "pair", "landing", "subset", "torn"]
+RecipeKind = Literal["prefix", "all lost", "drop", "pair", "landing", "subset", "torn"]
 """How a recipe departs from the log; docs/rig.md says each in a sentence."""
 
 COUNTED_MAX: Final = 10**12
@@ -42,7 +42,7 @@ COUNTED_MAX: Final = 10**12
 
 @frozen
 class Bounds:
-    """How many losses are tried at each write of the log, beside the prefix that ends there.
+    """Bounds on the losses tried at each write of the log, beside the prefix that ends there.
 
     `singles`: writes of the epoch lost alone; `pairs`: two lost together; `tears`: ways in
     which the newest write lands in part; `older_tears`: earlier writes that land in part;
@@ -86,10 +86,10 @@ PREFIXES_ONLY: Final = Bounds(singles=0, pairs=0, tears=0, older_tears=0, alone=
 
 
 @frozen
-class Moment:
-    """When, and by which crash class, an image can arise."""
+class CrashMoment:
+    """A moment at which an image can arise, and the crash class by which it does."""
 
-    progress: Progress
+    progress: ProgramProgress
     crash_class: Literal["kernel", "power"]
 
 
@@ -102,12 +102,12 @@ class CrashImage:
     """
 
     recipe: Recipe
-    moments: tuple[Moment, ...]
+    moments: tuple[CrashMoment, ...]
     recipes: int
     fingerprint: int = field(repr=lambda value: f"{value:064x}"[:16])
 
     @property
-    def strongest(self) -> Moment:
+    def strongest(self) -> CrashMoment:
         """The moment at which most ops had returned: the strongest duty."""
         return max(self.moments, key=lambda m: (m.progress.ops_completed, m.progress.ops_begun))
 
@@ -131,27 +131,27 @@ class CrashImages:
     """
 
     images: tuple[CrashImage, ...]
-    tried: Mapping[Kind, int]
-    possible: Mapping[Kind, int]
+    tried: Mapping[RecipeKind, int]
+    possible: Mapping[RecipeKind, int]
 
     @property
     def considered(self) -> int:
-        """How many recipes were tried."""
+        """The number of recipes that were tried."""
         return sum(self.tried.values())
 
     @property
     def prefixes(self) -> int:
-        """How many of them lose nothing."""
+        """The number of those that lose nothing."""
         return self.tried["prefix"]
 
     @property
     def merged(self) -> int:
-        """How many recipes gave a content that was there already."""
+        """The number of recipes that gave a content that was there already."""
         return self.considered - len(self.images)
 
     def sample(self, limit: int) -> tuple[CrashImage, ...]:
         """At most `limit` images, spread evenly over the log; the first and last are kept."""
-        return tuple(spread(self.images, limit))
+        return tuple(spread_evenly(self.images, limit))
 
 
 def crash_images(log: BlockLog, bounds: Bounds | None = None) -> CrashImages:
@@ -159,9 +159,9 @@ def crash_images(log: BlockLog, bounds: Bounds | None = None) -> CrashImages:
     bounds = bounds or Bounds()
     replay = Replay(log)
     plainest: dict[int, Recipe] = {}
-    moments: dict[int, dict[Moment, None]] = {}
+    moments: dict[int, dict[CrashMoment, None]] = {}
     counts: dict[int, int] = {}
-    tried: dict[Kind, int] = {"prefix": 0}
+    tried: dict[RecipeKind, int] = {"prefix": 0}
     for kind, recipe, when in _candidates(log, bounds):
         fingerprint = replay.content(recipe).fingerprint
         known = plainest.get(fingerprint)
@@ -178,16 +178,16 @@ def crash_images(log: BlockLog, bounds: Bounds | None = None) -> CrashImages:
     return CrashImages(tuple(images), tried, _possible(log, bounds))
 
 
-def _possible(log: BlockLog, bounds: Bounds) -> dict[Kind, int]:
-    """How many recipes of each kind a log has without any bound."""
-    found: dict[Kind, int] = {
+def _possible(log: BlockLog, bounds: Bounds) -> dict[RecipeKind, int]:
+    """The number of recipes of each kind that a log has without any bound."""
+    found: dict[RecipeKind, int] = {
         "prefix": 1, "all lost": 0, "drop": 0, "pair": 0, "landing": 0, "subset": 0, "torn": 0,
     }  # fmt: skip
     open_writes = cuts = 0
     for index, record in enumerate(log.records):
-        if isinstance(record, Flush):
+        if isinstance(record, LoggedFlush):
             open_writes = cuts = 0
-        elif isinstance(record, Write):
+        elif isinstance(record, LoggedWrite):
             found["prefix"] += 1
             found["all lost"] += 1
             found["drop"] += open_writes + 1
@@ -205,9 +205,11 @@ def _plainness(recipe: Recipe) -> tuple[object, ...]:
     return (recipe.missing, recipe.position, recipe.dropped, tears)
 
 
-def _candidates(log: BlockLog, bounds: Bounds) -> Iterator[tuple[Kind, Recipe, tuple[Moment, ...]]]:
+def _candidates(
+    log: BlockLog, bounds: Bounds
+) -> Iterator[tuple[RecipeKind, Recipe, tuple[CrashMoment, ...]]]:
     """Each recipe with its kind and the moments at which a crash would give it."""
-    progress = Progress()
+    progress = ProgramProgress()
     when, _, progress = _until_next_write(log, 0, progress)
     yield "prefix", Recipe(0), when
     for epoch in _epochs(log):
@@ -225,9 +227,9 @@ def _epochs(log: BlockLog) -> Iterator[tuple[int, ...]]:
     """The writes between two flushes, by their places in the log; epochs without one left out."""
     open_writes: list[int] = []
     for index, record in enumerate(log.records):
-        if isinstance(record, Write):
+        if isinstance(record, LoggedWrite):
             open_writes.append(index)
-        elif isinstance(record, Flush) and open_writes:
+        elif isinstance(record, LoggedFlush) and open_writes:
             yield tuple(open_writes)
             open_writes.clear()
     if open_writes:
@@ -253,30 +255,30 @@ def _mixtures(epoch: Sequence[int], bounds: Bounds) -> dict[int, list[tuple[int,
 
 
 def _until_next_write(
-    log: BlockLog, position: int, progress: Progress
-) -> tuple[tuple[Moment, ...], tuple[Moment, ...], Progress]:
+    log: BlockLog, position: int, progress: ProgramProgress
+) -> tuple[tuple[CrashMoment, ...], tuple[CrashMoment, ...], ProgramProgress]:
     """The moments from `position` to the next write, those before a flush, and the progress."""
     seen, unflushed, flushed = [progress], [progress], False
     for record in log.records[position:]:
-        if isinstance(record, Write):
+        if isinstance(record, LoggedWrite):
             break
-        if isinstance(record, Flush):
+        if isinstance(record, LoggedFlush):
             flushed = True
-        elif isinstance(record, Mark):
+        elif isinstance(record, LoggedMark):
             progress = progress.after(record)
             seen.append(progress)
             if not flushed:
                 unflushed.append(progress)
     return (
-        tuple(Moment(p, "kernel") for p in dict.fromkeys(seen)),
-        tuple(Moment(p, "power") for p in dict.fromkeys(unflushed)),
+        tuple(CrashMoment(p, "kernel") for p in dict.fromkeys(seen)),
+        tuple(CrashMoment(p, "power") for p in dict.fromkeys(unflushed)),
         progress,
     )
 
 
 def _losses(
     log: BlockLog, open_writes: Sequence[int], bounds: Bounds
-) -> Iterator[tuple[Kind, Recipe]]:
+) -> Iterator[tuple[RecipeKind, Recipe]]:
     """Bounded losses in the epoch of `open_writes`, the newest of which was issued last.
 
     Losing the newest alone leaves the content of the prefix before it, at a later moment.
@@ -285,27 +287,27 @@ def _losses(
     position = newest + 1
     if bounds.alone:
         yield "all lost", Recipe(position, tuple(open_writes))
-    for index in spread(open_writes, bounds.singles):
+    for index in spread_evenly(open_writes, bounds.singles):
         yield "drop", Recipe(position, (index,))
     if bounds.pairs and len(older) > 1:
-        near = spread(older, bounds.pairs + 1)  # pairs of few writes: not quadratic
-        for pair in spread(tuple(combinations(near, 2)), bounds.pairs):
+        near = spread_evenly(older, bounds.pairs + 1)  # pairs of few writes: not quadratic
+        for pair in spread_evenly(tuple(combinations(near, 2)), bounds.pairs):
             yield "pair", Recipe(position, pair)
     if bounds.alone and len(older) > 1:
         yield "landing", Recipe(position, tuple(older))
-    for tear in spread(_tears(log, newest, bounds), bounds.tears):
+    for tear in spread_evenly(_tears(log, newest, bounds), bounds.tears):
         yield "torn", Recipe(position, (), (tear,))
     if bounds.older_tears:
         wide = [index for index in older if _cuts(log, index, bounds)]
-        for index in spread(wide, bounds.older_tears):
+        for index in spread_evenly(wide, bounds.older_tears):
             tears = _tears(log, index, bounds)
             yield "torn", Recipe(position, (), (tears[len(tears) // 2],))
 
 
 def _cuts(log: BlockLog, index: int, bounds: Bounds) -> Sequence[int]:
-    """Where a write can tear, in bytes from its start."""
+    """The places at which a write can tear, in bytes from its start."""
     record, unit_bytes = log.records[index], bounds.atomic_unit_bytes
-    if not isinstance(record, Write):
+    if not isinstance(record, LoggedWrite):
         return ()
     offset = record.offset_bytes
     every = range(unit_bytes - offset % unit_bytes, len(record.data), unit_bytes)
@@ -320,7 +322,7 @@ def _tears(log: BlockLog, index: int, bounds: Bounds) -> tuple[Torn, ...]:
     Five of them, or each where the bounds have room for more.
     """
     record, cuts = log.records[index], _cuts(log, index, bounds)
-    if not isinstance(record, Write) or not cuts:
+    if not isinstance(record, LoggedWrite) or not cuts:
         return ()
     if bounds.tears > _FEW_TEARS:
         size = len(record.data)
@@ -336,7 +338,7 @@ def _tears(log: BlockLog, index: int, bounds: Bounds) -> tuple[Torn, ...]:
     return tuple(dict.fromkeys(ways))
 
 
-def spread(items: Sequence[_Item], limit: int) -> Sequence[_Item]:
+def spread_evenly(items: Sequence[_Item], limit: int) -> Sequence[_Item]:
     """At most `limit` of `items`, evenly spread, in order, with the first and the last."""
     if len(items) <= limit:
         return items
@@ -346,7 +348,7 @@ def spread(items: Sequence[_Item], limit: int) -> Sequence[_Item]:
     return [items[i * last // (limit - 1)] for i in range(limit)]
 
 
-def places(count: int, wanted: int) -> list[int]:
+def inner_places(count: int, wanted: int) -> list[int]:
     """`wanted` places among `count`, evenly spread and not at the ends."""
     wanted = min(wanted, count)
     return [(2 * i + 1) * count // (2 * wanted) for i in range(wanted)]

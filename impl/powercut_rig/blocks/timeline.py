@@ -6,11 +6,11 @@ from typing import Literal
 
 from attrs import frozen
 
-from powercut_rig.blocks.block_log import BlockLog, Flush, Mark
+from powercut_rig.blocks.block_log import BlockLog, LoggedFlush, LoggedMark
 
 
 @frozen
-class Moment:
+class TimelineEntry:
     """One record of the log: an op that begins or ends, a note, a write or a flush.
 
     `bytes` counts a write's; `place` is its record's number in the log.
@@ -25,21 +25,21 @@ class Moment:
 
 @frozen
 class Timeline:
-    """All moments of a recording."""
+    """The records of a recording, in a form that is small enough to draw."""
 
     title: str
-    moments: tuple[Moment, ...]
+    entries: tuple[TimelineEntry, ...]
 
     @classmethod
     def of(cls, log: BlockLog, title: str) -> Timeline:
         """The timeline of a log."""
-        return cls(title, tuple(_moment(place, record) for place, record in enumerate(log.records)))
+        return cls(title, tuple(_entry(place, record) for place, record in enumerate(log.records)))
 
 
-def _moment(place: int, record: object) -> Moment:
-    if isinstance(record, Mark):
-        return Moment(record.phase, place, record.label)
-    if isinstance(record, Flush):
-        return Moment("flush", place)
+def _entry(place: int, record: object) -> TimelineEntry:
+    if isinstance(record, LoggedMark):
+        return TimelineEntry(record.phase, place, record.label)
+    if isinstance(record, LoggedFlush):
+        return TimelineEntry("flush", place)
     offset, data = getattr(record, "offset_bytes", 0), getattr(record, "data", b"")
-    return Moment("write", place, offset_bytes=offset, bytes=len(data))
+    return TimelineEntry("write", place, offset_bytes=offset, bytes=len(data))

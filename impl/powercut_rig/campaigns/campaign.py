@@ -7,11 +7,11 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
-from attrs import frozen
+from attrs import define, field, frozen
 
 from powercut.trace.trace_file import Trace
 from powercut_rig.filesystems import FILE_SYSTEMS
-from powercut_rig.judge.judge import Effort, compare_in_worker
+from powercut_rig.judge.judge import JudgeEffort, compare_in_worker
 from powercut_rig.judge.result import Comparison
 from powercut_rig.system.worker_pool import Job, run_jobs
 
@@ -19,16 +19,43 @@ PLANS_PER_JOB = 4
 
 
 @frozen
-class Progress:
-    """How far a campaign is: images so far, jobs done and in all, and what a job is."""
+class CampaignProgress:
+    """The progress of a campaign: images so far, jobs done and in all, and the name of a job."""
 
     images: int
     jobs_done: int
     jobs: int
-    what: str = "recordings"
+    what: str
 
     def __str__(self) -> str:
         return f"{self.images} images, {self.jobs_done} of {self.jobs} {self.what} judged"
+
+
+@define
+class ProgressCounter:
+    """Counts the images of jobs that run, and the jobs that are done, and tells of each change."""
+
+    jobs: int
+    what: str
+    tell: Callable[[CampaignProgress], None]
+    _done: int = 0
+    _images: int = 0
+    _last: dict[int, int] = field(factory=dict)
+
+    def heard(self, job: Job, images: int) -> None:
+        """Take note of the images that a job has judged so far; it may count anew at times."""
+        before = self._last.get(id(job), 0)
+        self._images += images - before if images >= before else images
+        self._last[id(job)] = images
+        self._tell()
+
+    def job_done(self) -> None:
+        """Take note of a job that is done."""
+        self._done += 1
+        self._tell()
+
+    def _tell(self) -> None:
+        self.tell(CampaignProgress(self._images, self._done, self.jobs, self.what))
 
 
 WORKERS_PER_CORE: Final = 2
@@ -41,7 +68,7 @@ def cores() -> int:
 
 
 def workers_for(file_systems: Iterable[str]) -> int:
-    """How many workers run at a time where nobody says otherwise.
+    """The number of workers that run at a time by default.
 
     One a core where a guest is among the disks: a guest computes all the time.
     """
@@ -58,11 +85,11 @@ def run_campaign(
     traces: Sequence[tuple[str, Trace]],
     file_systems: Sequence[str],
     recordings: int,
-    effort: Effort,
+    effort: JudgeEffort,
     *,
     profile: str | None = None,
     parallel: int | None = None,
-    on_progress: Callable[[Progress], None] = lambda _progress: None,
+    on_progress: Callable[[CampaignProgress], None] = lambda _progress: None,
 ) -> list[Comparison]:
     """A comparison for each trace on each file system, each over so many recordings.
 
@@ -84,19 +111,13 @@ def run_campaign(
                     profile_name=profile, plans=plans, effort=effort,
                 )  # fmt: skip
                 jobs.append(Job(name, work, lane_of(fs)))
-    live: dict[int, int] = {}
-    done = 0
-
-    def heard(job: Job, images: int) -> None:
-        live[id(job)] = images
-        on_progress(Progress(sum(live.values()), done, len(jobs)))
-
-    for outcome in run_jobs(jobs, parallel or workers_for(file_systems), on_progress=heard):
-        done += 1
+    counter = ProgressCounter(len(jobs), "recordings", on_progress)
+    parallel = parallel or workers_for(file_systems)
+    for outcome in run_jobs(jobs, parallel, on_progress=counter.heard):
         result = results[outcome.job.name]
         if outcome.error is not None:
-            result.errors.append(f"{type(outcome.error).__name__}: {outcome.error}")
+            result.errors.append(outcome.why)
         else:
             result.add(outcome.result)
-        on_progress(Progress(sum(live.values()), done, len(jobs)))
+        counter.job_done()
     return list(results.values())

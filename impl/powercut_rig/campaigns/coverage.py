@@ -19,14 +19,14 @@ from powercut.crash.space import CrashSpace
 from powercut.crash.torn_writes import even_cuts
 from powercut.filesystem.events import Entry, Extent, Piece, Size
 from powercut.profile import profile_named
-from powercut_rig.blocks.crash_images import Bounds, spread
-from powercut_rig.campaigns.campaign import Progress, lane_of, workers_for
-from powercut_rig.campaigns.coverage_workloads import Small
+from powercut_rig.blocks.crash_images import Bounds, spread_evenly
+from powercut_rig.campaigns.campaign import CampaignProgress, ProgressCounter, lane_of, workers_for
+from powercut_rig.campaigns.coverage_workloads import CoverageWorkload
 from powercut_rig.filesystems import FILE_SYSTEMS
-from powercut_rig.judge.judge import Effort, hold
-from powercut_rig.judge.membership import Digest, Program, sight_of
+from powercut_rig.judge.judge import JudgeEffort, compare_trace
+from powercut_rig.judge.membership import Program, TreeDigest, snapshot_of
 from powercut_rig.judge.result import Comparison
-from powercut_rig.judge.trace_case import prepare
+from powercut_rig.judge.trace_case import prepare_case
 from powercut_rig.mounted.writeback import Planner, drawn_plan, stepped_plan, stepped_plans
 from powercut_rig.rigs import rig_for
 from powercut_rig.system.worker_pool import Job, run_jobs
@@ -40,7 +40,7 @@ REASONS: Final = {
 }
 """Why a crash leaves a tree, the plainest reason first."""
 
-WIDE: Final = Bounds(singles=32, pairs=64, tears=64, older_tears=16, subsets=64)
+WIDE_BOUNDS: Final = Bounds(singles=32, pairs=64, tears=64, older_tears=16, subsets=64)
 """Nearly every loss of an epoch of a small program."""
 
 DRAWN_PLANS: Final = 4
@@ -51,9 +51,9 @@ LIMIT: Final = 120
 """Images of a recording; of one with wide bounds there are three times as many."""
 
 
-Level = str
+CoverageLevel = str
 
-LEVELS: Final[Mapping[Level, str]] = {
+LEVELS: Final[Mapping[CoverageLevel, str]] = {
     "drawn": f"{DRAWN_PLANS} drawn plans of early writes, bounded losses",
     "stepped": "besides, a plan for each moment at which something can be written early",
     "wide": "besides, nearly every mixture and tear of a flush epoch",
@@ -63,7 +63,7 @@ LEVELS: Final[Mapping[Level, str]] = {
 
 @define
 class Coverage:
-    """What came of one workload on one disk.
+    """The result of one workload on one disk.
 
     `seen_by` counts those seen once the work of each level was done.  `unseen` counts the model's
     trees that were not seen, by reason; `elsewhere` are trees that the model has too, with data cut
@@ -74,7 +74,7 @@ class Coverage:
     fs: str
     profile: str
     allowed: int = 0
-    seen_by: Counter[Level] = field(factory=Counter)
+    seen_by: Counter[CoverageLevel] = field(factory=Counter)
     elsewhere: int = 0
     unseen: Counter[str] = field(factory=Counter)
     recordings: int = 0
@@ -83,7 +83,7 @@ class Coverage:
 
     @property
     def seen(self) -> int:
-        """How many of them were seen in the end."""
+        """The number of those that were seen in the end."""
         return max(self.seen_by.values(), default=0)
 
     @property
@@ -110,9 +110,9 @@ class Coverage:
         }
 
 
-def allowed_trees(program: Program) -> dict[Digest, str]:
+def allowed_trees(program: Program) -> dict[TreeDigest, str]:
     """Every tree that a power cut at any moment of the program can leave, with its reason."""
-    found: dict[Digest, str] = {}
+    found: dict[TreeDigest, str] = {}
     rank = list(REASONS)
     for completed in range(len(program.steps) + 1):
         # With an op begun everything is allowed that was so before it: none of it has landed then.
@@ -125,7 +125,7 @@ def allowed_trees(program: Program) -> dict[Digest, str]:
                 continue
             looked_at.add(landed)
             for stale in subsets(space.exposed(landed)):
-                tree = sight_of(space.materialise(landed, stale).base).digest
+                tree = snapshot_of(space.materialise(landed, stale).base).digest
                 reason = "stale" if stale else reason_of(space.pieces, landed)
                 if tree not in found or rank.index(reason) < rank.index(found[tree]):
                     found[tree] = reason
@@ -133,7 +133,7 @@ def allowed_trees(program: Program) -> dict[Digest, str]:
 
 
 def reason_of(pieces: Sequence[Piece], landed: int) -> str:
-    """How a crash that lands just these pieces departs from their order, the oddest way first."""
+    """The reason of a crash that lands just these pieces, the oddest way first."""
     everything = (1 << len(pieces)) - 1
     there = {pieces[p].index for p in bits(landed)}
     lost = [pieces[p] for p in bits(everything & ~landed)]
@@ -147,29 +147,31 @@ def reason_of(pieces: Sequence[Piece], landed: int) -> str:
 
 
 def _rounds(
-    level: Level, stepped: int, limit: int
-) -> Iterator[tuple[Level, Planner, Sequence[int], Effort]]:
-    """What each level does up to that one: planner, the numbers of its plans, and the effort."""
-    base = Effort(limit, again=0, fsck_every=0, coverage=False)
+    level: CoverageLevel, stepped: int, limit: int
+) -> Iterator[tuple[CoverageLevel, Planner, Sequence[int], JudgeEffort]]:
+    """The work of each level up to that one: planner, the numbers of its plans, and the effort."""
+    base = JudgeEffort(limit, again=0, fsck_every=0, coverage=False)
     yield "drawn", drawn_plan, range(DRAWN_PLANS), base
     if level != "drawn":
-        yield "stepped", stepped_plan, spread(range(stepped), STEPPED_MAX), base
+        yield "stepped", stepped_plan, spread_evenly(range(stepped), STEPPED_MAX), base
     if level == "wide":
-        yield "wide", drawn_plan, (0, 2), evolve(base, limit=3 * limit, bounds=WIDE)
+        yield "wide", drawn_plan, (0, 2), evolve(base, limit=3 * limit, bounds=WIDE_BOUNDS)
 
 
-def cover_in_worker(small: Small, fs: str, level: Level, limit: int = LIMIT) -> Coverage:
+def measure_in_worker(
+    workload: CoverageWorkload, fs: str, level: CoverageLevel, limit: int = LIMIT
+) -> Coverage:
     """Record one workload as a level asks, and count. In a worker."""
     profile = profile_named(FILE_SYSTEMS[fs].profile)
-    trace = small.trace(profile.name)
-    program = prepare(trace, small.name, profile).program
+    trace = workload.trace(profile.name)
+    program = prepare_case(trace, workload.name, profile).program
     allowed = allowed_trees(program)
     moments = len(stepped_plans([step.op for step in program.steps]))
-    row = Coverage(small.name, fs, profile.name, len(allowed))
+    row = Coverage(workload.name, fs, profile.name, len(allowed))
     with rig_for(fs) as rig:
         for name, planner, plans, effort in _rounds(level, moments, limit):
-            more = hold(
-                rig, trace, small.name, fs, profile, plans=plans, effort=effort.on(fs),
+            more = compare_trace(
+                rig, trace, workload.name, fs, profile, plans=plans, effort=effort.on(fs),
                 planner=planner,
             )  # fmt: skip
             row.recordings += len(more.plans)
@@ -184,47 +186,36 @@ def cover_in_worker(small: Small, fs: str, level: Level, limit: int = LIMIT) -> 
     return row
 
 
-def cover(
-    workloads: Sequence[Small],
+def measure_coverage(
+    workloads: Sequence[CoverageWorkload],
     file_systems: Sequence[str],
-    level: Level = "wide",
+    level: CoverageLevel = "wide",
     *,
     limit: int = LIMIT,
     parallel: int | None = None,
-    on_progress: Callable[[Progress], None] = lambda _progress: None,
+    on_progress: Callable[[CampaignProgress], None] = lambda _progress: None,
 ) -> list[Coverage]:
     """The coverage of each workload on each disk, in the order asked for."""
     found: dict[str, Coverage] = {}
     jobs = []
     for fs in file_systems:
-        for small in workloads:
-            name = f"{small.name} on {fs}"
-            found[name] = Coverage(small.name, fs, FILE_SYSTEMS[fs].profile)
-            work = functools.partial(cover_in_worker, small, fs, level, limit)
+        for workload in workloads:
+            name = f"{workload.name} on {fs}"
+            found[name] = Coverage(workload.name, fs, FILE_SYSTEMS[fs].profile)
+            work = functools.partial(measure_in_worker, workload, fs, level, limit)
             jobs.append(Job(name, work, lane_of(fs)))
-    live: dict[str, int] = {}
-    seen: dict[str, int] = {}
-    done = 0
-
-    def heard(job: Job, images: int) -> None:
-        # A worker counts anew for each of its rounds.
-        before = seen.get(job.name, 0)
-        live[job.name] = live.get(job.name, 0) + (images - before if images >= before else images)
-        seen[job.name] = images
-        on_progress(Progress(sum(live.values()), done, len(jobs), "workloads"))
-
-    for outcome in run_jobs(jobs, parallel or workers_for(file_systems), on_progress=heard):
-        done += 1
+    counter = ProgressCounter(len(jobs), "workloads", on_progress)
+    parallel = parallel or workers_for(file_systems)
+    for outcome in run_jobs(jobs, parallel, on_progress=counter.heard):
         if outcome.error is not None:
-            error = f"{type(outcome.error).__name__}: {outcome.error}"
-            found[outcome.job.name].errors.append(error)
+            found[outcome.job.name].errors.append(outcome.why)
         else:
             found[outcome.job.name] = outcome.result
-        on_progress(Progress(sum(live.values()), done, len(jobs), "workloads"))
+        counter.job_done()
     return list(found.values())
 
 
-def summed(rows: Sequence[Coverage]) -> list[Coverage]:
+def sum_by_disk(rows: Sequence[Coverage]) -> list[Coverage]:
     """One row for each disk: the sums over its workloads."""
     sums: dict[str, Coverage] = {}
     for row in rows:

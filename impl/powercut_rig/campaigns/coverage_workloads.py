@@ -32,7 +32,7 @@ from powercut_rig.campaigns.random_programs import program_trace, token
 
 
 @frozen
-class Small:
+class CoverageWorkload:
     """One of the twenty: a program of ops, or so many saves of a subject, each of one part."""
 
     name: str
@@ -58,18 +58,18 @@ def _file(path: str, number: int, size: int, *, synced: bool = True) -> Sequence
     return (*made, Fsync(path)) if synced else made
 
 
-TWENTY: Final = (
-    Small("create", (Create("/a"), Create("/b"))),
-    Small("create-in-two-directories", (Mkdir("/d"), Create("/d/a"), Create("/b"))),
-    Small("write-one-sector", tuple(_file("/a", 1, 100, synced=False))),
-    Small("write-three-blocks", tuple(_file("/a", 1, 9000, synced=False))),
-    Small(
+COVERAGE_WORKLOADS: Final = (
+    CoverageWorkload("create", (Create("/a"), Create("/b"))),
+    CoverageWorkload("create-in-two-directories", (Mkdir("/d"), Create("/d/a"), Create("/b"))),
+    CoverageWorkload("write-one-sector", tuple(_file("/a", 1, 100, synced=False))),
+    CoverageWorkload("write-three-blocks", tuple(_file("/a", 1, 9000, synced=False))),
+    CoverageWorkload(
         "write-two-files",
         (*_file("/a", 1, 100, synced=False), *_file("/b", 2, 5000, synced=False)),
     ),
-    Small("sync-one-of-two", (*_file("/a", 1, 100, synced=False), *_file("/b", 2, 100))),
-    Small("overwrite", (*_file("/a", 1, 5000), Write("/a", 0, token(2, 5000)))),
-    Small(
+    CoverageWorkload("sync-one-of-two", (*_file("/a", 1, 100, synced=False), *_file("/b", 2, 100))),
+    CoverageWorkload("overwrite", (*_file("/a", 1, 5000), Write("/a", 0, token(2, 5000)))),
+    CoverageWorkload(
         "overwrite-two-files",
         (
             *_file("/a", 1, 100),
@@ -78,29 +78,29 @@ TWENTY: Final = (
             Write("/b", 0, token(4, 100)),
         ),
     ),
-    Small("append", (*_file("/a", 1, 2500), Write("/a", 2500, token(2, 2500)))),
-    Small(
+    CoverageWorkload("append", (*_file("/a", 1, 2500), Write("/a", 2500, token(2, 2500)))),
+    CoverageWorkload(
         "append-and-fdatasync",
         (*_file("/a", 1, 100), Write("/a", 100, token(2, 5000)), Fdatasync("/a")),
     ),
-    Small(
+    CoverageWorkload(
         "truncate-and-write",
         (*_file("/a", 1, 5000), Truncate("/a", 100), Write("/a", 100, token(2, 100))),
     ),
-    Small(
+    CoverageWorkload(
         "replace-unsynced",
         (*_file("/a", 1, 100), *_file("/t", 2, 100, synced=False), Rename("/t", "/a")),
     ),
-    Small(
+    CoverageWorkload(
         "replace-synced",
         (*_file("/a", 1, 100), *_file("/t", 2, 100), Rename("/t", "/a"), Fsync("/")),
     ),
-    Small(
+    CoverageWorkload(
         "rename-to-another-directory",
         (Mkdir("/d"), *_file("/a", 1, 100), Sync(), Rename("/a", "/d/a"), Create("/a")),
     ),
-    Small("link-and-unlink", (*_file("/a", 1, 100), Link("/a", "/b"), Unlink("/a"))),
-    Small(
+    CoverageWorkload("link-and-unlink", (*_file("/a", 1, 100), Link("/a", "/b"), Unlink("/a"))),
+    CoverageWorkload(
         "exchange",
         (
             *_file("/a", 1, 100),
@@ -109,12 +109,12 @@ TWENTY: Final = (
             Write("/a", 0, token(3, 100)),
         ),
     ),
-    Small(
+    CoverageWorkload(
         "remove-a-directory",
         (Mkdir("/d"), Create("/d/a"), Sync(), Unlink("/d/a"), Rmdir("/d"), Create("/d")),
     ),
-    Small("save", subject="lastgood:atomic_dirsync", saves=1),
-    Small("save-unsafe", subject="lastgood:unsafe", saves=1),
-    Small("save-and-prune", subject="lastgood+keep1:atomic_dirsync", saves=2),
+    CoverageWorkload("save", subject="lastgood:atomic_dirsync", saves=1),
+    CoverageWorkload("save-unsafe", subject="lastgood:unsafe", saves=1),
+    CoverageWorkload("save-and-prune", subject="lastgood+keep1:atomic_dirsync", saves=2),
 )  # fmt: skip
 """The fixed set."""

@@ -22,18 +22,17 @@ from powercut.filesystem.state import State
 from powercut.profile import Profile, load_profile
 from powercut.published.cases import PublishedCase, PublishedResult
 from powercut.published.conformance import answer, case_points, published_names
-from powercut.published.predicates import CrashMoment
+from powercut.published.predicates import MarkedState
 from powercut.simulation.world import Perform
-from powercut_rig.blocks.crash_images import Bounds, CrashImage, Moment, crash_images
+from powercut_rig.blocks.crash_images import Bounds, CrashImage, CrashMoment, crash_images
 from powercut_rig.errors import ImageRefused, RigError
 from powercut_rig.filesystems import FILE_SYSTEMS
-from powercut_rig.judge.judge import brief
-from powercut_rig.judge.membership import Member, Program
+from powercut_rig.judge.membership import Program, ProgramMembership
 from powercut_rig.judge.recovery_answer import state_of
-from powercut_rig.mounted.tree_reader import Sight
+from powercut_rig.mounted.tree_reader import TreeSnapshot
 from powercut_rig.mounted.writeback import drawn_plan
 from powercut_rig.rigs import AnyImage, rig_for
-from powercut_rig.system.worker import tell
+from powercut_rig.system.worker import report_progress
 from powercut_rig.system.worker_pool import Job, run_jobs
 
 CASES_PER_JOB: Final = 8
@@ -45,7 +44,7 @@ _NOT_ON_LINUX: Final = "F_FULLFSYNC and F_BARRIERFSYNC are macOS's; this disk ha
 
 
 @define
-class Shown:
+class DiskLitmusResult:
     """One case on one disk: what was asked, what its images answered, and what others say.
 
     `images` were mounted, `answers` of them showed what the question calls bad ("violated" for a
@@ -70,7 +69,7 @@ class Shown:
 
     @property
     def seen(self) -> str:
-        """What the disk showed, in the words of the question."""
+        """The answer of the disk, in the words of the question."""
         if self.not_run:
             return "not run"
         return _BAD[self.kind] if self.answers else f"not {_BAD[self.kind]} here"
@@ -82,7 +81,7 @@ class Shown:
         return not (ruled_out or self.outside or self.refused)
 
     def standing(self, published: PublishedResult) -> str:
-        """What the disk says of a published answer: it cannot confirm that something never is."""
+        """The disk's word on a published answer: it cannot confirm that something never is."""
         says_bad = published.result in ("violated", "reachable", "allowed_by_model")
         says_good = published.result in ("holds", "not_found", "forbidden_by_model")
         if self.not_run or not (says_bad or says_good):
@@ -121,8 +120,8 @@ class Shown:
 
 
 @frozen
-class Probe:
-    """How a case is asked of a disk: with which write-back plans, and how many images of each."""
+class LitmusEffort:
+    """The effort for a case on a disk: its write-back plans, and a bound on the images of each."""
 
     plans: tuple[int, ...] = PLANS
     images: int = IMAGES
@@ -131,10 +130,10 @@ class Probe:
 def ask_disks(
     cases: Sequence[PublishedCase],
     file_systems: Sequence[str],
-    probe: Probe,
+    probe: LitmusEffort,
     parallel: int,
     on_progress: Callable[[int], None] = lambda _done: None,
-) -> list[Shown]:
+) -> list[DiskLitmusResult]:
     """Every case on every disk, in that order; `on_progress` hears how many are done.
 
     A worker that dies or hangs leaves the reason as `not_run` on the cases that it had.
@@ -146,7 +145,7 @@ def ask_disks(
             name = f"cases from {start} on {fs}"
             wanted[name] = list(cases[start : start + CASES_PER_JOB])
             jobs.append(Job(name, partial(_ask_some, wanted[name], fs, probe)))
-    rows: dict[tuple[str, str], Shown] = {}
+    rows: dict[tuple[str, str], DiskLitmusResult] = {}
     for outcome in run_jobs(jobs, parallel):
         fs = outcome.job.name.rpartition(" ")[2]
         found = outcome.result if outcome.error is None else []
@@ -154,28 +153,34 @@ def ask_disks(
         for case in wanted[outcome.job.name]:
             rows.setdefault(
                 (case.id, fs),
-                Shown(case.id, case.family, fs, case.kind, not_run=f"it failed: {outcome.error}"),
+                DiskLitmusResult(
+                    case.id, case.family, fs, case.kind, not_run=f"it failed: {outcome.error}"
+                ),
             )
         on_progress(len(rows))
     return [rows[case.id, fs] for fs in file_systems for case in cases]
 
 
-def _ask_some(cases: Sequence[PublishedCase], fs: str, probe: Probe) -> list[Shown]:
+def _ask_some(
+    cases: Sequence[PublishedCase], fs: str, probe: LitmusEffort
+) -> list[DiskLitmusResult]:
     """The cases on one disk. In a worker."""
     rows = []
     for case in cases:
         rows.append(ask_disk(case, fs, probe))
-        tell(case.id)
+        report_progress(case.id)
     return rows
 
 
-def ask_disk(case: PublishedCase, fs: str, probe: Probe | None = None) -> Shown:
+def ask_disk(case: PublishedCase, fs: str, probe: LitmusEffort | None = None) -> DiskLitmusResult:
     """Record a case on a fresh file system and ask its crash images; call it in a worker."""
-    probe = probe or Probe()
+    probe = probe or LitmusEffort()
     entry = FILE_SYSTEMS[fs]
     names = {name for name, profile in published_names().items() if profile.name == entry.profile}
     published = tuple(each for each in case.published if each.name in names)
-    row = Shown(case.id, case.family, fs, case.kind, published=published, not_run=case.not_run)
+    row = DiskLitmusResult(
+        case.id, case.family, fs, case.kind, published=published, not_run=case.not_run
+    )
     if any(isinstance(op, Barrier | Fullsync) for op in (*case.setup, *case.program)):
         row.not_run = row.not_run or _NOT_ON_LINUX
     if row.not_run:
@@ -195,21 +200,21 @@ class _Asking:
     """One case, the row that it fills, and what the model says of its trees."""
 
     case: PublishedCase
-    row: Shown
+    row: DiskLitmusResult
     profile: Profile
-    member: Member
+    membership: ProgramMembership
 
     @classmethod
-    def of(cls, case: PublishedCase, row: Shown, profile: Profile) -> _Asking:
+    def of(cls, case: PublishedCase, row: DiskLitmusResult, profile: Profile) -> _Asking:
         """The same, with the model's state after the set-up, all of it durable."""
         state = State()
         for number, op in enumerate(case.setup, start=1):
             state = state.perform(op, f"s{number}")
         start = State.settled(state.view, state.next_inode, state.handles)
         steps = tuple(Perform(f"o{number}", op) for number, op in enumerate(case.program, 1))
-        return cls(case, row, profile, Member(Program(steps, profile, start)))
+        return cls(case, row, profile, ProgramMembership(Program(steps, profile, start)))
 
-    def every_plan(self, probe: Probe) -> None:
+    def every_plan(self, probe: LitmusEffort) -> None:
         """Record with each plan of early writes, and ask the images of each recording."""
         entry, case = FILE_SYSTEMS[self.row.fs], self.case
         for plan in probe.plans:
@@ -227,7 +232,7 @@ class _Asking:
         step = max(1, -(-len(asked) // most))
         return asked[:-1:step] + asked[-1:]
 
-    def _when(self, image: CrashImage) -> tuple[Moment, ...]:
+    def _when(self, image: CrashImage) -> tuple[CrashMoment, ...]:
         """The moments of an image that the case asks about."""
         wanted = ("kernel",) if self.case.crash_class == "kernel" else ("kernel", "power")
         return tuple(
@@ -244,54 +249,54 @@ class _Asking:
         row = self.row
         row.images += 1
         try:
-            sight = mounted.look()
+            snapshot = mounted.look()
         except (OSError, ImageRefused) as error:
             row.refused += 1
             row.findings.append(f"plan {plan}, {image.recipe}: cannot be read: {error}")
             return
         for moment in image.moments:
             done, begun = moment.progress.ops_completed, moment.progress.ops_begun
-            has = self.member.ask(sight, done, begun, moment.crash_class)
+            has = self.membership.ask(snapshot, done, begun, moment.crash_class)
             row.undecided += has is None
             if has is False:
                 row.outside += 1
-                why = self.member.why(sight, done, begun, moment.crash_class)
+                why = self.membership.why(snapshot, done, begun, moment.crash_class)
                 row.findings.append(
-                    f"plan {plan}, {image.recipe}, {done}/{begun}: {brief(sight.plain)}\n  {why}"
+                    f"plan {plan}, {image.recipe}, {done}/{begun}: {snapshot.in_one_line}\n  {why}"
                 )
                 break
-        if any(self._is_bad(sight, moment) for moment in image.moments):
+        if any(self._is_bad(snapshot, moment) for moment in image.moments):
             row.answers += 1
             row.example = row.example or (
-                f"plan {plan}, {image.recipe}: {brief(sight.plain) or 'nothing'}"
+                f"plan {plan}, {image.recipe}: {snapshot.in_one_line or 'nothing'}"
             )
 
-    def _is_bad(self, sight: Sight, moment: Moment) -> bool:
+    def _is_bad(self, snapshot: TreeSnapshot, moment: CrashMoment) -> bool:
         """The image answers as the question calls bad, if the crash came at that moment."""
         predicate = self.case.predicate
         assert predicate is not None  # noqa: S101 - a case without one is not run
         done = self.case.program[: moment.progress.ops_completed]
         marks = frozenset(op.label for op in done if isinstance(op, Mark))
-        holds = predicate(CrashMoment(look_at(sight, self.profile), marks))
+        holds = predicate(MarkedState(decided_state(snapshot, self.profile), marks))
         return holds == (self.case.kind == "reachable")
 
 
-def look_at(sight: Sight, profile: Profile) -> PartialState:
+def decided_state(snapshot: TreeSnapshot, profile: Profile) -> PartialState:
     """A tree that was read, as predicates look at one: everything in it is decided."""
-    space = CrashSpace.of(state_of(sight.tree, sight.links), profile, "power", no_cuts)
+    space = CrashSpace.of(state_of(snapshot.tree, snapshot.links), profile, "power", no_cuts)
     return PartialState(LazySearch(space), Decisions(0, 0, 0))
 
 
-def counts(rows: Sequence[Shown]) -> Mapping[str, Mapping[str, int]]:
+def count_by_disk(rows: Sequence[DiskLitmusResult]) -> Mapping[str, Mapping[str, int]]:
     """For each disk: cases run and not, images, and what became of the published answers."""
     return {fs: dict(_counted([row for row in rows if row.fs == fs])) for fs in _disks(rows)}
 
 
-def _disks(rows: Sequence[Shown]) -> Iterator[str]:
+def _disks(rows: Sequence[DiskLitmusResult]) -> Iterator[str]:
     yield from dict.fromkeys(row.fs for row in rows)
 
 
-def _counted(rows: Sequence[Shown]) -> Iterator[tuple[str, int]]:
+def _counted(rows: Sequence[DiskLitmusResult]) -> Iterator[tuple[str, int]]:
     run = [row for row in rows if not row.not_run]
     standings = [row.standing(each) for row in run for each in row.published]
     yield "cases", len(run)

@@ -24,7 +24,7 @@ from powercut_rig.campaigns.campaign import lane_of
 from powercut_rig.campaigns.random_programs import program_trace, random_program, saves_trace
 from powercut_rig.errors import RigError
 from powercut_rig.filesystems import FILE_SYSTEMS
-from powercut_rig.judge.judge import EARLY_WRITES, OWN_PLAN, Effort, compare_in_worker
+from powercut_rig.judge.judge import EARLY_WRITES, OWN_PLAN, JudgeEffort, compare_in_worker
 from powercut_rig.judge.result import Comparison
 from powercut_rig.mounted.writeback import WriteBack, drawn_plan, plan_text
 from powercut_rig.system.worker import inside_worker, run_in_worker, run_without_mounts
@@ -41,18 +41,18 @@ SUBJECTS: Final = (
 """Whose saves are judged, in turn: one that only saves, one that prunes, one that repairs."""
 
 PLANS: Final = 3
-EFFORT: Final = Effort(limit=150, again=1, again_limit=30, fsck_every=100, coverage=False)
+SOAK_EFFORT: Final = JudgeEffort(limit=150, again=1, again_limit=30, fsck_every=100, coverage=False)
 """What is done for each recording of a soak."""
 
 _GUEST_TRIALS: Final = 15
 _GUEST_LIMIT: Final = 80
 """In a guest an image takes ten times as long: fewer smaller programs, fewer images of each."""
 
-_SHRINK_EFFORT: Final = Effort(again=0, fsck_every=0, coverage=False)
+_SHRINK_EFFORT: Final = JudgeEffort(again=0, fsck_every=0, coverage=False)
 
 
 @frozen
-class Workload:
+class SoakWorkload:
     """One numbered workload on one file system."""
 
     number: int
@@ -60,7 +60,7 @@ class Workload:
 
     @property
     def name(self) -> str:
-        """What a report calls it."""
+        """Its name in a report."""
         return f"{'saves' if self.is_save else 'program'} {self.number}"
 
     @property
@@ -81,7 +81,7 @@ class Workload:
         program = random_program(self.number, 6 + self.number % 9, FILE_SYSTEMS[self.fs].lacks)
         return program_trace(program, profile)
 
-    def compare(self, effort: Effort) -> Comparison:
+    def compare(self, effort: JudgeEffort) -> Comparison:
         """Record and judge it. In a worker."""
         promised = tuple(PROPERTIES) if self.is_save else ()
         return compare_in_worker(
@@ -90,8 +90,8 @@ class Workload:
 
 
 @define
-class Soaked:
-    """What a soak has found so far: one sum for each file system, and all that went wrong.
+class SoakResult:
+    """The result of a soak so far: one sum for each file system, and all that went wrong.
 
     Its workloads are those from number `first` to before `next`; `under_way` counts the images of
     those that are being judged, and that an interrupt loses.
@@ -99,7 +99,7 @@ class Soaked:
 
     first: int = 0
     sums: dict[str, Comparison] = field(factory=dict)
-    wrong: list[tuple[Workload, Comparison]] = field(factory=list)
+    wrong: list[tuple[SoakWorkload, Comparison]] = field(factory=list)
     workloads: int = 0
     next: int = field(init=False)
     under_way: dict[str, int] = field(factory=dict)
@@ -109,7 +109,7 @@ class Soaked:
 
     @property
     def in_words(self) -> str:
-        """What was found, in a line."""
+        """The result in a line."""
         outside = sum(each.outside for each in self.sums.values())
         last = max(self.first, self.next - 1)
         return (
@@ -132,7 +132,7 @@ class Soaked:
         """Nothing went wrong."""
         return not self.wrong
 
-    def take(self, workload: Workload, result: Comparison) -> None:
+    def take(self, workload: SoakWorkload, result: Comparison) -> None:
         """Count one workload's result."""
         fs = workload.fs
         if fs not in self.sums:
@@ -146,21 +146,21 @@ class Soaked:
 def soak(
     file_systems: Sequence[str],
     images: int,
-    found: Soaked | None = None,
+    found: SoakResult | None = None,
     *,
     workloads: int | None = None,
     parallel: int,
-    effort: Effort = EFFORT,
-    on_progress: Callable[[Soaked], None] = lambda _soaked: None,
-) -> Soaked:
+    effort: JudgeEffort = SOAK_EFFORT,
+    on_progress: Callable[[SoakResult], None] = lambda _soaked: None,
+) -> SoakResult:
     """Judge workloads from number `found.first` on, until `images` images have been mounted.
 
     Or until all of `workloads` numbers have been, if that comes first.  What comes is counted in
     `found`, so that it is there after Ctrl-C as well; it is the answer, too.
     """
-    found = Soaked() if found is None else found
+    found = SoakResult() if found is None else found
     first = found.first
-    todo: dict[str, Workload] = {}
+    todo: dict[str, SoakWorkload] = {}
 
     def jobs() -> Iterator[Job]:
         numbers = itertools.count(first) if workloads is None else range(first, first + workloads)
@@ -169,7 +169,7 @@ def soak(
                 if found.images >= images:
                     return
                 found.next = number + 1
-                workload = Workload(number, fs)
+                workload = SoakWorkload(number, fs)
                 name = f"{workload.name} on {fs}"
                 todo[name] = workload
                 yield Job(name, functools.partial(workload.compare, effort), lane_of(fs))
@@ -185,13 +185,13 @@ def soak(
         if outcome.error is not None:
             profile = FILE_SYSTEMS[workload.fs].profile
             result = Comparison(workload.name, workload.fs, profile, None, "P1", "holds")
-            result.errors.append(f"{type(outcome.error).__name__}: {outcome.error}")
+            result.errors.append(outcome.why)
         found.take(workload, result)
         on_progress(found)
     return found
 
 
-def counterexample_in_worker(workload: Workload, result: Comparison) -> Trace:
+def counterexample_in_worker(workload: SoakWorkload, result: Comparison) -> Trace:
     """The same, with what it records in a worker; one for all, and fewer, where guests are kept.
 
     Where a smaller one cannot be looked for, it is the workload as it is.
@@ -204,7 +204,7 @@ def counterexample_in_worker(workload: Workload, result: Comparison) -> Trace:
         return _as_it_is(workload)
 
 
-def counterexample(workload: Workload, result: Comparison, budget: int = 60) -> Trace:
+def counterexample(workload: SoakWorkload, result: Comparison, budget: int = 60) -> Trace:
     """The workload as a trace; a random program as small as it still leaves the model.
 
     Each smaller program is recorded and judged anew, at most `budget` of them.
@@ -231,7 +231,7 @@ def counterexample(workload: Workload, result: Comparison, budget: int = 60) -> 
     return _trial(workload.fs, program, early)
 
 
-def _as_it_is(workload: Workload) -> Trace:
+def _as_it_is(workload: SoakWorkload) -> Trace:
     return evolve(workload.trace(), origin={"by": "powercut soak", "fs": workload.fs})
 
 
@@ -298,7 +298,7 @@ def can_run(program: Sequence[Op], early: Sequence[WriteBack]) -> bool:
     return True
 
 
-def write_counterexamples(found: Soaked, folder: Path) -> list[Path]:
+def write_counterexamples(found: SoakResult, folder: Path) -> list[Path]:
     """A trace for each workload that went wrong, at most ten; their paths."""
     written = []
     for workload, result in found.wrong[:10]:

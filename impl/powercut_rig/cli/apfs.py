@@ -14,32 +14,37 @@ from attrs import frozen
 from powercut.cli.console import EXIT_STATUS, as_json, bad_input, emit
 from powercut.profile import profile_named
 from powercut.trace.trace_file import Trace
-from powercut_rig.cli.commands import running, status_of
-from powercut_rig.judge.judge import Effort
+from powercut_rig.cli.options import (
+    refuse_if_missing,
+    report_files,
+    running,
+    status_of,
+    write_reports,
+)
+from powercut_rig.judge.judge import JudgeEffort
 from powercut_rig.macos import APFS, NOT_RUN
 from powercut_rig.macos.experiments.catalog import EXPERIMENTS
-from powercut_rig.macos.experiments.compare import calibrated, compare_on_mac, own_traces
+from powercut_rig.macos.experiments.compare import calibrate, compare_on_mac, own_traces
 from powercut_rig.macos.experiments.report import result_page, show_result
-from powercut_rig.macos.experiments.result import Result, made_here, read_result, write_result
-from powercut_rig.macos.experiments.verdicts import settle_or_say_why
-from powercut_rig.macos.requirements import machine, missing_for_mac
+from powercut_rig.macos.experiments.result import MacResult, made_here, read_result, write_result
+from powercut_rig.macos.experiments.verdicts import run_experiment_or_explain
+from powercut_rig.macos.requirements import missing_for_mac, this_mac
 from powercut_rig.macos.rig import MacRig
 from powercut_rig.macos.session import session
-from powercut_rig.macos.subprocesses import Runner, run_system
-from powercut_rig.reports.text import junit
+from powercut_rig.macos.subprocesses import ToolRunner, run_system
 
-Opened = Callable[[Runner], AbstractContextManager[MacRig]]
+RigOpener = Callable[[ToolRunner], AbstractContextManager[MacRig]]
 """Opens a rig on this machine, and cleans up after it."""
 
 
 @frozen
-class Wish:
-    """What `powercut compare --fs apfs` is asked to do, and where its reports go."""
+class ApfsRequest:
+    """The request to `powercut compare --fs apfs`: its work, and the files for its reports."""
 
     traces: tuple[tuple[str, Trace], ...]
     profile: str | None
     recordings: int
-    effort: Effort
+    effort: JudgeEffort
     experiments: bool
     result_path: Path
     as_json: bool
@@ -47,26 +52,24 @@ class Wish:
     html_path: Path | None
 
 
-def compare_apfs(wish: Wish, run: Runner = run_system, opened: Opened = session) -> NoReturn:
+def compare_apfs(
+    request: ApfsRequest, run: ToolRunner = run_system, opened: RigOpener = session
+) -> NoReturn:
     """Ask this Mac, write the result file and the reports, and exit.
 
     Exit status 3 where this is no Mac or something is missing: nothing was made then.
     """
-    if missing := missing_for_mac(run):
-        click.echo(f"powercut: {APFS} is not run here. This machine lacks:", err=True)
-        for sentence in missing:
-            click.echo(f"  - {sentence}", err=True)
-        sys.exit(3)
-    if wish.result_path.exists():
+    refuse_if_missing(missing_for_mac(run), f"{APFS} is not run here")
+    if request.result_path.exists():
         click.echo(
-            f"powercut: {wish.result_path} is there already. Nothing was run and nothing "
+            f"powercut: {request.result_path} is there already. Nothing was run and nothing "
             "overwritten; move it away, or name another file with --result.",
             err=True,
         )
         sys.exit(2)
     try:
         with running("compare"), opened(run) as rig:
-            result = ask_mac(rig, run, wish, lambda line: click.echo(line, err=True))
+            result = ask_mac(rig, run, request, lambda line: click.echo(line, err=True))
     except OSError as error:
         click.echo(
             f"powercut: {APFS} was not asked to the end: {error}. Everything is detached and "
@@ -75,41 +78,43 @@ def compare_apfs(wish: Wish, run: Runner = run_system, opened: Opened = session)
         )
         sys.exit(2)
     try:
-        write_result(result, wish.result_path)
-        write_pages(result, wish.junit_path, wish.html_path)
+        write_result(result, request.result_path)
+        _write(result, request.junit_path, request.html_path)
     except OSError as error:  # an hour of work is not thrown away for a full disk
         emit(result.to_json())
         click.echo(f"powercut: a file cannot be written: {error}. The result is above.", err=True)
         sys.exit(2)
-    emit(result.to_json()) if wish.as_json else show_result(result)
+    emit(result.to_json()) if request.as_json else show_result(result)
     click.echo(
-        f"The result is in {wish.result_path}; `powercut report` reads it on any machine. "
+        f"The result is in {request.result_path}; `powercut report` reads it on any machine. "
         f"{NOT_RUN} Please send it back.",
         err=True,
     )
     sys.exit(exit_status(result))
 
 
-def ask_mac(rig: MacRig, run: Runner, wish: Wish, tell: Callable[[str], None]) -> Result:
+def ask_mac(
+    rig: MacRig, run: ToolRunner, request: ApfsRequest, tell: Callable[[str], None]
+) -> MacResult:
     """Everything that is asked of a Mac. RigError where its images cannot be trusted at all."""
-    known = calibrated(rig, wish.effort)
+    known = calibrate(rig, request.effort)
     comparisons = compare_on_mac(
         rig,
-        wish.traces or own_traces(),
-        wish.recordings,
+        request.traces or own_traces(),
+        request.recordings,
         known.effort,
-        profile=wish.profile,
+        profile=request.profile,
         on_progress=tell,
     )
-    profile = profile_named(wish.profile or APFS)
+    profile = profile_named(request.profile or APFS)
     lands = known.plain_writes_land
     settled = [
-        settle_or_say_why(each, rig, profile, tell, plain_writes_land=lands)
+        run_experiment_or_explain(each, rig, profile, tell, plain_writes_land=lands)
         for each in EXPERIMENTS
-        if wish.experiments
+        if request.experiments
     ]
-    return Result(
-        machine(run, rig.folder),
+    return MacResult(
+        this_mac(run, rig.folder),
         made_here(),
         tuple(comparisons),
         tuple(settled),
@@ -118,7 +123,7 @@ def ask_mac(rig: MacRig, run: Runner, wish: Wish, tell: Callable[[str], None]) -
     )
 
 
-def exit_status(result: Result) -> int:
+def exit_status(result: MacResult) -> int:
     """1 where something left the model or a promise broke, 4 where something is undecided.
 
     Where the image's driver may keep writes back, what left the model is undecided too.
@@ -128,18 +133,13 @@ def exit_status(result: Result) -> int:
     return status_of(result.comparisons)
 
 
-def write_pages(result: Result, junit_path: Path | None, html_path: Path | None) -> None:
-    """The reports that go into files, where they are asked for. OSError."""
-    if junit_path is not None:
-        junit_path.write_bytes(junit(result.comparisons))
-    if html_path is not None:
-        html_path.write_text(result_page(result), encoding="utf-8")
+def _write(result: MacResult, junit_path: Path | None, html_path: Path | None) -> None:
+    write_reports(result.comparisons, junit_path, html_path, lambda: result_page(result))
 
 
 @click.command(epilog=EXIT_STATUS)
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option("--junit", "junit_path", type=click.Path(dir_okay=False, path_type=Path))
-@click.option("--html", "html_path", type=click.Path(dir_okay=False, path_type=Path))
+@report_files
 @as_json
 def report(file: Path, junit_path: Path | None, html_path: Path | None, as_json: bool) -> None:
     """Show what a Mac found: FILE is the result that `powercut compare --fs apfs` wrote there.
@@ -150,7 +150,7 @@ def report(file: Path, junit_path: Path | None, html_path: Path | None, as_json:
     with bad_input():
         result = read_result(file)
     try:
-        write_pages(result, junit_path, html_path)
+        _write(result, junit_path, html_path)
     except OSError as error:
         click.echo(f"powercut report: a report cannot be written: {error}", err=True)
         sys.exit(2)

@@ -9,20 +9,23 @@ from pathlib import Path
 import click
 from attrs import evolve
 from rich.console import Console
-from rich.table import Table
 
 from powercut.cli.console import EXIT_STATUS, bad_input, emit
 from powercut.profile import profile_named
 from powercut.trace.trace_file import read_trace
 from powercut_rig.campaigns.campaign import run_campaign, workers_for
-from powercut_rig.campaigns.soak import EFFORT, Soaked, soak, write_counterexamples
-from powercut_rig.cli.doctor import diagnose, kernel
+from powercut_rig.campaigns.soak import SOAK_EFFORT, SoakResult, soak, write_counterexamples
+from powercut_rig.cli.doctor import diagnose, kernel_name
 from powercut_rig.cli.options import (
     FS_OPTION,
     JOBS_OPTION,
     JSON_OPTION,
     PROGRESS_OPTION,
     SEVERAL_FS_OPTION,
+    at_intervals,
+    count_option,
+    page_of,
+    path_option,
     progress,
     refuse_unless_ready,
     report_options,
@@ -31,12 +34,10 @@ from powercut_rig.cli.options import (
     write_reports,
 )
 from powercut_rig.filesystems import FILE_SYSTEMS
-from powercut_rig.judge.judge import Effort
-from powercut_rig.judge.trace_case import check_judgeable, prepare
+from powercut_rig.judge.judge import JudgeEffort
+from powercut_rig.judge.trace_case import check_judgeable, prepare_case
 from powercut_rig.macos import APFS
-from powercut_rig.reports.text import show, to_json
-
-__all__ = ["compare", "doctor", "running", "show", "soak_command", "status_of"]
+from powercut_rig.reports.text import folded_table, show_comparisons, to_json
 
 PROGRESS_IMAGES = 1000
 INTERRUPTED = 130
@@ -52,40 +53,34 @@ INTERRUPTED = 130
     metavar="NAME",
     help="Instead of the disk's own profile; NAME+RULE has a rule more, to refute it.",
 )
-@click.option(
+@count_option(
     "--recordings",
-    type=click.IntRange(1),
     default=2,
-    show_default=True,
-    help="Recordings of each trace on each disk, each with another plan of early writes.",
+    said="Recordings of each trace on each disk, each with another plan of early writes.",
 )
-@click.option("--limit", type=click.IntRange(1), help="At most this many images a recording.")
-@click.option(
+@count_option("--limit", said="At most this many images a recording.")
+@count_option(
     "--again",
-    type=click.IntRange(0),
+    least=0,
     default=2,
-    show_default=True,
-    help="Images of a recording from which recovery is recorded and crashes again.",
+    said="Images of a recording from which recovery is recorded and crashes again.",
 )
-@click.option(
+@count_option(
     "--fsck",
     "fsck_every",
-    type=click.IntRange(0),
+    least=0,
     default=50,
-    show_default=True,
-    help="Ask fsck about every so-manyth image; 0: never.",
+    said="Ask fsck about every so-manyth image; 0: never.",
 )
 @JOBS_OPTION
 @PROGRESS_OPTION
 @report_options
 @click.option("--experiments", is_flag=True, help=f"{APFS} only: also measure its rules in doubt.")
-@click.option(
+@path_option(
     "--result",
     "result_path",
-    type=click.Path(dir_okay=False, path_type=Path),
-    default=Path("powercut-apfs-result.json"),
-    show_default=True,
-    help=f"{APFS} only: where the result is written, for `powercut report`.",
+    default="powercut-apfs-result.json",
+    said=f"{APFS} only: where the result is written, for `powercut report`.",
 )
 def compare(
     traces: tuple[Path, ...],
@@ -121,16 +116,16 @@ def compare(
             check_judgeable(trace, where)
             for name in file_systems:
                 own = name if name == APFS else FILE_SYSTEMS[name].profile
-                prepare(trace, where, profile_named(profile or own))
-    effort = Effort(limit=limit, again=again, fsck_every=fsck_every)
+                prepare_case(trace, where, profile_named(profile or own))
+    effort = JudgeEffort(limit=limit, again=again, fsck_every=fsck_every)
     if APFS in file_systems:
-        from powercut_rig.cli.apfs import Wish, compare_apfs
-        from powercut_rig.macos.experiments.compare import EFFORT as MAC_EFFORT
+        from powercut_rig.cli.apfs import ApfsRequest, compare_apfs
+        from powercut_rig.macos.experiments.compare import MAC_EFFORT
 
         refuse_company(file_systems)
         effort = evolve(MAC_EFFORT, limit=limit, again=again, fsck_every=fsck_every)
         compare_apfs(
-            Wish(
+            ApfsRequest(
                 tuple(parsed), profile, recordings, effort, experiments, result_path, as_json,
                 junit_path, html_path,
             )
@@ -150,8 +145,8 @@ def compare(
             parallel=jobs,
             on_progress=told,
         )
-    write_reports(results, junit_path, html_path)
-    emit({"kernel": kernel(), **to_json(results)}) if as_json else show(results)
+    write_reports(results, junit_path, html_path, lambda: page_of(results))
+    emit({"kernel": kernel_name(), **to_json(results)}) if as_json else show_comparisons(results)
     sys.exit(status_of(results))
 
 
@@ -169,33 +164,18 @@ def refuse_company(file_systems: Sequence[str]) -> None:
 
 @click.command("soak", epilog=EXIT_STATUS)
 @SEVERAL_FS_OPTION
-@click.option(
-    "--images",
-    type=click.IntRange(1),
-    default=500_000,
-    show_default=True,
-    help="Stop when so many crash images have been judged.",
-)
-@click.option(
-    "--first", type=click.IntRange(0), default=0, show_default=True, help="The first workload."
-)
-@click.option("--workloads", type=click.IntRange(1), help="Stop after so many workloads, too.")
+@count_option("--images", default=500_000, said="Stop when so many crash images have been judged.")
+@count_option("--first", least=0, default=0, said="The first workload.")
+@count_option("--workloads", said="Stop after so many workloads, too.")
 @click.option("--coverage", is_flag=True, help="Say how many of the model's trees were seen.")
-@click.option(
-    "--every",
-    type=click.IntRange(1),
-    default=PROGRESS_IMAGES,
-    show_default=True,
-    help="Say how far it is after so many images.",
-)
+@count_option("--every", default=PROGRESS_IMAGES, said="Say how far it is after so many images.")
 @JOBS_OPTION
 @report_options
-@click.option(
+@path_option(
     "--traces",
-    type=click.Path(file_okay=False, path_type=Path),
-    default=Path("powercut-traces"),
-    show_default=True,
-    help="Where a counterexample is written.",
+    default="powercut-traces",
+    folder=True,
+    said="Where a counterexample is written.",
 )
 def soak_command(
     file_systems: tuple[str, ...],
@@ -218,17 +198,12 @@ def soak_command(
     the command that runs it again.
     """
     refuse_unless_ready(file_systems)
-    said = 0
-
-    def tell_progress(found: Soaked) -> None:
-        nonlocal said
-        if found.images_so_far - said >= every:
-            said = found.images_so_far
-            click.echo(f"{said} of {images} images, {found.in_words}", err=True)
-
-    found = Soaked(first)
+    found = SoakResult(first)
     written: list[Path] = []
     interrupted = False
+    tell = at_intervals(
+        every, lambda count: click.echo(f"{count} of {images} images, {found.in_words}", err=True)
+    )
     with running("soak"):
         try:
             soak(
@@ -237,19 +212,19 @@ def soak_command(
                 found,
                 workloads=workloads,
                 parallel=jobs or workers_for(file_systems),
-                effort=evolve(EFFORT, coverage=coverage),
-                on_progress=tell_progress,
+                effort=evolve(SOAK_EFFORT, coverage=coverage),
+                on_progress=lambda so_far: tell(so_far.images_so_far),
             )
             written = write_counterexamples(found, traces)
         except KeyboardInterrupt:
             interrupted = True
     results = [found.sums[name] for name in file_systems if name in found.sums]
-    write_reports(results, junit_path, html_path)
+    write_reports(results, junit_path, html_path, lambda: page_of(results))
     numbers = {"first": found.first, "next": found.next, "interrupted": interrupted}
     if as_json:
-        emit({"kernel": kernel(), "workloads": numbers, **to_json(results)})
+        emit({"kernel": kernel_name(), "workloads": numbers, **to_json(results)})
     else:
-        show(results)
+        show_comparisons(results)
     for path in written:
         click.echo(f"powercut compare {path} --fs {read_trace(path).origin['fs']}", err=True)
     how = "interrupted after" if interrupted else "done:"
@@ -270,16 +245,14 @@ def doctor(as_json: bool) -> None:
     if as_json:
         emit(
             {
-                "kernel": kernel(),
+                "kernel": kernel_name(),
                 "can_run": [
                     {"name": d.name, "ready": d.ready, "missing": list(d.missing)} for d in found
                 ],
             }
         )
     else:
-        table = Table(title=kernel(), title_justify="left")
-        for heading in ("what", "is", "here", "missing"):
-            table.add_column(heading, overflow="fold")
+        table = folded_table(kernel_name(), ("what", "is", "here", "missing"))
         for each in found:
             here = "[green]yes[/]" if each.ready else "[yellow]no[/]"
             table.add_row(each.name, each.title, here, "\n".join(each.missing))

@@ -7,21 +7,31 @@ from collections.abc import Sequence
 
 import click
 from rich.console import Console
-from rich.table import Table
 
 from powercut.cli.console import EXIT_STATUS, emit
-from powercut_rig.campaigns.coverage import LEVELS, LIMIT, REASONS, Coverage, cover, summed
-from powercut_rig.campaigns.coverage_workloads import TWENTY
-from powercut_rig.cli.doctor import kernel
+from powercut_rig.campaigns.coverage import (
+    LEVELS,
+    LIMIT,
+    REASONS,
+    Coverage,
+    measure_coverage,
+    sum_by_disk,
+)
+from powercut_rig.campaigns.coverage_workloads import COVERAGE_WORKLOADS
+from powercut_rig.cli.doctor import kernel_name
 from powercut_rig.cli.options import (
     JOBS_OPTION,
     JSON_OPTION,
     PROGRESS_OPTION,
     SEVERAL_FS_OPTION,
+    count_option,
     progress,
     refuse_unless_ready,
     running,
 )
+from powercut_rig.reports.text import folded_table, print_plain
+
+_NAMES = [workload.name for workload in COVERAGE_WORKLOADS]
 
 
 @click.command("coverage", epilog=EXIT_STATUS)
@@ -30,9 +40,9 @@ from powercut_rig.cli.options import (
     "--workload",
     "wanted",
     multiple=True,
-    type=click.Choice([small.name for small in TWENTY]),
+    type=click.Choice(_NAMES),
     metavar="NAME",
-    help=f"Only this one; repeatable. One of {', '.join(small.name for small in TWENTY)}.",
+    help=f"Only this one; repeatable. One of {', '.join(_NAMES)}.",
 )
 @click.option(
     "--level",
@@ -41,12 +51,10 @@ from powercut_rig.cli.options import (
     show_default=True,
     help="; ".join(f"{name}: {said}" for name, said in LEVELS.items()) + ".",
 )
-@click.option(
+@count_option(
     "--limit",
-    type=click.IntRange(1),
     default=LIMIT,
-    show_default=True,
-    help="At most so many images of a recording; of one with wide bounds three times as many.",
+    said="At most so many images of a recording; of one with wide bounds three times as many.",
 )
 @JOBS_OPTION
 @PROGRESS_OPTION
@@ -67,17 +75,19 @@ def coverage(
     one outside the model is, as in `powercut compare`.
     """
     refuse_unless_ready(file_systems)
-    chosen = [small for small in TWENTY if not wanted or small.name in wanted]
+    chosen = [workload for workload in COVERAGE_WORKLOADS if not wanted or workload.name in wanted]
     with running("coverage"), progress(lines=lines, quiet=as_json) as told:
-        rows = cover(chosen, file_systems, level, limit=limit, parallel=jobs, on_progress=told)
+        rows = measure_coverage(
+            chosen, file_systems, level, limit=limit, parallel=jobs, on_progress=told
+        )
     if as_json:
         emit(
             {
-                "kernel": kernel(),
+                "kernel": kernel_name(),
                 "level": level,
                 "reasons": dict(REASONS),
                 "workloads": [row.to_json() for row in rows],
-                "sums": [row.to_json() for row in summed(rows)],
+                "sums": [row.to_json() for row in sum_by_disk(rows)],
             }
         )
     else:
@@ -87,17 +97,14 @@ def coverage(
 
 def show_coverage(rows: Sequence[Coverage], level: str) -> None:
     """Print a table, the sums at its end, and what went wrong below."""
-    table = Table(
-        title=f"the model's trees seen on disks, {kernel()}, level {level}",
-        title_justify="left",
-        caption="\n".join(f"{reason}: {said}" for reason, said in REASONS.items()),
-        caption_justify="left",
-    )
     done = list(LEVELS)[: list(LEVELS).index(level) + 1]
     headings = (*(f"seen, {name}" for name in done), "not seen, by the plainest reason")
-    for heading in ("workload", "disk", "allowed", *headings):
-        table.add_column(heading, overflow="fold")
-    for row in (*rows, *summed(rows)):
+    table = folded_table(
+        f"the model's trees seen on disks, {kernel_name()}, level {level}",
+        ("workload", "disk", "allowed", *headings),
+        caption="\n".join(f"{reason}: {said}" for reason, said in REASONS.items()),
+    )
+    for row in (*rows, *sum_by_disk(rows)):
         unseen = (f"{reason} {row.unseen[reason]}" for reason in REASONS if row.unseen[reason])
         table.add_row(
             row.workload,
@@ -111,6 +118,4 @@ def show_coverage(rows: Sequence[Coverage], level: str) -> None:
     for row in rows:
         findings = row.comparison.findings if row.comparison else []
         for said in (*row.errors, *(f"{each.kind}: {each.detail}" for each in findings)):
-            console.print(
-                f"{row.workload} on {row.fs}: {said}", markup=False, highlight=False, soft_wrap=True
-            )
+            print_plain(console, f"{row.workload} on {row.fs}: {said}")

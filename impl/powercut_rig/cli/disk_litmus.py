@@ -9,22 +9,31 @@ from pathlib import Path
 import click
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from powercut.cli.console import EXIT_STATUS, FilePath, bad_input, emit
 from powercut.errors import CaseError
 from powercut.published.cases import PublishedCase, read_cases
 from powercut_rig.campaigns.campaign import cores
-from powercut_rig.campaigns.disk_litmus import IMAGES, PLANS, Probe, Shown, ask_disks, counts
-from powercut_rig.cli.doctor import kernel
+from powercut_rig.campaigns.disk_litmus import (
+    IMAGES,
+    PLANS,
+    DiskLitmusResult,
+    LitmusEffort,
+    ask_disks,
+    count_by_disk,
+)
+from powercut_rig.cli.doctor import kernel_name
 from powercut_rig.cli.options import (
     FS_OPTION,
     JOBS_OPTION,
     JSON_OPTION,
+    at_intervals,
+    count_option,
     refuse_unless_ready,
     running,
 )
 from powercut_rig.filesystems import FILE_SYSTEMS
+from powercut_rig.reports.text import folded_table
 
 _PROGRESS_CASES = 40
 _SUMMARY = (
@@ -37,19 +46,11 @@ _SUMMARY = (
 @click.argument("file", type=FilePath())
 @FS_OPTION
 @click.option("--case", "wanted", multiple=True, metavar="ID", help="Only this case; repeatable.")
-@click.option(
-    "--images",
-    type=click.IntRange(1),
-    default=IMAGES,
-    show_default=True,
-    help="At most so many images of a recording.",
-)
-@click.option(
+@count_option("--images", default=IMAGES, said="At most so many images of a recording.")
+@count_option(
     "--recordings",
-    type=click.IntRange(1),
     default=len(PLANS),
-    show_default=True,
-    help="Recordings of each case, each with another plan of early writes.",
+    said="Recordings of each case, each with another plan of early writes.",
 )
 @JOBS_OPTION
 @JSON_OPTION
@@ -77,20 +78,20 @@ def disk_litmus(
     with bad_input():
         cases = _chosen(read_cases(file), wanted, str(file))
     refuse_unless_ready(file_systems)
-    said = 0
-
-    def tell(done: int) -> None:
-        nonlocal said
-        if done - said >= _PROGRESS_CASES:
-            said = done
-            click.echo(f"{done} of {len(cases) * len(file_systems)} cases asked", err=True)
-
+    every = len(cases) * len(file_systems)
+    tell = at_intervals(
+        _PROGRESS_CASES, lambda done: click.echo(f"{done} of {every} cases asked", err=True)
+    )
     with running("disk-litmus"):
-        probe = Probe(tuple(range(recordings)), images)
+        probe = LitmusEffort(tuple(range(recordings)), images)
         rows = ask_disks(cases, file_systems, probe, jobs or cores(), tell)
     if as_json:
         emit(
-            {"kernel": kernel(), "cases": [row.to_json() for row in rows], "summary": counts(rows)}
+            {
+                "kernel": kernel_name(),
+                "cases": [row.to_json() for row in rows],
+                "summary": count_by_disk(rows),
+            }
         )
     else:
         _show(rows)
@@ -105,18 +106,16 @@ def _chosen(cases: list[PublishedCase], wanted: Sequence[str], where: str) -> li
     return [case for case in cases if not wanted or case.id in wanted]
 
 
-def _show(rows: Sequence[Shown]) -> None:
+def _show(rows: Sequence[DiskLitmusResult]) -> None:
     """The counts of each disk, and the rows that say something."""
     console = Console()
-    table = Table(title=f"published cases on disks, {kernel()}", title_justify="left")
-    for heading in ("disk", *(name.replace("_", " ") for name in _SUMMARY)):
-        table.add_column(heading, overflow="fold")
-    for fs, summary in counts(rows).items():
+    headings = ("disk", *(name.replace("_", " ") for name in _SUMMARY))
+    table = folded_table(f"published cases on disks, {kernel_name()}", headings)
+    for fs, summary in count_by_disk(rows).items():
         table.add_row(fs, *(f"{summary[name]:,}" for name in _SUMMARY))
     console.print(table)
-    detail = Table(title="what the disks showed", title_justify="left")
-    for heading in ("case", "disk", "seen", "ours", "published", "an image"):
-        detail.add_column(heading, overflow="fold")
+    headings = ("case", "disk", "seen", "ours", "published", "an image")
+    detail = folded_table("what the disks showed", headings)
     for row in rows:
         if row.answers or not row.agrees:
             detail.add_row(
@@ -137,6 +136,6 @@ def _show(rows: Sequence[Shown]) -> None:
         console.print(f"not run, {count} cases: {reason}", markup=False, highlight=False)
 
 
-def _published(row: Shown) -> str:
+def _published(row: DiskLitmusResult) -> str:
     said = [f"{p.name}: {p.result} ({p.evidence}), {row.standing(p)}" for p in row.published]
     return "; ".join(said) or "-"

@@ -1,21 +1,20 @@
-"""What of the rig can run on this machine, and why the rest cannot."""
+"""The parts of the rig that can run on this machine, and the reasons why the rest cannot."""
 
 from __future__ import annotations
 
 import platform
-import sys
 
 from attrs import frozen
 
-from powercut_rig.filesystems import FILE_SYSTEMS
+from powercut_rig.filesystems import FILE_SYSTEMS, missing_for
 from powercut_rig.guest.build.packages import missing_programs
 from powercut_rig.macos import APFS
 from powercut_rig.macos.requirements import missing_for_mac
-from powercut_rig.system.requirements import missing_everywhere, missing_for
+from powercut_rig.system.requirements import missing_everywhere
 
 
 @frozen
-class Diagnosis:
+class Capability:
     """One thing that the rig can do: whether it can here, and what is missing for it."""
 
     name: str
@@ -28,23 +27,22 @@ class Diagnosis:
         return not self.missing
 
 
-def diagnose() -> list[Diagnosis]:
-    """What the rig can do here. Looks only: makes no mount and attaches no device."""
+def diagnose() -> list[Capability]:
+    """List the rig's capabilities here. Looks only: makes no mount and attaches no device."""
     everywhere = tuple(missing_everywhere())
     guest = tuple(missing_programs())
     found = [
-        Diagnosis("recorder", "recording the blocks that a file system writes", everywhere),
-        Diagnosis("guest", "a virtual machine with kernels' file systems, without root", guest),
+        Capability("recorder", "recording the blocks that a file system writes", everywhere),
+        Capability("guest", "a virtual machine with kernels' file systems, without root", guest),
     ]
     for name, fs in FILE_SYSTEMS.items():
-        own = tuple(missing_for(fs)) if sys.platform == "linux" else ()
         common = guest if fs.in_guest else everywhere
-        found.append(Diagnosis(name, fs.title, (*common, *own)))
+        found.append(Capability(name, fs.title, (*common, *missing_for(fs))))
     title = "APFS by Apple's own driver, on a disk image that is cloned"
-    found.append(Diagnosis(APFS, title, tuple(missing_for_mac())))
+    found.append(Capability(APFS, title, tuple(missing_for_mac())))
     return found
 
 
-def kernel() -> str:
+def kernel_name() -> str:
     """The system and its release, as reports name it."""
     return f"{platform.system()} {platform.release()}"

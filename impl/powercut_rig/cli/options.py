@@ -1,9 +1,9 @@
-"""What the rig's commands have in common: options, readiness, progress, reports, exit statuses."""
+"""Options, readiness, progress, reports and exit statuses that the rig's commands share."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -12,8 +12,8 @@ import click
 from rich.console import Console
 
 from powercut.errors import TraceError
-from powercut_rig.campaigns.campaign import Progress
-from powercut_rig.cli.doctor import kernel
+from powercut_rig.campaigns.campaign import CampaignProgress
+from powercut_rig.cli.doctor import kernel_name
 from powercut_rig.errors import RigError, RigUnavailable
 from powercut_rig.filesystems import FILE_SYSTEMS
 from powercut_rig.guest.prepare import prepared
@@ -21,7 +21,7 @@ from powercut_rig.judge.result import Comparison
 from powercut_rig.macos import APFS
 from powercut_rig.reports import html
 from powercut_rig.reports.text import junit
-from powercut_rig.system.requirements import what_is_missing
+from powercut_rig.rigs import what_is_missing
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -48,6 +48,23 @@ class FileSystems(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # n
         return names
 
 
+def count_option(
+    *names: str, said: str, default: int | None = None, least: int = 1
+) -> Callable[[_Command], _Command]:
+    """An option for a whole number from `least` on; `said` is its help."""
+    kind = click.IntRange(least)
+    return click.option(*names, type=kind, default=default, show_default=True, help=said)
+
+
+def path_option(
+    *names: str, said: str | None = None, default: str | None = None, folder: bool = False
+) -> Callable[[_Command], _Command]:
+    """An option for a file, or a `folder`, that the command writes; `said` is its help."""
+    kind = click.Path(dir_okay=folder, file_okay=not folder, path_type=Path)
+    start = None if default is None else Path(default)
+    return click.option(*names, type=kind, default=start, show_default=True, help=said)
+
+
 FS_OPTION = click.option(
     "--fs",
     "file_systems",
@@ -64,10 +81,8 @@ SEVERAL_FS_OPTION = click.option(
     show_default=True,
     help="Record on these, with commas between.",
 )
-JOBS_OPTION = click.option(
-    "--jobs",
-    type=click.IntRange(1),
-    help="Workers at a time; by default two a core, one a core with disks of a guest.",
+JOBS_OPTION = count_option(
+    "--jobs", said="Workers at a time; by default two a core, one a core with disks of a guest."
 )
 JSON_OPTION = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 PROGRESS_OPTION = click.option(
@@ -75,25 +90,32 @@ PROGRESS_OPTION = click.option(
 )
 
 
+def report_files(command: _Command) -> _Command:
+    """The options for reports that are files, in the order in which help shows them."""
+    return path_option("--junit", "junit_path")(path_option("--html", "html_path")(command))
+
+
 def report_options(command: _Command) -> _Command:
     """The options for reports, in the order in which help shows them: JSON, JUnit, HTML."""
-    for option in (
-        click.option("--html", "html_path", type=click.Path(dir_okay=False, path_type=Path)),
-        click.option("--junit", "junit_path", type=click.Path(dir_okay=False, path_type=Path)),
-        JSON_OPTION,
-    ):
-        command = option(command)
-    return command
+    return JSON_OPTION(report_files(command))
 
 
 def write_reports(
-    results: Sequence[Comparison], junit_path: Path | None, html_path: Path | None
+    results: Sequence[Comparison],
+    junit_path: Path | None,
+    html_path: Path | None,
+    page: Callable[[], str],
 ) -> None:
-    """The two reports that go into files, where they are asked for."""
+    """The two reports that go into files, where they are asked for. OSError."""
     if junit_path is not None:
         junit_path.write_bytes(junit(results))
     if html_path is not None:
-        html_path.write_text(html.page(results, f"Model against disk, {kernel()}"))
+        html_path.write_text(page(), encoding="utf-8")
+
+
+def page_of(results: Sequence[Comparison]) -> str:
+    """The HTML report on comparisons that were made on this machine."""
+    return html.page(results, f"Model against disk, {kernel_name()}")
 
 
 def status_of(results: Sequence[Comparison]) -> int:
@@ -111,11 +133,29 @@ def refuse_unless_ready(file_systems: Sequence[str]) -> None:
             prepared()
         except RigUnavailable as error:
             missing = dict.fromkeys(error.reasons)
+    refuse_if_missing(missing, "not run here")
+
+
+def refuse_if_missing(missing: Collection[str], how: str) -> None:
+    """Leave with exit status 3 where this machine lacks something, and list it."""
     if missing:
-        click.echo("powercut: not run here. This machine lacks:", err=True)
+        click.echo(f"powercut: {how}. This machine lacks:", err=True)
         for sentence in missing:
             click.echo(f"  - {sentence}", err=True)
         sys.exit(3)
+
+
+def at_intervals(every: int, say: Callable[[int], object]) -> Callable[[int], None]:
+    """A function that hears counts, and has said those that are `every` or more after the last."""
+    last = 0
+
+    def hear(count: int) -> None:
+        nonlocal last
+        if count - last >= every:
+            last = count
+            say(count)
+
+    return hear
 
 
 @contextmanager
@@ -134,13 +174,13 @@ def running(what: str) -> Iterator[None]:
 @contextmanager
 def progress(
     *, lines: bool, quiet: bool = False, every: int = 50
-) -> Iterator[Callable[[Progress], None]]:
+) -> Iterator[Callable[[CampaignProgress], None]]:
     """A line that is kept up to date on a terminal; or a new line every so many images."""
     console = Console(stderr=True)
     if lines:
         last = -every
 
-        def say(at: Progress) -> None:
+        def say(at: CampaignProgress) -> None:
             nonlocal last
             if at.images - last >= every or at.jobs_done == at.jobs:
                 last = at.images

@@ -30,10 +30,10 @@ from powercut_rig.guest.build import (
     kernel_modules,
     packages,
 )
-from powercut_rig.guest.build.packages import Parts
+from powercut_rig.guest.build.packages import GuestPackages
 from powercut_rig.guest.build.python_bundle import agents_bundle
-from powercut_rig.guest.machine.qemu import Saved
-from powercut_rig.system.subprocesses import run_tool
+from powercut_rig.guest.machine.qemu import SavedGuest
+from powercut_rig.system.subprocesses import find_program, run_tool
 
 DRIVERS: Final = ("apfs_packaged", "apfs_strict")
 KEPT: Final = 3
@@ -44,11 +44,11 @@ _BUILDING: Final = "building-"
 _NAME: Final = "guest-"
 _ABOUT: Final = "about.json"
 
-T = TypeVar("T")
+_T = TypeVar("_T")
 
 
 @frozen
-class Guest:
+class BuiltGuest:
     """A guest that is made, in its folder of the cache: its kernel and first file system."""
 
     home: Path
@@ -59,28 +59,23 @@ class Guest:
         """Its kernel."""
         return self.home / "vmlinux"
 
-    @property
-    def initrd(self) -> Path:
-        """The archive that all its boots share."""
-        return self.home / "initrd.cpio"
-
 
 @frozen
-class Ready:
+class ReadyGuest:
     """A guest that has booted and was saved, and what can be loaded into it, in its order."""
 
-    guest: Guest
-    saved: Saved
+    guest: BuiltGuest
+    saved: SavedGuest
     orders: Mapping[str, Sequence[str]]
 
 
 def cache_folder() -> Path:
-    """Where guests are kept: below XDG_CACHE_HOME, or ~/.cache."""
+    """The folder that keeps guests: below XDG_CACHE_HOME, or ~/.cache."""
     home = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     return Path(home).expanduser() / "powercut-rig"
 
 
-def key_of(parts: Parts) -> str:
+def key_of(parts: GuestPackages) -> str:
     """A name for all that a guest is made from: packages with their hashes, edits, this code."""
     digest = hashlib.sha256()
     for package in parts.packages:
@@ -91,21 +86,13 @@ def key_of(parts: Parts) -> str:
 
 def _code() -> str:
     """A name for the code that makes a guest."""
-    digest = hashlib.sha256()
-    for module in (
-        driver_patch,
-        initramfs,
-        kernel,
-        kernel_modules,
-        packages,
-        sys.modules[__name__],
-    ):
-        digest.update(Path(str(module.__file__)).read_bytes())
-    return digest.hexdigest()
+    this = sys.modules[__name__]
+    made_by = (driver_patch, initramfs, kernel, kernel_modules, packages, this)
+    return cache.digest_of_code(*made_by).hex()
 
 
 @functools.cache
-def prepared() -> Ready:
+def prepared() -> ReadyGuest:
     """The guest for the packages that apt knows now, made and booted if it is not there yet.
 
     Where apt knows none any more, because its lists are gone, it is the newest one that this code
@@ -124,39 +111,41 @@ def prepared() -> Ready:
         if guest is None:
             raise
         why = " ".join(error.reasons)
-        cache.tell(f"{why} So the guest of before is used: Linux {guest.release}, {guest.home}.")
-        with cache.alone(folder):
+        cache.print_notice(
+            f"{why} So the guest of before is used: Linux {guest.release}, {guest.home}."
+        )
+        with cache.exclusive(folder):
             return ready(guest)
 
-    def once() -> Ready:
+    def once() -> ReadyGuest:
         guest = prepare(parts, folder, build_and_boot)
-        with cache.alone(folder):
+        with cache.exclusive(folder):
             return ready(guest)
 
     return anew_if_damaged(once, folder, folder / (_NAME + key_of(parts)))
 
 
-def anew_if_damaged(once: Callable[[], T], folder: Path, home: Path) -> T:
-    """What `once` gives; where it cannot because the kept folder `home` is damaged, what then.
+def anew_if_damaged(once: Callable[[], _T], folder: Path, home: Path) -> _T:
+    """The result of `once`, called again where the kept folder `home` was damaged.
 
     That is told, and `home` is removed first.
     """
     try:
         return once()
     except RigUnavailable:
-        with cache.alone(folder):
+        with cache.exclusive(folder):
             if not _removed_if_damaged(home):
                 raise
         return once()
 
 
-def replaced(broken: Ready) -> Ready | None:
+def replaced(broken: ReadyGuest) -> ReadyGuest | None:
     """Another guest for one that did not start, where a part of it is damaged; None where not.
 
     RigUnavailable where it cannot be made.
     """
     folder, home = broken.saved.folder, broken.guest.home
-    with cache.alone(home.parent):
+    with cache.exclusive(home.parent):
         removed = [_removed_if_damaged(each) for each in (folder, home)]
     if not any(removed) and folder.exists():
         return None
@@ -167,50 +156,52 @@ def replaced(broken: Ready) -> Ready | None:
 def _removed_if_damaged(home: Path) -> bool:
     """Remove a kept folder that has other bytes than it was made with; whether that was so."""
     # All bytes are read, a quarter of a gigabyte: too slow for each start.
-    why = cache.damage(home, digests=True) if home.exists() else ""
+    why = cache.find_damage(home, digests=True) if home.exists() else ""
     if why:
         cache.remove_damaged(home, why)
     return bool(why)
 
 
 def prepare(
-    parts: Parts,
+    parts: GuestPackages,
     folder: Path,
-    make: Callable[[Parts, Path, Path], None],
-) -> Guest:
+    make: Callable[[GuestPackages, Path, Path], None],
+) -> BuiltGuest:
     """The guest made from `parts` in the folder `folder`; `make` makes it where it is missing.
 
     It is given the parts, a folder to work in, and the folder for the result.  One that is not as
     it was made, by its files' sizes, is made again.
     """
     home = folder / (_NAME + key_of(parts))
-    if cache.damage(home):
-        with cache.alone(folder):
-            if why := cache.damage(home):
+    if cache.find_damage(home):
+        with cache.exclusive(folder):
+            if why := cache.find_damage(home):
                 cache.remove_damaged(home, why)
                 _make_in(folder, home, parts, make)
     with cache.errors_of(folder):
         os.utime(home)
-    return Guest(home, parts.release)
+    return BuiltGuest(home, parts.release)
 
 
-def newest_kept(folder: Path) -> Guest | None:
+def newest_kept(folder: Path) -> BuiltGuest | None:
     """The guest that was used last among those that this code made and that are complete."""
     found = []
     for home in folder.glob(_NAME + "*"):
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
             about = json.loads((home / _ABOUT).read_text())
-            if about["code"] == _code() and not cache.damage(home):
-                found.append((home.stat().st_mtime, Guest(home, str(about["release"]))))
+            if about["code"] == _code() and not cache.find_damage(home):
+                found.append((home.stat().st_mtime, BuiltGuest(home, str(about["release"]))))
     return max(found, key=lambda each: each[0])[1] if found else None
 
 
 def _make_in(
-    folder: Path, home: Path, parts: Parts, make: Callable[[Parts, Path, Path], None]
+    folder: Path,
+    home: Path,
+    parts: GuestPackages,
+    make: Callable[[GuestPackages, Path, Path], None],
 ) -> None:
     with cache.errors_of(folder):
-        for stale in folder.glob(_BUILDING + "*"):  # of a run that was killed: we hold the lock
-            shutil.rmtree(stale, ignore_errors=True)
+        cache.remove_unfinished(folder, _BUILDING)
         place = tempfile.TemporaryDirectory(prefix=_BUILDING, dir=folder)
     with place as name:
         result = Path(name) / "result"
@@ -227,21 +218,15 @@ def _make_in(
         with cache.errors_of(folder):
             about = {"release": parts.release, "code": _code()}
             (result / _ABOUT).write_text(json.dumps(about))
-            cache.keep(result, home)
-            _forget_old(folder, home)
+            cache.keep_folder(result, home)
+            cache.keep_newest(folder, _NAME, home, KEPT)
 
 
-def _forget_old(folder: Path, home: Path) -> None:
-    others = sorted(folder.glob(_NAME + "*"), key=lambda path: path.stat().st_mtime, reverse=True)
-    for old in [path for path in others if path != home][KEPT:]:
-        shutil.rmtree(old, ignore_errors=True)
-
-
-def ready(guest: Guest) -> Ready:
+def ready(guest: BuiltGuest) -> ReadyGuest:
     """A guest to go on from, booted and saved if it was not yet.  RigUnavailable."""
     try:
         orders = json.loads((guest.home / "load.json").read_text())
-        return Ready(
+        return ReadyGuest(
             guest, snapshot.saved_guest(guest.home, guest.release, agents_bundle()), orders
         )
     except OSError as error:
@@ -249,15 +234,15 @@ def ready(guest: Guest) -> Ready:
         raise RigUnavailable([why]) from error
 
 
-def build_and_boot(parts: Parts, work: Path, result: Path) -> None:
+def build_and_boot(parts: GuestPackages, work: Path, result: Path) -> None:
     """Build a guest and let it boot once, with each driver loaded, before anybody relies on it."""
     build(parts, work, result)
-    made = ready(Guest(result, parts.release))
+    made = ready(BuiltGuest(result, parts.release))
     for driver in DRIVERS:
         snapshot.trial(made.saved, made.orders[driver])
 
 
-def build(parts: Parts, work: Path, result: Path) -> None:
+def build(parts: GuestPackages, work: Path, result: Path) -> None:
     """Fetch, compile and pack a guest into `result`. RigUnavailable where a step fails."""
     root = parts.fetch(work)
     release = parts.release
@@ -276,7 +261,7 @@ def build(parts: Parts, work: Path, result: Path) -> None:
         order = initramfs.in_load_order((name,), module)
         orders[name] = [each for each in order if each not in base]
         every |= order
-    busybox = Path(packages.find_program("busybox") or "").read_bytes()
+    busybox = Path(find_program("busybox") or "").read_bytes()
     if b"ld-linux" in busybox[:4096]:
         raise RigUnavailable(["busybox is not a static one here (package busybox-static)."])
     (result / "initrd.cpio").write_bytes(initramfs.base_archive(busybox, every, base))

@@ -1,4 +1,4 @@
-"""What acts inside of the guest, as seen from here: the performer of ops, and a subject's disk."""
+"""The host's side of what acts in a guest: a runner of ops, and a subject's disk."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from powercut.filesystem.ops import Op
 from powercut.simulation.subject import Plan
 from powercut_rig.errors import RigError
 from powercut_rig.guest.machine.op_codec import op_to
-from powercut_rig.guest.station import Station
+from powercut_rig.guest.session import GuestSession
+from powercut_rig.mounted.rooted_disk import ForwardingDisk
 from powercut_rig.mounted.writeback import WriteBack
 
 _NUMBERS: Final = count(1)
@@ -25,46 +26,45 @@ def _no(value: Any, what: str) -> RigError:
 
 
 @frozen
-class RemoteRunner:
-    """Performs ops in the guest of a station; see `powercut_rig.mounted.op_runner.Runner`."""
+class RemoteOpRunner:
+    """Performs ops in the guest of a session; see `powercut_rig.mounted.op_runner.OpRunner`."""
 
-    station: Station
+    session: GuestSession
 
     def perform(self, op: Op) -> None:
-        """See `Runner.perform`."""
-        self.station.request("perform", op_to(op))
+        """See `OpRunner.perform`."""
+        self.session.request("perform", op_to(op))
 
     def write_back(self, item: WriteBack) -> None:
-        """See `Runner.write_back`."""
-        self.station.request("write_back", list(astuple(item)))
+        """See `OpRunner.write_back`."""
+        self.session.request("write_back", list(astuple(item)))
 
     def sync(self) -> None:
-        """See `Runner.sync`."""
-        self.station.request("sync")
+        """See `OpRunner.sync`."""
+        self.session.request("sync")
 
     def close(self) -> None:
-        """See `Runner.close`."""
-        self.station.request("close")
+        """See `OpRunner.close`."""
+        self.session.request("close")
 
 
-class RemoteDisk:
+class RemoteDisk(ForwardingDisk):
     """The disk that a subject uses in production, made in the guest, below the mount there.
 
-    It is made anew there at its first call, by its class and without arguments. See
-    `powercut.simulation.model_disk.Disk`.
+    It is made anew there at its first call, by its class and without arguments.
     """
 
-    def __init__(self, station: Station, plan: Plan) -> None:
+    def __init__(self, session: GuestSession, plan: Plan) -> None:
         kind = type(plan.real_disk())
-        self._station = station
+        self._session = session
         self._made_there = [next(_NUMBERS), kind.__module__, kind.__qualname__]
-        station.provide(kind.__module__)
+        session.provide(kind.__module__)
 
     def _call(self, method: str, *arguments: Any) -> Any:
-        return self._station.request("call", self._made_there, method, list(arguments))
+        return self._session.request("call", self._made_there, method, list(arguments))
 
     def kind(self, path: str) -> str:
-        """See `Disk.kind`, here and below."""
+        """See `Disk.kind`; here and below, with the answer checked."""
         return self._text(self._call("kind", path), "a kind")
 
     def names(self, path: str) -> list[str]:
@@ -99,47 +99,3 @@ class RemoteDisk:
         if not isinstance(value, str):
             raise _no(value, what)
         return value
-
-    def mkdir(self, path: str) -> None:
-        """See `Disk.mkdir`."""
-        self._call("mkdir", path)
-
-    def create(self, path: str) -> None:
-        """See `Disk.create`."""
-        self._call("create", path)
-
-    def write(self, path: str, data: bytes | memoryview) -> None:
-        """See `Disk.write`."""
-        self._call("write", path, data)
-
-    def fsync(self, path: str) -> None:
-        """See `Disk.fsync`."""
-        self._call("fsync", path)
-
-    def close(self, path: str) -> None:
-        """See `Disk.close`."""
-        self._call("close", path)
-
-    def fsync_dir(self, path: str) -> None:
-        """See `Disk.fsync_dir`."""
-        self._call("fsync_dir", path)
-
-    def rename(self, src: str, dst: str) -> None:
-        """See `Disk.rename`."""
-        self._call("rename", src, dst)
-
-    def unlink(self, path: str) -> None:
-        """See `Disk.unlink`."""
-        self._call("unlink", path)
-
-    def rmdir(self, path: str) -> None:
-        """See `Disk.rmdir`."""
-        self._call("rmdir", path)
-
-    def lock(self, path: str) -> None:
-        """See `Disk.lock`."""
-        self._call("lock", path)
-
-    def unlock(self, path: str) -> None:
-        """See `Disk.unlock`."""
-        self._call("unlock", path)

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from types import TracebackType
-from typing import Final, Self, TypeVar
+from typing import Final, TypeVar
 
 from attrs import define, field
 
@@ -19,51 +18,52 @@ from powercut.simulation.subject import Plan
 from powercut_rig.blocks.block_log import BlockLog, Recipe, Replay
 from powercut_rig.blocks.crash_images import Bounds, CrashImage, CrashImages, crash_images
 from powercut_rig.errors import RigError, RigUnavailable
-from powercut_rig.filesystems import FILE_SYSTEMS, FileSystem
+from powercut_rig.filesystems import FILE_SYSTEMS, FileSystem, missing_for
+from powercut_rig.guest.build.packages import missing_programs
 from powercut_rig.guest.machine.connection import GuestLostError
-from powercut_rig.guest.machine.tree_codec import sight_from
-from powercut_rig.guest.remote import RemoteDisk, RemoteRunner
-from powercut_rig.guest.station import Station
+from powercut_rig.guest.machine.tree_codec import snapshot_from
+from powercut_rig.guest.remote import RemoteDisk, RemoteOpRunner
+from powercut_rig.guest.session import GuestSession
 from powercut_rig.mounted.image_mounter import FsckReport, fsck
-from powercut_rig.mounted.op_runner import MarkWriter, Workload
-from powercut_rig.mounted.tree_reader import Sight
+from powercut_rig.mounted.op_runner import MarkWriter, ProgramRunner
+from powercut_rig.mounted.tree_reader import TreeSnapshot
 from powercut_rig.mounted.writeback import WriteBack, default_plan
 from powercut_rig.system import linux_syscalls, worker
 from powercut_rig.system.deadline import DeadlineError
-from powercut_rig.system.requirements import what_is_missing
+from powercut_rig.system.lifecycle import ManagedResource
 
 _T = TypeVar("_T")
 
-STATIONS_MAX: Final = 4
+SESSIONS_MAX: Final = 4
 """How many guests a worker keeps: a recording and a checking one, for two file systems."""
 
 DiskMaker = Callable[[Plan], SubjectDisk]
 
-_stations: dict[tuple[str, bool], Station] = {}
+_sessions: dict[tuple[str, bool], GuestSession] = {}
 
 
-def station(fs: FileSystem, *, recording: bool) -> Station:
-    """This worker's station for a file system; the one least lately used makes room for a new one.
+def session_for(fs: FileSystem, *, recording: bool) -> GuestSession:
+    """This worker's session for a file system; the one least lately used makes room for a new one.
 
     They end with the worker. RigError outside of one.
     """
     if not worker.inside_worker():
         raise RigError("Guests live in a worker: call run_in_worker(function, mounts=False).")
     key = (fs.name, recording)
-    found = _stations.pop(key, None)
+    found = _sessions.pop(key, None)
     if found is None:
-        if not _stations:
-            worker.at_end(_end_stations)
-        while len(_stations) >= STATIONS_MAX:
-            _stations.pop(next(iter(_stations))).__exit__(None, None, None)
-        found = Station(fs, recording=recording).__enter__()
-    _stations[key] = found
+        if not _sessions:
+            worker.at_end(_end_sessions)
+        while len(_sessions) >= SESSIONS_MAX:
+            _sessions.pop(next(iter(_sessions))).close()
+        found = GuestSession(fs, recording=recording).open()
+    _sessions[key] = found
     return found
 
 
-def _end_stations() -> None:
-    while _stations:
-        _stations.popitem()[1].__exit__(None, None, None)
+def _end_sessions() -> None:
+    while _sessions:
+        _sessions.popitem()[1].close()
 
 
 @define
@@ -77,54 +77,49 @@ class GuestImage:
     refusal: OSError | None
     kernel_said: str
     lost: GuestLostError | None
-    _station: Station = field(repr=False)
+    _session: GuestSession = field(repr=False)
 
-    def look(self) -> Sight:
+    def look(self) -> TreeSnapshot:
         """The tree. GuestLostError where the guest cannot show it."""
         self._check()
         try:
-            return sight_from(self._station.request("look"))
+            return snapshot_from(self._session.request("look"))
         except ValueError as error:
             raise RigError(f"The guest showed no tree: {error}.") from error
 
     def disk(self, plan: Plan) -> SubjectDisk:
         """A subject's own disk on this image."""
         self._check()
-        return RemoteDisk(self._station, plan)
+        return RemoteDisk(self._session, plan)
 
     def unmount(self) -> None:
         """End the mount, if the image is mounted. GuestLostError."""
-        self._station.unmount()
+        self._session.unmount()
 
     def fsck(self) -> FsckReport:
         """Ends the mount and checks what is on the image's disk then, changing nothing."""
-        self._station.unmount()
-        return fsck(self._station.fs, self._station.path)
+        self._session.unmount()
+        return fsck(self._session.fs, self._session.path)
 
     def _check(self) -> None:
         if self.lost is not None:
             raise self.lost
 
 
-class GuestRig:
+class GuestRig(ManagedResource):
     """Records and mounts in guests; the calls are those of `powercut_rig.linux.rig.Rig`."""
 
     def __init__(self, fs: str) -> None:
         self._fs = FILE_SYSTEMS[fs]
 
-    def __enter__(self) -> Self:
-        if missing := what_is_missing(self._fs.name):
+    def _open(self, undo: contextlib.ExitStack) -> None:
+        if missing := missing_programs() + missing_for(self._fs):
             raise RigUnavailable(missing)
-        return self
+        undo.callback(self._unmount)
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def _unmount(self) -> None:
         for recording in (True, False):
-            if found := _stations.get((self._fs.name, recording)):
+            if found := _sessions.get((self._fs.name, recording)):
                 with contextlib.suppress(OSError, RigError, DeadlineError):  # it is ended then
                     found.unmount()
 
@@ -137,17 +132,17 @@ class GuestRig:
     ) -> BlockLog:
         """See `Rig.record`."""
         plan = default_plan(ops) if writeback is None else writeback
-        recorder = station(self._fs, recording=True)
+        recorder = session_for(self._fs, recording=True)
         with _no_deadline(), _recording(recorder):
             recorder.disk.load({})
             self._fs.make(recorder.path)
             recorder.mount()
-            workload = Workload(RemoteRunner(recorder), recorder.mark)
-            workload.perform(setup)
+            program = ProgramRunner(RemoteOpRunner(recorder), recorder.mark)
+            program.perform(setup)
             base = recorder.begin_quietly()
-            workload.run(ops, plan)
+            program.run(ops, plan)
             recorder.mark("end of program", len(ops), "note")
-            workload.sync()
+            program.sync()
             return BlockLog(self._fs.size_bytes, base, recorder.records())
 
     def record_on(
@@ -155,7 +150,7 @@ class GuestRig:
     ) -> tuple[BlockLog, _T]:
         """See `Rig.record_on`."""
         content = {**recording.base, **dict(Replay(recording).content(recipe).chunks())}
-        recorder = station(self._fs, recording=True)
+        recorder = session_for(self._fs, recording=True)
         with _recording(recorder):
             recorder.disk.load(content)
             recorder.begin_recording()
@@ -175,7 +170,7 @@ class GuestRig:
         only_read: bool = False,
     ) -> Iterator[GuestImage]:
         """See `Rig.images`; with `only_read` without a write, where that shows the same tree."""
-        checker = station(self._fs, recording=False)
+        checker = session_for(self._fs, recording=False)
         replay = Replay(recording)
         for item in recipes:
             recipe = item.recipe if isinstance(item, CrashImage) else item
@@ -193,7 +188,7 @@ class GuestRig:
         return self.images(recording, recipes)
 
 
-def _mounted(checker: Station, recipe: Recipe, read_only: str | None) -> GuestImage:
+def _mounted(checker: GuestSession, recipe: Recipe, read_only: str | None) -> GuestImage:
     refusal, lost = None, None
     try:
         if read_only is None:
@@ -218,7 +213,7 @@ def _no_deadline() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _recording(recorder: Station) -> Iterator[None]:
+def _recording(recorder: GuestSession) -> Iterator[None]:
     """The recording guest at work: it is there at the start, and free again at the end."""
     recorder.unmount()
     recorder.start()

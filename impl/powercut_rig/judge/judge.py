@@ -21,27 +21,33 @@ from powercut.simulation.oracle import PROPERTIES, Oracle
 from powercut.simulation.subject import Subject, load_subject
 from powercut.trace.trace_file import Trace
 from powercut_rig.blocks.block_log import BlockLog
-from powercut_rig.blocks.crash_images import Bounds, CrashImage, CrashImages, Moment, places
+from powercut_rig.blocks.crash_images import (
+    Bounds,
+    CrashImage,
+    CrashImages,
+    CrashMoment,
+    inner_places,
+)
 from powercut_rig.blocks.timeline import Timeline
 from powercut_rig.filesystems import FILE_SYSTEMS
-from powercut_rig.judge.membership import Member
+from powercut_rig.judge.membership import ProgramMembership
 from powercut_rig.judge.process_script import (
-    USUAL_LIFE,
-    Rehearsal,
+    USUAL_SCRIPT,
+    ModelRun,
     Script,
-    judge_life,
-    live,
+    judge_run,
     next_number,
-    rehearse,
+    run_on_model,
+    run_script,
 )
-from powercut_rig.judge.recovery_answer import Answer, PlainTree, recover
+from powercut_rig.judge.recovery_answer import PlainTree, RecoveryAnswer, recover
 from powercut_rig.judge.result import DISAGREES, HUNG, OUTSIDE, REFUSED, Comparison, Finding
-from powercut_rig.judge.trace_case import Case, check_judgeable, prepare
-from powercut_rig.mounted.tree_reader import Sight
+from powercut_rig.judge.trace_case import TraceCase, check_judgeable, prepare_case
+from powercut_rig.mounted.tree_reader import TreeSnapshot
 from powercut_rig.mounted.writeback import Planner, WriteBack, drawn_plan, parse_plan
 from powercut_rig.rigs import AnyImage, AnyRig, rig_for
 from powercut_rig.system.deadline import DeadlineError, deadline
-from powercut_rig.system.worker import tell
+from powercut_rig.system.worker import report_progress
 
 EARLY_WRITES: Final = "early_writes"
 """The key of a trace's origin that holds a write-back plan of its own."""
@@ -53,8 +59,8 @@ TOLD_EVERY: Final = 5
 
 
 @frozen
-class Effort:
-    """How much is done for each recording.
+class JudgeEffort:
+    """The effort for each recording.
 
     At most `limit` images, spread over the log (None: all within `bounds`).  From `again` images
     the process lives on and crashes a second time, with at most `again_limit` images each.
@@ -71,7 +77,7 @@ class Effort:
     image_s: float = 60.0
     bounds: Bounds = field(factory=Bounds)
 
-    def on(self, fs: str) -> Effort:
+    def on(self, fs: str) -> JudgeEffort:
         """The same, with writes torn where this file system lets a drive tear them."""
         entry = FILE_SYSTEMS[fs]
         unit_bytes, whole = entry.atomic_unit_bytes, entry.whole
@@ -80,30 +86,30 @@ class Effort:
 
 
 @frozen
-class Scene:
+class JudgedRecording:
     """A recording whose images are judged: the first crash, or (`crash` 2) one after a recovery."""
 
-    case: Case
-    member: Member
+    case: TraceCase
+    membership: ProgramMembership
     log: BlockLog
     plan: int
     crash: int
 
-    def progress(self, moment: Moment) -> tuple[int, int]:
-        """How many ops had returned, and had begun."""
+    def progress(self, moment: CrashMoment) -> tuple[int, int]:
+        """The numbers of ops that had returned, and that had begun."""
         return moment.progress.ops_completed, moment.progress.ops_begun
 
 
 @frozen
-class SecondScene(Scene):
+class JudgedRun(JudgedRecording):
     """The same where the log counts calls of the subject's disk, and not ops."""
 
-    rehearsal: Rehearsal
+    model_run: ModelRun
 
-    def progress(self, moment: Moment) -> tuple[int, int]:
-        """How many ops the calls amount to that had returned, and had begun."""
+    def progress(self, moment: CrashMoment) -> tuple[int, int]:
+        """The numbers of ops that the calls amount to that had returned, and that had begun."""
         completed, begun = super().progress(moment)
-        return self.rehearsal.ops(completed), self.rehearsal.ops(begun)
+        return self.model_run.ops(completed), self.model_run.ops(begun)
 
 
 def compare_in_worker(
@@ -112,10 +118,9 @@ def compare_in_worker(
     fs: str,
     *,
     profile_name: str | None = None,
-    limit: int | None = None,
     plans: Sequence[int] = (0,),
     promised: Collection[str] = (),
-    effort: Effort | None = None,
+    effort: JudgeEffort | None = None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Comparison:
     """Record a trace on a real file system and hold its crash images against the model.
@@ -123,13 +128,10 @@ def compare_in_worker(
     Call it inside a worker (`run_in_worker`).  The trace is recorded once for each of `plans`,
     numbers of write-back plans.  `profile_name` stands in for the file system's own profile; with
     one that is too strong, images must fall outside the model.  A trace that holds promises its
-    property, and those in `promised` as well.  `limit` is the effort's, here for convenience.
+    property, and those in `promised` as well.
     """
-    effort = effort or Effort()
-    if limit is not None:
-        effort = evolve(effort, limit=limit)
     with rig_for(fs) as rig:
-        return hold(
+        return compare_trace(
             rig,
             trace,
             where,
@@ -137,12 +139,12 @@ def compare_in_worker(
             profile_named(profile_name or FILE_SYSTEMS[fs].profile),
             plans=plans,
             promised=promised,
-            effort=effort.on(fs),
+            effort=(effort or JudgeEffort()).on(fs),
             clock=clock,
         )
 
 
-def hold(
+def compare_trace(
     rig: AnyRig,
     trace: Trace,
     where: str,
@@ -151,7 +153,7 @@ def hold(
     *,
     plans: Sequence[int],
     promised: Collection[str] = (),
-    effort: Effort,
+    effort: JudgeEffort,
     planner: Planner = drawn_plan,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Comparison:
@@ -160,7 +162,7 @@ def hold(
     It is recorded once for each number in `plans`, with the plan that `planner` has for it.
     """
     check_judgeable(trace, where)
-    case = prepare(trace, where, profile)
+    case = prepare_case(trace, where, profile)
     subject = load_subject(trace.subject) if trace.subject else None
     result = Comparison(where, fs, profile.name, trace.subject, trace.property, trace.verdict)
     kept = {trace.property, *promised} if trace.verdict == "holds" else set[str]()
@@ -170,31 +172,31 @@ def hold(
     return result
 
 
-def hold_history(
+def compare_history(
     rig: AnyRig,
     subject: Subject,
     fs: str,
     profile: Profile,
-    lives: Sequence[Script],
+    scripts: Sequence[Script],
     *,
     early: Sequence[WriteBack] = (),
-    effort: Effort,
+    effort: JudgeEffort,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Comparison:
-    """Let processes live one after the other on a disk and on the model, with a crash after each.
+    """Run scripts one after the other on a disk and on the model, with a crash after each.
 
     The first begins with an empty disk; each further one on images that the crash before left.
-    All of P1 to P5 are promised; where a life prunes, they are what P6 owes.  ValueError where the
-    first life does not come to its end on the model's disk.
+    All of P1 to P5 are promised; where a script prunes, they are what P6 owes.  ValueError where
+    the first script does not come to its end on the model's disk.
     """
-    first, *further = lives
-    rehearsal = rehearse(subject, profile, {}, Oracle(), first)
-    if (last := rehearsal.life.events[-1]).kind == "failed":
-        raise ValueError(f"The first life ends in {last.error} on the model's disk: {first}.")
+    first, *further = scripts
+    model_run = run_on_model(subject, profile, {}, Oracle(), first)
+    if (last := model_run.run.events[-1]).kind == "failed":
+        raise ValueError(f"The first script ends in {last.error} on the model's disk: {first}.")
     result = Comparison("history", fs, profile.name, subject.label, "P3", "holds")
     judge = Judge(result, rig, subject, set(PROPERTIES), effort, clock, further)
-    ops = [step.op for step in rehearsal.case.program.steps]
-    judge.recordings(rehearsal.case, ops, [(OWN_PLAN, early)])
+    ops = [step.op for step in model_run.case.program.steps]
+    judge.recordings(model_run.case, ops, [(OWN_PLAN, early)])
     return result
 
 
@@ -218,15 +220,15 @@ class Judge:
     rig: AnyRig
     subject: Subject | None
     promised: set[str]
-    effort: Effort
+    effort: JudgeEffort
     clock: Callable[[], float]
-    lives: Sequence[Script] = (USUAL_LIFE,)
+    scripts: Sequence[Script] = (USUAL_SCRIPT,)
 
     def recordings(
-        self, case: Case, ops: Sequence[Op], plans: Iterable[tuple[int, Sequence[WriteBack]]]
+        self, case: TraceCase, ops: Sequence[Op], plans: Iterable[tuple[int, Sequence[WriteBack]]]
     ) -> None:
         """Record the ops of a case with each numbered plan, and judge all that crashes leave."""
-        result, member = self.result, Member(case.program)
+        result, membership = self.result, ProgramMembership(case.program)
         for plan, early in plans:
             log = self.rig.record(ops, writeback=early)
             result.plans.add(plan)
@@ -236,25 +238,23 @@ class Judge:
             result.flushes += log.flushes
             title = f"{result.trace} on {result.fs}, plan {plan}"
             result.timeline = result.timeline or Timeline.of(log, title)
-            self.all_images(Scene(case, member, log, plan, 1))
-        result.allowed = member.allowed() if self.effort.coverage else None
-        result.seen = member.seen
+            self.all_images(JudgedRecording(case, membership, log, plan, 1))
+        result.allowed = membership.allowed() if self.effort.coverage else None
+        result.seen = membership.seen
 
-    def all_images(self, scene: Scene) -> None:
-        """Every image of a first crash; from some of them, the lives and crashes that follow."""
+    def all_images(self, recorded: JudgedRecording) -> None:
+        """Every image of a first crash; from some of them, the scripts and crashes that follow."""
         effort, result = self.effort, self.result
-        found = self.rig.crash_images(scene.log, evolve(effort.bounds, seed=scene.plan))
+        found = self.rig.crash_images(recorded.log, evolve(effort.bounds, seed=recorded.plan))
         self._count(found)
         chosen = found.images if effort.limit is None else found.sample(effort.limit)
-        again = set(places(len(chosen), effort.again if self.subject and self.lives else 0))
-        only_read = self.subject is None
+        again = set(inner_places(len(chosen), effort.again if self.subject and self.scripts else 0))
         began = self.clock()
-        for number, (image, mounted) in enumerate(
-            zip(chosen, self.rig.images(scene.log, chosen, only_read=only_read), strict=True)
-        ):
-            tree = self._judge(scene, image, mounted)
+        mounts = self.rig.images(recorded.log, chosen, only_read=self.subject is None)
+        for number, (image, mounted) in enumerate(zip(chosen, mounts, strict=True)):
+            tree = self._judge(recorded, image, mounted)
             if tree is not None and number in again:
-                self._live_on(scene, image, tree, self.lives)
+                self._run_again(recorded, image, tree, self.scripts)
             if effort.fsck_every and number % effort.fsck_every == 0:
                 result.seconds += self.clock() - began
                 result.fsck_run += 1
@@ -266,131 +266,134 @@ class Judge:
         self.result.tried.update(found.tried)
         self.result.possible.update(found.possible)
 
-    def _live_on(
-        self, scene: Scene, image: CrashImage, tree: PlainTree, lives: Sequence[Script]
+    def _run_again(
+        self,
+        recorded: JudgedRecording,
+        image: CrashImage,
+        tree: PlainTree,
+        scripts: Sequence[Script],
     ) -> None:
-        """Let a process live on this image, record it, and crash it again; then the next life."""
-        subject, result = self.subject, self.result
+        """Run a script on this image, record it, and crash it again; then the next script."""
+        result, subject, (script, *further) = self.result, self.subject, scripts
         if subject is None:
             return
-        script, *further = lives
-        profile = scene.case.program.profile
-        oracle = scene.case.oracle(*scene.progress(image.strongest))
-        rehearsal = rehearse(subject, profile, tree, oracle, script)
+        profile = recorded.case.program.profile
+        oracle = recorded.case.oracle(*recorded.progress(image.strongest))
+        model_run = run_on_model(subject, profile, tree, oracle, script)
         number = next_number(oracle)
         try:
-            log, life = self.rig.record_on(
-                scene.log,
+            log, run = self.rig.record_on(
+                recorded.log,
                 image.recipe,
-                lambda make, mark: live(
+                lambda make, mark: run_script(
                     subject, profile, make(subject.protocol), number, mark, script
                 ),
             )
         except DeadlineError as error:
             result.hung += 1
-            self._keep(HUNG, scene, image, f"while it lived on: {error}")
+            self._keep(HUNG, recorded, image, f"while it lived on: {error}")
             return
         result.second_recordings += 1
-        if life != rehearsal.life:
+        if run != model_run.run:
             result.disagreeing += 1
-            self._keep(DISAGREES, scene, image, f"real: {life!r}; model: {rehearsal.life!r}")
+            self._keep(DISAGREES, recorded, image, f"real: {run!r}; model: {model_run.run!r}")
             return
-        self._note(scene, image, {v.property for v in judge_life(life, oracle)}, repr(life))
-        member = Member(rehearsal.case.program)
-        after = SecondScene(rehearsal.case, member, log, scene.plan, scene.crash + 1, rehearsal)
-        found = self.rig.crash_images(log, evolve(self.effort.bounds, seed=scene.plan))
+        self._note(recorded, image, {v.property for v in judge_run(run, oracle)}, repr(run))
+        membership = ProgramMembership(model_run.case.program)
+        after = JudgedRun(
+            model_run.case, membership, log, recorded.plan, recorded.crash + 1, model_run
+        )
+        found = self.rig.crash_images(log, evolve(self.effort.bounds, seed=recorded.plan))
         self._count(found)
         chosen = found.sample(self.effort.again_limit)
-        again = places(len(chosen), 1 if further else 0)
+        again = inner_places(len(chosen), 1 if further else 0)
         left: list[tuple[CrashImage, PlainTree]] = []
-        for place, (each, mounted) in enumerate(
-            zip(chosen, self.rig.images_after(log, chosen), strict=True)
-        ):
+        mounts = self.rig.images_after(log, chosen)
+        for place, (each, mounted) in enumerate(zip(chosen, mounts, strict=True)):
             seen = self._judge(after, each, mounted)
             if seen is not None and place in again:
                 left.append((each, seen))
         for each, seen in left:  # when no image is mounted any more
-            self._live_on(after, each, seen, further)
+            self._run_again(after, each, seen, further)
 
     def _look(
-        self, scene: Scene, image: CrashImage, mounted: AnyImage
-    ) -> tuple[Sight, Answer] | None:
+        self, recorded: JudgedRecording, image: CrashImage, mounted: AnyImage
+    ) -> tuple[TreeSnapshot, RecoveryAnswer] | None:
         """An image's tree and what recovery answers on it; None where it cannot be had in time."""
-        profile, subject = scene.case.program.profile, self.subject
+        profile, subject = recorded.case.program.profile, self.subject
         if mounted.refusal is not None:
             self.result.refused += 1
-            self._keep(REFUSED, scene, image, f"{mounted.refusal}\n{mounted.kernel_said}")
+            self._keep(REFUSED, recorded, image, f"{mounted.refusal}\n{mounted.kernel_said}")
             return None
         try:
             with deadline(self.effort.image_s):
-                sight, answer = mounted.look(), Answer(None)
+                snapshot, answer = mounted.look(), RecoveryAnswer(None)
                 if subject is not None:
                     answer = recover(subject, profile, mounted.disk(subject.protocol))
                 mounted.unmount()
         except DeadlineError as error:
             self.result.hung += 1
-            self._keep(HUNG, scene, image, str(error))
+            self._keep(HUNG, recorded, image, str(error))
             return None
-        return sight, answer
+        return snapshot, answer
 
-    def _judge(self, scene: Scene, image: CrashImage, mounted: AnyImage) -> PlainTree | None:
+    def _judge(
+        self, recorded: JudgedRecording, image: CrashImage, mounted: AnyImage
+    ) -> PlainTree | None:
         """Everything that one image has to say; its tree where it has one."""
         result, subject = self.result, self.subject
-        if scene.crash == 1:
+        if recorded.crash == 1:
             result.images += 1
         else:
             result.second_images += 1
-        looked = self._look(scene, image, mounted)
+        looked = self._look(recorded, image, mounted)
         if (result.images + result.second_images) % TOLD_EVERY == 0:
-            tell(result.images + result.second_images)
+            report_progress(result.images + result.second_images)
         if looked is None:
             return None
-        sight, real = looked
-        result.trees.add(sight.digest)
+        snapshot, real = looked
+        result.trees.add(snapshot.digest)
         for moment in image.moments:
-            answer = scene.member.ask(sight, *scene.progress(moment), moment.crash_class)
+            asked = (snapshot, *recorded.progress(moment), moment.crash_class)
+            answer = recorded.membership.ask(*asked)
             if answer is None:
                 result.undecided += 1
             elif not answer:
                 result.outside += 1
-                why = scene.member.why(sight, *scene.progress(moment), moment.crash_class)
-                self._keep(OUTSIDE, scene, image, f"{brief(sight.plain)}\n  {why}")
+                why = recorded.membership.why(*asked)
+                self._keep(OUTSIDE, recorded, image, f"{snapshot.in_one_line}\n  {why}")
                 break
         if subject is None:
-            return sight.plain
-        expected = scene.member.recovered(sight, subject)
+            return snapshot.plain
+        expected = recorded.membership.recovered(snapshot, subject)
         if real != expected:
             result.disagreeing += 1
-            self._keep(DISAGREES, scene, image, f"real: {real!r}; model: {expected!r}")
+            self._keep(DISAGREES, recorded, image, f"real: {real!r}; model: {expected!r}")
         broken = set()
-        for moments in {scene.progress(moment) for moment in image.moments}:
-            oracle = scene.case.oracle(*moments).crashed()
+        for moments in {recorded.progress(moment) for moment in image.moments}:
+            oracle = recorded.case.oracle(*moments).crashed()
             broken |= {violation.property for violation in oracle.judge(real.parts)}
-        self._note(scene, image, broken, repr(real))
-        return sight.plain
+        self._note(recorded, image, broken, repr(real))
+        return snapshot.plain
 
-    def _note(self, scene: Scene, image: CrashImage, broken: set[str], detail: str) -> None:
+    def _note(
+        self, recorded: JudgedRecording, image: CrashImage, broken: set[str], detail: str
+    ) -> None:
         """Count broken properties; where one is promised, that is a finding."""
         result = self.result
         result.violations.update(broken)
         if wrong := sorted(broken & self.promised):
             result.not_allowed += 1
-            self._keep(f"{' and '.join(wrong)} broken, and promised", scene, image, detail)
+            self._keep(f"{' and '.join(wrong)} broken, and promised", recorded, image, detail)
 
-    def _keep(self, kind: str, scene: Scene, image: CrashImage, detail: str) -> None:
+    def _keep(self, kind: str, recorded: JudgedRecording, image: CrashImage, detail: str) -> None:
         moments = ", ".join(
-            "{}/{} ({})".format(*scene.progress(moment), moment.crash_class)
+            "{}/{} ({})".format(*recorded.progress(moment), moment.crash_class)
             for moment in image.moments
         )
-        title = f"{kind}: {self.result.trace} on {self.result.fs}, plan {scene.plan}"
-        timeline = Timeline.of(scene.log, title)
+        title = f"{kind}: {self.result.trace} on {self.result.fs}, plan {recorded.plan}"
+        timeline = Timeline.of(recorded.log, title)
         found = Finding(
-            kind, scene.plan, scene.crash, image.recipe, moments, detail[:2000], timeline
+            kind, recorded.plan, recorded.crash, image.recipe, moments, detail[:2000], timeline
         )
         self.result.keep(found)
-
-
-def brief(tree: PlainTree) -> str:
-    """A tree in one line, long contents cut."""
-    shown = (f"{p}: {'dir' if c is None else c[:40]!r}" for p, c in sorted(tree.items()))
-    return "; ".join(shown)

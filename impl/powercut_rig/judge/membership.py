@@ -1,4 +1,4 @@
-"""Member: can this tree come from this program, crashed at this moment?
+"""Membership: whether a tree can come from a program that crashed at a moment.
 
 The one place where the rig asks the model.  `powercut.membership.membership` answers; what it said
 of a tree at a moment is kept.  Coverage, how many trees the model has for the moments asked about,
@@ -20,9 +20,9 @@ from powercut.membership.observed_tree import Observed
 from powercut.profile import Profile
 from powercut.simulation.subject import Subject
 from powercut.simulation.world import Perform
-from powercut_rig.judge.recovery_answer import Answer, recover_on_model
+from powercut_rig.judge.recovery_answer import RecoveryAnswer, recover_on_model
 from powercut_rig.mounted import tree_reader as rig_tree
-from powercut_rig.mounted.tree_reader import Sight, Tag
+from powercut_rig.mounted.tree_reader import Tag, TreeSnapshot
 
 LISTED_MAX: Final = 20_000
 """Of how many crash states at one moment a list is made, for coverage."""
@@ -32,7 +32,7 @@ BUDGET: Final = 300_000
 
 _PIECES_MAX: Final = 2
 
-Digest = int
+TreeDigest = int
 
 
 @frozen
@@ -53,8 +53,8 @@ class Program:
         return state
 
 
-def sight_of(tree: Tree) -> Sight:
-    """What a reader would see of a tree of the model."""
+def snapshot_of(tree: Tree) -> TreeSnapshot:
+    """The snapshot that a reader would take of a tree of the model."""
     found: rig_tree.Tree = {}
     names: dict[int, list[str]] = {}
     for path, number in walk(tree):
@@ -69,50 +69,57 @@ def sight_of(tree: Tree) -> Sight:
             case _:
                 found[path[1:]] = None
     groups = sorted(tuple(sorted(paths)) for paths in names.values() if len(paths) > 1)
-    return Sight(dict(sorted(found.items())), tuple(groups))
+    return TreeSnapshot(dict(sorted(found.items())), tuple(groups))
 
 
-def observed(sight: Sight) -> Observed | None:
-    """What was seen, as the model takes it; None where the model has no such thing."""
+def observed_tree(snapshot: TreeSnapshot) -> Observed | None:
+    """The snapshot as the model takes it; None where the model has no such thing."""
     entries: dict[str, bytes | SymlinkInode | None] = {}
-    for path, content in sight.tree.items():
+    for path, content in snapshot.tree.items():
         if isinstance(content, Tag):
             if content.kind != "symlink":
                 return None
             entries[path] = SymlinkInode(content.detail)
         else:
             entries[path] = content
-    return Observed.of(entries, sight.links)
+    return Observed.of(entries, snapshot.links)
 
 
 @define
-class Member:
-    """What the model says of one program's trees, moment by moment, and what of it was seen."""
+class ProgramMembership:
+    """The model's answers about one program's trees, by moment, and the trees that were seen."""
 
     program: Program
-    seen: set[Digest] = field(factory=set)
+    seen: set[TreeDigest] = field(factory=set)
     _moments: dict[tuple[int, int, str], model.MembershipChecker] = field(factory=dict)
-    _answers: dict[tuple[Digest, int, int, str], bool | None] = field(factory=dict)
-    _recovered: dict[Digest, Answer] = field(factory=dict)
-    _why: dict[tuple[Digest, int, int, str], str] = field(factory=dict)
+    _answers: dict[tuple[TreeDigest, int, int, str], bool | None] = field(factory=dict)
+    _recovered: dict[TreeDigest, RecoveryAnswer] = field(factory=dict)
+    _why: dict[tuple[TreeDigest, int, int, str], str] = field(factory=dict)
 
-    def ask(self, sight: Sight, completed: int, begun: int, crash_class: str) -> bool | None:
-        """Whether the model has that tree when `completed` ops had returned; None: undecided."""
-        key = (sight.digest, completed, begun, crash_class)
+    def ask(
+        self, snapshot: TreeSnapshot, completed: int, begun: int, crash_class: str
+    ) -> bool | None:
+        """Ask if the model has that tree when `completed` ops had returned; None: undecided."""
+        key = (snapshot.digest, completed, begun, crash_class)
         if key not in self._answers:
-            self._answers[key] = self._asked(sight, *key)
+            self._answers[key] = self._asked(snapshot, *key)
         if self._answers[key]:
-            self.seen.add(sight.digest)
+            self.seen.add(snapshot.digest)
         return self._answers[key]
 
-    def why(self, sight: Sight, completed: int, begun: int, crash_class: str) -> str:
-        """Why the model does not have it; empty where it does."""
-        return self._why.get((sight.digest, completed, begun, crash_class), "")
+    def why(self, snapshot: TreeSnapshot, completed: int, begun: int, crash_class: str) -> str:
+        """The reason why the model does not have it; empty where it does."""
+        return self._why.get((snapshot.digest, completed, begun, crash_class), "")
 
     def _asked(
-        self, sight: Sight, digest: Digest, completed: int, begun: int, crash_class: str
+        self,
+        snapshot: TreeSnapshot,
+        digest: TreeDigest,
+        completed: int,
+        begun: int,
+        crash_class: str,
     ) -> bool | None:
-        tree = observed(sight)
+        tree = observed_tree(snapshot)
         if tree is None:
             return False
         moment = (completed, begun, crash_class)
@@ -125,12 +132,12 @@ class Member:
         self._why[digest, completed, begun, crash_class] = answer.because
         return {"yes": True, "no": False}.get(answer.verdict)
 
-    def allowed(self) -> set[Digest] | None:
+    def allowed(self) -> set[TreeDigest] | None:
         """The trees that the model has for the moments asked about; None: too many to list.
 
         Data are cut into two pieces at most, so that a torn write counts once.
         """
-        every: set[Digest] = set()
+        every: set[TreeDigest] = set()
         for moment in self._moments:
             found = self._listed(*moment)
             if found is None:
@@ -138,20 +145,20 @@ class Member:
             every |= found
         return every
 
-    def recovered(self, sight: Sight, subject: Subject) -> Answer:
-        """What the subject's recovery answers on the model's disk with that tree."""
-        if sight.digest not in self._recovered:
-            answer = recover_on_model(subject, self.program.profile, sight.plain)
-            self._recovered[sight.digest] = answer
-        return self._recovered[sight.digest]
+    def recovered(self, snapshot: TreeSnapshot, subject: Subject) -> RecoveryAnswer:
+        """The answer of the subject's recovery on the model's disk with that tree."""
+        if snapshot.digest not in self._recovered:
+            answer = recover_on_model(subject, self.program.profile, snapshot.plain)
+            self._recovered[snapshot.digest] = answer
+        return self._recovered[snapshot.digest]
 
-    def _listed(self, completed: int, begun: int, crash_class: str) -> set[Digest] | None:
+    def _listed(self, completed: int, begun: int, crash_class: str) -> set[TreeDigest] | None:
         profile = self.program.profile
         state = self.program.state(completed, begun)
         space = CrashSpace.of(state, profile, crash_class, even_cuts(profile, _PIECES_MAX))
-        found: set[Digest] = set()
+        found: set[TreeDigest] = set()
         for count, (_, _, after) in enumerate(space.states()):
             if count >= LISTED_MAX:
                 return None
-            found.add(sight_of(after.base).digest)
+            found.add(snapshot_of(after.base).digest)
         return found

@@ -1,4 +1,4 @@
-"""The life of a process on a disk or on the model's: it recovers, saves, prunes, in some order.
+"""Scripts of a process, run on a real disk or on the model's: recover, save, prune, in any order.
 
 Run on both from the same tree, it must do the same and answer the same.  What it did, op by op,
 and what it owes after each, is the case that the next crash is judged by.
@@ -17,21 +17,21 @@ from powercut.simulation.model_disk import ModelDisk, SubjectDisk
 from powercut.simulation.oracle import Oracle, Violation
 from powercut.simulation.subject import Session, Subject
 from powercut.simulation.world import Perform
-from powercut_rig.blocks.block_log import Phase
+from powercut_rig.blocks.block_log import MarkPhase
 from powercut_rig.judge.membership import Program
 from powercut_rig.judge.recovery_answer import PlainTree, state_of
-from powercut_rig.judge.trace_case import Case
+from powercut_rig.judge.trace_case import TraceCase
 from powercut_rig.mounted.rooted_disk import WatchedDisk, Watcher
 
 PARTS: Final = 2
 
-Act = Literal["recover", "save", "prune"]
+ScriptStep = Literal["recover", "save", "prune"]
 """What a process does: a prune gives up all but the newest group."""
 
-Script = Sequence[Act]
-"""What a process does in its life, in this order."""
+Script = Sequence[ScriptStep]
+"""What a process does from its start to its end, in this order."""
 
-USUAL_LIFE: Final[Script] = ("recover", "save", "recover")
+USUAL_SCRIPT: Final[Script] = ("recover", "save", "recover")
 
 
 @runtime_checkable
@@ -43,7 +43,7 @@ class Pruner(Protocol):
 
 
 @frozen
-class Event:
+class ProcessEvent:
     """Something that the process said, once `calls` of its calls had returned."""
 
     calls: int
@@ -54,109 +54,109 @@ class Event:
 
 
 @define
-class Life:
+class ProcessRun:
     """All that one process said, and how many calls it made."""
 
-    events: list[Event] = field(factory=list)
+    events: list[ProcessEvent] = field(factory=list)
     calls: int = 0
 
 
-def live(
+def run_script(
     subject: Subject,
     profile: Profile,
     disk: SubjectDisk,
     number: int,
     watcher: Watcher,
-    script: Script = USUAL_LIFE,
-) -> Life:
-    """Do what the script says, saves numbered from `number`; an error ends the life and is kept."""
+    script: Script = USUAL_SCRIPT,
+) -> ProcessRun:
+    """Run a script, its saves numbered from `number`; an error ends the run and is kept in it."""
     watched = WatchedDisk(disk, "", watcher)
-    life = Life()
+    run = ProcessRun()
     try:
         session = subject.open(watched, profile)
         try:
             for act in script:
                 if act == "recover":
-                    _recover(life, session, watched)
+                    _recover(run, session, watched)
                 elif act == "prune":
-                    _prune(life, session, watched)
+                    _prune(run, session, watched)
                 else:
-                    _save(life, session, watched, number)
+                    _save(run, session, watched, number)
                     number += 1
         finally:
             session.close()
     except Exception as error:
-        life.events.append(Event(watched.calls, "failed", error=type(error).__name__))
-    life.calls = watched.calls
-    return life
+        run.events.append(ProcessEvent(watched.calls, "failed", error=type(error).__name__))
+    run.calls = watched.calls
+    return run
 
 
-def _save(life: Life, session: Session, watched: WatchedDisk, number: int) -> None:
+def _save(run: ProcessRun, session: Session, watched: WatchedDisk, number: int) -> None:
     parts = parts_of(number, PARTS)
-    life.events.append(Event(watched.calls, "saving", parts))
+    run.events.append(ProcessEvent(watched.calls, "saving", parts))
     generation = session.save(number, parts)
-    life.events.append(Event(watched.calls, "saved", parts, generation))
+    run.events.append(ProcessEvent(watched.calls, "saved", parts, generation))
 
 
-def _prune(life: Life, session: Session, watched: WatchedDisk) -> None:
+def _prune(run: ProcessRun, session: Session, watched: WatchedDisk) -> None:
     """Prune, where the subject can: a session of the shape `Pruner`."""
     if not isinstance(session, Pruner):
         raise TypeError(f"{type(session).__name__} has no prune(keep); a script asks for it")
     session.prune(1)
-    life.events.append(Event(watched.calls, "pruned"))
+    run.events.append(ProcessEvent(watched.calls, "pruned"))
 
 
-def _recover(life: Life, session: Session, watched: WatchedDisk) -> None:
+def _recover(run: ProcessRun, session: Session, watched: WatchedDisk) -> None:
     found = session.recover()
     parts = None if found is None else dict(found.parts)
     generation = None if found is None else found.generation
-    life.events.append(Event(watched.calls, "recovered", parts, generation))
+    run.events.append(ProcessEvent(watched.calls, "recovered", parts, generation))
 
 
 @frozen
-class Rehearsal:
-    """The life on the model's disk: what it said, and the case for a crash in its course.
+class ModelRun:
+    """A run on the model's disk: what the process said, and the case for a crash in its course.
 
     `ops_after[c]` is how many ops `c` calls amount to.
     """
 
-    life: Life
-    case: Case
+    run: ProcessRun
+    case: TraceCase
     ops_after: tuple[int, ...]
 
     def ops(self, calls: int) -> int:
-        """How many ops so many calls amount to."""
+        """The number of ops that so many calls amount to."""
         return self.ops_after[min(calls, len(self.ops_after) - 1)]
 
 
-def rehearse(
+def run_on_model(
     subject: Subject,
     profile: Profile,
     tree: PlainTree,
     oracle: Oracle,
-    script: Script = USUAL_LIFE,
-) -> Rehearsal:
+    script: Script = USUAL_SCRIPT,
+) -> ModelRun:
     """Let the process live on the model's disk with that tree, after a crash that owes `oracle`."""
     start = state_of(tree)
     disk = ModelDisk(start)
     ops_after = [0]
 
-    def count(_name: str, _number: int, phase: Phase) -> None:
+    def count(_name: str, _number: int, phase: MarkPhase) -> None:
         if phase == "end":
             ops_after.append(len(disk.program))
 
-    life = live(subject, profile, disk, next_number(oracle), count, script)
+    run = run_script(subject, profile, disk, next_number(oracle), count, script)
     steps = tuple(Perform(op_id, op) for op_id, op, _ in disk.program)
-    oracles = _oracles(life, oracle.crashed(), tuple(ops_after), len(steps))
-    return Rehearsal(life, Case(Program(steps, profile, start), oracles), tuple(ops_after))
+    oracles = _oracles(run, oracle.crashed(), tuple(ops_after), len(steps))
+    return ModelRun(run, TraceCase(Program(steps, profile, start), oracles), tuple(ops_after))
 
 
 def _oracles(
-    life: Life, oracle: Oracle, ops_after: tuple[int, ...], steps: int
+    run: ProcessRun, oracle: Oracle, ops_after: tuple[int, ...], steps: int
 ) -> tuple[Oracle, ...]:
-    """What is owed after each op of a life that begins owing `oracle`."""
+    """The oracle after each op of a run that begins owing `oracle`."""
     owed = []
-    events = list(life.events)
+    events = list(run.events)
     for done in range(steps + 1):
         while events and ops_after[min(events[0].calls, len(ops_after) - 1)] <= done:
             oracle = after_event(oracle, events.pop(0))
@@ -164,8 +164,8 @@ def _oracles(
     return tuple(owed)
 
 
-def after_event(oracle: Oracle, event: Event) -> Oracle:
-    """What is owed once the process has said this."""
+def after_event(oracle: Oracle, event: ProcessEvent) -> Oracle:
+    """The oracle once the process has said this."""
     if event.kind == "recovered":
         return oracle.returned(event.parts, event.generation)
     if event.kind == "saving" and event.parts is not None:
@@ -175,12 +175,12 @@ def after_event(oracle: Oracle, event: Event) -> Oracle:
     return oracle
 
 
-def judge_life(life: Life, oracle: Oracle) -> list[Violation]:
-    """Every property that a life breaks, begun after a crash that owes `oracle`."""
+def judge_run(run: ProcessRun, oracle: Oracle) -> list[Violation]:
+    """Every property that a run breaks, begun after a crash that owes `oracle`."""
     oracle = oracle.crashed()
     found: list[Violation] = []
     doing = "recovery"
-    for event in life.events:
+    for event in run.events:
         if event.kind == "recovered":
             found += oracle.judge(event.parts)
         elif event.kind == "saved" and event.generation is not None:

@@ -1,4 +1,4 @@
-"""What a recovery answers: on a mounted image by the production code, and on the model's disk."""
+"""The answer of a recovery: on a mounted image by the production code, and on the model's disk."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ PlainTree = Mapping[str, bytes | None]
 
 
 @frozen
-class Answer:
+class RecoveryAnswer:
     """The parts that a recovery handed out, None for no group, or the error that it ended in."""
 
     parts: Mapping[str, bytes] | None
     error: str = ""
 
 
-def recover(subject: Subject, profile: Profile, disk: SubjectDisk) -> Answer:
+def recover(subject: Subject, profile: Profile, disk: SubjectDisk) -> RecoveryAnswer:
     """Run the subject's writable recovery on a disk; whatever it raises is the answer."""
     try:
         session = subject.open(disk, profile)
@@ -36,16 +36,16 @@ def recover(subject: Subject, profile: Profile, disk: SubjectDisk) -> Answer:
         finally:
             session.close()
     except Exception as error:
-        return Answer(None, type(error).__name__)
-    return Answer(None if found is None else dict(found.parts))
+        return RecoveryAnswer(None, type(error).__name__)
+    return RecoveryAnswer(None if found is None else dict(found.parts))
 
 
-def recover_for_real(subject: Subject, profile: Profile, root: str) -> Answer:
+def recover_for_real(subject: Subject, profile: Profile, root: str) -> RecoveryAnswer:
     """The answer of the production code below `root`."""
     return recover(subject, profile, RootedDisk(subject.protocol.real_disk(), root))
 
 
-def recover_on_model(subject: Subject, profile: Profile, tree: PlainTree) -> Answer:
+def recover_on_model(subject: Subject, profile: Profile, tree: PlainTree) -> RecoveryAnswer:
     """The answer of the same code on the model's disk, which holds that tree."""
     return recover(subject, profile, ModelDisk(state_of(tree)))
 

@@ -1,4 +1,4 @@
-"""What came of holding a trace against a disk: counts, examples, and what was seen of the model."""
+"""The result of a trace on a disk: counts, examples, and the part of the model that was seen."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Finding:
 
 @define
 class Comparison:
-    """What came of one trace on one file system, over all its recordings."""
+    """The result of one trace on one file system, over all its recordings."""
 
     trace: str
     fs: str
@@ -78,12 +78,12 @@ class Comparison:
 
     @property
     def model_states(self) -> int | None:
-        """How many distinct trees the model has for the moments looked at; None: too many."""
+        """The number of distinct trees of the model at the moments looked at; None: too many."""
         return None if self.allowed is None else len(self.allowed)
 
     @property
     def model_states_seen(self) -> int:
-        """How many of the model's trees were on the disk."""
+        """The number of the model's trees that were on the disk."""
         return len(self.seen)
 
     @property

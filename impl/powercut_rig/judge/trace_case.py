@@ -1,4 +1,4 @@
-"""What a trace asks of a disk: the ops to run, and what is owed once each has returned."""
+"""A trace as a case for a disk: the ops to run, and what is owed once each has returned."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from powercut_rig.judge.membership import Program
 
 
 @frozen
-class Case:
+class TraceCase:
     """A program for a real disk; `oracles[k]` is what is owed once `k` of its ops have returned."""
 
     program: Program
     oracles: tuple[Oracle, ...]
 
     def oracle(self, completed: int, begun: int) -> Oracle:
-        """What is owed at a moment, with every save counted whose first op had begun."""
+        """The oracle at a moment, with every save counted whose first op had begun."""
         last = len(self.oracles) - 1
         oracle = self.oracles[min(completed, last)]
         for number, parts in self.oracles[min(begun, last)].saves.items():
@@ -40,7 +40,7 @@ def check_judgeable(trace: Trace, where: str) -> None:
         )
 
 
-def prepare(trace: Trace, where: str, profile: Profile) -> Case:
+def prepare_case(trace: Trace, where: str, profile: Profile) -> TraceCase:
     """The ops of a trace up to its first crash, and the oracle after each. TraceError."""
     steps: tuple[Step, ...] = trace.steps
     if trace.subject is not None:
@@ -64,4 +64,4 @@ def prepare(trace: Trace, where: str, profile: Profile) -> Case:
                 raise TraceError(f"{where}: only saves can come before its first crash, on a disk")
     if not performs:
         raise TraceError(f"{where}: there is no op before its first crash")
-    return Case(Program(tuple(performs), profile), tuple(oracles))
+    return TraceCase(Program(tuple(performs), profile), tuple(oracles))

@@ -7,19 +7,16 @@ and changes them directly, and only reads and writes of the kernel cost a messag
 from __future__ import annotations
 
 import contextlib
-import mmap
 import os
 import signal
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from powercut_rig.blocks.block_log import CHUNK_BYTES
 from powercut_rig.errors import RigError
 from powercut_rig.linux import fuse_server
-from powercut_rig.mounted.memory_disk import chunks_of
+from powercut_rig.mounted.memory_disk import SparseFile
 from powercut_rig.system import linux_syscalls
-from powercut_rig.system.lifecycle import Opened
 from powercut_rig.system.loop_device import LoopDevice
 from powercut_rig.system.subprocesses import wait_for_exit
 from powercut_rig.system.worker import outer_namespace_fd
@@ -27,7 +24,7 @@ from powercut_rig.system.worker import outer_namespace_fd
 _STOP_S = 2.0
 
 
-class Disk(Opened):
+class RecordedDisk(SparseFile):
     """One disk of `size_bytes`, all zeros at first; `device` is the path of its block device.
 
     `folder` is a private folder of the rig that takes the mount point and the device node.
@@ -35,14 +32,12 @@ class Disk(Opened):
     """
 
     def __init__(self, folder: str, size_bytes: int, *, block_bytes: int = 512) -> None:
-        self.size_bytes = size_bytes
+        super().__init__(size_bytes)
         self._block_bytes = block_bytes
         self._folder = folder
         self._mount_point = str(Path(folder) / "fuse")
         self._control_fd = -1
         self._log_fd = -1
-        self._content_fd = -1
-        self.flat: mmap.mmap
         self.loop: LoopDevice
 
     @property
@@ -51,11 +46,7 @@ class Disk(Opened):
         return self.loop.path
 
     def _open(self, undo: contextlib.ExitStack) -> None:
-        self._content_fd = os.memfd_create("powercut-rig-disk", os.MFD_CLOEXEC)
-        undo.callback(os.close, self._content_fd)
-        os.ftruncate(self._content_fd, self.size_bytes)
-        self.flat = mmap.mmap(self._content_fd, self.size_bytes)
-        undo.callback(self.flat.close)
+        super()._open(undo)
         self._log_fd = os.memfd_create("powercut-rig-log", os.MFD_CLOEXEC)
         undo.callback(os.close, self._log_fd)
 
@@ -131,14 +122,8 @@ class Disk(Opened):
         what it read while the content changed is dropped.
         """
         self.loop.write_back()
-        self.flat.madvise(mmap.MADV_REMOVE, 0, self.size_bytes)
-        for chunk, data in content.items():
-            self.flat[chunk * CHUNK_BYTES : (chunk + 1) * CHUNK_BYTES] = data
+        self.load(content)
         self.loop.forget_cached_pages()
-
-    def chunks(self) -> dict[int, bytes]:
-        """The chunks of the content that are not all zeros, by number."""
-        return chunks_of(self.flat, self._content_fd)
 
     def log_bytes(self) -> bytes:
         """All of the log as the server wrote it."""

@@ -10,12 +10,19 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from powercut.filesystem.ops import Op
-from powercut_rig.blocks.block_log import BlockLog, Flush, Mark, Phase, Record, Write
+from powercut_rig.blocks.block_log import (
+    BlockLog,
+    LoggedFlush,
+    LoggedMark,
+    LoggedWrite,
+    LogRecord,
+    MarkPhase,
+)
 from powercut_rig.errors import RigError
 from powercut_rig.filesystems import FileSystem
 from powercut_rig.linux import fuse_server
-from powercut_rig.linux.recorded_disk import Disk
-from powercut_rig.mounted.op_runner import MarkWriter, OpRunner, Workload
+from powercut_rig.linux.recorded_disk import RecordedDisk
+from powercut_rig.mounted.op_runner import LocalOpRunner, MarkWriter, ProgramRunner
 from powercut_rig.mounted.writeback import WriteBack
 from powercut_rig.system import linux_syscalls
 
@@ -40,29 +47,31 @@ def record(
     `end of program` and what a last syncfs writes, so that images after the program are there
     too.  Raises `RigError` when an op fails; everything is unmounted then.
     """
-    with Disk(folder, size_bytes) as disk:
+    with RecordedDisk(folder, size_bytes) as disk:
         fs.make(disk.device)
         with (
             mounted(fs, disk.device, folder, mount_options) as root,
             contextlib.ExitStack() as stack,
         ):
-            workload = stack.enter_context(
+            program = stack.enter_context(
                 contextlib.closing(
-                    Workload(OpRunner(root, fs.commit_on_demand), lambda *mark: _mark(disk, *mark))
+                    ProgramRunner(
+                        LocalOpRunner(root, fs.commit_on_demand), lambda *mark: _mark(disk, *mark)
+                    )
                 )
             )
-            workload.perform(setup)
-            base = _start_recording(disk, workload)
-            workload.run(ops, plan)
+            program.perform(setup)
+            base = _start_recording(disk, program)
+            program.run(ops, plan)
             _mark(disk, "end of program", len(ops), "note")
-            workload.sync()
+            program.sync()
             disk.command(fuse_server.COMMAND_LOAD)
             records = tuple(parse_log(disk.log_bytes()))
     return BlockLog(size_bytes, base, records)
 
 
 def record_on(
-    disk: Disk,
+    disk: RecordedDisk,
     folder: str,
     fs: FileSystem,
     content: Mapping[int, bytes],
@@ -107,10 +116,10 @@ def mounted(fs: FileSystem, device: str, folder: str, options: str = "") -> Iter
         target.rmdir()
 
 
-def _start_recording(disk: Disk, workload: Workload) -> dict[int, bytes]:
+def _start_recording(disk: RecordedDisk, program: ProgramRunner) -> dict[int, bytes]:
     """Begin the log at a moment when nothing is being written; return the content then."""
     for _ in range(_QUIET_ATTEMPTS):
-        workload.sync()
+        program.sync()
         disk.command(fuse_server.COMMAND_LOAD)
         disk.clear_log()
         disk.command(fuse_server.COMMAND_RECORD)
@@ -124,11 +133,11 @@ def _start_recording(disk: Disk, workload: Workload) -> dict[int, bytes]:
     )
 
 
-def _mark(disk: Disk, label: str, op_index: int, phase: Phase) -> None:
+def _mark(disk: RecordedDisk, label: str, op_index: int, phase: MarkPhase) -> None:
     disk.command(fuse_server.COMMAND_MARK, json.dumps([label, op_index, phase]).encode())
 
 
-def parse_log(data: bytes) -> Iterator[Record]:
+def parse_log(data: bytes) -> Iterator[LogRecord]:
     """The records in the bytes that the disk's server wrote.
 
     Raises `RigError` when they end in the middle of a record or hold an unknown one.
@@ -145,10 +154,10 @@ def parse_log(data: bytes) -> Iterator[Record]:
         if len(body) != length:
             raise RigError(f"The log of {len(data)} B ends inside a record of {length} B.")
         if kind == fuse_server.LOG_WRITE:
-            yield Write(offset, body)
+            yield LoggedWrite(offset, body)
         elif kind == fuse_server.LOG_FLUSH:
-            yield Flush()
+            yield LoggedFlush()
         elif kind == fuse_server.LOG_MARK:
-            yield Mark(*json.loads(body))
+            yield LoggedMark(*json.loads(body))
         else:
             raise RigError(f"The log holds a record of unknown kind {kind}; expected 1, 2 or 3.")

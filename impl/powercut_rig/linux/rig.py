@@ -22,15 +22,15 @@ from powercut.simulation.subject import Plan
 from powercut_rig.blocks.block_log import BlockLog, Recipe, Replay
 from powercut_rig.blocks.crash_images import Bounds, CrashImage, CrashImages, crash_images
 from powercut_rig.errors import RigError, RigUnavailable
-from powercut_rig.filesystems import FILE_SYSTEMS
-from powercut_rig.linux.recorded_disk import Disk as BlockDisk
+from powercut_rig.filesystems import FILE_SYSTEMS, missing_for
+from powercut_rig.linux.recorded_disk import RecordedDisk as BlockDisk
 from powercut_rig.linux.recorder import record, record_on
 from powercut_rig.mounted.image_mounter import ImageMounter, MountedImage, Phases
 from powercut_rig.mounted.op_runner import MarkWriter
 from powercut_rig.mounted.rooted_disk import RootedDisk
 from powercut_rig.mounted.writeback import WriteBack, default_plan
-from powercut_rig.system.lifecycle import Opened
-from powercut_rig.system.requirements import what_is_missing
+from powercut_rig.system.lifecycle import ManagedResource
+from powercut_rig.system.requirements import missing_everywhere
 from powercut_rig.system.worker import private_folder
 
 _T = TypeVar("_T")
@@ -38,7 +38,7 @@ _T = TypeVar("_T")
 _LARGEST_BYTES: Final = 1 << 30
 
 
-class Rig(Opened):
+class Rig(ManagedResource):
     """Records and mounts inside a worker; see `run_in_worker`.
 
     `fs` names an entry of `FILE_SYSTEMS`, `size_bytes` is the disk's size (None: the entry's own);
@@ -73,7 +73,7 @@ class Rig(Opened):
         self.phases = Phases()
 
     def _open(self, undo: contextlib.ExitStack) -> None:
-        if missing := what_is_missing(self._fs.name):
+        if missing := missing_everywhere() + missing_for(self._fs):
             raise RigUnavailable(missing)
         self._folder = undo.enter_context(private_folder())
         undo.callback(self._close_again)

@@ -11,8 +11,8 @@ from typing import Final
 
 from attrs import define, field
 
-from powercut_rig.blocks.block_log import Mark, Phase, Progress, Recipe
-from powercut_rig.blocks.crash_images import CrashImage, CrashImages, Moment
+from powercut_rig.blocks.block_log import LoggedMark, MarkPhase, ProgramProgress, Recipe
+from powercut_rig.blocks.crash_images import CrashImage, CrashImages, CrashMoment
 from powercut_rig.errors import RigError
 from powercut_rig.macos.clones import Cloner
 
@@ -20,11 +20,11 @@ _READ_BYTES: Final = 1 << 20
 _JOIN_S: Final = 120.0
 _SYNCS: Final = ("fsync", "fdatasync", "barrier", "fullsync", "full sync", "sync", "msync")
 
-Beside = Callable[[Callable[[], bool]], Callable[[], None]]
+BackgroundLoop = Callable[[Callable[[], bool]], Callable[[], None]]
 """Starts calling a function beside the program, until it says False; the answer ends that."""
 
 
-def beside_in_thread(step: Callable[[], bool], join_s: float = _JOIN_S) -> Callable[[], None]:
+def loop_in_thread(step: Callable[[], bool], join_s: float = _JOIN_S) -> Callable[[], None]:
     """Call `step` in a thread. What it raises is raised again by the function that ends it.
 
     That function waits `join_s` seconds for a step that is under way; RigError where it stays so.
@@ -58,47 +58,47 @@ def beside_in_thread(step: Callable[[], bool], join_s: float = _JOIN_S) -> Calla
 
 
 @define
-class Taker:
+class CloneTaker:
     """Clones `image` at each mark. `records` are the marks, and a note for each clone."""
 
     image: Path
     clone: Cloner
     during: int
-    beside: Beside
-    records: list[Mark] = field(factory=list)
-    _progress: Progress = field(factory=Progress)
-    _taken: list[tuple[int, Path, Progress]] = field(factory=list)
-    _end_beside: Callable[[], None] | None = None
+    background: BackgroundLoop
+    records: list[LoggedMark] = field(factory=list)
+    _progress: ProgramProgress = field(factory=ProgramProgress)
+    _taken: list[tuple[int, Path, ProgramProgress]] = field(factory=list)
+    _end_background: Callable[[], None] | None = None
 
-    def mark(self, label: str, op_index: int, phase: Phase) -> None:
+    def mark(self, label: str, op_index: int, phase: MarkPhase) -> None:
         """Put a mark into the log; a `MarkWriter`. A clone follows all that has happened."""
         self.end()
-        mark = Mark(label, op_index, phase)
+        mark = LoggedMark(label, op_index, phase)
         self.records.append(mark)
         self._progress = self._progress.after(mark)
         if phase != "begin":
             self.take()
         elif self.during and label.startswith(_SYNCS):
-            self._end_beside = self.beside(_Countdown(self.during, self.take))
+            self._end_background = self.background(_Countdown(self.during, self.take))
 
     def take(self) -> None:
         """Clone the image as it is now. RigError."""
         number = len(self._taken)
         path = self.image.with_name(f"clone-{number:04}.dmg")
         self.clone(self.image, path)
-        self.records.append(Mark(f"clone {number}", -1, "note"))
+        self.records.append(LoggedMark(f"clone {number}", -1, "note"))
         self._taken.append((len(self.records), path, self._progress))
 
     def distinct(self) -> tuple[dict[int, Path], CrashImages]:
         """Clone files by position, and the crash images; equal clones are merged and removed."""
         self.end()
         firsts: dict[int, tuple[int, Path]] = {}
-        moments: dict[int, dict[Moment, None]] = {}
+        moments: dict[int, dict[CrashMoment, None]] = {}
         counts: Counter[int] = Counter()
         for position, path, progress in self._taken:
             fingerprint = fingerprint_of(path)
             counts[fingerprint] += 1
-            moments.setdefault(fingerprint, {})[Moment(progress, "kernel")] = None
+            moments.setdefault(fingerprint, {})[CrashMoment(progress, "kernel")] = None
             if fingerprint in firsts:
                 path.unlink()
             else:
@@ -112,8 +112,8 @@ class Taker:
 
     def end(self) -> None:
         """End what takes clones beside a sync; what it raised is raised here."""
-        if self._end_beside is not None:
-            end, self._end_beside = self._end_beside, None
+        if self._end_background is not None:
+            end, self._end_background = self._end_background, None
             end()
 
 
@@ -140,7 +140,7 @@ def fingerprint_of(path: Path) -> int:
 
 
 def count_in_file(path: Path, block: bytes) -> int:
-    """How often a block of bytes is in a file, wherever it begins; overlaps are not counted."""
+    """Count a block of bytes in a file, wherever it begins; overlaps are not counted."""
     count, tail = 0, b""
     with path.open("rb") as opened:
         while piece := opened.read(_READ_BYTES):

@@ -14,7 +14,7 @@ from attrs import frozen
 
 from powercut_rig.errors import RigError
 from powercut_rig.macos.darwin_syscalls import clonefile
-from powercut_rig.macos.subprocesses import CommandError, Runner, succeed
+from powercut_rig.macos.subprocesses import CommandError, ToolRunner, run_checked
 
 CLONE_S: Final = 60.0
 
@@ -30,7 +30,7 @@ class SystemCloner:
     folder that is known to lie on APFS, which `requirements.missing_for_mac` checks.
     """
 
-    run: Runner
+    run: ToolRunner
     call: Callable[[str, str], None] = clonefile
 
     def __call__(self, src: Path, dst: Path) -> None:
@@ -49,7 +49,7 @@ class SystemCloner:
         if dst.exists():
             raise RigError(f"{dst} is there already; a clone never overwrites.")
         try:
-            succeed(self.run, ["cp", "-c", str(src), str(dst)], CLONE_S)
+            run_checked(self.run, ["cp", "-c", str(src), str(dst)], CLONE_S)
         except CommandError:
             dst.unlink(missing_ok=True)  # half a copy is no clone
             raise

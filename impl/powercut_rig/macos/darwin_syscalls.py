@@ -40,8 +40,8 @@ _ARGUMENTS: Final[dict[str, list[Any]]] = {
 _ANSWERS: Final[dict[str, Any]] = {"mmap": ctypes.c_void_p}  # an int for the others
 
 
-class Calls(Protocol):
-    """What a workload asks of the system beyond Python's os module; OSError."""
+class MacCalls(Protocol):
+    """The system calls of a workload that Python's os module does not have; OSError."""
 
     def fsync(self, fd: int) -> None:
         """Hand a file to the drive, whose cache may keep it."""
@@ -72,25 +72,25 @@ class DarwinCalls:
     """The calls of this machine."""
 
     def fsync(self, fd: int) -> None:
-        """See `Calls.fsync`, here and below."""
+        """See `MacCalls.fsync`, here and below."""
         os.fsync(fd)
 
     def barrier(self, fd: int) -> None:
-        """See `Calls.barrier`. ENOTSUP on a volume that has none: never a plain fsync instead."""
+        """See `MacCalls.barrier`. ENOTSUP on a volume without it: never a plain fsync instead."""
         _control(fd, F_BARRIERFSYNC)
 
     def full(self, fd: int) -> None:
-        """See `Calls.full`."""
+        """See `MacCalls.full`."""
         _control(fd, F_FULLFSYNC)
 
     def volume(self, fd: int) -> None:
-        """See `Calls.volume`."""
+        """See `MacCalls.volume`."""
         number = _function("fsync_volume_np", fd, _SYNC_VOLUME_WAIT)
         if number:  # it returns the errno itself
             raise OSError(number, f"fsync_volume_np: {os.strerror(number)}")
 
     def rename(self, src: str, dst: str, *flags: str) -> None:
-        """See `Calls.rename`."""
+        """See `MacCalls.rename`."""
         if not flags:
             os.rename(src, dst)  # noqa: PTH104 - beside its sibling with flags
             return
@@ -98,15 +98,15 @@ class DarwinCalls:
         _call("renamex_np", os.fsencode(src), os.fsencode(dst), value)
 
     def write_mapped(self, fd: int, offset: int, data: bytes) -> None:
-        """See `Calls.write_mapped`. EINVAL for bytes beyond the end of the file."""
+        """See `MacCalls.write_mapped`. EINVAL for bytes beyond the end of the file."""
         _mapped(fd, offset + len(data), lambda at: ctypes.memmove(at + offset, data, len(data)))
 
     def open_device(self, device: str) -> int:
-        """See `Calls.open_device`."""
+        """See `MacCalls.open_device`."""
         return os.open(raw_device(device), os.O_WRONLY | os.O_CLOEXEC)
 
     def sync_mapped(self, fd: int, offset: int, size: int) -> None:
-        """See `Calls.sync_mapped`. EINVAL for bytes beyond the end of the file."""
+        """See `MacCalls.sync_mapped`. EINVAL for bytes beyond the end of the file."""
         start = offset - offset % mmap.PAGESIZE
         end = offset + size
         _mapped(fd, end, lambda at: _call("msync", at + start, end - start, _MS_SYNC))

@@ -14,8 +14,8 @@ from typing import Final
 from attrs import define, field
 
 from powercut_rig.errors import RigError
-from powercut_rig.macos.subprocesses import CommandError, Runner, succeed
-from powercut_rig.macos.tool_output import Attached, parse_attached, parse_images, raw_device
+from powercut_rig.macos.subprocesses import CommandError, ToolRunner, run_checked
+from powercut_rig.macos.tool_output import AttachedImage, parse_attached, parse_images, raw_device
 from powercut_rig.mounted.image_mounter import FsckReport
 
 CREATE_S: Final = 180.0
@@ -41,9 +41,9 @@ class DiskImages:
     new volumes, and a volume that is looked at is busy.
     """
 
-    run: Runner
+    run: ToolRunner
     pause: Callable[[float], None]
-    _attached: dict[Path, Attached] = field(factory=dict)
+    _attached: dict[Path, AttachedImage] = field(factory=dict)
 
     def create(self, path: Path, size_bytes: int) -> None:
         """Make an image with an empty APFS volume, unattached. CommandError."""
@@ -59,7 +59,7 @@ class DiskImages:
             "hdiutil", "create", "-quiet", "-size", f"{size_bytes // 512}b", "-type", "UDIF",
             *holding, str(path),
         ]  # fmt: skip
-        succeed(self.run, arguments, CREATE_S)
+        run_checked(self.run, arguments, CREATE_S)
         if not path.is_file():
             raise RigError(
                 f"hdiutil said that it made {path}, and it is not there. Nothing is attached."
@@ -68,7 +68,7 @@ class DiskImages:
     @contextlib.contextmanager
     def attached(
         self, path: Path, mount_point: Path | None, *, writable: bool
-    ) -> Iterator[Attached]:
+    ) -> Iterator[AttachedImage]:
         """Attach an image, and mount its volume at `mount_point` (None: mount nothing).
 
         Nothing of it is checked or repaired on the way in.  Detached at the end, also after an
@@ -82,7 +82,7 @@ class DiskImages:
         else:
             arguments += ["-nobrowse", "-owners", "off", "-mountpoint", str(mount_point)]
         try:
-            found = parse_attached(succeed(self.run, arguments, ATTACH_S).stdout)
+            found = parse_attached(run_checked(self.run, arguments, ATTACH_S).stdout)
             self._attached[path] = found
             if mount_point is not None and not found.mount_point:
                 raise RigError(f"{path} was attached as {found.device} and nothing was mounted.")
@@ -94,7 +94,7 @@ class DiskImages:
         self._detach_whatever(path)
 
     def fsck(self, path: Path) -> FsckReport:
-        """What fsck_apfs says of an image, which it does not change. RigError where it cannot look.
+        """Run fsck_apfs on an image, which it does not change. RigError where it cannot look.
 
         The image is attached read-only, and nothing of it mounted.
         """
@@ -133,7 +133,7 @@ class DiskImages:
         self._attached.pop(path, None)
 
     def _listed(self) -> dict[str, tuple[str, ...]]:
-        return parse_images(succeed(self.run, ["hdiutil", "info", "-plist"], INFO_S).stdout)
+        return parse_images(run_checked(self.run, ["hdiutil", "info", "-plist"], INFO_S).stdout)
 
     def _detach(self, device: str, path: str) -> None:
         """Detach a device; a busy one is asked again, each time later, and by force at last."""
@@ -141,7 +141,7 @@ class DiskImages:
         for attempt in range(_ATTEMPTS):
             force = ["-force"] if attempt == _ATTEMPTS - 1 else []
             try:
-                succeed(self.run, ["hdiutil", "detach", device, *force], DETACH_S)
+                run_checked(self.run, ["hdiutil", "detach", device, *force], DETACH_S)
             except CommandError as failed:
                 error = failed
             else:

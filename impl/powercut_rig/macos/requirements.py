@@ -1,4 +1,4 @@
-"""What a Mac needs to be asked, and what this machine is, in plain sentences."""
+"""Requirements on a Mac, and a description of the one that runs this, in plain sentences."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from typing import Final
 from attrs import asdict, frozen
 
 from powercut_rig.errors import RigError
-from powercut_rig.macos.subprocesses import Runner, is_installed, run_system, succeed
-from powercut_rig.macos.tool_output import Volume, parse_device, parse_versions, parse_volume
+from powercut_rig.macos.subprocesses import ToolRunner, is_installed, run_checked, run_system
+from powercut_rig.macos.tool_output import VolumeInfo, parse_device, parse_versions, parse_volume
 
 PROGRAMS: Final = ("hdiutil", "diskutil", "fsck_apfs", "sw_vers", "df", "cp")
 WHAT_A_MAC_ADDS: Final = (
@@ -28,7 +28,7 @@ _ASK_S: Final = 60.0
 
 
 @frozen
-class Machine:
+class MacMachine:
     """The Mac that was asked: its system, its processor, and the volume that held the images."""
 
     product: str
@@ -51,7 +51,7 @@ class Machine:
         return asdict(self)
 
 
-def missing_for_mac(run: Runner = run_system, folder: Path | None = None) -> list[str]:
+def missing_for_mac(run: ToolRunner = run_system, folder: Path | None = None) -> list[str]:
     """One sentence for each thing that keeps APFS from being asked here; empty where it can be.
 
     Looks only.  `folder` is where images would lie; the temporary folder by default.
@@ -83,11 +83,11 @@ def missing_for_mac(run: Runner = run_system, folder: Path | None = None) -> lis
     return missing
 
 
-def machine(run: Runner, folder: Path) -> Machine:
-    """What this Mac is. RigError where one of its programs will not say."""
-    versions = parse_versions(succeed(run, ["sw_vers"], _ASK_S).stdout)
+def this_mac(run: ToolRunner, folder: Path) -> MacMachine:
+    """Describe this Mac. RigError where one of its programs will not say."""
+    versions = parse_versions(run_checked(run, ["sw_vers"], _ASK_S).stdout)
     volume = _volume(run, folder.resolve())
-    return Machine(
+    return MacMachine(
         versions.get("ProductName", "macOS"),
         versions["ProductVersion"],
         versions["BuildVersion"],
@@ -101,7 +101,7 @@ def machine(run: Runner, folder: Path) -> Machine:
     )
 
 
-def _volume(run: Runner, folder: Path) -> Volume:
-    """What is under a folder. diskutil knows devices and mount points; df knows the device."""
-    device = parse_device(succeed(run, ["df", "-P", str(folder)], _ASK_S).stdout)
-    return parse_volume(succeed(run, ["diskutil", "info", "-plist", device], _ASK_S).stdout)
+def _volume(run: ToolRunner, folder: Path) -> VolumeInfo:
+    """The volume under a folder. diskutil knows devices and mount points; df knows the device."""
+    device = parse_device(run_checked(run, ["df", "-P", str(folder)], _ASK_S).stdout)
+    return parse_volume(run_checked(run, ["diskutil", "info", "-plist", device], _ASK_S).stdout)

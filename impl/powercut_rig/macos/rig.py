@@ -22,22 +22,22 @@ from powercut.simulation.subject import Plan
 from powercut_rig.blocks.block_log import BlockLog, Recipe
 from powercut_rig.blocks.crash_images import Bounds, CrashImage, CrashImages
 from powercut_rig.errors import RigError
-from powercut_rig.macos.clone_recorder import Beside, Taker, beside_in_thread
+from powercut_rig.macos.clone_recorder import BackgroundLoop, CloneTaker, loop_in_thread
 from powercut_rig.macos.clones import Cloner
-from powercut_rig.macos.darwin_syscalls import Calls
+from powercut_rig.macos.darwin_syscalls import MacCalls
 from powercut_rig.macos.disk_images import DiskImages
-from powercut_rig.macos.op_runner import MacRunner
+from powercut_rig.macos.op_runner import MacOpRunner
 from powercut_rig.macos.subprocesses import CommandError
 from powercut_rig.mounted.image_mounter import FsckReport, MountedImage
-from powercut_rig.mounted.op_runner import MarkWriter, Workload
+from powercut_rig.mounted.op_runner import MarkWriter, ProgramRunner
 from powercut_rig.mounted.rooted_disk import RootedDisk
-from powercut_rig.mounted.tree_reader import Sight, look
+from powercut_rig.mounted.tree_reader import TreeSnapshot, read_snapshot
 from powercut_rig.mounted.writeback import WriteBack, default_plan
 
 _T = TypeVar("_T")
 
 SIZE_BYTES: Final = 64 << 20
-DURING: Final = 4
+CLONES_PER_SYNC: Final = 4
 """Clones taken while one sync runs."""
 
 _ROOT: Final = "root"
@@ -59,16 +59,16 @@ class CloneLog(BlockLog):
 class MacRig:
     """Records and mounts below `folder`, which lies on APFS and belongs to this process alone.
 
-    `during` clones at most are taken beside each sync while it runs, by what `beside` starts.
+    `during` clones at most are taken beside each sync while it runs, by what `background` starts.
     """
 
     folder: Path
     disks: DiskImages
     clone: Cloner
-    calls: Calls
+    calls: MacCalls
     size_bytes: int = SIZE_BYTES
-    during: int = DURING
-    beside: Beside = beside_in_thread
+    during: int = CLONES_PER_SYNC
+    background: BackgroundLoop = loop_in_thread
     _recordings: int = 0
     _shown: contextlib.ExitStack = field(factory=contextlib.ExitStack)
 
@@ -90,20 +90,20 @@ class MacRig:
         plan = default_plan(ops) if writeback is None else writeback
         image = self._folder_of_recording() / "recording.dmg"
         self.disks.create(image, self.size_bytes)
-        taker = Taker(image, self.clone, self.during, self.beside)
+        taker = CloneTaker(image, self.clone, self.during, self.background)
         with self._mounted(image) as root, contextlib.ExitStack() as stack:
             stack.callback(taker.end)  # before anything is detached
             self._begin(root)
             if fill:
                 self._fill_and_free(root.parent / _FILL, fill)
-            workload = Workload(MacRunner(str(root), self.calls), taker.mark)
-            stack.enter_context(contextlib.closing(workload))
-            workload.perform(setup)
-            workload.sync()
+            program = ProgramRunner(MacOpRunner(str(root), self.calls), taker.mark)
+            stack.enter_context(contextlib.closing(program))
+            program.perform(setup)
+            program.sync()
             taker.take()
-            workload.run(ops, plan)
+            program.run(ops, plan)
             taker.mark("end of program", len(ops), "note")
-            workload.sync()
+            program.sync()
             taker.take()
         image.unlink()
         return self._log(taker)
@@ -121,7 +121,7 @@ class MacRig:
         self._shown.close()
         image = self._folder_of_recording() / "again.dmg"
         self.clone(_clone_of(recording, recipe), image)
-        taker = Taker(image, self.clone, self.during, self.beside)
+        taker = CloneTaker(image, self.clone, self.during, self.background)
         with self._mounted(image) as root, contextlib.ExitStack() as stack:
             stack.callback(taker.end)
             taker.take()
@@ -156,7 +156,7 @@ class MacRig:
                 try:
                     before = self._looked(path)
                     root = stack.enter_context(self._scratch(path))
-                    refusal = _difference(before, look(str(root)))
+                    refusal = _difference(before, read_snapshot(str(root)))
                 except (CommandError, OSError) as error:
                     refusal, root = _refused(error), self.folder
                 fsck = _Fsck(self.disks, path, stack.close)
@@ -164,7 +164,7 @@ class MacRig:
 
     images_after = images
 
-    def tree(self, recording: BlockLog, recipe: Recipe) -> Sight:
+    def tree(self, recording: BlockLog, recipe: Recipe) -> TreeSnapshot:
         """The tree of a clone, attached read-only. CommandError, OSError, RigError."""
         return self._looked(_clone_of(recording, recipe))
 
@@ -173,9 +173,9 @@ class MacRig:
         for path in recording.clones.values():
             path.unlink(missing_ok=True)
 
-    def _looked(self, path: Path) -> Sight:
+    def _looked(self, path: Path) -> TreeSnapshot:
         with self.disks.attached(path, self._mount_point(), writable=False):
-            return look(str(self._mount_point() / _ROOT))
+            return read_snapshot(str(self._mount_point() / _ROOT))
 
     @contextlib.contextmanager
     def _scratch(self, path: Path) -> Iterator[Path]:
@@ -231,7 +231,7 @@ class MacRig:
         folder.mkdir(mode=0o700)
         return folder
 
-    def _log(self, taker: Taker) -> CloneLog:
+    def _log(self, taker: CloneTaker) -> CloneLog:
         clones, found = taker.distinct()
         return CloneLog(self.size_bytes, {}, tuple(taker.records), clones, found)
 
@@ -259,8 +259,8 @@ def _refused(error: CommandError | OSError) -> OSError:
     return error if isinstance(error, OSError) else OSError(errno.EIO, str(error))
 
 
-def _difference(before: Sight, after: Sight) -> OSError | None:
-    """What is wrong where the two ways to mount an image show two trees."""
+def _difference(before: TreeSnapshot, after: TreeSnapshot) -> OSError | None:
+    """The error where the two ways to mount an image show two trees."""
     if before.digest == after.digest:
         return None
     differing = sorted(

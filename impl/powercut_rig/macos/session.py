@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Final
 
 from powercut_rig.errors import RigError
-from powercut_rig.macos.clone_recorder import Beside, beside_in_thread
+from powercut_rig.macos.clone_recorder import BackgroundLoop, loop_in_thread
 from powercut_rig.macos.clones import Cloner, SystemCloner
-from powercut_rig.macos.darwin_syscalls import Calls, DarwinCalls
+from powercut_rig.macos.darwin_syscalls import DarwinCalls, MacCalls
 from powercut_rig.macos.disk_images import DiskImages
 from powercut_rig.macos.rig import MacRig
-from powercut_rig.macos.subprocesses import Runner, run_system
+from powercut_rig.macos.subprocesses import ToolRunner, run_system
 
 PREFIX: Final = "powercut-apfs-"
 _LOCK: Final = "lock"
@@ -27,11 +27,11 @@ _LOCK: Final = "lock"
 
 @contextlib.contextmanager
 def session(
-    run: Runner = run_system,
+    run: ToolRunner = run_system,
     *,
     clone: Cloner | None = None,
-    calls: Calls | None = None,
-    beside: Beside = beside_in_thread,
+    calls: MacCalls | None = None,
+    background: BackgroundLoop = loop_in_thread,
     pause: Callable[[float], None] = time.sleep,
     parent: Path | None = None,
 ) -> Iterator[MacRig]:
@@ -50,7 +50,11 @@ def session(
         with _interrupted_once():
             try:
                 yield MacRig(
-                    folder, disks, clone or SystemCloner(run), calls or DarwinCalls(), beside=beside
+                    folder,
+                    disks,
+                    clone or SystemCloner(run),
+                    calls or DarwinCalls(),
+                    background=background,
                 )
             finally:
                 disks.close()
@@ -70,7 +74,7 @@ def own_folder(rig: MacRig, name: str) -> Iterator[MacRig]:
     folder.mkdir(mode=0o700)
     try:
         yield MacRig(
-            folder, rig.disks, rig.clone, rig.calls, rig.size_bytes, rig.during, rig.beside
+            folder, rig.disks, rig.clone, rig.calls, rig.size_bytes, rig.during, rig.background
         )
     finally:
         if not rig.disks.any_attached:

@@ -22,8 +22,8 @@ _SIZE_LIMIT_BYTES: Final = 4 << 20
 
 
 @frozen
-class Attached:
-    """What hdiutil attached: the whole device, the partition of the APFS container, the mount.
+class AttachedImage:
+    """An attached image: the whole device, the partition of the APFS container, the mount.
 
     `device` is what `hdiutil detach` is given ("/dev/disk4"), `store` the partition for fsck
     ("/dev/disk4s1"), `mount_point` "" where nothing is mounted.
@@ -35,8 +35,8 @@ class Attached:
 
 
 @frozen
-class Volume:
-    """What `diskutil info -plist` says of the volume that holds a path."""
+class VolumeInfo:
+    """The volume that holds a path, as `diskutil info -plist` describes it."""
 
     file_system: str
     device: str
@@ -45,8 +45,8 @@ class Volume:
     encrypted: bool | None
 
 
-def parse_attached(output: bytes) -> Attached:
-    """What `hdiutil attach -plist` attached. RigError says what of its answer is missing."""
+def parse_attached(output: bytes) -> AttachedImage:
+    """Parse the answer of `hdiutil attach -plist`. RigError says what of it is missing."""
     where = "hdiutil attach -plist"
     entities = _entities(_plist(output, where), where)
     devices = [device for entity in entities if (device := _device(entity, where))]
@@ -57,7 +57,7 @@ def parse_attached(output: bytes) -> Attached:
     mounts = [point for entity in entities if (point := _text(entity, "mount-point", where))]
     if len(mounts) > 1:
         raise RigError(f"{where} mounted {len(mounts)} volumes, {mounts}; expected one.")
-    return Attached(whole_device(store), store, mounts[0] if mounts else "")
+    return AttachedImage(whole_device(store), store, mounts[0] if mounts else "")
 
 
 def parse_images(output: bytes) -> dict[str, tuple[str, ...]]:
@@ -75,14 +75,14 @@ def parse_images(output: bytes) -> dict[str, tuple[str, ...]]:
     return found
 
 
-def parse_volume(output: bytes) -> Volume:
-    """What `diskutil info -plist DEVICE` says. RigError where it says nothing of a file system."""
+def parse_volume(output: bytes) -> VolumeInfo:
+    """Parse the answer of `diskutil info -plist DEVICE`. RigError where it names no file system."""
     where = "diskutil info -plist"
     info = _plist(output, where)
     file_system = _text(info, "FilesystemType", where)
     if not file_system:
         raise RigError(f"{where} answered without the key FilesystemType.")
-    return Volume(
+    return VolumeInfo(
         file_system,
         _text(info, "DeviceNode", where),
         _text(info, "BusProtocol", where),

@@ -1,1 +1,1 @@
-"""What happens on a mounted file system: run ops, read trees, swap images."""
+"""Work on a mounted file system: run ops, read trees, swap images."""

@@ -23,9 +23,9 @@ from powercut_rig.errors import ImageRefused, RigError
 from powercut_rig.filesystems import FileSystem
 from powercut_rig.mounted.memory_disk import Cells, ScratchDisk
 from powercut_rig.mounted.rooted_disk import RootedDisk
-from powercut_rig.mounted.tree_reader import Sight, look
+from powercut_rig.mounted.tree_reader import TreeSnapshot, read_snapshot
 from powercut_rig.system import linux_syscalls
-from powercut_rig.system.lifecycle import Opened
+from powercut_rig.system.lifecycle import ManagedResource
 from powercut_rig.system.subprocesses import run_tool
 
 _FSCK_STATUSES: Final = tuple(range(-64, 256))  # a signal too: damage can kill a checker
@@ -35,43 +35,43 @@ _KERNEL_LINES: Final = 8
 
 @frozen
 class FsckReport:
-    """What fsck says of an image after the kernel's own recovery: a witness, not a judge."""
+    """The word of fsck on an image after the kernel's own recovery: a witness, not a judge."""
 
     clean: bool
     output: str
 
 
 @frozen
-class Spent:
+class TimeSpent:
     """Time so far: of the clock, and of the processor in this process and its system calls."""
 
     wall_s: float = 0.0
     cpu_s: float = 0.0
 
     @classmethod
-    def now(cls) -> Spent:
+    def now(cls) -> TimeSpent:
         """Both clocks as they stand."""
         return cls(time.perf_counter(), time.process_time())
 
-    def __add__(self, other: Spent) -> Spent:
-        return Spent(self.wall_s + other.wall_s, self.cpu_s + other.cpu_s)
+    def __add__(self, other: TimeSpent) -> TimeSpent:
+        return TimeSpent(self.wall_s + other.wall_s, self.cpu_s + other.cpu_s)
 
-    def __sub__(self, other: Spent) -> Spent:
-        return Spent(self.wall_s - other.wall_s, self.cpu_s - other.cpu_s)
+    def __sub__(self, other: TimeSpent) -> TimeSpent:
+        return TimeSpent(self.wall_s - other.wall_s, self.cpu_s - other.cpu_s)
 
 
 @define
 class Phases:
-    """What was spent in each phase, over all images so far.
+    """The time spent in each phase, over all images so far.
 
     `mount` and `unmount` are one system call each, and what btrfs needs to be forgotten.
     """
 
     images: int = 0
-    content: Spent = Spent()
-    mount: Spent = Spent()
-    use: Spent = Spent()
-    unmount: Spent = Spent()
+    content: TimeSpent = TimeSpent()
+    mount: TimeSpent = TimeSpent()
+    use: TimeSpent = TimeSpent()
+    unmount: TimeSpent = TimeSpent()
 
 
 @define
@@ -91,7 +91,7 @@ class MountedImage:
 
     @property
     def mountpoint(self) -> str:
-        """Where the image is mounted; raises `ImageRefused` when it is not."""
+        """The path at which the image is mounted; raises `ImageRefused` when it is not."""
         if self.refusal is not None:
             raise ImageRefused(
                 f"The crash image {self.recipe} does not mount: {self.refusal}. A crash may not "
@@ -99,9 +99,9 @@ class MountedImage:
             )
         return self._mount_point
 
-    def look(self) -> Sight:
+    def look(self) -> TreeSnapshot:
         """The tree of the image; raises `ImageRefused` where it does not mount."""
-        return look(self.mountpoint)
+        return read_snapshot(self.mountpoint)
 
     def disk(self, plan: Plan) -> SubjectDisk:
         """A subject's own disk, with its paths below the mount."""
@@ -116,7 +116,7 @@ class MountedImage:
         return self._fsck()
 
 
-class ImageMounter(Opened):
+class ImageMounter(ManagedResource):
     """Mounts recipes of one log, one after the other, on one disk.
 
     Use as a context; leaving it unmounts.  `folder` is a private folder of the rig.
@@ -138,7 +138,7 @@ class ImageMounter(Opened):
         self._folder = folder
         self._disk = ScratchDisk(folder, log.size_bytes, log.base, block_bytes=fs.image_block_bytes)
         self._mounted = False
-        self._used_since = Spent()
+        self._used_since = TimeSpent()
         self.phases = Phases() if phases is None else phases
 
     def _open(self, undo: contextlib.ExitStack) -> None:
@@ -155,9 +155,9 @@ class ImageMounter(Opened):
     def mount_cells(self, recipe: Recipe, cells: Cells) -> MountedImage:
         """Mount the base with `cells`, which some `recipe` gave."""
         self.unmount()
-        started = Spent.now()
+        started = TimeSpent.now()
         self._disk.hold(cells)
-        ready = Spent.now()
+        ready = TimeSpent.now()
         refusal, kernel_said = None, ""
         try:
             linux_syscalls.mount(
@@ -171,7 +171,7 @@ class ImageMounter(Opened):
         except OSError as error:
             refusal = error
             kernel_said = linux_syscalls.kernel_words(_KERNEL_LINES, self._disk.device)
-        mounted = Spent.now()
+        mounted = TimeSpent.now()
         self.phases.images += 1
         self.phases.content += ready - started
         self.phases.mount += mounted - ready
@@ -187,7 +187,7 @@ class ImageMounter(Opened):
         """
         if not self._mounted:
             return
-        started = Spent.now()
+        started = TimeSpent.now()
         try:
             linux_syscalls.umount(str(self._mount_point))
         except OSError as error:
@@ -200,7 +200,7 @@ class ImageMounter(Opened):
         self._mounted = False
         self._fs.forget(self._disk.device, self._folder)
         self.phases.use += started - self._used_since
-        self.phases.unmount += Spent.now() - started
+        self.phases.unmount += TimeSpent.now() - started
 
     def _detach(self) -> None:
         if self._mounted:
@@ -215,7 +215,7 @@ class ImageMounter(Opened):
 
 
 def fsck(fs: FileSystem, device: str) -> FsckReport:
-    """What the file system's own checker says of an unmounted disk, changing nothing."""
+    """Run the file system's own checker on an unmounted disk, changing nothing."""
     done = run_tool((*fs.fsck, device), ok=_FSCK_STATUSES)
     said = (done.stdout + done.stderr)[-_SHOWN_CHARACTERS:]
     return FsckReport(done.returncode == 0, said)

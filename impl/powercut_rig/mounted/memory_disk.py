@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from powercut_rig.blocks.block_log import CHUNK_BYTES
-from powercut_rig.system.lifecycle import Opened
+from powercut_rig.system.lifecycle import ManagedResource
 from powercut_rig.system.loop_device import LoopDevice
 
 Cells = Mapping[int, tuple[bytes, int]]
@@ -26,38 +26,65 @@ _MAP_NORESERVE: Final = 0x4000
 """A sparse disk larger than the memory is no claim on so much of it."""
 
 
-class MemoryDisk(Opened):
-    """A sparse file in memory of `size_bytes`: a base (chunk number to bytes), changed by cells.
+class SparseFile(ManagedResource):
+    """A sparse file in memory of `size_bytes`, all zeros at first.
 
-    Use as a context; `fd` is the file, which others may write to as well.  It holds zeros at first.
+    Use as a context; `fd` is the file, which others may write to as well, and `flat` a map of it.
     """
 
     def __init__(self, size_bytes: int) -> None:
         self.size_bytes = size_bytes
         self.fd = -1
+        self.flat: mmap.mmap
+
+    def _open(self, undo: contextlib.ExitStack) -> None:
+        self.fd = os.memfd_create("powercut-rig-disk", os.MFD_CLOEXEC)
+        undo.callback(os.close, self.fd)
+        os.ftruncate(self.fd, self.size_bytes)
+        self.flat = mmap.mmap(self.fd, self.size_bytes)
+        undo.callback(self.flat.close)
+
+    def load(self, content: Mapping[int, bytes]) -> None:
+        """Set the file to these chunks, by number, and zeros elsewhere; it must not be in use."""
+        self.flat.madvise(mmap.MADV_REMOVE, 0, self.size_bytes)
+        for chunk, data in content.items():
+            self._put(chunk, data)
+
+    def _put(self, chunk: int, data: bytes) -> None:
+        self.flat[chunk * CHUNK_BYTES : (chunk + 1) * CHUNK_BYTES] = data
+
+    def chunks(self) -> dict[int, bytes]:
+        """The chunks of the content, as it is now, that are not all zeros, by number."""
+        found: dict[int, bytes] = {}
+        for start, stop in data_extents(self.fd):
+            for place in range(start, stop, CHUNK_BYTES):
+                piece = self.flat[place : place + CHUNK_BYTES]
+                if piece != _ZEROS:
+                    found[place // CHUNK_BYTES] = piece
+        return found
+
+
+class MemoryDisk(SparseFile):
+    """A file in memory that holds a base changed by cells, one set of them after the other."""
+
+    def __init__(self, size_bytes: int) -> None:
+        super().__init__(size_bytes)
         self._base: Mapping[int, bytes] = {}
         self._cells: Cells = {}
-        self._flat: mmap.mmap
         self._wanted: mmap.mmap
 
     def _open(self, undo: contextlib.ExitStack) -> None:
-        self.fd = os.memfd_create("powercut-rig-images", os.MFD_CLOEXEC)
-        undo.callback(os.close, self.fd)
-        os.ftruncate(self.fd, self.size_bytes)
-        self._flat = mmap.mmap(self.fd, self.size_bytes)
-        undo.callback(self._flat.close)
+        super()._open(undo)
         flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _MAP_NORESERVE
         self._wanted = mmap.mmap(-1, self.size_bytes, flags=flags)
         undo.callback(self._wanted.close)
 
-    def load(self, base: Mapping[int, bytes]) -> None:
+    def load(self, content: Mapping[int, bytes]) -> None:
         """Set the disk to this base and zeros elsewhere; it must not be in use."""
-        self._flat.madvise(mmap.MADV_REMOVE, 0, self.size_bytes)
         for chunk in self._base.keys() | self._cells.keys():
             self._wanted[chunk * CHUNK_BYTES : (chunk + 1) * CHUNK_BYTES] = _ZEROS
-        for chunk, content in base.items():
-            self._put(chunk, content)
-        self._base, self._cells = base, {}
+        super().load(content)
+        self._base, self._cells = content, {}
 
     def hold(self, cells: Cells) -> None:
         """Set the disk to the base with `cells`; no page of the content before survives.
@@ -72,29 +99,25 @@ class MemoryDisk(Opened):
                 self._put(chunk, cell[0])
         self._cells = cells
 
-    def chunks(self) -> dict[int, bytes]:
-        """The chunks of the content, as it is now, that are not all zeros, by number."""
-        return chunks_of(self._flat, self.fd)
-
-    def _put(self, chunk: int, content: bytes) -> None:
+    def _put(self, chunk: int, data: bytes) -> None:
         start = chunk * CHUNK_BYTES
-        self._flat[start : start + CHUNK_BYTES] = content
-        self._wanted[start : start + CHUNK_BYTES] = content
+        self.flat[start : start + CHUNK_BYTES] = data
+        self._wanted[start : start + CHUNK_BYTES] = data
 
     def _undo_writes_of_others(self) -> None:
         extents = list(data_extents(self.fd))
         if sum(stop - start for start, stop in extents) > _SPARE_BYTES:
-            self._flat.madvise(mmap.MADV_REMOVE, 0, self.size_bytes)
+            self.flat.madvise(mmap.MADV_REMOVE, 0, self.size_bytes)
             for chunk in self._base.keys() | self._cells.keys():
                 start = chunk * CHUNK_BYTES
-                self._flat[start : start + CHUNK_BYTES] = self._wanted[start : start + CHUNK_BYTES]
+                self.flat[start : start + CHUNK_BYTES] = self._wanted[start : start + CHUNK_BYTES]
             return
-        with memoryview(self._flat) as flat, memoryview(self._wanted) as wanted:
+        with memoryview(self.flat) as flat, memoryview(self._wanted) as wanted:
             for start, stop in extents:
                 flat[start:stop] = wanted[start:stop]
 
 
-class ScratchDisk(Opened):
+class ScratchDisk(ManagedResource):
     """A `MemoryDisk` behind a loop device; `device` is its path, made in `folder`."""
 
     def __init__(
@@ -130,17 +153,6 @@ class ScratchDisk(Opened):
         self.loop.write_back()
         self._memory.hold(cells)
         self.loop.forget_cached_pages()
-
-
-def chunks_of(flat: mmap.mmap, fd: int) -> dict[int, bytes]:
-    """The chunks of a file in memory that are not all zeros, by number."""
-    found: dict[int, bytes] = {}
-    for start, stop in data_extents(fd):
-        for place in range(start, stop, CHUNK_BYTES):
-            piece = flat[place : place + CHUNK_BYTES]
-            if piece != _ZEROS:
-                found[place // CHUNK_BYTES] = piece
-    return found
 
 
 def data_extents(fd: int) -> Iterator[tuple[int, int]]:

@@ -17,33 +17,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Final, Protocol, assert_never
 
+from powercut.filesystem import ops
 from powercut.filesystem.content import Data
-from powercut.filesystem.ops import (
-    Append,
-    Barrier,
-    Close,
-    Create,
-    Fdatasync,
-    Fsync,
-    Fullsync,
-    Link,
-    Mapwrite,
-    Mark,
-    Mkdir,
-    Msync,
-    Op,
-    Open,
-    Rename,
-    Rmdir,
-    Symlink,
-    Sync,
-    Tmpfile,
-    Truncate,
-    Unlink,
-    Write,
-    op_name,
-)
-from powercut_rig.blocks.block_log import Phase
+from powercut_rig.blocks.block_log import MarkPhase
 from powercut_rig.errors import RigError
 from powercut_rig.mounted.writeback import WriteBack
 from powercut_rig.system import linux_syscalls
@@ -51,14 +27,14 @@ from powercut_rig.system import linux_syscalls
 _PIECE_BYTES: Final = 1 << 20
 _EXISTING: Final = os.O_NOFOLLOW | os.O_CLOEXEC
 
-MarkWriter = Callable[[str, int, Phase], None]
+MarkWriter = Callable[[str, int, MarkPhase], None]
 """Puts a mark into the log: label, op index, phase."""
 
 
-class Runner(Protocol):
+class OpRunner(Protocol):
     """Something that performs ops on a mounted file system; errors are OSError."""
 
-    def perform(self, op: Op) -> None:
+    def perform(self, op: ops.Op) -> None:
         """Perform one op."""
 
     def write_back(self, item: WriteBack) -> None:
@@ -71,45 +47,45 @@ class Runner(Protocol):
         """Close what the ops left open, as the end of a process does."""
 
 
-class Workload:
+class ProgramRunner:
     """Performs ops by a `runner`; `mark` writes to the log."""
 
-    def __init__(self, runner: Runner, mark: MarkWriter) -> None:
+    def __init__(self, runner: OpRunner, mark: MarkWriter) -> None:
         self._runner = runner
         self._mark = mark
 
-    def run(self, ops: Sequence[Op], plan: Sequence[WriteBack] = ()) -> None:
+    def run(self, program: Sequence[ops.Op], plan: Sequence[WriteBack] = ()) -> None:
         """Run all ops with their marks, and what the plan asks between them.
 
         Raises ValueError for a plan or a path that cannot be meant, before the first op; and
         `RigError` when the file system refuses an op, naming the op.
         """
-        after = _planned(ops, plan)
-        for op in ops:
+        after = _planned(program, plan)
+        for op in program:
             check_paths(op)
         self._write_back(after.get(-1, ()))
-        for index, op in enumerate(ops):
-            label = op.label if isinstance(op, Mark) else op_name(op)
+        for index, op in enumerate(program):
+            label = op.label if isinstance(op, ops.Mark) else ops.op_name(op)
             self._mark(label, index, "begin")
             self._perform_or_explain(op, index)
             self._mark(label, index, "end")
             self._write_back(after.get(index, ()))
 
     def close(self) -> None:
-        """See `Runner.close`."""
+        """See `OpRunner.close`."""
         self._runner.close()
 
-    def perform(self, ops: Sequence[Op]) -> None:
+    def perform(self, program: Sequence[ops.Op]) -> None:
         """Run ops without marks, for set-up."""
-        for index, op in enumerate(ops):
+        for index, op in enumerate(program):
             check_paths(op)
             self._perform_or_explain(op, index)
 
     def sync(self) -> None:
-        """See `Runner.sync`."""
+        """See `OpRunner.sync`."""
         self._runner.sync()
 
-    def _perform_or_explain(self, op: Op, index: int) -> None:
+    def _perform_or_explain(self, op: ops.Op, index: int) -> None:
         try:
             self._runner.perform(op)
         except OSError as error:
@@ -130,26 +106,26 @@ class Workload:
             self._mark(f"writeback {item.kind} {item.path}".rstrip(), item.after_op, "note")
 
 
-def _planned(ops: Sequence[Op], plan: Sequence[WriteBack]) -> dict[int, list[WriteBack]]:
+def _planned(program: Sequence[ops.Op], plan: Sequence[WriteBack]) -> dict[int, list[WriteBack]]:
     after: dict[int, list[WriteBack]] = {}
     for item in plan:
-        if not -1 <= item.after_op < len(ops):
+        if not -1 <= item.after_op < len(program):
             raise ValueError(
-                f"A write-back after op {item.after_op} was found; there are {len(ops)} ops."
+                f"A write-back after op {item.after_op} was found; there are {len(program)} ops."
             )
         if item.path and not item.path.startswith("@"):
-            below("/", item.path)
+            path_below("/", item.path)
         after.setdefault(item.after_op, []).append(item)
     return after
 
 
-def check_paths(op: Op) -> None:
+def check_paths(op: ops.Op) -> None:
     """Raise ValueError for a path or a link that would lead out of the disk."""
     for name in ("path", "src", "dst"):
         path = getattr(op, name, None)
         if path is not None and not path.startswith("@"):
-            below("/", path)
-    if isinstance(op, Symlink):
+            path_below("/", path)
+    if isinstance(op, ops.Symlink):
         target = PurePosixPath(op.target)
         if target.is_absolute() or ".." in target.parts:  # it would lead out of the disk
             raise ValueError(
@@ -158,7 +134,7 @@ def check_paths(op: Op) -> None:
             )
 
 
-def below(root: str, path: str) -> str:
+def path_below(root: str, path: str) -> str:
     """The real path of a path of an op. ValueError for one that cannot be meant."""
     parts = PurePosixPath(path).parts
     if not parts or parts[0] != "/" or ".." in parts or "\0" in path:
@@ -166,7 +142,7 @@ def below(root: str, path: str) -> str:
     return str(Path(root, *parts[1:]))
 
 
-class OpRunner:
+class LocalOpRunner:
     """Performs ops below `root`, where a file system is mounted, in this process.
 
     `commit` makes the file system mounted at a path commit its running transaction.
@@ -178,66 +154,66 @@ class OpRunner:
         self._handles: dict[str, int] = {}
 
     def close(self) -> None:
-        """See `Runner.close`, here and below."""
+        """See `OpRunner.close`, here and below."""
         while self._handles:
             os.close(self._handles.popitem()[1])
 
     def sync(self) -> None:
-        """See `Runner.sync`."""
+        """See `OpRunner.sync`."""
         self._with_file("/", os.O_RDONLY, linux_syscalls.syncfs)
 
     def _real(self, path: str) -> str:
-        return below(self._root, path)
+        return path_below(self._root, path)
 
-    def perform(self, op: Op) -> None:
-        """See `Runner.perform`."""
+    def perform(self, op: ops.Op) -> None:
+        """See `OpRunner.perform`."""
         real = self._real
         match op:
-            case Create(path=path):
+            case ops.Create(path=path):
                 flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | _EXISTING
                 os.close(os.open(real(path), flags, 0o644))
-            case Open(path=path, handle=handle, flags=words):
+            case ops.Open(path=path, handle=handle, flags=words):
                 access = os.O_RDONLY if "O_RDONLY" in words else os.O_RDWR
                 flags = access | os.O_CLOEXEC | open_flags(words)
                 self._handles[handle] = os.open(real(path), flags, 0o644)
-            case Tmpfile(path=path, handle=handle):
+            case ops.Tmpfile(path=path, handle=handle):
                 flags = os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC
                 self._handles[handle] = os.open(real(path), flags, 0o644)
-            case Close(handle=handle):
+            case ops.Close(handle=handle):
                 os.close(self._handles.pop(handle))
-            case Write(path=path, offset=offset, data=data, flags=words):
+            case ops.Write(path=path, offset=offset, data=data, flags=words):
                 self._with_file(path, os.O_WRONLY, lambda fd: _write_all(fd, offset, data), words)
-            case Append(path=path, data=data, flags=words):
+            case ops.Append(path=path, data=data, flags=words):
                 self._with_file(
                     path, os.O_WRONLY, lambda fd: _write_all(fd, os.fstat(fd).st_size, data), words
                 )
-            case Mapwrite(path=path, offset=offset, data=data):
+            case ops.Mapwrite(path=path, offset=offset, data=data):
                 self._with_file(path, os.O_RDWR, lambda fd: _write_mapped(fd, offset, data))
-            case Msync(path=path, offset=offset, size=size):
+            case ops.Msync(path=path, offset=offset, size=size):
                 self._with_file(path, os.O_RDWR, lambda fd: _sync_mapped(fd, offset, size))
-            case Truncate(path=path, size=size):
+            case ops.Truncate(path=path, size=size):
                 self._with_file(path, os.O_WRONLY, lambda fd: os.ftruncate(fd, size))
-            case Mkdir(path=path):
+            case ops.Mkdir(path=path):
                 Path(real(path)).mkdir(mode=0o755)
-            case Rmdir(path=path):
+            case ops.Rmdir(path=path):
                 Path(real(path)).rmdir()
-            case Symlink(target=target, path=path):
+            case ops.Symlink(target=target, path=path):
                 Path(real(path)).symlink_to(target)
-            case Rename(src=src, dst=dst, flags=words):
+            case ops.Rename(src=src, dst=dst, flags=words):
                 linux_syscalls.rename(real(src), real(dst), *words)
-            case Link(src=src, dst=dst):
+            case ops.Link(src=src, dst=dst):
                 self._link(src, real(dst))
-            case Unlink(path=path):
+            case ops.Unlink(path=path):
                 Path(real(path)).unlink()
-            case Fsync(fails=True) | Fdatasync(fails=True):
+            case ops.Fsync(fails=True) | ops.Fdatasync(fails=True):
                 raise OSError(errno.ENOTSUP, "a sync cannot be made to fail here")
-            case Fsync(path=path) | Barrier(path=path) | Fullsync(path=path):
+            case ops.Fsync(path=path) | ops.Barrier(path=path) | ops.Fullsync(path=path):
                 self._with_file(path, os.O_RDONLY, os.fsync)
-            case Fdatasync(path=path):
+            case ops.Fdatasync(path=path):
                 self._with_file(path, os.O_RDONLY, os.fdatasync)
-            case Sync():  # sync(2) would write every disk of this machine
+            case ops.Sync():  # sync(2) would write every disk of this machine
                 self.sync()
-            case Mark():
+            case ops.Mark():
                 pass
             case _:
                 assert_never(op)
@@ -264,7 +240,7 @@ class OpRunner:
             os.close(fd)
 
     def write_back(self, item: WriteBack) -> None:
-        """See `Runner.write_back`."""
+        """See `OpRunner.write_back`."""
         if item.kind == "data":
             start, length = item.offset_bytes, item.length_bytes
             self._with_file(
@@ -294,7 +270,7 @@ def _sync_mapped(fd: int, offset: int, size: int) -> None:
 
 
 def bytes_of(data: Data) -> bytes:
-    """What a write of `data` puts into a file."""
+    """The bytes that a write of `data` puts into a file."""
     return data if isinstance(data, bytes) else bytes([data.byte]) * len(data)
 
 

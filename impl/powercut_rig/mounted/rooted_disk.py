@@ -1,96 +1,119 @@
-"""A disk below a mount point: a subject's paths, such as /ckpt/run, mean paths inside the image."""
+"""A subject's disk, reached through another one: below a mount point, watched, or in a guest."""
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator
-from typing import Any
+import abc
+import functools
+from collections.abc import Callable
+from typing import Any, Final
 
 from powercut.simulation.model_disk import SubjectDisk
-from powercut_rig.blocks.block_log import Phase
+from powercut_rig.blocks.block_log import MarkPhase
 
 
-class RootedDisk:
-    """The disk seam with every path put below `root`; the root itself is the subject's "/"."""
+class ForwardingDisk(abc.ABC):
+    """The calls of `powercut.simulation.model_disk.Disk`, all made by one method."""
+
+    @abc.abstractmethod
+    def _call(self, method: str, *arguments: Any) -> Any:
+        """Call a method of the disk behind this one; its paths come first among the arguments."""
+
+    def kind(self, path: str) -> str:
+        """See `Disk.kind`."""
+        kind: str = self._call("kind", path)
+        return kind
+
+    def names(self, path: str) -> list[str]:
+        """See `Disk.names`."""
+        names: list[str] = self._call("names", path)
+        return names
+
+    def read(self, path: str, limit_bytes: int) -> bytes:
+        """See `Disk.read`."""
+        data: bytes = self._call("read", path, limit_bytes)
+        return data
+
+    def digest(self, path: str, limit_bytes: int) -> tuple[int, str]:
+        """See `Disk.digest`."""
+        found: tuple[int, str] = self._call("digest", path, limit_bytes)
+        return found
+
+    def mkdir(self, path: str) -> None:
+        """See `Disk.mkdir`."""
+        self._call("mkdir", path)
+
+    def create(self, path: str) -> None:
+        """See `Disk.create`."""
+        self._call("create", path)
+
+    def write(self, path: str, data: bytes | memoryview) -> None:
+        """See `Disk.write`."""
+        self._call("write", path, data)
+
+    def fsync(self, path: str) -> None:
+        """See `Disk.fsync`."""
+        self._call("fsync", path)
+
+    def close(self, path: str) -> None:
+        """See `Disk.close`."""
+        self._call("close", path)
+
+    def fsync_dir(self, path: str) -> None:
+        """See `Disk.fsync_dir`."""
+        self._call("fsync_dir", path)
+
+    def rename(self, src: str, dst: str) -> None:
+        """See `Disk.rename`."""
+        self._call("rename", src, dst)
+
+    def unlink(self, path: str) -> None:
+        """See `Disk.unlink`."""
+        self._call("unlink", path)
+
+    def rmdir(self, path: str) -> None:
+        """See `Disk.rmdir`."""
+        self._call("rmdir", path)
+
+    def lock(self, path: str) -> None:
+        """See `Disk.lock`."""
+        self._call("lock", path)
+
+    def unlock(self, path: str) -> None:
+        """See `Disk.unlock`."""
+        self._call("unlock", path)
+
+
+class RootedDisk(ForwardingDisk):
+    """A disk with every path put below `root`: a subject's path, such as /ckpt/run, lies there."""
 
     def __init__(self, disk: SubjectDisk, root: str) -> None:
         self._disk, self._root = disk, root
 
+    def _call(self, method: str, *arguments: Any) -> Any:
+        paths = 2 if method == "rename" else 1
+        below = map(self._at, arguments[:paths])
+        return getattr(self._disk, method)(*below, *arguments[paths:])
+
     def _at(self, path: str) -> str:
         return (self._root + path if path != "/" else self._root) or "/"
-
-    def kind(self, path: str) -> str:
-        """See `powercut.simulation.model_disk.SubjectDisk`, here and below."""
-        return self._disk.kind(self._at(path))
-
-    def names(self, path: str) -> list[str]:
-        """See `SubjectDisk.names`."""
-        return self._disk.names(self._at(path))
-
-    def read(self, path: str, limit_bytes: int) -> bytes:
-        """See `SubjectDisk.read`."""
-        return self._disk.read(self._at(path), limit_bytes)
-
-    def digest(self, path: str, limit_bytes: int) -> tuple[int, str]:
-        """See `SubjectDisk.digest`."""
-        return self._disk.digest(self._at(path), limit_bytes)
-
-    def mkdir(self, path: str) -> None:
-        """See `SubjectDisk.mkdir`."""
-        self._disk.mkdir(self._at(path))
-
-    def create(self, path: str) -> None:
-        """See `SubjectDisk.create`."""
-        self._disk.create(self._at(path))
-
-    def write(self, path: str, data: bytes | memoryview) -> None:
-        """See `SubjectDisk.write`."""
-        self._disk.write(self._at(path), data)
-
-    def fsync(self, path: str) -> None:
-        """See `SubjectDisk.fsync`."""
-        self._disk.fsync(self._at(path))
-
-    def close(self, path: str) -> None:
-        """See `SubjectDisk.close`."""
-        self._disk.close(self._at(path))
-
-    def fsync_dir(self, path: str) -> None:
-        """See `SubjectDisk.fsync_dir`."""
-        self._disk.fsync_dir(self._at(path))
-
-    def rename(self, src: str, dst: str) -> None:
-        """See `SubjectDisk.rename`."""
-        self._disk.rename(self._at(src), self._at(dst))
-
-    def unlink(self, path: str) -> None:
-        """See `SubjectDisk.unlink`."""
-        self._disk.unlink(self._at(path))
-
-    def rmdir(self, path: str) -> None:
-        """See `SubjectDisk.rmdir`."""
-        self._disk.rmdir(self._at(path))
-
-    def lock(self, path: str) -> None:
-        """See `SubjectDisk.lock`."""
-        self._disk.lock(self._at(path))
-
-    def unlock(self, path: str) -> None:
-        """See `SubjectDisk.unlock`."""
-        self._disk.unlock(self._at(path))
 
     def __getattr__(self, name: str) -> Any:
         """A full sync, where the disk below offers one: a subject looks whether it is there."""
         if name == "full_sync_dir" and hasattr(self._disk, name):
-            return self._full_sync_dir
+            return functools.partial(self._call, name)
         raise AttributeError(name)
 
-    def _full_sync_dir(self, path: str) -> None:
-        self._disk.full_sync_dir(self._at(path))  # type: ignore[attr-defined]  # not in every disk
 
-
-Watcher = Callable[[str, int, Phase], None]
+Watcher = Callable[[str, int, MarkPhase], None]
 """Told of each call that changes the disk: its name, its number, and begin or end."""
+
+_WATCHED: Final = {
+    **{name: name for name in ("mkdir", "create", "write", "fsync", "rename", "unlink", "rmdir")},
+    "lock": "lock",  # it may create the file
+    "fsync_dir": "fsync of a directory",
+    "full_sync_dir": "full sync of a directory",
+}
+"""The calls that may change the disk, and what a watcher hears of them."""
 
 
 class WatchedDisk(RootedDisk):
@@ -101,58 +124,12 @@ class WatchedDisk(RootedDisk):
         self._watcher = watcher
         self.calls = 0
 
-    @contextlib.contextmanager
-    def _watched(self, name: str) -> Iterator[None]:
+    def _call(self, method: str, *arguments: Any) -> Any:
+        name = _WATCHED.get(method)
+        if name is None:
+            return super()._call(method, *arguments)
         self._watcher(name, self.calls, "begin")
-        yield
+        answer = super()._call(method, *arguments)
         self.calls += 1
         self._watcher(name, self.calls - 1, "end")
-
-    def mkdir(self, path: str) -> None:
-        """See `SubjectDisk.mkdir`; here and below, with the watcher told before and after."""
-        with self._watched("mkdir"):
-            super().mkdir(path)
-
-    def create(self, path: str) -> None:
-        """See `SubjectDisk.create`."""
-        with self._watched("create"):
-            super().create(path)
-
-    def write(self, path: str, data: bytes | memoryview) -> None:
-        """See `SubjectDisk.write`."""
-        with self._watched("write"):
-            super().write(path, data)
-
-    def fsync(self, path: str) -> None:
-        """See `SubjectDisk.fsync`."""
-        with self._watched("fsync"):
-            super().fsync(path)
-
-    def fsync_dir(self, path: str) -> None:
-        """See `SubjectDisk.fsync_dir`."""
-        with self._watched("fsync of a directory"):
-            super().fsync_dir(path)
-
-    def rename(self, src: str, dst: str) -> None:
-        """See `SubjectDisk.rename`."""
-        with self._watched("rename"):
-            super().rename(src, dst)
-
-    def unlink(self, path: str) -> None:
-        """See `SubjectDisk.unlink`."""
-        with self._watched("unlink"):
-            super().unlink(path)
-
-    def rmdir(self, path: str) -> None:
-        """See `SubjectDisk.rmdir`."""
-        with self._watched("rmdir"):
-            super().rmdir(path)
-
-    def lock(self, path: str) -> None:
-        """See `SubjectDisk.lock`; it may create the file."""
-        with self._watched("lock"):
-            super().lock(path)
-
-    def _full_sync_dir(self, path: str) -> None:
-        with self._watched("full sync of a directory"):
-            super()._full_sync_dir(path)
+        return answer

@@ -54,7 +54,7 @@ Tree = dict[str, bytes | Tag | None]
 
 
 @frozen
-class Sight:
+class TreeSnapshot:
     """A tree as it was read, and which of its paths are one file: hard links, in groups."""
 
     tree: Tree
@@ -68,9 +68,15 @@ class Sight:
             for path, value in self.tree.items()
         }
 
+    @property
+    def in_one_line(self) -> str:
+        """The tree in one line, long contents cut."""
+        shown = (f"{p}: {'dir' if c is None else c[:40]!r}" for p, c in sorted(self.plain.items()))
+        return "; ".join(shown)
+
     @cached_property
     def digest(self) -> int:
-        """A number for what it looks like; equal for equal sights, in every process."""
+        """A number for what it looks like; equal for equal snapshots, in every process."""
         digest = blake2b(repr(self.links).encode(), digest_size=8)
         for path, content in sorted(self.plain.items()):
             kind = b"d" if content is None else b"f%d:" % len(content)
@@ -80,7 +86,7 @@ class Sight:
 
 @frozen
 class TreeLimits:
-    """How much of a tree is read before it is refused."""
+    """Limits beyond which a tree is refused."""
 
     entries: int = 10_000
     depth: int = 64
@@ -94,10 +100,10 @@ def read_tree(root: str, limits: TreeLimits | None = None) -> Tree:
     by an `unreadable` tag.  Raises `RigError` when the tree is beyond `limits`, and OSError
     when `root` itself cannot be opened.
     """
-    return look(root, limits).tree
+    return read_snapshot(root, limits).tree
 
 
-def look(root: str, limits: TreeLimits | None = None) -> Sight:
+def read_snapshot(root: str, limits: TreeLimits | None = None) -> TreeSnapshot:
     """The same, with the groups of paths that are one file."""
     reader = _Reader(limits or TreeLimits())
     fd = os.open(root, _FOLDER_FLAGS)
@@ -106,7 +112,7 @@ def look(root: str, limits: TreeLimits | None = None) -> Sight:
     finally:
         os.close(fd)
     groups = sorted(tuple(sorted(paths)) for paths in reader.names.values() if len(paths) > 1)
-    return Sight(dict(sorted(reader.tree.items())), tuple(groups))
+    return TreeSnapshot(dict(sorted(reader.tree.items())), tuple(groups))
 
 
 class _Reader:

@@ -1,4 +1,4 @@
-"""When a kernel writes early: plans that bring unsynced data and names to the disk in many orders.
+"""Plans of early writes: they bring unsynced data and names to the disk in many orders.
 
 Left alone, a kernel keeps unsynced data for half a minute, and a short recording would never
 show it on the disk.  A plan says after which op some of it is written.  Plans are drawn by a

@@ -97,16 +97,16 @@ def _section(result: Comparison) -> str:
 
 def picture(timeline: Timeline, finding: Finding | None = None) -> str:
     """One recording as SVG; with a finding, the cut and what was lost."""
-    recipe = finding.recipe if finding else Recipe(len(timeline.moments))
+    recipe = finding.recipe if finding else Recipe(len(timeline.entries))
     lost, torn = set(recipe.dropped), {tear.index for tear in recipe.torn}
     shapes: list[str] = []
     begun: tuple[int, str] | None = None
     row = 0
-    for moment in timeline.moments:
-        x = _LEFT + moment.place * _STEP
-        if moment.kind == "begin":
-            begun = (x, moment.label)
-        elif moment.kind == "end" and begun is not None:
+    for entry in timeline.entries:
+        x = _LEFT + entry.place * _STEP
+        if entry.kind == "begin":
+            begun = (x, entry.label)
+        elif entry.kind == "end" and begun is not None:
             start, label = begun
             width = max(x - start, 4)
             shapes.append(
@@ -115,19 +115,19 @@ def picture(timeline: Timeline, finding: Finding | None = None) -> str:
                 f'<text x="{start}" y="{_OPS_Y + 26 + 12 * (row % 4)}">{escape(label)}</text>'
             )
             row += 1
-        elif moment.kind == "flush":
+        elif entry.kind == "flush":
             shapes.append(
                 f'<line class="flush" x1="{x}" x2="{x}" y1="{_OPS_Y}" y2="{_HEIGHT - 20}">'
                 "<title>flush</title></line>"
             )
-        elif moment.kind == "write":
-            kind = "lost" if moment.place in lost else "torn" if moment.place in torn else "write"
-            if moment.place >= recipe.position:
+        elif entry.kind == "write":
+            kind = "lost" if entry.place in lost else "torn" if entry.place in torn else "write"
+            if entry.place >= recipe.position:
                 kind = "after"
-            height = min(50, 6 + moment.bytes // 1024)
+            height = min(50, 6 + entry.bytes // 1024)
             shapes.append(
                 f'<rect class="{kind}" x="{x}" y="{_WRITES_Y}" width="{_STEP - 3}" '
-                f'height="{height}"><title>{moment.bytes} B at {moment.offset_bytes}'
+                f'height="{height}"><title>{entry.bytes} B at {entry.offset_bytes}'
                 f"{'' if kind == 'write' else ', ' + kind}</title></rect>"
             )
     if finding is not None:
@@ -136,7 +136,7 @@ def picture(timeline: Timeline, finding: Finding | None = None) -> str:
             f'<line class="cut" x1="{x}" x2="{x}" y1="10" y2="{_HEIGHT - 10}">'
             f'<title>the cut</title></line><text x="{x + 4}" y="16">the cut</text>'
         )
-    width = _LEFT + (len(timeline.moments) + 2) * _STEP
+    width = _LEFT + (len(timeline.entries) + 2) * _STEP
     return (
         f'<figure class="picture"><figcaption>{escape(timeline.title)}</figcaption>'
         f'<svg role="img" aria-label="{escape(timeline.title)}" width="{width}" '

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 from xml.etree import ElementTree as ET
 
@@ -30,7 +30,7 @@ def to_json(results: Sequence[Comparison]) -> dict[str, Any]:
 
 
 def broken_in_words(result: Comparison) -> str:
-    """Which properties broke, how often, and whether the model lets them."""
+    """The properties that broke, how often, and whether the model lets them."""
     broken = ", ".join(f"{name} {count}" for name, count in sorted(result.violations.items()))
     if not broken:
         return "none"
@@ -38,13 +38,13 @@ def broken_in_words(result: Comparison) -> str:
 
 
 def seen_in_words(result: Comparison) -> str:
-    """How many of the model's trees were seen."""
+    """The number of the model's trees that were seen, of how many."""
     every = "?" if result.model_states is None else str(result.model_states)
     return f"{result.model_states_seen} of {every}"
 
 
 def remarks(result: Comparison) -> list[str]:
-    """What has to be said below the table: what went wrong, and what did not show."""
+    """Remarks for below the table: what went wrong, and what did not show."""
     said = [f"{result.trace} on {result.fs}: not finished: {error}" for error in result.errors]
     if not result.reproduced:
         said.append(
@@ -69,7 +69,20 @@ def remarks(result: Comparison) -> list[str]:
     return said
 
 
-def show(results: Sequence[Comparison]) -> None:
+def folded_table(title: str, headings: Iterable[str], *, caption: str | None = None) -> Table:
+    """An empty table whose cells are folded where the terminal is narrow, and never cut."""
+    table = Table(title=title, title_justify="left", caption=caption, caption_justify="left")
+    for heading in headings:
+        table.add_column(heading, overflow="fold")
+    return table
+
+
+def print_plain(console: Console, text: str) -> None:
+    """Print text as it is: no markup, no colours, no line breaks of ours."""
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def show_comparisons(results: Sequence[Comparison]) -> None:
     """Print the traces, a table, and what the model does not account for below it.
 
     The table has a trace's number only: a path would be cut into pieces on a narrow terminal.
@@ -77,12 +90,8 @@ def show(results: Sequence[Comparison]) -> None:
     console = Console()
     numbers = {trace: n for n, trace in enumerate(dict.fromkeys(r.trace for r in results), 1)}
     for trace, number in numbers.items():
-        console.print(f"{number}  {trace}", markup=False, highlight=False, soft_wrap=True)
-    table = Table(
-        title="model against disk", title_justify="left", caption=_CAPTION, caption_justify="left"
-    )
-    for heading in _HEADINGS:
-        table.add_column(heading, overflow="fold")
+        print_plain(console, f"{number}  {trace}")
+    table = folded_table("model against disk", _HEADINGS, caption=_CAPTION)
     for result in results:
         colour = "green" if result.agrees else "red"
         table.add_row(
@@ -98,7 +107,7 @@ def show(results: Sequence[Comparison]) -> None:
     console.print(table)
     for result in results:
         for remark in remarks(result):
-            console.print(remark, markup=False, highlight=False, soft_wrap=True)
+            print_plain(console, remark)
 
 
 def junit(results: Sequence[Comparison]) -> bytes:

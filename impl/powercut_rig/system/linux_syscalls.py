@@ -134,7 +134,7 @@ def sync_file_range(fd: int, offset_bytes: int, length_bytes: int) -> None:
 
 
 def cached_pages(fd: int, size_bytes: int) -> int:
-    """How many pages of an open file or device, of which so much is looked at, the kernel holds."""
+    """The number of pages that the kernel holds of the first bytes of an open file or device."""
     if _LIBC is None:
         raise OSError(errno.ENOSYS, "cachestat is a Linux call and this is not Linux")
     span, found = _CACHESTAT_RANGE.pack(0, size_bytes), ctypes.create_string_buffer(_CACHESTAT.size)
@@ -165,11 +165,16 @@ def commit_by_root(root: str) -> None:
     data with it.
     """
     os.utime(root)
-    folder = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    fsync_path(root)
+
+
+def fsync_path(path: str) -> None:
+    """Sync a file or a folder."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
     try:
-        os.fsync(folder)
+        os.fsync(fd)
     finally:
-        os.close(folder)
+        os.close(fd)
 
 
 def punch_hole(fd: int, offset_bytes: int, length_bytes: int) -> None:

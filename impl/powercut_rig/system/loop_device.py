@@ -16,8 +16,7 @@ import struct
 import time
 from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
 from powercut_rig.errors import RigError
 from powercut_rig.system import linux_syscalls
@@ -136,17 +135,6 @@ class LoopDevice:
         with contextlib.suppress(OSError):  # autoclear does it at the last close in any case
             fcntl.ioctl(fd, _LOOP_CLR_FD)
         os.close(fd)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def _open_free(node_folder: str) -> tuple[int, str]:

@@ -28,7 +28,7 @@ _TRACEME, _GETREGS, _SETREGS, _SYSCALL, _SETOPTIONS = 0, 12, 13, 24, 0x4200
 _TRACESYSGOOD, _EXITKILL = 1, 0x100000
 _STOPPED_IN_CALL: Final = signal.SIGTRAP | 0x80
 
-CALLS: Final = {
+SYSTEM_CALLS: Final = {
     1: "write", 18: "pwrite64", 20: "writev", 74: "fsync", 75: "fdatasync", 76: "truncate",
     77: "ftruncate", 82: "rename", 83: "mkdir", 84: "rmdir", 85: "creat", 86: "link",
     87: "unlink", 88: "symlink", 162: "sync", 258: "mkdirat", 263: "unlinkat", 264: "renameat",
@@ -48,8 +48,8 @@ _STANDARD_FDS: Final = 2
 
 
 @frozen
-class Run:
-    """How a traced program ended: its wait status, and the calls at which it could be met."""
+class TracedRun:
+    """The end of a traced program: its wait status, and the calls at which it could be met."""
 
     status: int
     calls: tuple[str, ...]
@@ -61,8 +61,8 @@ class Run:
         return os.WIFSIGNALED(self.status) and os.WTERMSIG(self.status) == signal.SIGKILL
 
 
-def why_not() -> str | None:
-    """Why programs cannot be traced here; None where they can."""
+def why_no_tracing() -> str | None:
+    """The reason why programs cannot be traced here; None where they can."""
     if sys.platform != "linux" or platform.machine() != "x86_64":
         here = f"{sys.platform} on {platform.machine()}"
         return f"Killing at system calls is written for Linux on x86_64; this is {here}."
@@ -77,14 +77,14 @@ def run_traced(
     error: int = 0,
     output_fd: int | None = None,
     timeout_s: float = 60.0,
-) -> Run:
+) -> TracedRun:
     """Run a program; at its call number `at` (from 0) kill it, let the call fail, or write less.
 
     `fail` makes the call return `error` without being made; `short` halves a write.  With `at`
     None it runs to its end, and the answer lists its calls.  Its output goes to `output_fd`.
     RigError where tracing is not possible here, or the program takes too long; it is dead then.
     """
-    if (why := why_not()) is not None:
+    if (why := why_no_tracing()) is not None:
         raise RigError(why)
     child = os.fork()
     if child == 0:
@@ -120,7 +120,7 @@ class _Tracer:
         self._met = ""
         self._answer: int | None = None  # what the call under way is made to return
 
-    def run(self) -> Run:
+    def run(self) -> TracedRun:
         """From the program's start to its end."""
         status = self._wait()
         _ptrace(_SETOPTIONS, self._pid, 0, ctypes.c_void_p(_TRACESYSGOOD | _EXITKILL))
@@ -130,7 +130,7 @@ class _Tracer:
                 _ptrace(_SYSCALL, self._pid, 0, ctypes.c_void_p(pass_on))
             status, pass_on = self._wait(), 0
             if not os.WIFSTOPPED(status):
-                return Run(status, tuple(self._calls), self._met)
+                return TracedRun(status, tuple(self._calls), self._met)
             if os.WSTOPSIG(status) == _STOPPED_IN_CALL:
                 self._enter() if entering else self._leave()
                 entering = not entering
@@ -169,7 +169,7 @@ class _Tracer:
 def _meets(registers: Sequence[int]) -> str | None:
     """The name of a call that changes files, or that a writer makes on one; None for others."""
     number = registers[_ORIG_RAX]
-    name = CALLS.get(number)
+    name = SYSTEM_CALLS.get(number)
     if number in _OPENS:
         flags = registers[_RSI] if number == 2 else registers[_RDX]
         return name if flags & _O_WRITE else None

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
+import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -16,11 +18,19 @@ from powercut_rig.system import linux_syscalls
 
 TOOL_TIMEOUT_S: Final = 60.0
 _POLL_S: Final = 0.002
-_SHOWN_CHARACTERS: Final = 600
+_KILL_S: Final = 10.0
+SHOWN_CHARACTERS: Final = 600
+"""How much of what a program said an error shows, from the end."""
+
 SEARCH_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 """Where programs are looked for; mkfs and fsck live in sbin, which a user's path often lacks."""
 
-_ENVIRONMENT: Final = {"PATH": SEARCH_PATH, "LC_ALL": "C"}
+TOOL_ENVIRONMENT: Final = {"PATH": SEARCH_PATH, "LC_ALL": "C"}
+
+
+def find_program(name: str, path: str = SEARCH_PATH) -> str | None:
+    """The path of a program, sbin included; None where it is not installed."""
+    return shutil.which(name, path=path)
 
 
 def run_tool(
@@ -34,61 +44,96 @@ def run_tool(
 ) -> subprocess.CompletedProcess[str]:
     """Run a program to its end, in `folder`; raise `RigError` when it is missing, slow or unhappy.
 
-    The program is killed at the deadline and at Ctrl-C, with all that it started in its group, and
-    by the kernel when this process dies.  What it started goes with it then too for a `family`, of
-    a program that leaves work to others; that costs a process more.
+    See `run_in_group`.
     """
-    parent = os.getpid()
+    variables = {**TOOL_ENVIRONMENT, **(environment or {})}
     try:
-        process = subprocess.Popen(
-            arguments,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            errors="replace",
-            cwd=folder,
-            env={**_ENVIRONMENT, **(environment or {})},
-            start_new_session=True,  # its group is its own, and has its number
-            preexec_fn=lambda: linux_syscalls.die_with_parent(parent),  # noqa: PLW1509  # one thread
-        )
-        done = _done(process, arguments, timeout_s, family)
+        done = run_in_group(arguments, timeout_s, variables, folder=folder, family=family)
     except FileNotFoundError as error:
         raise RigError(f"The program {arguments[0]} is not installed.") from error
     except subprocess.TimeoutExpired as error:
         raise RigError(
             f"{arguments[0]} did not end within {timeout_s:.0f} s and was killed."
         ) from error
+    stdout, stderr = (each.decode(errors="replace") for each in (done.stdout, done.stderr))
     if done.returncode not in ok:
-        said = (done.stderr or done.stdout).strip()[-_SHOWN_CHARACTERS:]
+        said = (stderr or stdout).strip()[-SHOWN_CHARACTERS:]
         raise RigError(f"{' '.join(arguments)} ended with status {done.returncode}: {said}")
-    return done
+    return subprocess.CompletedProcess(arguments, done.returncode, stdout, stderr)
 
 
-def _done(
-    process: subprocess.Popen[str], arguments: Sequence[str], timeout_s: float, family: bool
-) -> subprocess.CompletedProcess[str]:
-    with process:
+def run_in_group(
+    arguments: Sequence[str],
+    timeout_s: float,
+    environment: Mapping[str, str],
+    *,
+    folder: Path | None = None,
+    family: bool = False,
+) -> subprocess.CompletedProcess[bytes]:
+    """Run a program to its end, in a process group of its own. OSError, TimeoutExpired.
+
+    Ctrl-C on the terminal reaches this process alone.  The program is killed at the deadline and
+    at any error, with all that it started in its group; on Linux the kernel kills it when this
+    process dies.  Then what it started goes with it too for a `family`, of a program that leaves
+    work to others; that costs a process more.
+    """
+    with _watcher() if family else contextlib.nullcontext(lambda: None) as be_watched:
+        parent = os.getpid()
+
+        def begin() -> None:
+            linux_syscalls.die_with_parent(parent)
+            be_watched()
+
+        process = subprocess.Popen(
+            arguments,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            cwd=folder,
+            env=environment,
+            start_new_session=True,  # its group is its own, and has its number
+            preexec_fn=begin if sys.platform == "linux" else None,  # noqa: PLW1509  # one thread
+        )
         try:
-            with _ended_with_us(process.pid) if family else contextlib.nullcontext():
-                said, complained = process.communicate(timeout=timeout_s)
+            said, complained = process.communicate(timeout=timeout_s)
         except BaseException:
-            # Where it is not reaped yet the number of its group is still its own.
-            if process.returncode is None:
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(process.pid, signal.SIGKILL)
+            _kill_group(process)
             raise
     return subprocess.CompletedProcess(arguments, process.returncode, said, complained)
 
 
-@contextlib.contextmanager
-def _ended_with_us(group: int) -> Iterator[None]:
-    """While this goes on a process kills that group when this one dies, in whatever way."""
-    # Its input ends then, and only then: otherwise it gets a line at the end of the work.
-    watch = ("/bin/sh", "-c", f"read line || kill -s KILL -- -{group}")
-    with subprocess.Popen(watch, stdin=subprocess.PIPE, start_new_session=True) as watcher:
+def _kill_group(process: subprocess.Popen[bytes]) -> None:
+    """Kill a program and all that it started in its group; wait, but not for ever."""
+    # Where it is not reaped yet the number of its group is still its own.
+    if process.returncode is None:
         try:
-            yield
+            os.killpg(process.pid, signal.SIGKILL)
+        except (ProcessLookupError, PermissionError):
+            process.kill()
+        with contextlib.suppress(subprocess.TimeoutExpired):  # it hangs inside the kernel
+            process.wait(_KILL_S)
+    for pipe in (process.stdout, process.stderr):
+        if pipe is not None:
+            pipe.close()
+
+
+@contextlib.contextmanager
+def _watcher() -> Iterator[Callable[[], None]]:
+    """A process that kills a group when this one dies, in whatever way.
+
+    The group's first process names it by calling the function, before it becomes its program.
+    """
+    # Its input ends then, and only then: otherwise it gets a line at the end of the work.
+    script = 'read group && [ "$group" ] && { read line || kill -s KILL -- "-$group"; }'
+    watch = ("/bin/sh", "-c", script)
+    with subprocess.Popen(watch, stdin=subprocess.PIPE, start_new_session=True) as watcher:
+        fd = watcher.stdin.fileno() if watcher.stdin else -1
+
+        def be_watched() -> None:
+            os.write(fd, b"%d\n" % os.getpid())
+
+        try:
+            yield be_watched
         finally:
             watcher.communicate(b"\n")
 

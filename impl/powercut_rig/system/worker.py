@@ -53,8 +53,8 @@ _at_end = contextlib.ExitStack()
 
 
 @frozen
-class Message:
-    """What a worker says: `progress` and `alive` any number of times, then `result` or `error`."""
+class WorkerMessage:
+    """A message of a worker: `progress`, `alive` any number of times, then `result` or `error`."""
 
     kind: Literal["progress", "alive", "result", "error"]
     value: Any
@@ -81,16 +81,16 @@ def outer_namespace_fd() -> int:
     return _outer_namespace_fd
 
 
-def tell(value: object) -> None:
+def report_progress(value: object) -> None:
     """Tell the parent how far the work is; it counts as a sign of life.  Only in a worker."""
     if inside_worker():
-        _send(_send_fd, Message("progress", value))
+        _send(_send_fd, WorkerMessage("progress", value))
 
 
-def tell_alive() -> None:
+def report_alive() -> None:
     """Tell the parent that the work goes on, though there is nothing to count yet."""
     if inside_worker():
-        _send(_send_fd, Message("alive", None))
+        _send(_send_fd, WorkerMessage("alive", None))
 
 
 class Worker:
@@ -129,8 +129,8 @@ class Worker:
         except BrokenPipeError as error:
             raise RigError("The rig's worker died before it could be given work.") from error
 
-    def read(self) -> list[Message]:
-        """What has arrived; waits for at least a part of it.  RigError when the worker is dead."""
+    def read(self) -> list[WorkerMessage]:
+        """Receive messages; waits for at least a part of one.  RigError when the worker is dead."""
         piece = os.read(self.fd, _PIPE_READ_BYTES)
         if not piece:
             raise RigError(
@@ -203,7 +203,7 @@ def _answer(worker: Worker, timeout_s: float) -> Any:
     return answer.unpack()
 
 
-def _answer_of(worker: Worker, timeout_s: float) -> Message:
+def _answer_of(worker: Worker, timeout_s: float) -> WorkerMessage:
     """The worker's last message."""
     deadline = time.monotonic() + timeout_s
     while True:
@@ -230,9 +230,9 @@ def _be_worker(parent: int, send: int, work: Callable[[], object], mounts: bool)
             if mounts:
                 _outer_namespace_fd = linux_syscalls.enter_private_mount_namespace()
             with _at_end:
-                answer = Message("result", work())
+                answer = WorkerMessage("result", work())
         except BaseException as error:  # sent to the parent, whatever it is
-            answer = Message("error", error, traceback.format_exc())
+            answer = WorkerMessage("error", error, traceback.format_exc())
         sys.stdout.flush()
         sys.stderr.flush()
         _send(send, answer)
@@ -250,11 +250,11 @@ def _stand_by(take: int) -> None:
             return
         try:
             # From our own parent, over our own pipe.
-            answer = Message("result", pickle.loads(packed)())  # noqa: S301
+            answer = WorkerMessage("result", pickle.loads(packed)())  # noqa: S301
         except Exception as error:  # sent to the parent, and the next one can come
-            answer = Message("error", error, traceback.format_exc())
+            answer = WorkerMessage("error", error, traceback.format_exc())
         except DeadlineError as error:
-            answer = Message("error", RigError(f"a deadline passed: {error}"), "")
+            answer = WorkerMessage("error", RigError(f"a deadline passed: {error}"), "")
         _send(_send_fd, answer)
 
 
@@ -280,13 +280,13 @@ def _interrupt_once(_signal: int, _frame: object) -> None:
     raise KeyboardInterrupt
 
 
-def _send(fd: int, message: Message) -> None:
+def _send(fd: int, message: WorkerMessage) -> None:
     try:
         packed = pickle.dumps(message)
         pickle.loads(packed)  # noqa: S301 - our own bytes; some exceptions pack but do not unpack
     except Exception as error:  # the answer must arrive in some form
         why = f"The worker's answer does not pickle ({error!r}): {message.value!r}"[:2000]
-        packed = pickle.dumps(Message("error", RigError(why), message.text))
+        packed = pickle.dumps(WorkerMessage("error", RigError(why), message.text))
     _write_all(fd, _LENGTH.pack(len(packed)) + packed)
 
 

@@ -33,12 +33,17 @@ class Job:
 
 
 @frozen
-class Outcome:
-    """How a job ended: its result, or the error that it ended in."""
+class JobOutcome:
+    """The end of a job: its result, or the error that it ended in."""
 
     job: Job
     result: Any
     error: Exception | None = None
+
+    @property
+    def why(self) -> str:
+        """The error in a line; empty where there is none."""
+        return "" if self.error is None else f"{type(self.error).__name__}: {self.error}"
 
 
 @define
@@ -47,7 +52,7 @@ class _Running:
     worker: Worker
     last: Any
     heard: float
-    outcome: Outcome | None = field(default=None)
+    outcome: JobOutcome | None = field(default=None)
     stands_by: bool = False
 
 
@@ -57,7 +62,7 @@ def run_jobs(
     *,
     silence_s: float = SILENCE_S,
     on_progress: Callable[[Job, Any], None] = lambda _job, _value: None,
-) -> Iterator[Outcome]:
+) -> Iterator[JobOutcome]:
     """The outcome of each job as it comes, at most `parallel` of them at a time.
 
     A job whose worker dies, or says nothing for `silence_s`, ends in a RigError that names what
@@ -113,7 +118,7 @@ def _listen(
         elif now - each.heard >= silence_s:
             said = f"; it was at: {each.last}" if each.last else ""
             why = f"{each.job.name}: nothing heard for {silence_s:.0f} s, killed{said}"
-            each.outcome = Outcome(each.job, None, RigError(why))
+            each.outcome = JobOutcome(each.job, None, RigError(why))
             each.worker.end()
 
 
@@ -121,7 +126,7 @@ def _hear(each: _Running, on_progress: Callable[[Job, Any], None]) -> None:
     try:
         messages = each.worker.read()
     except RigError as error:
-        each.outcome = Outcome(each.job, None, error)
+        each.outcome = JobOutcome(each.job, None, error)
         each.worker.end(patience_s=_UNWIND_S)
         return
     for message in messages:
@@ -132,9 +137,9 @@ def _hear(each: _Running, on_progress: Callable[[Job, Any], None]) -> None:
             on_progress(each.job, message.value)
             continue
         try:
-            each.outcome = Outcome(each.job, message.unpack())
+            each.outcome = JobOutcome(each.job, message.unpack())
         except Exception as error:  # the job's own error, for whoever runs the jobs to judge
-            each.outcome = Outcome(each.job, None, error)
+            each.outcome = JobOutcome(each.job, None, error)
         if each.job.lane:
             each.stands_by = True
         else:

@@ -29,7 +29,7 @@ from powercut.filesystem.state import State
 from powercut.profile import Claim, Profile, load_profile, profile_names
 from powercut.published.cases import RESULTS, PublishedCase, PublishedResult
 from powercut.published.disputes import disputed_points
-from powercut.published.predicates import CrashMoment, Predicate
+from powercut.published.predicates import MarkedState, Predicate
 from powercut.rules import RULES
 
 STRONG: Final = ("model", "doc", "regression-test", "computed")
@@ -343,7 +343,7 @@ def named_cuts(profile: Profile, offsets: Sequence[int]) -> Cuts:
 
 
 def _asked(predicate: Predicate, marks: frozenset[str], at: PartialState) -> bool:
-    return predicate(CrashMoment(at, marks))
+    return predicate(MarkedState(at, marks))
 
 
 def count_states(case: PublishedCase, profile: Profile, points: Sequence[CasePoint]) -> int | None:

@@ -26,14 +26,14 @@ NESTING_MAX: Final = 64
 
 
 @frozen
-class CrashMoment:
+class MarkedState:
     """A crash state that is being looked at, and the marks passed before the crash."""
 
     look: PartialState
     marks: frozenset[str]
 
 
-Predicate = Callable[[CrashMoment], bool]
+Predicate = Callable[[MarkedState], bool]
 
 NOT_MODELLED: Final = {
     "blocks_at_least": "it asks about allocated blocks",
@@ -204,7 +204,7 @@ def _absent(path: str) -> Predicate:
 def _is_dir(path: str) -> Predicate:
     place = absolute(path)
 
-    def holds(moment: CrashMoment) -> bool:
+    def holds(moment: MarkedState) -> bool:
         number = moment.look.find(place)
         return number is not None and isinstance(moment.look.inode(number), Directory)
 
@@ -215,7 +215,7 @@ def _of_file(path: str, ask: Callable[[PartialState, int], bool]) -> Predicate:
     """A question about the regular file at a path; no where there is none."""
     place = absolute(path)
 
-    def holds(moment: CrashMoment) -> bool:
+    def holds(moment: MarkedState) -> bool:
         number = moment.look.find(place)
         if number is None or not isinstance(moment.look.inode(number), File):
             return False
@@ -284,7 +284,7 @@ def _byte_at(path: str, offset: int, character: str) -> Predicate:
 def _nlink(path: str, count: int) -> Predicate:
     place = absolute(path)
 
-    def holds(moment: CrashMoment) -> bool:
+    def holds(moment: MarkedState) -> bool:
         number = moment.look.find(place)
         return number is not None and moment.look.links(number) == count
 
@@ -294,7 +294,7 @@ def _nlink(path: str, count: int) -> Predicate:
 def _readlink(path: str, target: str) -> Predicate:
     place = absolute(path)
 
-    def holds(moment: CrashMoment) -> bool:
+    def holds(moment: MarkedState) -> bool:
         number = moment.look.find(place)
         found = None if number is None else moment.look.inode(number)
         return isinstance(found, SymlinkInode) and found.target == target
@@ -305,7 +305,7 @@ def _readlink(path: str, target: str) -> Predicate:
 def _entries(path: str, names: list[str]) -> Predicate:
     place = absolute(path)
 
-    def holds(moment: CrashMoment) -> bool:
+    def holds(moment: MarkedState) -> bool:
         number = moment.look.find(place)
         if number is None or not isinstance(moment.look.inode(number), Directory):
             return False

@@ -15,7 +15,7 @@ from powercut.filesystem.content import Fill
 from powercut.filesystem.state import State
 from powercut.profile import load_profile
 from powercut.published.predicate_arguments import FILE_BYTES_MAX
-from powercut.published.predicates import NESTING_MAX, CrashMoment, read_predicate, read_question
+from powercut.published.predicates import NESTING_MAX, MarkedState, read_predicate, read_question
 
 HUGE = 10**12
 
@@ -40,7 +40,7 @@ def ask(predicate: list[Any], *program: ops.Op) -> bool:
     )
     question = read_predicate(predicate, "a test")
     ((answer, _),) = LazySearch(space).answers(
-        lambda look: question(CrashMoment(look, frozenset()))
+        lambda look: question(MarkedState(look, frozenset()))
     )
     return answer
 

@@ -16,8 +16,8 @@ from powercut_rig import (
     Write,
     crash_images,
 )
-from powercut_rig.blocks.block_log import CHUNK_BYTES, Record, Replay
-from powercut_rig.blocks.crash_images import spread
+from powercut_rig.blocks.block_log import CHUNK_BYTES, LogRecord, Replay
+from powercut_rig.blocks.crash_images import spread_evenly
 
 SIZE_BYTES = 8 * CHUNK_BYTES
 SECTOR = 512
@@ -32,7 +32,7 @@ writes = st.builds(write, st.integers(0, 39), st.integers(1, 24), st.integers(0,
 
 @st.composite
 def logs(draw: st.DrawFn) -> BlockLog:
-    records: list[Record] = []
+    records: list[LogRecord] = []
     op = 0
     for kind in draw(st.lists(st.sampled_from("wwwfbe"), max_size=16)):
         if kind == "w":
@@ -188,7 +188,7 @@ def test_a_bound_that_means_nothing_is_refused_by_name() -> None:
 
 @given(st.lists(st.integers(), max_size=30), st.integers(0, 12))
 def test_spread_keeps_order_and_both_ends(items: list[int], limit: int) -> None:
-    chosen = list(spread(items, limit))
+    chosen = list(spread_evenly(items, limit))
     assert len(chosen) == min(limit, len(items))
     if limit > 1 and items:
         assert (chosen[0], chosen[-1]) == (items[0], items[-1])

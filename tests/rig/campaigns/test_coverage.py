@@ -17,13 +17,13 @@ from powercut.profile import load_profile
 from powercut.simulation.world import Perform
 from powercut_rig import BlockLog, Bounds, crash_images
 from powercut_rig import Write as LogWrite
-from powercut_rig.campaigns.coverage import REASONS, Coverage, allowed_trees, reason_of, summed
-from powercut_rig.campaigns.coverage_workloads import TWENTY
-from powercut_rig.campaigns.soak import SUBJECTS, Workload, can_run
+from powercut_rig.campaigns.coverage import REASONS, Coverage, allowed_trees, reason_of, sum_by_disk
+from powercut_rig.campaigns.coverage_workloads import COVERAGE_WORKLOADS
+from powercut_rig.campaigns.soak import SUBJECTS, SoakWorkload, can_run
 from powercut_rig.cli.coverage import coverage, show_coverage
 from powercut_rig.filesystems import FILE_SYSTEMS
-from powercut_rig.judge.membership import Program, sight_of
-from powercut_rig.judge.trace_case import prepare
+from powercut_rig.judge.membership import Program, snapshot_of
+from powercut_rig.judge.trace_case import prepare_case
 from powercut_rig.mounted.writeback import stepped_plans
 from tests import ROOT
 
@@ -37,10 +37,10 @@ def program_of(ops: list[Op], profile: str = "ext4-ordered") -> Program:
 
 
 def test_the_twenty_have_names_of_their_own_and_each_can_run() -> None:
-    assert len({small.name for small in TWENTY}) == 20
-    for small in TWENTY:
-        assert small.subject or can_run(small.ops, ())
-    assert {small.subject for small in TWENTY} >= {
+    assert len({workload.name for workload in COVERAGE_WORKLOADS}) == 20
+    for workload in COVERAGE_WORKLOADS:
+        assert workload.subject or can_run(workload.ops, ())
+    assert {workload.subject for workload in COVERAGE_WORKLOADS} >= {
         "lastgood:atomic_dirsync", "lastgood+keep1:atomic_dirsync",
     }  # fmt: skip
 
@@ -73,9 +73,9 @@ def test_losing_nothing_is_in_order_and_half_a_write_is_torn() -> None:
 
 
 def test_an_op_that_has_begun_allows_all_that_was_allowed_before_it() -> None:
-    for small in TWENTY[:17]:
-        program = prepare(
-            small.trace("ext4-ordered"), small.name, load_profile("ext4-ordered")
+    for workload in COVERAGE_WORKLOADS[:17]:
+        program = prepare_case(
+            workload.trace("ext4-ordered"), workload.name, load_profile("ext4-ordered")
         ).program
         trees = []
         for completed in range(len(program.steps)):
@@ -83,8 +83,8 @@ def test_an_op_that_has_begun_allows_all_that_was_allowed_before_it() -> None:
                 state = program.state(completed, begun)
                 cuts = even_cuts(program.profile, 2)
                 space = CrashSpace.of(state, program.profile, "power", cuts)
-                trees.append({sight_of(after.base).digest for _, _, after in space.states()})
-            assert trees[-2] <= trees[-1], (small.name, completed)
+                trees.append({snapshot_of(after.base).digest for _, _, after in space.states()})
+            assert trees[-2] <= trees[-1], (workload.name, completed)
 
 
 def test_stepped_plans_write_at_each_moment_and_can_all_be_run() -> None:
@@ -106,7 +106,7 @@ def test_wide_bounds_tear_a_write_at_every_unit() -> None:
 
 
 def test_saves_of_a_soak_prune_and_repair_in_turn() -> None:
-    saves = [Workload(number, "xfs").trace().subject for number in range(0, 12, 2)]
+    saves = [SoakWorkload(number, "xfs").trace().subject for number in range(0, 12, 2)]
     assert saves == [*SUBJECTS, *SUBJECTS]
     assert any("keep1" in subject for subject in SUBJECTS)
     assert any("repair" in subject for subject in SUBJECTS)
@@ -118,7 +118,7 @@ def test_sums_are_of_each_disk() -> None:
         Coverage("two", "xfs", "xfs", 4, Counter(drawn=4, wide=4)),
         Coverage("one", "btrfs", "btrfs", 5, Counter(drawn=2, wide=5)),
     ]
-    assert [(row.fs, row.allowed, row.seen, row.seen_by["drawn"]) for row in summed(rows)] == [
+    assert [(row.fs, row.allowed, row.seen, row.seen_by["drawn"]) for row in sum_by_disk(rows)] == [
         ("xfs", 7, 6, 5),
         ("btrfs", 5, 5, 2),
     ]
@@ -132,11 +132,17 @@ def test_the_documentation_has_the_models_own_numbers(fs: str) -> None:
         if line.startswith("| ") and line.count("|") == 5
     ]
     column = {"ext4": 1, "xfs": 2, "btrfs": 3}[fs]
-    said = {row[0]: row[column] for row in rows if row[0] in {small.name for small in TWENTY}}
+    said = {
+        row[0]: row[column]
+        for row in rows
+        if row[0] in {workload.name for workload in COVERAGE_WORKLOADS}
+    }
     profile = FILE_SYSTEMS[fs].profile
-    for small in TWENTY:
-        program = prepare(small.trace(profile), small.name, load_profile(profile)).program
-        assert said[small.name].endswith(f"of {len(allowed_trees(program))}"), small.name
+    for workload in COVERAGE_WORKLOADS:
+        program = prepare_case(
+            workload.trace(profile), workload.name, load_profile(profile)
+        ).program
+        assert said[workload.name].endswith(f"of {len(allowed_trees(program))}"), workload.name
 
 
 WHOLE = ("create", "remove-a-directory") if SOAK else ("create",)

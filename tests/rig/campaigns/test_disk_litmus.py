@@ -15,18 +15,18 @@ from powercut.filesystem.ops import Op
 from powercut.filesystem.state import State
 from powercut.profile import load_profile
 from powercut.published.cases import PublishedCase, PublishedResult
-from powercut.published.predicates import CrashMoment, read_predicate
+from powercut.published.predicates import MarkedState, read_predicate
 from powercut_rig import run_in_worker
 from powercut_rig.campaigns import disk_litmus as dl
 from powercut_rig.cli.disk_litmus import disk_litmus
 from powercut_rig.filesystems import FILE_SYSTEMS
-from powercut_rig.judge.membership import sight_of
+from powercut_rig.judge.membership import snapshot_of
 from powercut_rig.judge.recovery_answer import state_of
-from powercut_rig.mounted.tree_reader import Sight, Tag
+from powercut_rig.mounted.tree_reader import Tag, TreeSnapshot
 from tests import ROOT
 from tests.harness.programs import states
 
-FEW = dl.Probe(images=20)
+FEW = dl.LitmusEffort(images=20)
 SAVE: tuple[Op, ...] = (
     ops.Create("/f"),
     ops.Write("/f", 0, b"content"),
@@ -44,28 +44,28 @@ def case(
     )
 
 
-def holds(sight: Sight, predicate: list[Any]) -> bool:
-    at = dl.look_at(sight, load_profile("ext4-ordered"))
-    return read_predicate(predicate, "a test")(CrashMoment(at, frozenset()))
+def holds(snapshot: TreeSnapshot, predicate: list[Any]) -> bool:
+    at = dl.decided_state(snapshot, load_profile("ext4-ordered"))
+    return read_predicate(predicate, "a test")(MarkedState(at, frozenset()))
 
 
 @given(state=states())
 def test_a_tree_that_was_seen_becomes_a_state_that_looks_the_same(state: State) -> None:
-    sight = sight_of(state.view)
+    snapshot = snapshot_of(state.view)
 
-    assert sight_of(state_of(sight.tree, sight.links).view) == sight
+    assert snapshot_of(state_of(snapshot.tree, snapshot.links).view) == snapshot
 
 
 def test_a_tree_of_a_disk_answers_predicates() -> None:
     tree = {"d": None, "d/a": b"xyz", "d/b": b"xyz", "s": Tag("symlink", "d/a")}
-    sight = Sight(tree, (("d/a", "d/b"),))
+    snapshot = TreeSnapshot(tree, (("d/a", "d/b"),))
 
-    assert holds(sight, ["content", "d/a", [["x", 1], ["y", 1], ["z", 1]]])
-    assert holds(sight, ["nlink", "d/a", 2])
-    assert holds(sight, ["readlink", "s", "d/a"])
-    assert holds(sight, ["entries", "d", ["a", "b"]])
-    assert holds(sight, ["absent", "e"])
-    assert not holds(sight, ["size", "d/a", 4])
+    assert holds(snapshot, ["content", "d/a", [["x", 1], ["y", 1], ["z", 1]]])
+    assert holds(snapshot, ["nlink", "d/a", 2])
+    assert holds(snapshot, ["readlink", "s", "d/a"])
+    assert holds(snapshot, ["entries", "d", ["a", "b"]])
+    assert holds(snapshot, ["absent", "e"])
+    assert not holds(snapshot, ["size", "d/a", 4])
 
 
 @pytest.mark.parametrize(
@@ -81,14 +81,16 @@ def test_a_tree_of_a_disk_answers_predicates() -> None:
 def test_a_disk_can_contradict_that_something_never_is_and_confirm_that_it_is(
     result: str, answers: int, standing: str
 ) -> None:
-    row = dl.Shown("one", "made-up", "ext4", "must", ours="violated", images=9, answers=answers)
+    row = dl.DiskLitmusResult(
+        "one", "made-up", "ext4", "must", ours="violated", images=9, answers=answers
+    )
 
     assert row.standing(PublishedResult("ext4", result, "doc")) == standing
     assert row.agrees
 
 
 def test_a_disk_that_shows_what_its_profile_rules_out_does_not_agree() -> None:
-    row = dl.Shown("one", "made-up", "ext4", "must", ours="holds", images=9, answers=1)
+    row = dl.DiskLitmusResult("one", "made-up", "ext4", "must", ours="holds", images=9, answers=1)
 
     assert not row.agrees
 

@@ -11,20 +11,20 @@ import random
 import re
 import select
 import signal
-import subprocess
-import sys
-from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
+from subprocess import Popen
 
 import pytest
 
-from tests.rig.linux.test_cleanup import DEADLINE_S, HERE, alive, eventually
+from tests import ROOT
+from tests.rig.processes import DEADLINE_S, alive, descendants, eventually, running
 
 pytestmark = pytest.mark.rig
 
 SOAK = os.environ.get("HYPOTHESIS_PROFILE") == "soak"
 TIMES = 20 if SOAK else 4
-TRACE = HERE / "traces/regressions/lastgood-atomic-dirsync-two-saves.toml"
+TRACE = ROOT / "traces/regressions/lastgood-atomic-dirsync-two-saves.toml"
 COMMANDS = {
     "compare": (
         str(TRACE), "--fs", "ext4,xfs,btrfs", "--recordings", "2", "--again", "3", "--jobs", "2",
@@ -33,13 +33,6 @@ COMMANDS = {
     "soak": ("--fs", "ext4,xfs,btrfs", "--images", "5000", "--jobs", "2", "--every", "20"),
     "coverage": ("--fs", "ext4,xfs,btrfs", "--level", "drawn", "--jobs", "2", "--progress"),
 }  # fmt: skip
-
-
-def descendants(pid: int) -> list[int]:
-    children = []
-    with contextlib.suppress(OSError):
-        children = list(map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()))
-    return [each for child in children for each in (child, *descendants(child))]
 
 
 def loops_of(pids: list[int], folder: Path) -> set[int]:
@@ -68,25 +61,11 @@ def ours(loop: int, pids: list[int]) -> bool:
     )
 
 
-@contextlib.contextmanager
-def running(folder: Path, command: str = "compare") -> Iterator[subprocess.Popen[str]]:
-    process = subprocess.Popen(
-        [sys.executable, "-m", "powercut", command, *COMMANDS[command]],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-        env={**os.environ, "TMPDIR": str(folder), "PYTHONPATH": f"{HERE}/model:{HERE}/impl"},
-    )
-    try:
-        yield process
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            process.kill()
-        process.communicate(timeout=DEADLINE_S)
+def campaign(folder: Path, command: str = "compare") -> AbstractContextManager[Popen[str]]:
+    return running("-m", "powercut", command, *COMMANDS[command], TMPDIR=str(folder))
 
 
-def hear(process: subprocess.Popen[str], lines: int) -> None:
+def hear(process: Popen[str], lines: int) -> None:
     """Wait for so many lines of progress, and be content with fewer at the end."""
     assert process.stderr is not None
     for _ in range(lines):
@@ -108,7 +87,7 @@ def test_ended_at_any_moment_it_leaves_nothing(
     tmp_path: Path, command: str, how: str, time: int
 ) -> None:
     dice = random.Random() if SOAK else random.Random(time)  # noqa: S311 - moments, not secrets
-    with running(tmp_path, command) as process:
+    with campaign(tmp_path, command) as process:
         hear(process, dice.randrange(1, 9))
         pids = [process.pid, *descendants(process.pid)]
         loops = loops_of(pids, tmp_path)
@@ -131,7 +110,7 @@ def test_ended_at_any_moment_it_leaves_nothing(
 
 
 def test_the_moments_above_do_meet_workers_with_devices(tmp_path: Path) -> None:
-    with running(tmp_path) as process:
+    with campaign(tmp_path) as process:
         hear(process, 2)
         pids = descendants(process.pid)
         assert len(pids) >= 2

@@ -13,7 +13,6 @@ from typing import Any, ClassVar
 
 import pytest
 from attrs import frozen
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
@@ -31,10 +30,11 @@ from powercut.simulation.subject import STORE, Subject
 from powercut_rig import WriteBack, run_in_worker
 from powercut_rig.blocks.crash_images import Bounds
 from powercut_rig.filesystems import FILE_SYSTEMS
-from powercut_rig.judge.judge import Effort, hold_history
-from powercut_rig.judge.process_script import Act, Script, rehearse
+from powercut_rig.judge.judge import JudgeEffort, compare_history
+from powercut_rig.judge.process_script import Script, ScriptStep, run_on_model
 from powercut_rig.judge.result import Comparison
 from powercut_rig.rigs import rig_for
+from tests.rig.machines import run_machine
 
 FAMILIES = ("ext4", "xfs", "btrfs")
 SOAK = os.environ.get("HYPOTHESIS_PROFILE") == "soak"
@@ -42,7 +42,7 @@ EXAMPLES = 300 if SOAK else 1
 ONE_EACH = FAMILIES if SOAK else ("ext4",), FAMILIES if SOAK else ("xfs",)
 """Which disks each of the two mutants meets."""
 
-LIVES = 3
+SCRIPTS = 3
 
 
 class WholeOrGone(LastgoodSession):
@@ -73,7 +73,7 @@ class Store(LastgoodSubject):
 
 PLAIN = Subject("history", "atomic_dirsync", Store(None, WholeOrGone))
 REPAIRING = Subject("history+repair", "atomic_dirsync", Store(None, Repairing))
-EFFORT = Effort(
+EFFORT = JudgeEffort(
     limit=None if SOAK else 40, again=2, again_limit=30 if SOAK else 12, fsck_every=0,
     coverage=False,
 )  # fmt: skip
@@ -82,14 +82,20 @@ EFFORT = Effort(
 def judged(
     subject: Subject,
     fs: str,
-    lives: Sequence[Script],
+    scripts: Sequence[Script],
     early: Sequence[WriteBack] = (),
-    effort: Effort = EFFORT,
+    effort: JudgeEffort = EFFORT,
 ) -> Comparison:
     entry = FILE_SYSTEMS[fs]
     with rig_for(fs) as rig:
-        return hold_history(
-            rig, subject, fs, load_profile(entry.profile), lives, early=early, effort=effort.on(fs)
+        return compare_history(
+            rig,
+            subject,
+            fs,
+            load_profile(entry.profile),
+            scripts,
+            early=early,
+            effort=effort.on(fs),
         )
 
 
@@ -106,11 +112,11 @@ class Histories(RuleBasedStateMachine):
     @initialize(repairs=st.booleans())
     def begin(self, repairs: bool) -> None:
         self.subject = REPAIRING if repairs else PLAIN
-        self.lives: list[list[Act]] = [["save"]]
+        self.scripts: list[list[ScriptStep]] = [["save"]]
         self.commits = 0
 
-    def _act(self, act: Act) -> None:
-        self.lives[-1].append(act)
+    def _act(self, act: ScriptStep) -> None:
+        self.scripts[-1].append(act)
 
     @rule()
     def save(self) -> None:
@@ -125,44 +131,33 @@ class Histories(RuleBasedStateMachine):
         self._act("recover")
 
     @rule()
-    @precondition(lambda self: len(self.lives) < LIVES)
+    @precondition(lambda self: len(self.scripts) < SCRIPTS)
     def crash(self) -> None:
-        self.lives.append(["recover"])
+        self.scripts.append(["recover"])
 
     @rule()
     def commit_early(self) -> None:
         self.commits += 1
 
     def teardown(self) -> None:
-        if not hasattr(self, "lives"):
+        if not hasattr(self, "scripts"):
             return
         early = [WriteBack(7 * number + 3, "commit") for number in range(self.commits)]
-        ops = len(first_ops(self.subject, self.fs, self.lives[0]))
+        ops = len(first_ops(self.subject, self.fs, self.scripts[0]))
         early = [each for each in early if each.after_op < ops]
-        result = on_disk(self.subject, self.fs, self.lives, early)
-        assert result.agrees, (self.subject.name, self.lives, early, result.findings[0])
+        result = on_disk(self.subject, self.fs, self.scripts, early)
+        assert result.agrees, (self.subject.name, self.scripts, early, result.findings[0])
 
 
 def first_ops(subject: Subject, fs: str, script: Script) -> Sequence[object]:
     profile = load_profile(FILE_SYSTEMS[fs].profile)
-    return rehearse(subject, profile, {}, Oracle(), script).case.program.steps
-
-
-def machine(name: str) -> type[Histories]:
-    class Machine(Histories):
-        fs = name
-
-    return Machine
+    return run_on_model(subject, profile, {}, Oracle(), script).case.program.steps
 
 
 @pytest.mark.rig
 @pytest.mark.parametrize("fs", FAMILIES)
 def test_every_promise_holds_after_every_crash_of_a_random_history(fs: str) -> None:
-    case = machine(fs).TestCase
-    case.settings = settings(
-        max_examples=EXAMPLES, stateful_step_count=8, suppress_health_check=list(HealthCheck)
-    )
-    case("runTest").runTest()
+    run_machine(Histories, fs, EXAMPLES, 8)
 
 
 PRUNED: tuple[Script, ...] = (
@@ -170,7 +165,7 @@ PRUNED: tuple[Script, ...] = (
     ("recover", "save", "prune", "recover"),
     ("recover", "prune", "save"),
 )
-FEW = Effort(
+FEW = JudgeEffort(
     limit=30, again=2, again_limit=8, fsck_every=0, coverage=False,
     bounds=Bounds(older_tears=0, tears=1, subsets=2),
 )  # fmt: skip

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import ClassVar
 
 import pytest
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
@@ -32,13 +31,14 @@ from powercut_rig.campaigns.random_programs import (
 )
 from powercut_rig.campaigns.soak import can_run, shrink
 from powercut_rig.filesystems import FILE_SYSTEMS
-from powercut_rig.judge.judge import EARLY_WRITES, OWN_PLAN, Effort, compare_in_worker
+from powercut_rig.judge.judge import EARLY_WRITES, OWN_PLAN, JudgeEffort, compare_in_worker
 from powercut_rig.judge.result import Comparison
 from powercut_rig.mounted.writeback import drawn_plan, parse_plan, plan_text
+from tests.rig.machines import run_machine
 
 SOAK = os.environ.get("HYPOTHESIS_PROFILE") == "soak"
 EXAMPLES = 2_000 if SOAK else 6
-EFFORT = Effort(limit=None if SOAK else 40, fsck_every=0, coverage=False)
+EFFORT = JudgeEffort(limit=None if SOAK else 40, fsck_every=0, coverage=False)
 
 paths = st.sampled_from(PATHS)
 
@@ -47,7 +47,7 @@ class OnModelAndDisk(RuleBasedStateMachine):
     """A program that grows op by op; `teardown` runs it for real."""
 
     fs: ClassVar[str] = "ext4"
-    effort: ClassVar[Effort] = EFFORT
+    effort: ClassVar[JudgeEffort] = EFFORT
 
     def __init__(self) -> None:
         super().__init__()
@@ -135,21 +135,10 @@ class OnModelAndDisk(RuleBasedStateMachine):
             )
 
 
-def machine(name: str) -> type[OnModelAndDisk]:
-    class Machine(OnModelAndDisk):
-        fs = name
-
-    return Machine
-
-
 @pytest.mark.rig
 @pytest.mark.parametrize("fs", ["ext4", "xfs", "btrfs"])
 def test_what_a_random_program_leaves_on_a_disk_is_in_the_model(fs: str) -> None:
-    case = machine(fs).TestCase
-    case.settings = settings(
-        max_examples=EXAMPLES, stateful_step_count=12, suppress_health_check=list(HealthCheck)
-    )
-    case("runTest").runTest()
+    run_machine(OnModelAndDisk, fs, EXAMPLES, 12)
 
 
 def test_the_same_number_gives_the_same_program_and_every_write_its_own_token() -> None:

@@ -18,7 +18,7 @@ from powercut_rig.cli.commands import compare, doctor, soak_command
 from powercut_rig.filesystems import FILE_SYSTEMS
 from powercut_rig.judge.result import OUTSIDE, Comparison, Finding
 from powercut_rig.reports import html
-from powercut_rig.reports.text import junit, show
+from powercut_rig.reports.text import junit, show_comparisons
 from powercut_rig.system.linux_syscalls import lines_about
 from tests import ROOT
 
@@ -207,7 +207,7 @@ def test_the_table_has_a_number_for_each_trace_and_the_path_in_one_piece_above(
 ) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     long = "traces/" + "a-name-that-is-longer-than-a-terminal-is-wide" * 2 + ".toml"
-    show(
+    show_comparisons(
         [
             Comparison(trace, fs, "sequential", None, "P1", "holds")
             for trace in (HOLDING, long)

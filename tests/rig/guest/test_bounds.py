@@ -16,14 +16,14 @@ import pytest
 from lastgood.crashtest.subjects import RECORD
 from powercut_rig.errors import RigError, RigUnavailable
 from powercut_rig.filesystems import FILE_SYSTEMS
-from powercut_rig.guest import station as module
+from powercut_rig.guest import session as module
 from powercut_rig.guest.machine import messages, qemu
 from powercut_rig.guest.machine.connection import Connection, GuestLostError
-from powercut_rig.guest.machine.qemu import Saved, cut
+from powercut_rig.guest.machine.qemu import SavedGuest, cut_console
 from powercut_rig.guest.machine.write_log import LOG_BYTES, MAGIC, LogReader, is_full, log_file
-from powercut_rig.guest.prepare import Guest, Ready
+from powercut_rig.guest.prepare import BuiltGuest, ReadyGuest
 from powercut_rig.guest.remote import RemoteDisk
-from powercut_rig.guest.station import Station
+from powercut_rig.guest.session import GuestSession
 
 # What it fills
 
@@ -63,34 +63,35 @@ def test_a_console_that_is_long_is_cut_to_its_end_and_goes_on_there() -> None:
     console = os.memfd_create("console")
     with os.fdopen(os.open(f"/proc/self/fd/{console}", os.O_WRONLY | os.O_APPEND), "wb", 0) as qemu:
         qemu.write(b"a" * 90 + b"0123456789")
-        cut(console, at_most=100, left=10)
+        cut_console(console, at_most=100, left=10)
         assert os.fstat(console).st_size == 100
         qemu.write(b"!")
-        cut(console, at_most=100, left=10)
+        cut_console(console, at_most=100, left=10)
         qemu.write(b"?")
     assert os.pread(console, 99, 0) == b"123456789!?"
     os.close(console)
 
 
 class Machines:
-    """What a station starts, without a guest: `start` is called for each, `answer` for requests."""
+    """What a session starts, without a guest: `start` is called for each, `answer` for requests."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.started: list[Ready] = []
+        self.started: list[ReadyGuest] = []
         self.start: Callable[[], None] = lambda: None
         self.answer: Callable[[], object] = lambda: None
         here = Path("/nowhere")
-        self.first = Ready(Guest(here, "1"), Saved(here, "1"), {})
-        self.second = Ready(Guest(here, "2"), Saved(here, "2"), {})
-        self.replacement: Ready | None = self.second
+        self.first = ReadyGuest(BuiltGuest(here, "1"), SavedGuest(here, "1"), {})
+        self.second = ReadyGuest(BuiltGuest(here, "2"), SavedGuest(here, "2"), {})
+        self.replacement: ReadyGuest | None = self.second
         monkeypatch.setattr(module, "prepared", lambda: self.first)
         monkeypatch.setattr(module, "replaced", lambda broken: self.replacement)
-        monkeypatch.setattr(qemu, "Machine", self._machine)
+        monkeypatch.setattr(qemu, "VirtualMachine", self._machine)
 
-    def _machine(self, saved: Saved, *fds: int, **more: int) -> Any:
+    def _machine(self, saved: SavedGuest, *fds: int, **more: int) -> Any:
         self.started.append(self.second if saved == self.second.saved else self.first)
         self.start()
         machine = Mock()
+        machine.open.return_value = machine
         machine.connection.lost = False
         machine.connection.request = lambda *_, **__: self.answer()
         return machine
@@ -107,8 +108,8 @@ def test_a_guest_whose_files_are_damaged_is_started_anew_once(machines: Machines
             raise RigUnavailable(["it did not start"])
 
     machines.start = fail_at_first
-    with Station(FILE_SYSTEMS["guest-ext4"], recording=False) as station:
-        station.start()
+    with GuestSession(FILE_SYSTEMS["guest-ext4"], recording=False) as session:
+        session.start()
     assert machines.started == [machines.first, machines.second]
 
 
@@ -118,10 +119,10 @@ def test_a_guest_whose_files_are_sound_is_not_started_again(machines: Machines) 
 
     machines.start, machines.replacement = fail, None
     with (
-        Station(FILE_SYSTEMS["guest-ext4"], recording=False) as station,
+        GuestSession(FILE_SYSTEMS["guest-ext4"], recording=False) as session,
         pytest.raises(RigUnavailable, match="did not start"),
     ):
-        station.start()
+        session.start()
     assert len(machines.started) == 1
 
 
@@ -137,12 +138,12 @@ def test_a_guest_that_fills_its_log_is_ended_and_that_is_said(
         if error is not None:
             raise error
 
-    with Station(FILE_SYSTEMS["guest-ext4"], recording=True) as station:
-        station.start()
+    with GuestSession(FILE_SYSTEMS["guest-ext4"], recording=True) as session:
+        session.start()
         machines.answer = fill
         with pytest.raises(RigError, match="so much during `perform` that its log of 1024 MiB"):
-            station.request("perform")
-        assert station.pid == 0
+            session.request("perform")
+        assert session.pid == 0
 
 
 def test_a_guest_makes_room_between_recordings_when_its_log_has_become_long(
@@ -151,26 +152,26 @@ def test_a_guest_makes_room_between_recordings_when_its_log_has_become_long(
     monkeypatch.setattr(module, "LOG_BYTES", 2048)
     log = log_file()
     monkeypatch.setattr(module, "log_file", lambda: log)
-    with Station(FILE_SYSTEMS["guest-ext4"], recording=True) as station:
-        station.start()
-        station.start()
+    with GuestSession(FILE_SYSTEMS["guest-ext4"], recording=True) as session:
+        session.start()
+        session.start()
         assert len(machines.started) == 1
         flush = struct.pack("<QQQQ", 0, 0, 1, 0)
         os.pwrite(log, struct.pack("<QQQI", MAGIC, 1, 1, 512).ljust(512, b"\0") + flush, 0)
-        station.begin_recording()
-        station.mount()
-        station.start()
+        session.begin_recording()
+        session.mount()
+        session.start()
         assert len(machines.started) == 1
-        station.unmount()
-        station.start()
+        session.unmount()
+        session.start()
         assert len(machines.started) == 2
 
 
 # What a guest answers to a subject's disk
 
 
-class Answers(Station):
-    """A station whose guest gives one answer to everything."""
+class Answers(GuestSession):
+    """A session whose guest gives one answer to everything."""
 
     def __init__(self, answer: object) -> None:
         self.answer = answer

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import takewhile
@@ -26,26 +22,25 @@ from powercut.filesystem.ops import Create, Fsync, Link, Mkdir, Op, Rename, Syml
 from powercut_rig.blocks.block_log import Recipe
 from powercut_rig.blocks.crash_images import crash_images
 from powercut_rig.campaigns.random_programs import program_trace
-from powercut_rig.campaigns.soak import Workload
+from powercut_rig.campaigns.soak import SoakWorkload
 from powercut_rig.cli.commands import soak_command
 from powercut_rig.errors import RigError, RigUnavailable
 from powercut_rig.filesystems import FILE_SYSTEMS
 from powercut_rig.guest.machine import connection, qemu
 from powercut_rig.guest.machine.connection import GuestLostError
 from powercut_rig.guest.prepare import prepared
-from powercut_rig.guest.rig import GuestRig, station
-from powercut_rig.judge.judge import Effort, compare_in_worker
+from powercut_rig.guest.rig import GuestRig, session_for
+from powercut_rig.judge.judge import JudgeEffort, compare_in_worker
 from powercut_rig.judge.result import HUNG, Comparison
-from powercut_rig.mounted.tree_reader import Sight, Tag
+from powercut_rig.mounted.tree_reader import Tag, TreeSnapshot
 from powercut_rig.system.worker import Worker, run_without_mounts
 from powercut_rig.system.worker_pool import Job, run_jobs
-from tests import ROOT
+from tests.rig.processes import DEADLINE_S, alive, descendants, eventually, running
 
 pytestmark = pytest.mark.guest
 
 GUESTS = [name for name, fs in FILE_SYSTEMS.items() if fs.in_guest]
 SOUND = ["apfs-linux", "guest-ext4"]
-DEADLINE_S = 120
 NOBODY = 65534
 PR_SET_DUMPABLE = 4
 
@@ -61,7 +56,7 @@ PROGRAM: list[Op] = [
     Sync(),
 ]
 END = {"b": b"x" * 5000, "d": None, "d/c": b"x" * 5000, "s": Tag("symlink", "b")}
-FEW = Effort(limit=12, again=1, again_limit=4, fsck_every=6, coverage=False)
+FEW = JudgeEffort(limit=12, again=1, again_limit=4, fsck_every=6, coverage=False)
 
 
 InGuest = Callable[..., Any]
@@ -83,13 +78,13 @@ def in_guest() -> Iterator[InGuest]:
     worker.end(patience_s=DEADLINE_S)
 
 
-def first_and_last(fs: str) -> tuple[list[Sight], tuple[int, int], int, list[bool]]:
+def first_and_last(fs: str) -> tuple[list[TreeSnapshot], tuple[int, int], int, list[bool]]:
     with GuestRig(fs) as rig:
         log = rig.record(PROGRAM)
         recipes = [Recipe(0), Recipe(len(log.records))]
-        sights = [image.look() for image in rig.images(log, recipes)]
+        snapshots = [image.look() for image in rig.images(log, recipes)]
         fsck = [image.fsck().clean for image in rig.images(log, recipes)]
-        return sights, log.syncs(), log.flushes, fsck
+        return snapshots, log.syncs(), log.flushes, fsck
 
 
 @pytest.mark.parametrize("fs", GUESTS)
@@ -110,7 +105,7 @@ def test_what_a_program_did_is_there_at_the_end_and_not_at_the_start(
         assert flushes >= 3
 
 
-def as_nobody(folder: str) -> tuple[int, list[bool], Sight]:
+def as_nobody(folder: str) -> tuple[int, list[bool], TreeSnapshot]:
     """Give up all rights for good, then record and look, on a guest that was copied there."""
     saved = evolve(prepared().saved, folder=Path(folder))
     ready = evolve(prepared(), saved=saved)
@@ -120,7 +115,7 @@ def as_nobody(folder: str) -> tuple[int, list[bool], Sight]:
     # What else a program that was started so has: it may be looked at by its own children.
     ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 1, 0, 0, 0)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("powercut_rig.guest.station.prepared", lambda: ready)
+        patch.setattr("powercut_rig.guest.session.prepared", lambda: ready)
         (_, after), _, _, fsck = first_and_last("apfs-linux")
         return os.geteuid(), fsck, after
 
@@ -129,7 +124,7 @@ def start_without_a_memory(folder: str) -> str:
     disk = os.memfd_create("disk")
     os.ftruncate(disk, qemu.DISK_BYTES)
     try:
-        qemu.Machine(qemu.Saved(Path(folder), "6.1"), disk)
+        qemu.VirtualMachine(qemu.SavedGuest(Path(folder), "6.1"), disk).open()
     except RigUnavailable as error:
         return str(error)
     return ""
@@ -163,7 +158,7 @@ def test_a_guest_needs_no_root(tmp_path: Path) -> None:
 
 
 def compared(fs: str, number: int) -> Comparison:
-    return Workload(number, fs).compare(FEW)
+    return SoakWorkload(number, fs).compare(FEW)
 
 
 @pytest.mark.parametrize("fs", SOUND)
@@ -200,7 +195,7 @@ def hang_over(by: signal.Signals) -> tuple[Comparison, int, int, int]:
         nonlocal seen
         seen += 1
         if seen == 1:
-            checker = station(fs, recording=False)
+            checker = session_for(fs, recording=False)
             checker.request_s = 2.0
             checker.start()
             before.append((checker.pid, checker.boots))
@@ -209,9 +204,9 @@ def hang_over(by: signal.Signals) -> tuple[Comparison, int, int, int]:
 
     before: list[tuple[int, int]] = []
     trace = program_trace(PROGRAM, fs.profile)
-    effort = Effort(limit=6, again=0, fsck_every=0, coverage=False)
+    effort = JudgeEffort(limit=6, again=0, fsck_every=0, coverage=False)
     result = compare_in_worker(trace, "t", "guest-ext4", plans=(1,), effort=effort, clock=clock)
-    checker = station(fs, recording=False)
+    checker = session_for(fs, recording=False)
     checker.request_s = connection.REQUEST_S
     ((pid, boots),) = before
     return result, checker.boots - boots, pid, checker.pid
@@ -239,7 +234,7 @@ def lose_it_while_mounted(by: signal.Signals) -> tuple[list[str], list[dict[str,
     with GuestRig(fs.name) as rig:
         log = rig.record(PROGRAM)
         end = Recipe(len(log.records))
-        checker = station(fs, recording=False)
+        checker = session_for(fs, recording=False)
         for number, image in enumerate(rig.images(log, [end] * 4)):
             if number == 1:
                 checker.request_s = 2.0
@@ -266,7 +261,7 @@ def test_a_guest_that_is_lost_with_an_image_mounted_is_replaced_for_the_next_one
 def record_with_a_dead_guest() -> tuple[str, int]:
     fs = FILE_SYSTEMS["guest-ext4"]
     with GuestRig(fs.name) as rig:
-        recorder = station(fs, recording=True)
+        recorder = session_for(fs, recording=True)
         recorder.start()
         os.kill(recorder.pid, signal.SIGKILL)
         try:
@@ -297,7 +292,7 @@ def test_an_op_that_the_driver_does_not_have_is_named(in_guest: InGuest) -> None
 
 
 def pid_of_guest(fs: str) -> int:
-    checker = station(FILE_SYSTEMS[fs], recording=False)
+    checker = session_for(FILE_SYSTEMS[fs], recording=False)
     checker.start()
     return checker.pid
 
@@ -311,29 +306,7 @@ def test_jobs_of_a_lane_share_a_worker_and_its_guests() -> None:
 
 
 def gone(pids: list[int]) -> bool:
-    deadline = time.monotonic() + DEADLINE_S
-    while time.monotonic() < deadline:
-        if not any(alive(pid) for pid in pids):
-            return True
-        time.sleep(0.02)
-    return False
-
-
-def alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
-
-
-def descendants(pid: int) -> list[int]:
-    found = []
-    for task in Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(OSError):
-            if int(task.read_text().rpartition(")")[2].split()[1]) == pid:
-                child = int(task.parent.name)
-                found += [child, *descendants(child)]
-    return found
+    return eventually(lambda: not any(map(alive, pids)))
 
 
 def is_qemu(pid: int) -> bool:
@@ -343,34 +316,14 @@ def is_qemu(pid: int) -> bool:
         return False
 
 
-def until(claim: Callable[[], bool], process: subprocess.Popen[str]) -> bool:
-    deadline = time.monotonic() + DEADLINE_S
-    while not claim():
-        if time.monotonic() > deadline or process.poll() is not None:
-            return False
-        time.sleep(0.02)
-    return True
-
-
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
 def test_a_soak_that_is_ended_leaves_no_guest(how: signal.Signals, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "powercut", "soak", "--fs", "guest-ext4", "--jobs", "1"]
-    process = subprocess.Popen(
-        command,
-        cwd=tmp_path,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-        env={**os.environ, "PYTHONPATH": f"{ROOT}/model:{ROOT}/impl"},
-    )
-    try:
-        assert until(lambda: any(map(is_qemu, descendants(process.pid))), process)
+    soak = ("-m", "powercut", "soak", "--fs", "guest-ext4", "--jobs", "1")
+    with running(*soak, cwd=tmp_path) as process:
+        assert eventually(lambda: any(map(is_qemu, descendants(process.pid))))
         family = descendants(process.pid)
         os.kill(process.pid, how)
         process.communicate(timeout=DEADLINE_S)
-    finally:
-        process.kill()
     assert any(family)
     assert gone(family)
     assert list(tmp_path.iterdir()) == []
@@ -381,7 +334,7 @@ def test_the_command_takes_disks_of_the_guest_by_name(
 ) -> None:
     # One recording of each workload, and few images of it: the command is what is asked here.
     monkeypatch.setattr("powercut_rig.campaigns.soak.PLANS", 1)
-    monkeypatch.setattr("powercut_rig.cli.commands.EFFORT", FEW)
+    monkeypatch.setattr("powercut_rig.cli.commands.SOAK_EFFORT", FEW)
     done = CliRunner().invoke(
         soak_command,
         ["--fs", "apfs-linux,apfs-linux-packaged", "--images", "9000", "--workloads", "1",

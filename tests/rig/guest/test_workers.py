@@ -17,9 +17,9 @@ from powercut_rig.system.worker import (
     inside_worker,
     outer_namespace_fd,
     private_folder,
+    report_alive,
+    report_progress,
     run_without_mounts,
-    tell,
-    tell_alive,
 )
 from powercut_rig.system.worker_pool import Job, run_jobs
 
@@ -27,13 +27,13 @@ LANE = "lane"
 
 
 def alive() -> int:
-    tell_alive()
-    tell_alive()
+    report_alive()
+    report_alive()
     return os.getpid()
 
 
 def pid() -> int:
-    tell("here")
+    report_progress("here")
     return os.getpid()
 
 

@@ -12,11 +12,11 @@ from powercut.profile import load_profile
 from powercut.simulation.world import Perform
 from powercut.trace.trace_file import read_trace
 from powercut_rig import run_in_worker
-from powercut_rig.judge.judge import Effort, compare_in_worker
-from powercut_rig.judge.membership import Member, Program
+from powercut_rig.judge.judge import JudgeEffort, compare_in_worker
+from powercut_rig.judge.membership import Program, ProgramMembership
 from powercut_rig.judge.recovery_answer import state_of
 from powercut_rig.judge.result import OUTSIDE, Comparison
-from powercut_rig.mounted.tree_reader import Sight, Tag, Tree
+from powercut_rig.mounted.tree_reader import Tag, Tree, TreeSnapshot
 from tests import ROOT
 
 TRACES = ROOT / "traces"
@@ -25,7 +25,7 @@ FAILING = TRACES / "counterexamples/lastgood-unsafe-ext4-ordered-power-P3.toml"
 
 
 FAMILIES = ("ext4", "xfs", "btrfs")
-SMALL = Effort(limit=60, again=1, again_limit=12, fsck_every=30)
+SMALL = JudgeEffort(limit=60, again=1, again_limit=12, fsck_every=30)
 
 
 def compare(path: Path, fs: str, profile: str | None = None) -> Comparison:
@@ -99,15 +99,15 @@ def test_membership_knows_what_a_moment_allows() -> None:
         (Perform("c", ops.Create("/a")), Perform("s", ops.Fsync("/"))),
         load_profile("posix-minimal"),
     )
-    member = Member(program)
+    membership = ProgramMembership(program)
 
-    assert member.ask(Sight({}), 1, 2, "power")
-    assert member.ask(Sight({"a": b""}), 1, 2, "power")
-    assert not member.ask(Sight({}), 2, 2, "power")
-    assert not member.ask(Sight({"a": b"x"}), 2, 2, "power")
-    assert "a" in member.why(Sight({"a": b"x"}), 2, 2, "power")
-    assert member.allowed() == member.seen
-    assert len(member.seen) == 2
+    assert membership.ask(TreeSnapshot({}), 1, 2, "power")
+    assert membership.ask(TreeSnapshot({"a": b""}), 1, 2, "power")
+    assert not membership.ask(TreeSnapshot({}), 2, 2, "power")
+    assert not membership.ask(TreeSnapshot({"a": b"x"}), 2, 2, "power")
+    assert "a" in membership.why(TreeSnapshot({"a": b"x"}), 2, 2, "power")
+    assert membership.allowed() == membership.seen
+    assert len(membership.seen) == 2
 
 
 def test_hard_links_and_symbolic_links_are_part_of_what_is_seen() -> None:
@@ -117,13 +117,17 @@ def test_hard_links_and_symbolic_links_are_part_of_what_is_seen() -> None:
         Perform("s", ops.Symlink("a", "/s")),
         Perform("y", ops.Sync()),
     )
-    member = Member(Program(steps, load_profile("posix-minimal")))
+    membership = ProgramMembership(Program(steps, load_profile("posix-minimal")))
     tree: Tree = {"a": b"", "b": b"", "s": Tag("symlink", "a")}
 
-    assert member.ask(Sight(tree, (("a", "b"),)), 4, 4, "power")
-    assert not member.ask(Sight(tree), 4, 4, "power")
-    assert not member.ask(Sight({**tree, "s": Tag("symlink", "b")}, (("a", "b"),)), 4, 4, "power")
-    assert not member.ask(Sight({**tree, "s": Tag("fifo")}, (("a", "b"),)), 4, 4, "power")
+    assert membership.ask(TreeSnapshot(tree, (("a", "b"),)), 4, 4, "power")
+    assert not membership.ask(TreeSnapshot(tree), 4, 4, "power")
+    assert not membership.ask(
+        TreeSnapshot({**tree, "s": Tag("symlink", "b")}, (("a", "b"),)), 4, 4, "power"
+    )
+    assert not membership.ask(
+        TreeSnapshot({**tree, "s": Tag("fifo")}, (("a", "b"),)), 4, 4, "power"
+    )
 
 
 def test_a_tree_becomes_a_state_with_that_tree() -> None:

@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import select
 import signal
 import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from attrs import frozen
 
 from powercut_rig.system.worker import FOLDER_PREFIX, private_folder, run_in_worker
-from tests import ROOT
+from tests.rig.processes import DEADLINE_S, alive, eventually, running
 
 pytestmark = pytest.mark.rig
-
-DEADLINE_S = 30.0
-HERE = ROOT
 
 # Mounts a disk that is being recorded, or a crash image, says who and where it is, and then
 # waits to be ended.
@@ -30,7 +24,7 @@ import os, sys, time
 from pathlib import Path
 from powercut.filesystem.ops import Mkdir
 from powercut_rig import Recipe, Rig, run_in_worker
-from powercut_rig.linux.recorded_disk import Disk
+from powercut_rig.linux.recorded_disk import RecordedDisk
 from powercut_rig.filesystems import FILE_SYSTEMS
 from powercut_rig.linux.recorder import mounted
 from powercut_rig.system.worker import private_folder
@@ -44,7 +38,7 @@ def wait_in(root):
 
 def record():
     fs = FILE_SYSTEMS[sys.argv[2]]
-    with private_folder() as folder, Disk(folder, fs.size_bytes) as disk:
+    with private_folder() as folder, RecordedDisk(folder, fs.size_bytes) as disk:
         fs.make(disk.device)
         with mounted(fs, disk.device, folder) as root:
             wait_in(root)
@@ -74,31 +68,11 @@ HELD = [("record", "ext4"), ("image", "ext4"), ("image", "xfs"), ("record", "btr
 @pytest.fixture(params=HELD, ids="-".join)
 def held(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Held]:
     """A rig in another process that records, or with a crash image mounted; it is dirty."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", SCRIPT, *request.param],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-        env={**os.environ, "TMPDIR": str(tmp_path), "PYTHONPATH": f"{HERE}/model:{HERE}/impl"},
-    )
-    try:
+    with running("-c", SCRIPT, *request.param, TMPDIR=str(tmp_path)) as process:
         assert process.stdout is not None
         assert select.select([process.stdout], [], [], DEADLINE_S)[0]
         worker, loop, server = map(int, process.stdout.readline().split())
         yield Held(process, worker, loop, server, 3 if server else 2)
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            process.kill()
-        process.communicate(timeout=DEADLINE_S)
-
-
-def alive(pid: int) -> bool:
-    """The process exists and is not just waiting to be reaped."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
 
 
 def attached(loop: int) -> bool:
@@ -108,15 +82,6 @@ def attached(loop: int) -> bool:
 def rig_mounts(pid: str = "self") -> list[str]:
     lines = Path(f"/proc/{pid}/mounts").read_text().splitlines()
     return [line for line in lines if FOLDER_PREFIX in line]
-
-
-def eventually(claim: Callable[[], bool]) -> bool:
-    deadline = time.monotonic() + DEADLINE_S
-    while not claim():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.02)
-    return True
 
 
 def all_gone(held: Held) -> bool:

@@ -16,15 +16,15 @@ from attrs import define, field
 import lastgood
 from powercut_rig import run_in_worker
 from powercut_rig.filesystems import FILE_SYSTEMS
-from powercut_rig.linux.recorded_disk import Disk
+from powercut_rig.linux.recorded_disk import RecordedDisk
 from powercut_rig.linux.recorder import mounted
-from powercut_rig.system.ptrace import Action, Run, run_traced, why_not
+from powercut_rig.system.ptrace import Action, TracedRun, run_traced, why_no_tracing
 from powercut_rig.system.worker import private_folder
 from tests.rig.saving_program import DISK_FAILED, content
 
 pytestmark = [
     pytest.mark.rig,
-    pytest.mark.skipif(why_not() is not None, reason=str(why_not())),
+    pytest.mark.skipif(why_no_tracing() is not None, reason=str(why_no_tracing())),
 ]
 
 SOAK = os.environ.get("HYPOTHESIS_PROFILE") == "soak"
@@ -47,7 +47,7 @@ class Tally:
     wrong: list[str] = field(factory=list)
 
 
-def run_once(store: str, action: Action, error: int, at: int | None) -> tuple[Run, list[str]]:
+def run_once(store: str, action: Action, error: int, at: int | None) -> tuple[TracedRun, list[str]]:
     """One run of the program: how it ended, and what it said."""
     receive, send = os.pipe()
     try:
@@ -67,7 +67,7 @@ def run_once(store: str, action: Action, error: int, at: int | None) -> tuple[Ru
 def rounds(fs: str, fault: str) -> Tally:
     """Run the program again and again on one store, met at one call after the other."""
     entry, (action, error) = FILE_SYSTEMS[fs], FAULTS[fault]
-    with private_folder() as folder, Disk(folder, entry.size_bytes) as disk:
+    with private_folder() as folder, RecordedDisk(folder, entry.size_bytes) as disk:
         entry.make(disk.device)
         with mounted(entry, disk.device, folder) as root:
             return rounds_in(f"{root}/ckpt/run", action, error)

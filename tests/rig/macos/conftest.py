@@ -20,7 +20,7 @@ def mac() -> FakeMac:
 @pytest.fixture
 def rig(mac: FakeMac, tmp_path: Path) -> Iterator[MacRig]:
     opened = session(
-        mac, clone=mac.clone, calls=mac, beside=at_once, pause=mac.pause, parent=tmp_path
+        mac, clone=mac.clone, calls=mac, background=at_once, pause=mac.pause, parent=tmp_path
     )
     with opened as rig:
         yield rig

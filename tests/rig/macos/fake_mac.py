@@ -17,7 +17,7 @@ from typing import Any
 
 from attrs import define, field
 
-from powercut_rig.macos.subprocesses import CommandError, Finished
+from powercut_rig.macos.subprocesses import CommandError, FinishedTool
 
 BUSY = 'hdiutil: couldn\'t unmount "disk5" - Resource busy\n'
 SW_VERS = b"ProductName:\t\tmacOS\nProductVersion:\t\t14.5\nBuildVersion:\t\t23F79\n"
@@ -99,7 +99,7 @@ class FakeMac:
     syncs: list[str] = field(factory=list)
     paused: list[float] = field(factory=list)
 
-    def __call__(self, arguments: Sequence[str], timeout_s: float) -> Finished:
+    def __call__(self, arguments: Sequence[str], timeout_s: float) -> FinishedTool:
         assert timeout_s > 0
         words = tuple(arguments)
         self.commands.append(words)
@@ -108,20 +108,20 @@ class FakeMac:
         self.after_command(words)
         return done
 
-    def _answer(self, words: tuple[str, ...]) -> Finished:
+    def _answer(self, words: tuple[str, ...]) -> FinishedTool:
         match words:
             case ("hdiutil", "create", *how, path):
                 assert not ("-fs" in how and "-layout" in how)
                 Path(path).write_bytes(pickle.dumps({}))
-                return Finished(0, b"", "")
+                return FinishedTool(0, b"", "")
             case ("hdiutil", "attach", path, *rest):
                 return self._attach(path, rest)
             case ("hdiutil", "info", "-plist"):
-                return Finished(0, self.info(), "")
+                return FinishedTool(0, self.info(), "")
             case ("hdiutil", "detach", device, *rest):
                 return self._detach(device, "-force" in rest)
             case ("df", "-P", _):
-                return Finished(0, DF, "")
+                return FinishedTool(0, DF, "")
             case ("diskutil", "info", "-plist", "/dev/disk3s5"):
                 answer = {
                     "FilesystemType": self.host,
@@ -130,12 +130,12 @@ class FakeMac:
                     "SolidState": True,
                     "Encryption": True,
                 }
-                return Finished(0, plistlib.dumps(answer), "")
+                return FinishedTool(0, plistlib.dumps(answer), "")
             case ("sw_vers",):
-                return Finished(0, SW_VERS, "")
+                return FinishedTool(0, SW_VERS, "")
             case ("fsck_apfs", "-n", device):
                 assert device in {f"/dev/rdisk{n}s1" for n in self.attached}
-                return Finished(self.fsck_status, self.fsck_output, "")
+                return FinishedTool(self.fsck_status, self.fsck_output, "")
             case _:
                 raise CommandError(words, None, "it cannot be started: no such program")
 
@@ -150,13 +150,13 @@ class FakeMac:
         ]
         return plistlib.dumps({"framework": "671", "images": images})
 
-    def _attach(self, path: str, rest: Sequence[str]) -> Finished:
+    def _attach(self, path: str, rest: Sequence[str]) -> FinishedTool:
         try:
             tree: Tree = pickle.loads(Path(path).read_bytes())  # noqa: S301 - our own bytes
         except FileNotFoundError:
-            return Finished(1, b"", "hdiutil: attach failed - No such file or directory\n")
+            return FinishedTool(1, b"", "hdiutil: attach failed - No such file or directory\n")
         except pickle.UnpicklingError:
-            return Finished(1, b"", "hdiutil: attach failed - no mountable file systems\n")
+            return FinishedTool(1, b"", "hdiutil: attach failed - no mountable file systems\n")
         number, self.next_device = self.next_device, self.next_device + 2
         point = rest[rest.index("-mountpoint") + 1] if "-mountpoint" in rest else ""
         writable = "-readonly" not in rest
@@ -167,22 +167,22 @@ class FakeMac:
             lay_out(tree, Path(point), self.one_file)
             if writable:
                 self.drive, self.image, self.root = tree, path, Path(point)
-        return Finished(0, attach_plist(number, point), "")
+        return FinishedTool(0, attach_plist(number, point), "")
 
-    def _detach(self, device: str, force: bool) -> Finished:
+    def _detach(self, device: str, force: bool) -> FinishedTool:
         number = int(device.removeprefix("/dev/disk"))
         assert number in self.mine, f"{device} was never attached by the rig"
         if number not in self.attached:
-            return Finished(1, b"", "hdiutil: detach failed - No such file or directory\n")
+            return FinishedTool(1, b"", "hdiutil: detach failed - No such file or directory\n")
         if self.busy and not force:
             self.busy -= 1
-            return Finished(16, b"", BUSY)
+            return FinishedTool(16, b"", BUSY)
         path, point, writable = self.attached.pop(number)
         if point:
             if writable and Path(path).exists():
                 Path(path).write_bytes(pickle.dumps(gathered(Path(point))))
             clear(Path(point))
-        return Finished(0, f'"disk{number}" ejected.\n'.encode(), "")
+        return FinishedTool(0, f'"disk{number}" ejected.\n'.encode(), "")
 
     def clone(self, src: Path, dst: Path) -> None:
         """A clone: of an image that is attached, what its drive has."""

@@ -17,8 +17,8 @@ from powercut_rig.macos import darwin_syscalls, requirements
 from powercut_rig.macos.clones import SystemCloner
 from powercut_rig.macos.darwin_syscalls import DarwinCalls, clonefile
 from powercut_rig.macos.disk_images import DiskImages
-from powercut_rig.macos.requirements import machine, missing_for_mac
-from powercut_rig.macos.subprocesses import CommandError, Finished, run_system, succeed
+from powercut_rig.macos.requirements import missing_for_mac, this_mac
+from powercut_rig.macos.subprocesses import CommandError, FinishedTool, run_checked, run_system
 from tests.rig.macos.fake_mac import BUSY, FakeMac
 
 
@@ -46,11 +46,11 @@ def test_an_image_is_made_with_its_size_in_sectors_and_nothing_attached(
 
 
 def test_an_image_that_create_did_not_make_is_an_error(tmp_path: Path) -> None:
-    quiet = DiskImages(lambda words, timeout_s: Finished(0, b"", ""), lambda s: None)
+    quiet = DiskImages(lambda words, timeout_s: FinishedTool(0, b"", ""), lambda s: None)
     with pytest.raises(RigError, match="it is not there"):
         quiet.create(tmp_path / "x.dmg", 1 << 20)
     full = DiskImages(
-        lambda words, timeout_s: Finished(1, b"", "hdiutil: create failed - No space left"),
+        lambda words, timeout_s: FinishedTool(1, b"", "hdiutil: create failed - No space left"),
         lambda s: None,
     )
     with pytest.raises(CommandError, match="No space left") as caught:
@@ -115,9 +115,9 @@ def test_only_what_was_attached_here_is_detached(mac: FakeMac, tmp_path: Path) -
 def test_an_attach_whose_answer_cannot_be_read_is_undone(mac: FakeMac, tmp_path: Path) -> None:
     path = image(mac, tmp_path)
 
-    def garbled(words: Sequence[str], timeout_s: float) -> Finished:
+    def garbled(words: Sequence[str], timeout_s: float) -> FinishedTool:
         done = mac(words, timeout_s)
-        return Finished(0, b"oops", "") if "attach" in words else done
+        return FinishedTool(0, b"oops", "") if "attach" in words else done
 
     mine = DiskImages(garbled, mac.pause)
     with (
@@ -132,7 +132,7 @@ def test_an_attach_whose_answer_cannot_be_read_is_undone(mac: FakeMac, tmp_path:
 def test_an_attach_that_mounts_nothing_is_an_error_and_undone(mac: FakeMac, tmp_path: Path) -> None:
     path = image(mac, tmp_path)
 
-    def unmounted(words: Sequence[str], timeout_s: float) -> Finished:
+    def unmounted(words: Sequence[str], timeout_s: float) -> FinishedTool:
         return mac([w for w in words if w != "-mountpoint"], timeout_s)
 
     mine = DiskImages(unmounted, mac.pause)
@@ -169,7 +169,7 @@ def test_a_program_that_is_missing_or_too_slow_is_named() -> None:
         run_system(["sh", "-c", "sleep 600 & wait"], 0.01)
     assert caught.value.status is None
     with pytest.raises(CommandError, match="ended with status 3: it said nothing"):
-        succeed(run_system, ["sh", "-c", "exit 3"], 30.0)
+        run_checked(run_system, ["sh", "-c", "exit 3"], 30.0)
 
 
 def test_a_program_is_ended_when_this_process_is_interrupted(
@@ -195,9 +195,9 @@ def test_clonefile_is_asked_first_and_cp_only_where_libc_has_none(
 ) -> None:
     asked: list[tuple[str, ...]] = []
 
-    def run(words: Sequence[str], timeout_s: float) -> Finished:
+    def run(words: Sequence[str], timeout_s: float) -> FinishedTool:
         asked.append(tuple(words))
-        return Finished(0, b"", "")
+        return FinishedTool(0, b"", "")
 
     src, dst = tmp_path / "a", tmp_path / "b"
     SystemCloner(run, lambda a, b: None)(src, dst)
@@ -211,7 +211,7 @@ def test_a_file_system_that_cannot_clone_is_never_copied_instead(tmp_path: Path)
     def cannot(src: str, dst: str) -> None:
         raise OSError(errno.ENOTSUP, "Operation not supported")
 
-    def run(words: Sequence[str], timeout_s: float) -> Finished:
+    def run(words: Sequence[str], timeout_s: float) -> FinishedTool:
         raise AssertionError("a copy is no clone")
 
     with pytest.raises(RigError, match="set TMPDIR to a folder on an APFS volume"):
@@ -224,9 +224,9 @@ def test_half_a_copy_is_removed_and_an_old_file_never_overwritten(
     monkeypatch.setattr(darwin_syscalls, "_looked_up", lambda name: None)
     dst = tmp_path / "b"
 
-    def failing(words: Sequence[str], timeout_s: float) -> Finished:
+    def failing(words: Sequence[str], timeout_s: float) -> FinishedTool:
         dst.write_bytes(b"half")
-        return Finished(1, b"", "cp: b: No space left on device")
+        return FinishedTool(1, b"", "cp: b: No space left on device")
 
     with pytest.raises(CommandError, match="No space left"):
         SystemCloner(failing)(tmp_path / "a", dst)
@@ -329,7 +329,9 @@ def test_each_lack_of_a_mac_is_named(
     on_a_mac(monkeypatch)
     mac.host = "hfs"
     assert "lies on hfs, which cannot clone files" in missing_for_mac(mac, tmp_path)[0]
-    broken = missing_for_mac(lambda words, timeout_s: Finished(1, b"", "no such disk"), tmp_path)
+    broken = missing_for_mac(
+        lambda words, timeout_s: FinishedTool(1, b"", "no such disk"), tmp_path
+    )
     assert "no such disk" in broken[0]
     on_a_mac(monkeypatch, installed=False)
     assert [line.split()[2] for line in missing_for_mac(mac, tmp_path)] == list(
@@ -338,7 +340,7 @@ def test_each_lack_of_a_mac_is_named(
 
 
 def test_the_machine_is_described_without_names_of_people(mac: FakeMac, tmp_path: Path) -> None:
-    found = machine(mac, tmp_path)
+    found = this_mac(mac, tmp_path)
 
     assert found.in_words().startswith("macOS 14.5 (23F79)")
     assert (found.volume, found.bus, found.solid_state) == ("apfs", "Apple Fabric", True)

@@ -19,9 +19,9 @@ from powercut_rig.blocks.block_log import Recipe
 from powercut_rig.blocks.crash_images import Bounds
 from powercut_rig.errors import RigError
 from powercut_rig.macos import session as session_module
-from powercut_rig.macos.clone_recorder import beside_in_thread, count_in_file
+from powercut_rig.macos.clone_recorder import count_in_file, loop_in_thread
 from powercut_rig.macos.darwin_syscalls import DarwinCalls
-from powercut_rig.macos.op_runner import MacRunner
+from powercut_rig.macos.op_runner import MacOpRunner
 from powercut_rig.macos.rig import CloneLog, MacRig
 from powercut_rig.macos.session import PREFIX, own_folder, session
 from powercut_rig.macos.subprocesses import CommandError
@@ -180,7 +180,7 @@ def test_an_error_in_the_middle_leaves_nothing_attached_and_no_folder(
         raise error
 
     opened = session(
-        mac, clone=mac.clone, calls=mac, beside=at_once, pause=mac.pause, parent=tmp_path
+        mac, clone=mac.clone, calls=mac, background=at_once, pause=mac.pause, parent=tmp_path
     )
 
     def use() -> None:
@@ -240,7 +240,7 @@ def test_a_folder_whose_image_stays_attached_is_kept_and_the_command_is_said(
     mac: FakeMac, tmp_path: Path
 ) -> None:
     opened = session(
-        mac, clone=mac.clone, calls=mac, beside=at_once, pause=mac.pause, parent=tmp_path
+        mac, clone=mac.clone, calls=mac, background=at_once, pause=mac.pause, parent=tmp_path
     )
 
     def refuse(words: tuple[str, ...]) -> None:
@@ -289,10 +289,10 @@ def test_a_folder_of_its_own_is_gone_afterwards(rig: MacRig) -> None:
 def test_an_op_that_fails_ends_what_takes_clones_beside_it(mac: FakeMac, rig: MacRig) -> None:
     ended = []
 
-    def beside(step: Callable[[], bool]) -> Callable[[], None]:
+    def background(step: Callable[[], bool]) -> Callable[[], None]:
         return lambda: ended.append("ended")
 
-    failing = evolve(rig, beside=beside)
+    failing = evolve(rig, background=background)
     with pytest.raises(RigError, match="Op 0"):
         failing.record((ops.Fsync("/nothing"),), writeback=())
     assert ended == ["ended"]
@@ -303,8 +303,8 @@ def test_what_fails_beside_the_program_is_raised_where_it_ends() -> None:
         raise RigError("no room for a clone")
 
     with pytest.raises(RigError, match="no room"):
-        beside_in_thread(step)()
-    beside_in_thread(lambda: False)()
+        loop_in_thread(step)()
+    loop_in_thread(lambda: False)()
 
 
 def test_a_clone_beside_a_sync_that_never_ends_is_an_error() -> None:
@@ -315,7 +315,7 @@ def test_a_clone_beside_a_sync_that_never_ends_is_an_error() -> None:
         let_go.wait()
         return False
 
-    end = beside_in_thread(step, join_s=0)
+    end = loop_in_thread(step, join_s=0)
     begun.wait()
     try:
         with pytest.raises(RigError, match="nothing is concluded"):
@@ -337,7 +337,7 @@ def test_a_store_into_a_map_and_its_msync_are_no_full_sync(
     monkeypatch.setattr(mmap, "mmap", OfNoFile)
     path = tmp_path / "a"
     path.write_bytes(bytes(3 * mmap.PAGESIZE))
-    runner = MacRunner(str(tmp_path), DarwinCalls())
+    runner = MacOpRunner(str(tmp_path), DarwinCalls())
     at = 2 * mmap.PAGESIZE + 5
 
     runner.perform(ops.Mapwrite("/a", at, b"stored"))

@@ -9,8 +9,8 @@ import pytest
 from powercut_rig.errors import RigError
 from powercut_rig.macos.disk_images import fsck_report
 from powercut_rig.macos.tool_output import (
-    Attached,
-    Volume,
+    AttachedImage,
+    VolumeInfo,
     parse_attached,
     parse_device,
     parse_images,
@@ -28,11 +28,11 @@ def entities(*found: object) -> bytes:
 def test_an_attached_image_has_a_device_a_store_and_a_mount_point() -> None:
     found = parse_attached(attach_plist(4, "/private/tmp/m"))
 
-    assert found == Attached("/dev/disk4", "/dev/disk4s1", "/private/tmp/m")
+    assert found == AttachedImage("/dev/disk4", "/dev/disk4s1", "/private/tmp/m")
 
 
 def test_an_image_that_was_not_mounted_has_no_mount_point() -> None:
-    assert parse_attached(attach_plist(4)) == Attached("/dev/disk4", "/dev/disk4s1", "")
+    assert parse_attached(attach_plist(4)) == AttachedImage("/dev/disk4", "/dev/disk4s1", "")
 
 
 def test_without_a_partition_map_the_container_itself_is_the_device() -> None:
@@ -40,7 +40,7 @@ def test_without_a_partition_map_the_container_itself_is_the_device() -> None:
         {"content-hint": "Apple_APFS", "dev-entry": "/dev/disk7"},
         {"dev-entry": "/dev/disk8s1", "mount-point": "/m"},
     )
-    assert parse_attached(answer) == Attached("/dev/disk7", "/dev/disk7", "/m")
+    assert parse_attached(answer) == AttachedImage("/dev/disk7", "/dev/disk7", "/m")
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,9 @@ def test_the_list_of_images_gives_whole_devices_by_path() -> None:
 def test_a_volume_is_known_by_its_file_system() -> None:
     answer = {"FilesystemType": "apfs", "DeviceNode": "/dev/disk3s5", "SolidState": True}
 
-    assert parse_volume(plistlib.dumps(answer)) == Volume("apfs", "/dev/disk3s5", "", True, None)
+    assert parse_volume(plistlib.dumps(answer)) == VolumeInfo(
+        "apfs", "/dev/disk3s5", "", True, None
+    )
     with pytest.raises(RigError, match="FilesystemType"):
         parse_volume(plistlib.dumps({"Error": True, "ErrorMessage": "Could not find disk"}))
 

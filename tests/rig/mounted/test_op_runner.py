@@ -5,39 +5,17 @@ from pathlib import Path
 
 import pytest
 
+from powercut.filesystem import ops
 from powercut.filesystem.content import Fill
-from powercut.filesystem.ops import (
-    Append,
-    Barrier,
-    Close,
-    Create,
-    Fdatasync,
-    Fsync,
-    Fullsync,
-    Link,
-    Mapwrite,
-    Mark,
-    Mkdir,
-    Msync,
-    Op,
-    Open,
-    Rename,
-    Rmdir,
-    Symlink,
-    Tmpfile,
-    Truncate,
-    Unlink,
-    Write,
-)
 from powercut_rig import RigError, Tag, WriteBack, default_plan, read_tree
-from powercut_rig.mounted.op_runner import OpRunner, Workload
+from powercut_rig.mounted.op_runner import LocalOpRunner, ProgramRunner
 
 
-def run(root: Path, ops: list[Op], plan: list[WriteBack] | None = None) -> list[object]:
+def run(root: Path, program: list[ops.Op], plan: list[WriteBack] | None = None) -> list[object]:
     marks: list[object] = []
-    workload = Workload(OpRunner(str(root), os.utime), lambda *mark: marks.append(mark))
+    workload = ProgramRunner(LocalOpRunner(str(root), os.utime), lambda *mark: marks.append(mark))
     try:
-        workload.run(ops, plan or [])
+        workload.run(program, plan or [])
     finally:
         workload.close()
     return marks
@@ -47,20 +25,20 @@ def test_each_op_does_on_a_real_file_system_what_it_says(tmp_path: Path) -> None
     run(
         tmp_path,
         [
-            Mkdir("/d"),
-            Create("/d/f"),
-            Write("/d/f", 2, b"abc"),
-            Link("/d/f", "/g"),
-            Truncate("/g", 4),
-            Fsync("/d/f"),
-            Fdatasync("/d"),
-            Rename("/d/f", "/d/h"),
-            Mkdir("/e"),
-            Rmdir("/e"),
-            Create("/x"),
-            Unlink("/x"),
-            Create("/big"),
-            Write("/big", 1, Fill(7, 3_000_000)),
+            ops.Mkdir("/d"),
+            ops.Create("/d/f"),
+            ops.Write("/d/f", 2, b"abc"),
+            ops.Link("/d/f", "/g"),
+            ops.Truncate("/g", 4),
+            ops.Fsync("/d/f"),
+            ops.Fdatasync("/d"),
+            ops.Rename("/d/f", "/d/h"),
+            ops.Mkdir("/e"),
+            ops.Rmdir("/e"),
+            ops.Create("/x"),
+            ops.Unlink("/x"),
+            ops.Create("/big"),
+            ops.Write("/big", 1, Fill(7, 3_000_000)),
         ],
     )
     assert read_tree(str(tmp_path)) == {
@@ -74,7 +52,7 @@ def test_each_op_does_on_a_real_file_system_what_it_says(tmp_path: Path) -> None
 def test_each_op_stands_between_its_two_marks_and_write_back_after_them(tmp_path: Path) -> None:
     marks = run(
         tmp_path,
-        [Create("/f"), Write("/f", 0, b"x" * 9000), Mark("acknowledged")],
+        [ops.Create("/f"), ops.Write("/f", 0, b"x" * 9000), ops.Mark("acknowledged")],
         [WriteBack(1, "data", "/f", 0, 4096)],
     )
     assert marks == [
@@ -91,42 +69,42 @@ def test_each_op_stands_between_its_two_marks_and_write_back_after_them(tmp_path
 @pytest.mark.parametrize("path", ["relative", "/a/../../etc", "", "/a\0b"])
 def test_a_path_that_leads_out_is_refused_before_the_first_op(tmp_path: Path, path: str) -> None:
     with pytest.raises(ValueError, match="expected an absolute one"):
-        run(tmp_path, [Mkdir("/made"), Create(path)])
+        run(tmp_path, [ops.Mkdir("/made"), ops.Create(path)])
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("target", ["/etc", "../up", "d/../../up"])
 def test_a_link_that_leads_out_is_refused_before_the_first_op(tmp_path: Path, target: str) -> None:
     with pytest.raises(ValueError, match="has to be relative"):
-        run(tmp_path, [Mkdir("/made"), Symlink(target, "/s")])
+        run(tmp_path, [ops.Mkdir("/made"), ops.Symlink(target, "/s")])
     assert list(tmp_path.iterdir()) == []
 
 
 def test_an_op_that_the_file_system_refuses_is_named(tmp_path: Path) -> None:
     with pytest.raises(RigError, match=r"Op 1, Rmdir\(path='/no'\), failed"):
-        run(tmp_path, [Mkdir("/d"), Rmdir("/no")])
+        run(tmp_path, [ops.Mkdir("/d"), ops.Rmdir("/no")])
 
 
 def test_a_write_back_after_an_op_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="after op 5 was found; there are 1 ops"):
-        run(tmp_path, [Mkdir("/d")], [WriteBack(5, "commit")])
+        run(tmp_path, [ops.Mkdir("/d")], [WriteBack(5, "commit")])
     assert list(tmp_path.iterdir()) == []
 
 
 def test_the_default_plan_follows_a_file_through_renames(tmp_path: Path) -> None:
-    ops: list[Op] = [
-        Mkdir("/d"),
-        Create("/d/f"),
-        Write("/d/f", 0, b"x" * 10_000),
-        Rename("/d", "/e"),
-        Create("/e/g"),
-        Write("/e/g", 0, b"y" * 10_000),
-        Create("/h"),
-        Create("/i"),
+    program: list[ops.Op] = [
+        ops.Mkdir("/d"),
+        ops.Create("/d/f"),
+        ops.Write("/d/f", 0, b"x" * 10_000),
+        ops.Rename("/d", "/e"),
+        ops.Create("/e/g"),
+        ops.Write("/e/g", 0, b"y" * 10_000),
+        ops.Create("/h"),
+        ops.Create("/i"),
     ]
-    plan = default_plan(ops)
+    plan = default_plan(program)
     assert any(item.path == "/e/f" for item in plan)
-    run(tmp_path, ops, list(plan))  # each file it names is there
+    run(tmp_path, program, list(plan))  # each file it names is there
 
 
 def test_handles_links_mappings_and_flags_do_what_they_say(tmp_path: Path) -> None:
@@ -135,27 +113,27 @@ def test_handles_links_mappings_and_flags_do_what_they_say(tmp_path: Path) -> No
     run(
         root,
         [
-            Open("/f", "h", ("O_CREAT", "O_EXCL")),
-            Write("@h", 0, b"abcdef"),
-            Append("@h", b"gh"),
-            Unlink("/f"),
-            Truncate("@h", 4),
-            Fsync("@h"),
-            Close("h"),
-            Tmpfile("/", "n"),
-            Write("@n", 0, b"abcd"),
-            Link("@n", "/again"),
-            Close("n"),
-            Mapwrite("/again", 1, b"XY"),
-            Msync("/again", 0, 4),
-            Symlink("again", "/s"),
-            Create("/other"),
-            Rename("/again", "/other", ("EXCHANGE",)),
-            Write("/other", 3, b"z", ("O_SYNC",)),
-            Tmpfile("/", "t"),
-            Write("@t", 0, b"never seen"),
-            Barrier("/other"),
-            Fullsync("/other"),
+            ops.Open("/f", "h", ("O_CREAT", "O_EXCL")),
+            ops.Write("@h", 0, b"abcdef"),
+            ops.Append("@h", b"gh"),
+            ops.Unlink("/f"),
+            ops.Truncate("@h", 4),
+            ops.Fsync("@h"),
+            ops.Close("h"),
+            ops.Tmpfile("/", "n"),
+            ops.Write("@n", 0, b"abcd"),
+            ops.Link("@n", "/again"),
+            ops.Close("n"),
+            ops.Mapwrite("/again", 1, b"XY"),
+            ops.Msync("/again", 0, 4),
+            ops.Symlink("again", "/s"),
+            ops.Create("/other"),
+            ops.Rename("/again", "/other", ("EXCHANGE",)),
+            ops.Write("/other", 3, b"z", ("O_SYNC",)),
+            ops.Tmpfile("/", "t"),
+            ops.Write("@t", 0, b"never seen"),
+            ops.Barrier("/other"),
+            ops.Fullsync("/other"),
         ],
         [WriteBack(1, "data", "@h")],
     )
@@ -170,6 +148,6 @@ def test_a_rename_that_may_not_replace_and_a_sync_that_should_fail_are_refused(
     tmp_path: Path,
 ) -> None:
     with pytest.raises(RigError, match="File exists"):
-        run(tmp_path, [Create("/a"), Create("/b"), Rename("/a", "/b", ("NOREPLACE",))])
+        run(tmp_path, [ops.Create("/a"), ops.Create("/b"), ops.Rename("/a", "/b", ("NOREPLACE",))])
     with pytest.raises(RigError, match="cannot be made to fail"):
-        run(tmp_path, [Fsync("/a", fails=True)])
+        run(tmp_path, [ops.Fsync("/a", fails=True)])

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from powercut_rig import RigError, Tag, TreeLimits, read_tree
-from powercut_rig.mounted.tree_reader import Sight, look
+from powercut_rig.mounted.tree_reader import TreeSnapshot, read_snapshot
 
 
 def test_files_directories_and_specials_are_told_apart(tmp_path: Path) -> None:
@@ -63,7 +63,7 @@ def test_names_of_one_file_are_told_as_one_group(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"x")
     (tmp_path / "d" / "b").hardlink_to(tmp_path / "a")
     (tmp_path / "alone").write_bytes(b"x")
-    seen = look(str(tmp_path))
+    seen = read_snapshot(str(tmp_path))
     assert seen.links == (("a", "d/b"),)
     assert seen.plain == {"a": b"x", "alone": b"x", "d": None, "d/b": b"x"}
-    assert seen.digest != Sight(seen.tree).digest
+    assert seen.digest != TreeSnapshot(seen.tree).digest

@@ -9,7 +9,7 @@ import pytest
 
 from powercut.filesystem.ops import Create, Fsync, Mark, Mkdir, Op, Rename, Write
 from powercut_rig import WriteBack, default_plan, drawn_plan
-from powercut_rig.mounted.op_runner import OpRunner, Workload
+from powercut_rig.mounted.op_runner import LocalOpRunner, ProgramRunner
 
 OPS: list[Op] = [
     Mkdir("/d"),
@@ -46,7 +46,7 @@ def test_drawn_plans_hold_every_kind_of_early_write() -> None:
 def test_what_a_drawn_plan_names_is_there_at_that_moment(tmp_path: Path, number: int) -> None:
     plan = [item for item in drawn_plan(OPS, number) if item.kind != "syncfs"]
 
-    Workload(OpRunner(str(tmp_path), os.utime), lambda *mark: None).run(OPS, plan)
+    ProgramRunner(LocalOpRunner(str(tmp_path), os.utime), lambda *mark: None).run(OPS, plan)
 
 
 def test_a_write_back_of_data_needs_a_path_and_the_others_take_none() -> None:

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from powercut_rig.system import worker
-from powercut_rig.system.lifecycle import Opened
+from powercut_rig.system.lifecycle import ManagedResource
 
 
-class Three(Opened):
+class Three(ManagedResource):
     def __init__(self, fails_at: int = 0) -> None:
         self.fails_at = fails_at
         self.undone: list[int] = []

@@ -9,7 +9,7 @@ import pytest
 
 from powercut_rig import RigError
 from powercut_rig.system.deadline import DeadlineError, deadline
-from powercut_rig.system.worker import tell
+from powercut_rig.system.worker import report_progress
 from powercut_rig.system.worker_pool import Job, run_jobs
 
 pytestmark = pytest.mark.rig
@@ -19,7 +19,7 @@ def test_each_job_answers_and_is_heard() -> None:
     heard = []
 
     def work(number: int) -> int:
-        tell(number)
+        report_progress(number)
         return number * number
 
     jobs = [Job(f"job {n}", lambda n=n: work(n)) for n in range(5)]  # type: ignore[misc]
@@ -45,7 +45,7 @@ def test_a_job_that_dies_or_fails_is_told_and_the_others_go_on() -> None:
 
 def test_a_job_that_falls_silent_is_killed_and_says_where_it_was() -> None:
     def hang() -> None:
-        tell("image 12")
+        report_progress("image 12")
         time.sleep(600)
 
     (outcome,) = run_jobs([Job("hangs", hang)], 1, silence_s=0.3)
@@ -58,7 +58,7 @@ def test_closing_the_iterator_ends_the_workers() -> None:
     pids: list[int] = []
 
     def hang() -> None:
-        tell(os.getpid())
+        report_progress(os.getpid())
         time.sleep(600)
 
     jobs = [Job("hangs", hang), Job("works", lambda: 1)]

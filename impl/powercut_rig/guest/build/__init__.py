@@ -1,1 +1,1 @@
-"""What the guest is made of: packages, kernel, initramfs, Python."""
+"""The parts of a guest: packages, kernel, initramfs, Python."""

@@ -16,10 +16,12 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Final
 
 from powercut_rig.errors import RigUnavailable
 from powercut_rig.system import worker
+from powercut_rig.system.linux_syscalls import fsync_path
 
 RECORD: Final = "contents.json"
 """The file of a folder that tells of the others."""
@@ -29,10 +31,9 @@ WAIT_S: Final = 900.0
 
 _POLL_S: Final = 0.2
 _RECORD_BYTES: Final = 1 << 16
-_PIECE_BYTES: Final = 1 << 20
 
 
-def keep(made: Path, home: Path) -> None:
+def keep_folder(made: Path, home: Path) -> None:
     """Give the folder `made`, of plain files and of folders kept before, the name `home`, durably.
 
     OSError where that fails; `home` is there as a whole then, or not at all.
@@ -43,13 +44,13 @@ def keep(made: Path, home: Path) -> None:
     record.write_text(json.dumps(contents))
     # First what is in it, then its names, then its own name: no crash shows the last alone.
     for path in (*files, record, made):
-        _sync(path)
+        fsync_path(str(path))
     made.rename(home)
-    _sync(home.parent)
+    fsync_path(str(home.parent))
 
 
-def damage(home: Path, *, digests: bool = False) -> str:
-    """What is wrong with a folder that was kept, in words; empty where nothing is.
+def find_damage(home: Path, *, digests: bool = False) -> str:
+    """The damage to a folder that was kept, in words; empty where there is none.
 
     By the sizes of its files, or with `digests` by all their bytes.
     """
@@ -73,27 +74,37 @@ def damage(home: Path, *, digests: bool = False) -> str:
 def remove_damaged(home: Path, why: str) -> None:
     """Remove a folder that is damaged, if it is there, and tell why it is made anew."""
     if home.is_dir():
-        tell(f"a part of the guest is damaged and is made anew: {why}")
+        print_notice(f"a part of the guest is damaged and is made anew: {why}")
         shutil.rmtree(home, ignore_errors=True)
 
 
-def _digest(path: Path) -> str:
+def remove_unfinished(folder: Path, prefix: str) -> None:
+    """Remove what killed runs were making under names with that prefix; the caller is alone."""
+    for stale in folder.glob(prefix + "*"):
+        shutil.rmtree(stale, ignore_errors=True)
+
+
+def keep_newest(folder: Path, prefix: str, used: Path, others: int) -> None:
+    """Remove folders with names of that prefix, but for the one in use and the newest others."""
+    found = sorted(folder.glob(prefix + "*"), key=lambda path: path.stat().st_mtime, reverse=True)
+    for old in [path for path in found if path != used][others:]:
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def digest_of_code(*modules: ModuleType) -> bytes:
+    """A digest of the sources of modules."""
     digest = hashlib.sha256()
+    for module in modules:
+        digest.update(Path(str(module.__file__)).read_bytes())
+    return digest.digest()
+
+
+def _digest(path: Path) -> str:
     with path.open("rb") as file:
-        while piece := file.read(_PIECE_BYTES):
-            digest.update(piece)
-    return digest.hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _sync(path: Path) -> None:
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-
-
-def tell(sentence: str) -> None:
+def print_notice(sentence: str) -> None:
     """Say something to who waits for the command."""
     sys.stderr.write(f"powercut: {sentence}\n")
     sys.stderr.flush()
@@ -111,11 +122,11 @@ def errors_of(cache: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def alone(
+def exclusive(
     cache: Path,
     wait_s: float = WAIT_S,
     *,
-    say: Callable[[str], None] = tell,
+    say: Callable[[str], None] = print_notice,
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Iterator[None]:
@@ -157,7 +168,7 @@ def _lock(
                     "take. End it, or set XDG_CACHE_HOME."
                 )
                 raise RigUnavailable([why]) from None
-            worker.tell_alive()
+            worker.report_alive()
             sleep(_POLL_S)
         else:
             os.ftruncate(lock, 0)

@@ -17,7 +17,7 @@ from powercut_rig.errors import RigUnavailable
 
 
 @frozen
-class Edit:
+class SourceEdit:
     """In the file `path`, `before` becomes `after`."""
 
     path: str
@@ -25,8 +25,8 @@ class Edit:
     after: str
 
 
-STRICT: Final = (
-    Edit(
+STRICT_EDITS: Final = (
+    SourceEdit(
         "transaction.c",
         "\t\tapfs_submit_bh(REQ_OP_WRITE, REQ_SYNC, bh);\n",
         "\t\tget_bh(bh);\n"
@@ -34,14 +34,14 @@ STRICT: Final = (
         "\t\twait_on_buffer(bh);\n"
         "\t\tput_bh(bh);\n",
     ),
-    Edit(
+    SourceEdit(
         "transaction.c",
         "\tapfs_obj_set_csum(sb, obj);\n\tmark_buffer_dirty(bh);\n",
         "\terr = blkdev_issue_flush(nxi->nx_bdev);\n"
         "\tif (err)\n\t\treturn err;\n"
         "\tapfs_obj_set_csum(sb, obj);\n\tmark_buffer_dirty(bh);\n",
     ),
-    Edit(
+    SourceEdit(
         "transaction.c",
         "\terr = sync_dirty_buffer(bh);\n\tif (err)\n\t\treturn err;\n\n"
         "\treturn filemap_write_and_wait(bdev_map);\n",
@@ -50,7 +50,7 @@ STRICT: Final = (
         "\tif (err)\n\t\treturn err;\n"
         "\treturn blkdev_issue_flush(nxi->nx_bdev);\n",
     ),
-    Edit(
+    SourceEdit(
         "inode.c",
         "\t.invalidate_folio = apfs_noop_invalidate_folio,\n",
         "\t.invalidate_folio = apfs_noop_invalidate_folio,\n\t.dirty_folio\t= block_dirty_folio,\n",
@@ -58,7 +58,9 @@ STRICT: Final = (
 )
 
 
-def edited(sources: Mapping[str, str], edits: Sequence[Edit] = STRICT) -> dict[str, str]:
+def apply_edits(
+    sources: Mapping[str, str], edits: Sequence[SourceEdit] = STRICT_EDITS
+) -> dict[str, str]:
     """The sources with every edit made.
 
     Raises `RigUnavailable` naming the file where a pattern does not occur exactly once: then this
@@ -81,9 +83,9 @@ def edited(sources: Mapping[str, str], edits: Sequence[Edit] = STRICT) -> dict[s
     return result
 
 
-def edit_folder(folder: Path, edits: Sequence[Edit] = STRICT) -> None:
+def edit_folder(folder: Path, edits: Sequence[SourceEdit] = STRICT_EDITS) -> None:
     """Make the edits in a source tree; nothing is written where one of them does not match."""
     paths = dict.fromkeys(edit.path for edit in edits)
     sources = {path: (folder / path).read_text() for path in paths if (folder / path).is_file()}
-    for path, text in edited(sources, edits).items():
+    for path, text in apply_edits(sources, edits).items():
         (folder / path).write_text(text)

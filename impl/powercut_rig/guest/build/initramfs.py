@@ -55,7 +55,7 @@ LATER_MODULES: Final = ("virtio_blk", "apfs_packaged", "apfs_strict")
 
 
 @frozen
-class Entry:
+class ArchiveEntry:
     """A file or (content None) a folder in an archive."""
 
     path: str
@@ -63,22 +63,22 @@ class Entry:
     mode: int
 
 
-def folder(path: str) -> Entry:
+def folder(path: str) -> ArchiveEntry:
     """An empty folder."""
-    return Entry(path, None, _FOLDER)
+    return ArchiveEntry(path, None, _FOLDER)
 
 
-def program(path: str, content: bytes) -> Entry:
+def program(path: str, content: bytes) -> ArchiveEntry:
     """A file that can be run."""
-    return Entry(path, content, _PROGRAM)
+    return ArchiveEntry(path, content, _PROGRAM)
 
 
-def file(path: str, content: bytes) -> Entry:
+def file(path: str, content: bytes) -> ArchiveEntry:
     """A plain file."""
-    return Entry(path, content, _FILE)
+    return ArchiveEntry(path, content, _FILE)
 
 
-def archive(entries: Iterable[Entry]) -> bytes:
+def archive(entries: Iterable[ArchiveEntry]) -> bytes:
     """The entries as a cpio archive of the format `newc`, owned by root, without times."""
     pieces = []
     for number, entry in enumerate(entries, start=1):
@@ -99,7 +99,7 @@ def _padded(data: bytes) -> bytes:
     return data + bytes(-len(data) % 4)
 
 
-def needs(module: bytes) -> tuple[str, ...]:
+def dependencies_of(module: bytes) -> tuple[str, ...]:
     """The modules that a kernel module depends on, by what it says of itself."""
     found = re.search(rb"\0depends=([^\0]*)\0", module)
     return tuple(filter(None, found.group(1).decode().split(","))) if found else ()
@@ -119,7 +119,7 @@ def in_load_order(names: Iterable[str], module: Callable[[str], bytes | None]) -
             raise RigUnavailable([f"Kernel modules need each other: {' '.join((*above, name))}."])
         content = None if name in order else module(name)
         if content is not None:
-            for needed in needs(content):
+            for needed in dependencies_of(content):
                 add(needed, (*above, name))
             order[name] = content
 
@@ -128,7 +128,9 @@ def in_load_order(names: Iterable[str], module: Callable[[str], bytes | None]) -
     return order
 
 
-def at_boot(agent: bytes, python: str, paths: Iterable[str], files: Mapping[str, bytes]) -> bytes:
+def boot_archive(
+    agent: bytes, python: str, paths: Iterable[str], files: Mapping[str, bytes]
+) -> bytes:
     """The archive that a boot adds: the agent, and an interpreter with where it imports from."""
     folders = {
         str(parent)[1:]: None for path in sorted(files) for parent in [*Path(path).parents][-2::-1]

@@ -1,4 +1,4 @@
-"""What the guest is made of: programs of this machine, and Debian packages fetched by apt.
+"""The programs of this machine that make a guest, and the Debian packages that apt fetches for it.
 
 The packages are downloaded and unpacked into a folder, never installed, so no root is needed.
 """
@@ -12,7 +12,6 @@ import json
 import os
 import platform
 import re
-import shutil
 import subprocess
 import sys
 import tarfile
@@ -24,7 +23,7 @@ from urllib.parse import unquote
 from attrs import frozen
 
 from powercut_rig.errors import RigError, RigUnavailable
-from powercut_rig.system.subprocesses import SEARCH_PATH, run_tool
+from powercut_rig.system.subprocesses import find_program, run_tool
 
 PROGRAMS: Final = (
     ("qemu-system-x86_64", "qemu-system-x86"),
@@ -55,18 +54,13 @@ _SHA256: Final = "SHA256:"
 
 _DEB: Final = re.compile(r"[^_/]+_[^_/]+_[^_/]+\.deb")
 
-Run = Callable[[Sequence[str], Path | None], str]
+PackageToolRunner = Callable[[Sequence[str], Path | None], str]
 """Runs a program, in a folder, and gives its output; raises `RigError` where it fails."""
 
 
 def run(arguments: Sequence[str], folder: Path | None = None) -> str:
-    """The `Run` that runs programs."""
+    """The `PackageToolRunner` that runs programs."""
     return run_tool(arguments, timeout_s=_APT_TIMEOUT_S, folder=folder, family=True).stdout
-
-
-def find_program(name: str) -> str | None:
-    """The path of a program, sbin included."""
-    return shutil.which(name, path=SEARCH_PATH)
 
 
 def missing_programs(
@@ -112,7 +106,7 @@ def _is_debian(release: Mapping[str, str]) -> bool:
 
 
 @frozen
-class Package:
+class DebianPackage:
     """A package as apt would download it: its file's name carries the version."""
 
     name: str
@@ -137,11 +131,11 @@ class Package:
 
 
 @frozen
-class Parts:
+class GuestPackages:
     """The packages of one guest; `release` is what its kernel calls itself."""
 
     release: str
-    packages: tuple[Package, ...]
+    packages: tuple[DebianPackage, ...]
 
     def wanted(self, path: str) -> bool:
         """A file of the kernel's package that a guest can have use for: a few of thousands."""
@@ -151,7 +145,7 @@ class Parts:
             return short.removeprefix(modules + "kernel/").startswith(KERNEL_PARTS)
         return short in (f"boot/vmlinuz-{self.release}", modules + "modules.builtin")
 
-    def fetch(self, folder: Path, run: Run = run) -> Path:
+    def fetch(self, folder: Path, run: PackageToolRunner = run) -> Path:
         """Download and unpack them all below `folder`, just these versions, byte for byte.
 
         RigUnavailable where that fails; then nothing of a wrong package was unpacked.
@@ -217,8 +211,8 @@ def state_of_apt(root: Path = Path("/")) -> str:
     return digest.hexdigest()
 
 
-def remembered_parts(cache: Path, ask: Callable[[], Parts], state: str) -> Parts:
-    """What `ask` said when apt was in this state, kept in the folder `cache`; it is slow to ask.
+def remembered_parts(cache: Path, ask: Callable[[], GuestPackages], state: str) -> GuestPackages:
+    """The answer of `ask` for this state of apt, kept in the folder `cache`; it is slow to ask.
 
     A note that cannot be read or kept is no error: then apt is asked. `RigUnavailable` as it says.
     """
@@ -226,7 +220,9 @@ def remembered_parts(cache: Path, ask: Callable[[], Parts], state: str) -> Parts
     with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
         kept = json.loads(note.read_text())
         if kept["state"] == state:
-            return Parts(kept["release"], tuple(Package(*each) for each in kept["packages"]))
+            return GuestPackages(
+                kept["release"], tuple(DebianPackage(*each) for each in kept["packages"])
+            )
     parts = ask()
     listed = [[each.name, each.file, each.size, each.digest] for each in parts.packages]
     with contextlib.suppress(OSError):
@@ -237,7 +233,9 @@ def remembered_parts(cache: Path, ask: Callable[[], Parts], state: str) -> Parts
     return parts
 
 
-def known_parts(run: Run = run, find: Callable[[str], str | None] = find_program) -> Parts:
+def known_parts(
+    run: PackageToolRunner = run, find: Callable[[str], str | None] = find_program
+) -> GuestPackages:
     """The packages that apt knows now; nothing is pinned, because mirrors keep only the newest.
 
     Raises `RigUnavailable` where apt knows no such kernel or driver, or that kernel is for another
@@ -261,7 +259,7 @@ def known_parts(run: Run = run, find: Callable[[str], str | None] = find_program
             raise RigError(f"apt-cache named no build tools for {headers}")
         names = (image, headers, common.group(1), kbuild.group(1), DRIVER)
         listed = run(("apt-get", "download", "--print-uris", *names), None)
-        return Parts(release, tuple(_packages(names, listed)))
+        return GuestPackages(release, tuple(_packages(names, listed)))
     except RigUnavailable:
         raise
     except RigError as error:
@@ -272,14 +270,14 @@ def known_parts(run: Run = run, find: Callable[[str], str | None] = find_program
         raise RigUnavailable([why]) from error
 
 
-def _packages(names: Sequence[str], listed: str) -> list[Package]:
+def _packages(names: Sequence[str], listed: str) -> list[DebianPackage]:
     """Each line of apt's list: 'where' file size hash."""
     found = {}
     for line in listed.splitlines():
         words = line.split()
         if len(words) == 4 and _DEB.fullmatch(words[1]) and words[2].isdecimal():
             name = words[1].partition("_")[0]
-            found[name] = Package(name, words[1], int(words[2]), words[3])
+            found[name] = DebianPackage(name, words[1], int(words[2]), words[3])
     if absent := [name for name in names if name not in found]:
         raise RigError(f"apt would not download {', '.join(absent)}")
     packages = [found[name] for name in names]

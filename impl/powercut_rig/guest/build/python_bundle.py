@@ -43,7 +43,7 @@ _LIBRARY: Final = re.compile(r"^\s+(?:\S+ => )?(/\S+) \(0x", re.MULTILINE)
 
 
 @frozen
-class Bundle:
+class PythonBundle:
     """Files of this machine: sources of modules, and the interpreter, libraries and extensions.
 
     `paths` is where the agent imports from, and `modules` what it imports at its start.
@@ -79,7 +79,7 @@ def compiled(path: str) -> bytes:
 
 
 @functools.cache
-def agents_bundle() -> Bundle:
+def agents_bundle() -> PythonBundle:
     """All that the agent needs, the disks of the subjects that are installed here included."""
     disks = set()
     for name in subject_names():
@@ -91,8 +91,8 @@ def agents_bundle() -> Bundle:
 
 
 @functools.cache
-def bundle_of(modules: tuple[str, ...]) -> Bundle:
-    """What is needed to import those modules. RigUnavailable where that fails here."""
+def bundle_of(modules: tuple[str, ...]) -> PythonBundle:
+    """The bundle that those modules need to be imported. RigUnavailable where that fails here."""
     python = os.path.realpath(sys.executable)
     paths = tuple(os.path.realpath(path) for path in sys.path if path and Path(path).is_dir())
     try:
@@ -103,7 +103,7 @@ def bundle_of(modules: tuple[str, ...]) -> Bundle:
         raise RigUnavailable([f"What Python needs in the guest cannot be found: {error}"]) from None
     libraries = {os.path.normpath(path) for path in _LIBRARY.findall(said)}
     every = dict.fromkeys((*binaries, *sorted(libraries)))
-    return Bundle(python, paths, modules, tuple(needed["sources"]), tuple(every))
+    return PythonBundle(python, paths, modules, tuple(needed["sources"]), tuple(every))
 
 
 def _closure(python: str, paths: Sequence[str], modules: Sequence[str]) -> dict[str, list[str]]:

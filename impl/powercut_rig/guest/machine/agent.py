@@ -46,7 +46,7 @@ class Agent:
         self._disk_number: int | None = None
 
     def hello(self, modules: list[str]) -> dict[str, str]:
-        """Who this is, after importing what will be needed: an import takes its time here."""
+        """Import modules ahead of their use, which takes its time here, and name the kernel."""
         for name in modules:
             importlib.import_module(name)
         return {"release": os.uname().release, "machine": os.uname().machine}
@@ -110,20 +110,20 @@ class Agent:
         self._runner = None
 
     def _ops(self) -> Any:
-        """What performs ops on this mount."""
+        """The runner of ops on this mount."""
         if self._runner is None:
-            from powercut_rig.mounted.op_runner import OpRunner
+            from powercut_rig.mounted.op_runner import LocalOpRunner
             from powercut_rig.system import linux_syscalls
 
-            self._runner = OpRunner(self._root, linux_syscalls.commit_by_root)
+            self._runner = LocalOpRunner(self._root, linux_syscalls.commit_by_root)
         return self._runner
 
     def look(self) -> list[Any]:
         """The tree."""
-        from powercut_rig.guest.machine.tree_codec import sight_to
-        from powercut_rig.mounted.tree_reader import look
+        from powercut_rig.guest.machine.tree_codec import snapshot_to
+        from powercut_rig.mounted.tree_reader import read_snapshot
 
-        return sight_to(look(self._root))
+        return snapshot_to(read_snapshot(self._root))
 
     def call(self, disk: list[Any], method: str, arguments: list[Any]) -> Any:
         """Call a method of a subject's own disk; the first arguments are paths below the mount.

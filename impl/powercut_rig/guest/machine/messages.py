@@ -17,7 +17,7 @@ _BYTES: Final = "\0bytes"
 
 
 class BadMessageError(Exception):
-    """What arrived is no message."""
+    """Bytes arrived that are no message."""
 
 
 def packed(value: Any) -> bytes:

@@ -28,7 +28,8 @@ from powercut_rig.filesystems import FILE_SYSTEMS
 from powercut_rig.guest.machine.connection import Connection, GuestLostError
 from powercut_rig.guest.machine.qemu_monitor import Monitor
 from powercut_rig.system import linux_syscalls, worker
-from powercut_rig.system.subprocesses import SEARCH_PATH
+from powercut_rig.system.lifecycle import ManagedResource
+from powercut_rig.system.subprocesses import TOOL_ENVIRONMENT
 
 BOOT_S: Final = 30.0
 """How long a guest may take to boot; where it gets little of the processor, as much of its time."""
@@ -51,15 +52,15 @@ PROGRAM: Final = "qemu-system-x86_64"
 
 
 @frozen
-class Kernel:
-    """What a guest boots from: its kernel, and an open file with its first file system."""
+class BootKernel:
+    """The files that a guest boots from: its kernel, and an open one with its first file system."""
 
     vmlinux: Path
     initrd_fd: int
 
 
 @frozen
-class Saved:
+class SavedGuest:
     """A guest as it was saved when its agent answered: two files in `folder`."""
 
     folder: Path
@@ -77,7 +78,7 @@ class Saved:
 
 
 @frozen
-class Files:
+class InheritedFiles:
     """The descriptors that a machine inherits: what its disks are, and the ends of its talks.
 
     `memory_disk` is the disk that it sees as memory: no request leaves the guest for it.  Where
@@ -97,7 +98,7 @@ class Files:
         return [*every, *(fd for fd in (self.recorded_disk, self.log) if fd is not None)]
 
 
-def arguments(files: Files, memory: Path, kernel: Kernel | None) -> list[str]:
+def qemu_arguments(files: InheritedFiles, memory: Path, kernel: BootKernel | None) -> list[str]:
     """The command line of QEMU: with a kernel, of a boot that writes to `memory`; else of a copy.
 
     The devices are always the same, because a copy must have those that were saved.
@@ -133,8 +134,8 @@ def arguments(files: Files, memory: Path, kernel: Kernel | None) -> list[str]:
     ]  # fmt: skip
 
 
-def _confined(kernel: Kernel | None) -> list[str]:
-    """What a guest with disks that nobody vouches for could do by an error of QEMU's, made less."""
+def _confined(kernel: BootKernel | None) -> list[str]:
+    """Confine QEMU: a guest has disks that nobody vouches for, and QEMU may have errors."""
     # The one that boots sees no such disk, and has to start a program to be saved.
     spawn = "allow" if kernel else "deny"
     rest = "obsolete=deny,elevateprivileges=deny,resourcecontrol=deny"
@@ -147,7 +148,7 @@ def _memory(name: str, path: str, size_bytes: int, share: str) -> str:
     return f"memory-backend-file,id={name},mem-path={path},size={size_bytes},share={share}"
 
 
-def _recorded(files: Files) -> list[str]:
+def _recorded(files: InheritedFiles) -> list[str]:
     """The disk whose writes are logged; without one, a disk that nobody uses."""
     if files.recorded_disk is None or files.log is None:
         return ["-blockdev", "driver=null-co,node-name=recorded,size=1048576,read-zeroes=on"]
@@ -161,52 +162,59 @@ def _recorded(files: Files) -> list[str]:
     return [part for node in nodes for part in ("-blockdev", node)]
 
 
-class Machine:
-    """A guest that is booting or running; `stop` ends it.
+class VirtualMachine(ManagedResource):
+    """A guest that is booting or running; leaving the context kills it.
 
     It goes on from `saved`, or boots `kernel` with a memory to be saved in `saved`.
     """
 
+    connection: Connection
+
     def __init__(
         self,
-        saved: Saved,
+        saved: SavedGuest,
         memory_disk_fd: int,
         *,
         recorded_disk_fd: int | None = None,
         log_fd: int | None = None,
-        kernel: Kernel | None = None,
+        kernel: BootKernel | None = None,
     ) -> None:
         self._saved = saved
-        with contextlib.ExitStack() as undo:
-            self._console = os.memfd_create("powercut-guest-console", os.MFD_CLOEXEC)
-            undo.callback(os.close, self._console)
-            # For QEMU's own complaints, which go there too.
-            fcntl.fcntl(self._console, fcntl.F_SETFL, os.O_RDWR | os.O_APPEND)
-            ours, theirs = socket.socketpair()
-            undo.callback(ours.close)
-            talk, monitor = socket.socketpair()
-            undo.callback(talk.close)
-            with theirs, monitor, self._devices(kernel) as devices:
-                files = Files(
-                    memory_disk_fd,
-                    theirs.fileno(),
-                    monitor.fileno(),
-                    self._console,
-                    recorded_disk_fd,
-                    log_fd,
-                )
-                extra = [] if kernel is None else [kernel.initrd_fd]
-                command = arguments(files, saved.memory, kernel)
-                self._process = _start(command, [*files.all(), *extra, *devices], self._console)
-                undo.callback(self._kill)
-            # Only QEMU has the other ends now: when it dies that is noticed at once.
-            self._monitor = Monitor(talk)
-            self._go_on(devices)
-            self.connection = Connection(ours, lambda: cut(self._console))
-            undo.pop_all()
+        self._disk_fds = memory_disk_fd, recorded_disk_fd, log_fd
+        self._kernel = kernel
+
+    def _open(self, undo: contextlib.ExitStack) -> None:
+        saved, kernel = self._saved, self._kernel
+        memory_disk_fd, recorded_disk_fd, log_fd = self._disk_fds
+        self._console = os.memfd_create("powercut-guest-console", os.MFD_CLOEXEC)
+        undo.callback(os.close, self._console)
+        # For QEMU's own complaints, which go there too.
+        fcntl.fcntl(self._console, fcntl.F_SETFL, os.O_RDWR | os.O_APPEND)
+        ours, theirs = socket.socketpair()
+        undo.callback(ours.close)
+        talk, monitor = socket.socketpair()
+        undo.callback(talk.close)
+        with theirs, monitor, self._devices(kernel) as devices:
+            files = InheritedFiles(
+                memory_disk_fd,
+                theirs.fileno(),
+                monitor.fileno(),
+                self._console,
+                recorded_disk_fd,
+                log_fd,
+            )
+            extra = [] if kernel is None else [kernel.initrd_fd]
+            command = qemu_arguments(files, saved.memory, kernel)
+            self._process = _start(command, [*files.all(), *extra, *devices], self._console)
+            undo.callback(self._kill)
+        # Only QEMU has the other ends now: when it dies that is noticed at once.
+        self._monitor = Monitor(talk)
+        self._go_on(devices)
+        self.connection = Connection(ours, lambda: cut_console(self._console))
+        undo.callback(self.connection.close)
 
     @contextlib.contextmanager
-    def _devices(self, kernel: Kernel | None) -> Iterator[list[int]]:
+    def _devices(self, kernel: BootKernel | None) -> Iterator[list[int]]:
         """The saved state of the devices, where the machine goes on from one."""
         if kernel is not None:
             yield []
@@ -248,7 +256,7 @@ class Machine:
 
         def starved() -> bool:
             """This machine is so busy that the guest has not had its time yet."""
-            worker.tell_alive()
+            worker.report_alive()
             return self.processor_s() < timeout_s / 2 and time.monotonic() < end
 
         try:
@@ -266,7 +274,7 @@ class Machine:
             )
 
     def processor_s(self) -> float:
-        """How many seconds of processor time the guest has had; it takes part in no other."""
+        """The seconds of processor time that the guest has had; it takes part in no other."""
         try:
             fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
         except OSError:  # it is gone
@@ -280,23 +288,15 @@ class Machine:
         text = os.pread(self._console, size - start, start).decode(errors="replace")
         return "\n".join(text.split("\n")[-_CONSOLE_LINES:]).strip()
 
-    def stop(self) -> None:
-        """Kill it and give everything back; harmless when that was done already."""
-        if self._console < 0:
-            return
-        self.connection.close()
-        self._monitor.close()
-        self._kill()
-        os.close(self._console)
-        self._console = -1
-
     def _kill(self) -> None:
         self._process.kill()
         with contextlib.suppress(subprocess.TimeoutExpired):  # the kernel's affair then
             self._process.wait(_WAIT_S)
 
 
-def cut(console_fd: int, at_most: int = CONSOLE_AT_MOST, left: int = _CONSOLE_BYTES) -> None:
+def cut_console(
+    console_fd: int, at_most: int = CONSOLE_AT_MOST, left: int = _CONSOLE_BYTES
+) -> None:
     """Leave only the end of a console that has become too long; who writes it appends."""
     size = os.fstat(console_fd).st_size
     if size > at_most:
@@ -316,7 +316,7 @@ def _start(command: Sequence[str], fds: Sequence[int], console_fd: int) -> subpr
             pass_fds=fds,
             # Ctrl-C is for us: we end it in order.
             start_new_session=True,
-            env={"PATH": SEARCH_PATH, "LC_ALL": "C"},
+            env=TOOL_ENVIRONMENT,
             # A worker has one thread.
             preexec_fn=lambda: linux_syscalls.die_with_parent(parent),  # noqa: PLW1509
         )

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
-from powercut_rig.mounted.tree_reader import Sight, Tag, Tree
+from powercut_rig.mounted.tree_reader import Tag, Tree, TreeSnapshot
 
 
-def sight_to(sight: Sight) -> list[Any]:
+def snapshot_to(snapshot: TreeSnapshot) -> list[Any]:
     """A tree as [path, content or None or [tag, detail]] for each entry, and its links."""
     entries = [
         [_name(path), [value.kind, _name(value.detail)] if isinstance(value, Tag) else value]
-        for path, value in sight.tree.items()
+        for path, value in snapshot.tree.items()
     ]
-    return [entries, [[_name(path) for path in group] for group in sight.links]]
+    return [entries, [[_name(path) for path in group] for group in snapshot.links]]
 
 
-def sight_from(value: Any) -> Sight:
+def snapshot_from(value: Any) -> TreeSnapshot:
     """The tree, from an answer that nobody vouches for. ValueError where it is none."""
     try:
         entries, links = value
@@ -29,7 +29,7 @@ def sight_from(value: Any) -> Sight:
                 tree[_text(path)] = content
             else:
                 raise ValueError(f"{type(content).__name__} is no content")
-        return Sight(tree, tuple(tuple(_text(path) for path in group) for group in links))
+        return TreeSnapshot(tree, tuple(tuple(_text(path) for path in group) for group in links))
     except (TypeError, AttributeError, UnicodeError) as error:
         raise ValueError(f"this is no tree: {error}") from error
 

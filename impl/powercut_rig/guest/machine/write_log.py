@@ -12,7 +12,7 @@ import struct
 from collections.abc import Iterator
 from typing import Final
 
-from powercut_rig.blocks.block_log import Flush, Record, Write
+from powercut_rig.blocks.block_log import LoggedFlush, LoggedWrite, LogRecord
 from powercut_rig.errors import RigError
 from powercut_rig.system import linux_syscalls
 
@@ -43,7 +43,7 @@ def log_file(size_bytes: int = LOG_BYTES) -> int:
 
 
 def is_full(fd: int, room_bytes: int = _ROOM_BYTES) -> bool:
-    """Whether a log has so little room that the next request may not fit."""
+    """Say whether a log has so little room that the next request may not fit."""
     try:
         os.lseek(fd, os.fstat(fd).st_size - room_bytes, os.SEEK_DATA)
     except OSError:  # no data there
@@ -65,7 +65,7 @@ class LogReader:
         return self._place
 
     def count(self) -> int:
-        """How many entries there are; 0 where nothing was ever written.
+        """The number of entries; 0 where nothing was ever written.
 
         Raises `RigError` where the file is no such log.
         """
@@ -89,7 +89,7 @@ class LogReader:
         linux_syscalls.punch_hole(self._fd, SECTOR_BYTES, self._place - SECTOR_BYTES)
         return self._read
 
-    def until(self, count: int) -> Iterator[tuple[int, Record]]:
+    def until(self, count: int) -> Iterator[tuple[int, LogRecord]]:
         """The records of the entries before entry `count`, each with its entry's number.
 
         Raises `RigError` for an entry that is cut short or of a kind that has no place here.
@@ -113,8 +113,8 @@ class LogReader:
             self._read += 1
             self._place += SECTOR_BYTES + length
             if flags & _FLUSH:
-                yield number, Flush()
+                yield number, LoggedFlush()
             if data:
-                yield number, Write(sector * SECTOR_BYTES, data)
+                yield number, LoggedWrite(sector * SECTOR_BYTES, data)
             if flags & _FUA:
-                yield number, Flush()
+                yield number, LoggedFlush()

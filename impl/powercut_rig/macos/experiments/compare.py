@@ -14,7 +14,7 @@ from powercut.profile import profile_named
 from powercut.trace.trace_file import Trace
 from powercut_rig.campaigns.random_programs import program_trace, random_program, saves_trace
 from powercut_rig.errors import RigError
-from powercut_rig.judge.judge import Effort, brief, hold
+from powercut_rig.judge.judge import JudgeEffort, compare_trace
 from powercut_rig.judge.result import Comparison
 from powercut_rig.macos import APFS
 from powercut_rig.macos.clone_recorder import count_in_file
@@ -22,7 +22,7 @@ from powercut_rig.macos.rig import MacRig
 from powercut_rig.macos.session import own_folder
 
 MODES: Final = ("atomic_nodirsync", "atomic_dirsync", "atomic_fullsync")
-EFFORT: Final = Effort(again=1, again_limit=12, fsck_every=10, coverage=False)
+MAC_EFFORT: Final = JudgeEffort(again=1, again_limit=12, fsck_every=10, coverage=False)
 """What is done for each recording where nobody says otherwise: an attach costs a second."""
 
 _MARKED: Final[tuple[Op, ...]] = (Create("/a"), Write("/a", 0, b"old"))
@@ -36,7 +36,7 @@ _PROMISED: Final = "P1"
 
 
 def own_traces() -> list[tuple[str, Trace]]:
-    """What is run where no trace is named: saves in each mode, and random programs of file ops.
+    """The traces for a run that names none: saves in each mode, and random programs of file ops.
 
     In the programs every file sync is in turn an fsync, an F_BARRIERFSYNC and an F_FULLFSYNC.
     """
@@ -64,20 +64,20 @@ def mac_programs() -> Iterator[tuple[int, tuple[Op, ...]]]:
 
 @frozen
 class Calibration:
-    """What is known of this Mac's images before anything is judged by them.
+    """Facts about this Mac's images, found before anything is judged by them.
 
     `effort` is what to go on with.  `plain_writes_land`: a write to an image's device is in the
     clone that follows, though nothing was synced.  Where it is not, or was not seen, a tree that
     lacks something may lack it in the cache of the image's driver: it strikes no rule.
     """
 
-    effort: Effort
+    effort: JudgeEffort
     plain_writes_land: bool
     notes: tuple[str, ...] = ()
 
 
-def calibrated(rig: MacRig, effort: Effort) -> Calibration:
-    """Whether the clones of this Mac can be believed, and how far.
+def calibrate(rig: MacRig, effort: JudgeEffort) -> Calibration:
+    """Find out whether the clones of this Mac can be believed, and how far.
 
     A file that F_FULLFSYNC has returned for, and its name after a sync of the volume, must be in
     the clone that follows: RigError where they are not, for then the image's driver keeps back
@@ -89,12 +89,12 @@ def calibrated(rig: MacRig, effort: Effort) -> Calibration:
     with own_folder(rig, "calibration") as own:
         log = own.record((Write("/a", 0, b"new"), Fullsync("/a")), setup=_MARKED, writeback=())
         newest = log.found.images[-1]
-        seen = own.tree(log, newest.recipe).plain
-        if seen != {"a": b"new"}:
+        seen = own.tree(log, newest.recipe)
+        if seen.plain != {"a": b"new"}:
             raise RigError(
-                f"A clone shows {brief(seen) or 'nothing'} after F_FULLFSYNC of a file that holds "
-                "b'new': on this Mac an image file does not hold what its volume was told to "
-                "write, so clones of it mean nothing. Nothing was concluded."
+                f"A clone shows {seen.in_one_line or 'nothing'} after F_FULLFSYNC of a file "
+                "that holds b'new': on this Mac an image file does not hold what its volume was "
+                "told to write, so clones of it mean nothing. Nothing was concluded."
             )
         if effort.fsck_every:
             try:
@@ -116,7 +116,7 @@ def calibrated(rig: MacRig, effort: Effort) -> Calibration:
 
 
 def _keeps_back(rig: MacRig) -> str:
-    """Why a plain write cannot be said to reach the image file, in a sentence; "" where it can."""
+    """The reason why a plain write may not reach the image file; "" where it does."""
     image, clone = rig.folder / "plain.dmg", rig.folder / "plain-clone.dmg"
     try:
         rig.disks.create_blank(image, _BLANK_BYTES)
@@ -140,7 +140,7 @@ def compare_on_mac(
     rig: MacRig,
     traces: Sequence[tuple[str, Trace]],
     recordings: int,
-    effort: Effort,
+    effort: JudgeEffort,
     *,
     profile: str | None = None,
     on_progress: Callable[[str], None] = lambda _: None,
@@ -160,7 +160,9 @@ def compare_on_mac(
             try:
                 with own_folder(rig, f"trace-{number}-{plan}") as own:
                     result.add(
-                        hold(own, trace, where, APFS, held_against, plans=(plan,), effort=effort)
+                        compare_trace(
+                            own, trace, where, APFS, held_against, plans=(plan,), effort=effort
+                        )
                     )
             except (RigError, OSError) as error:
                 result.errors.append(str(error))

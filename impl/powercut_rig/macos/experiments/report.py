@@ -11,10 +11,10 @@ from rich.markup import escape as escape_markup
 from rich.table import Table
 
 from powercut_rig.macos import NO_POWER
-from powercut_rig.macos.experiments.result import Result
-from powercut_rig.macos.experiments.verdicts import Settled
+from powercut_rig.macos.experiments.result import MacResult
+from powercut_rig.macos.experiments.verdicts import ExperimentVerdict
 from powercut_rig.reports import html
-from powercut_rig.reports.text import show
+from powercut_rig.reports.text import folded_table, print_plain, show_comparisons
 
 _COLOURS: Final = {
     "strike": "red", "add": "green", "confirm": "green", "open": "yellow", "outside": "red",
@@ -22,7 +22,7 @@ _COLOURS: Final = {
 _HEADINGS: Final = ("rule", "outcome", "what it would change in apfs.toml", "because")
 
 
-def show_result(result: Result) -> None:
+def show_result(result: MacResult) -> None:
     """Print what a Mac found."""
     console = Console()
     console.print(
@@ -31,20 +31,17 @@ def show_result(result: Result) -> None:
         highlight=False,
     )
     if result.comparisons:
-        show(result.comparisons)
+        show_comparisons(result.comparisons)
     if result.settled:
         console.print(_experiments(result.settled))
         for each in result.settled:
-            line = f"{each.rule} leaves open {each.leaves_open}"
-            console.print(line, markup=False, highlight=False, soft_wrap=True)
+            print_plain(console, f"{each.rule} leaves open {each.leaves_open}")
     for line in (*result.notes, NO_POWER):
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+        print_plain(console, line)
 
 
-def _experiments(settled: Sequence[Settled]) -> Table:
-    table = Table(title="rules of the profile apfs, kernel class", title_justify="left")
-    for heading in _HEADINGS:
-        table.add_column(heading, overflow="fold")
+def _experiments(settled: Sequence[ExperimentVerdict]) -> Table:
+    table = folded_table("rules of the profile apfs, kernel class", _HEADINGS)
     for each in settled:
         colour = _COLOURS[each.outcome]
         table.add_row(
@@ -56,7 +53,7 @@ def _experiments(settled: Sequence[Settled]) -> Table:
     return table
 
 
-def result_page(result: Result) -> str:
+def result_page(result: MacResult) -> str:
     """The same as HTML."""
     title = f"APFS on {result.machine.in_words()}"
     rows = "".join(

@@ -22,8 +22,8 @@ from powercut.strict_reader import StrictReader
 from powercut_rig.blocks.block_log import Recipe
 from powercut_rig.judge.result import Comparison, Finding
 from powercut_rig.macos import APFS
-from powercut_rig.macos.experiments.verdicts import OUTCOMES, Settled
-from powercut_rig.macos.requirements import Machine
+from powercut_rig.macos.experiments.verdicts import OUTCOMES, ExperimentVerdict
+from powercut_rig.macos.requirements import MacMachine
 
 KIND: Final = "powercut apfs result"
 _COUNTS: Final = (
@@ -47,13 +47,13 @@ READ: Final = StrictReader(ResultError)
 
 
 @frozen
-class Result:
+class MacResult:
     """Everything that one run on a Mac found. `plain_writes_land`: see `Calibration`."""
 
-    machine: Machine
+    machine: MacMachine
     made_by: str
     comparisons: tuple[Comparison, ...]
-    settled: tuple[Settled, ...]
+    settled: tuple[ExperimentVerdict, ...]
     notes: tuple[str, ...] = ()
     plain_writes_land: bool = True
 
@@ -86,14 +86,14 @@ def made_here() -> str:
     return f"lastgood {version('lastgood')}"
 
 
-def write_result(result: Result, path: Path) -> None:
+def write_result(result: MacResult, path: Path) -> None:
     """Write the file; it must not exist. FileExistsError, OSError."""
     with path.open("x", encoding="utf-8") as opened:
         json.dump(result.to_json(), opened, indent=1)
         opened.write("\n")
 
 
-def read_result(path: Path) -> Result:
+def read_result(path: Path) -> MacResult:
     """Read a file that somebody sent. ResultError says what in it is wrong, and where."""
     where = str(path)
     try:
@@ -120,8 +120,8 @@ def read_result(path: Path) -> Result:
         raise ResultError(printable(_shortened(str(error)))) from error
 
 
-def _result(raw: dict[str, Any], where: str) -> Result:
-    return Result(
+def _result(raw: dict[str, Any], where: str) -> MacResult:
+    return MacResult(
         _machine(READ.typed(raw, "machine", dict, where), f"{where}: machine"),
         _text(raw, "made_by", where),
         tuple(_comparison(each, at) for each, at in _tables(raw, "comparisons", where)),
@@ -208,11 +208,11 @@ def _finding(raw: dict[str, Any], where: str) -> Finding:
     )
 
 
-def _settled(raw: dict[str, Any], where: str) -> Settled:
+def _settled(raw: dict[str, Any], where: str) -> ExperimentVerdict:
     texts = ("question", "because", "leaves_open")
     READ.keys(raw, (*texts, "rule", "outcome", "clones", "trees", "in_profile"), where)
     question, because, leaves_open = (_text(raw, name, where) for name in texts)
-    return Settled(
+    return ExperimentVerdict(
         READ.one_of(raw, "rule", tuple(RULES), where),
         question,
         READ.one_of(raw, "outcome", OUTCOMES, where),
@@ -223,16 +223,16 @@ def _settled(raw: dict[str, Any], where: str) -> Settled:
     )
 
 
-def _machine(raw: dict[str, Any], where: str) -> Machine:
+def _machine(raw: dict[str, Any], where: str) -> MacMachine:
     flags = ("solid_state", "encrypted")
-    names = [each.name for each in fields(Machine)]
+    names = [each.name for each in fields(MacMachine)]
     READ.keys(raw, names, where)
     values: dict[str, Any] = {n: _text(raw, n, where) for n in names if n not in flags}
     for name in flags:
         if raw.get(name) is not None:
             READ.typed(raw, name, bool, where)
         values[name] = raw.get(name)
-    return Machine(**values)
+    return MacMachine(**values)
 
 
 def _tables(raw: Mapping[str, Any], key: str, where: str) -> Sequence[tuple[dict[str, Any], str]]:

@@ -12,20 +12,18 @@ from typing import Final
 from attrs import define, evolve, field, frozen
 
 from powercut.filesystem.inodes import plain
-from powercut.filesystem.ops import Op
 from powercut.filesystem.state import State
 from powercut.profile import Claim, Profile
 from powercut.simulation.world import Perform
 from powercut_rig.blocks.crash_images import CrashImage
 from powercut_rig.errors import RigError
-from powercut_rig.judge.judge import brief
-from powercut_rig.judge.membership import Member, Program
+from powercut_rig.judge.membership import Program, ProgramMembership
 from powercut_rig.judge.recovery_answer import state_of
 from powercut_rig.macos.clone_recorder import count_in_file
 from powercut_rig.macos.experiments.catalog import Experiment, Ops, Trial
 from powercut_rig.macos.rig import CloneLog, MacRig
 from powercut_rig.macos.session import own_folder
-from powercut_rig.mounted.tree_reader import Sight
+from powercut_rig.mounted.tree_reader import TreeSnapshot
 from powercut_rig.mounted.writeback import drawn_plan
 
 OUTCOMES: Final = ("strike", "add", "confirm", "open", "outside")
@@ -35,8 +33,8 @@ _KERNEL: Final = "kernel"
 
 
 @frozen
-class Settled:
-    """What came of one experiment. `outcome` is one of OUTCOMES; `because` says why in words."""
+class ExperimentVerdict:
+    """The result of one experiment. `outcome` is one of OUTCOMES; `because` says why in words."""
 
     rule: str
     question: str
@@ -48,7 +46,7 @@ class Settled:
 
     @property
     def in_profile(self) -> str:
-        """What the outcome would change in apfs.toml, in words."""
+        """The change that the outcome would make to apfs.toml, in words."""
         return {
             "strike": f"strike {self.rule}: it does not hold for a kernel crash on this Mac",
             "add": (
@@ -63,7 +61,7 @@ class Settled:
 
 @define
 class _Seen:
-    """What the clones of one experiment have shown so far."""
+    """Counts of what the clones of one experiment have shown so far."""
 
     plain_writes_land: bool = True
     clones: int = 0
@@ -74,14 +72,14 @@ class _Seen:
     could_tell: int = 0
 
 
-def settle(
+def run_experiment(
     experiment: Experiment,
     rig: MacRig,
     profile: Profile,
     on_progress: Callable[[str], None] = lambda _: None,
     *,
     plain_writes_land: bool = True,
-) -> Settled:
+) -> ExperimentVerdict:
     """Run one experiment. RigError, with everything detached, where it cannot be run to its end.
 
     Where `plain_writes_land` is False (see `Calibration`), nothing that a clone lacks is held
@@ -100,20 +98,22 @@ def settle(
     return _answer(experiment, profile, seen, "")
 
 
-def settle_or_say_why(
+def run_experiment_or_explain(
     experiment: Experiment,
     rig: MacRig,
     profile: Profile,
     on_progress: Callable[[str], None],
     *,
     plain_writes_land: bool,
-) -> Settled:
+) -> ExperimentVerdict:
     """The same; one that cannot be run to its end is open, and the others can go on."""
     try:
-        return settle(experiment, rig, profile, on_progress, plain_writes_land=plain_writes_land)
+        return run_experiment(
+            experiment, rig, profile, on_progress, plain_writes_land=plain_writes_land
+        )
     except (RigError, OSError) as error:
         because = f"it could not be run to its end: {error}"
-        return Settled(
+        return ExperimentVerdict(
             experiment.rule, experiment.question, "open", because, 0, 0, experiment.leaves_open
         )
 
@@ -143,16 +143,17 @@ def _run(
     trial: Trial, rig: MacRig, weak: Profile, strong: Profile, repeat: int, seen: _Seen
 ) -> None:
     """Record a trial once, and its control where it has one; judge every clone."""
-    without, with_rule = (Member(p) for p in programs(trial, trial.ops, weak, strong))
+    without, with_rule = (ProgramMembership(p) for p in programs(trial, trial.ops, weak, strong))
     log = _recorded(rig, trial, trial.ops, repeat)
     unused_bytes = _bytes_never_filled(log, trial)
-    for image, sight in _sights(rig, log):
+    for image, snapshot in _snapshots(rig, log):
         seen.clones += image.recipes
-        seen.trees.add(sight.digest)
+        seen.trees.add(snapshot.digest)
         for moment in image.moments:
             at = (moment.progress.ops_completed, moment.progress.ops_begun, _KERNEL)
-            allowed, strictly = without.ask(sight, *at), with_rule.ask(sight, *at)
-            shown = f"{trial.name}, after {at[0]} of {len(trial.ops)} ops: {brief(sight.plain)}"
+            allowed, strictly = without.ask(snapshot, *at), with_rule.ask(snapshot, *at)
+            after = f"after {at[0]} of {len(trial.ops)} ops"
+            shown = f"{trial.name}, {after}: {snapshot.in_one_line}"
             if allowed is None or strictly is None:
                 seen.undecided += 1
             elif not allowed:
@@ -161,17 +162,17 @@ def _run(
                 seen.struck.append(shown)
             elif (
                 trial.control is None
-                and _is_half_done(with_rule.program, sight, *at[:2])
-                and _bytes_landed(sight) > unused_bytes
+                and _is_half_done(with_rule.program, snapshot, *at[:2])
+                and _bytes_landed(snapshot) > unused_bytes
             ):
                 seen.could_tell += 1
     rig.forget(log)
     if trial.control is not None:
         end = len(trial.ops)
         log = _recorded(rig, trial, trial.control, repeat)
-        for image, sight in _sights(rig, log):
+        for image, snapshot in _snapshots(rig, log):
             seen.clones += image.recipes
-            lost = with_rule.ask(sight, end, end, _KERNEL) is False
+            lost = with_rule.ask(snapshot, end, end, _KERNEL) is False
             if lost and image.ops_completed == len(trial.control):
                 seen.could_tell += 1
         rig.forget(log)
@@ -183,13 +184,13 @@ def _recorded(rig: MacRig, trial: Trial, ops: Ops, repeat: int) -> CloneLog:
     return rig.record(ops, setup=trial.setup, writeback=early, fill=trial.fill)
 
 
-def _sights(rig: MacRig, log: CloneLog) -> Iterator[tuple[CrashImage, Sight]]:
+def _snapshots(rig: MacRig, log: CloneLog) -> Iterator[tuple[CrashImage, TreeSnapshot]]:
     for image in log.found.images:
         yield image, rig.tree(log, image.recipe)
 
 
 def _bytes_never_filled(log: CloneLog, trial: Trial) -> int:
-    """How much room the image had, before the first op, that did not hold the old pattern.
+    """The room of the image, before the first op, that did not hold the old pattern, in bytes.
 
     More new bytes than that cannot have landed without taking blocks of the old file.  Where a
     drive that was told of freed blocks has dropped them, the pattern is gone, and this is all.
@@ -200,24 +201,24 @@ def _bytes_never_filled(log: CloneLog, trial: Trial) -> int:
     return base.stat().st_size - len(trial.fill) * count_in_file(base, trial.fill)
 
 
-def _bytes_landed(sight: Sight) -> int:
-    """How many bytes of the files that a clone shows are not zero."""
-    contents = [content for content in sight.plain.values() if content]
+def _bytes_landed(snapshot: TreeSnapshot) -> int:
+    """The number of bytes that are not zero in the files that a clone shows."""
+    contents = [content for content in snapshot.plain.values() if content]
     return sum(len(content) - content.count(0) for content in contents)
 
 
-def _is_half_done(program: Program, sight: Sight, completed: int, begun: int) -> bool:
+def _is_half_done(program: Program, snapshot: TreeSnapshot, completed: int, begun: int) -> bool:
     """The clone shows neither what was there at first nor all that was done by then."""
     whole = plain(program.state(completed, begun).view)
     start = plain(program.start.view)
-    return sight.plain not in (_named(whole), _named(start))
+    return snapshot.plain not in (_named(whole), _named(start))
 
 
 def _named(tree: dict[str, bytes | None]) -> dict[str, bytes | None]:
     return {path.removeprefix("/"): content for path, content in tree.items()}
 
 
-def _answer(experiment: Experiment, profile: Profile, seen: _Seen, where: str) -> Settled:
+def _answer(experiment: Experiment, profile: Profile, seen: _Seen, where: str) -> ExperimentVerdict:
     outcome, because = "open", ""
     if not seen.plain_writes_land and (seen.outside or seen.struck):
         because = (
@@ -241,7 +242,7 @@ def _answer(experiment: Experiment, profile: Profile, seen: _Seen, where: str) -
             f"{seen.clones} clones, {len(seen.trees)} trees, none against it; {seen.could_tell} "
             "times it could have shown"
         )
-    return Settled(
+    return ExperimentVerdict(
         experiment.rule,
         experiment.question,
         outcome,
@@ -250,8 +251,3 @@ def _answer(experiment: Experiment, profile: Profile, seen: _Seen, where: str) -
         len(seen.trees),
         experiment.leaves_open,
     )
-
-
-def ops_of(experiment: Experiment) -> list[Op]:
-    """All ops of an experiment's trials, for those who ask which calls it exercises."""
-    return [op for trial in experiment.trials for op in (*trial.setup, *trial.ops)]

@@ -14,13 +14,13 @@ from powercut_rig.errors import RigError, RigUnavailable
 from powercut_rig.guest import prepare as preparing
 from powercut_rig.guest import snapshot
 from powercut_rig.guest.build import cache, packages
-from powercut_rig.guest.build.packages import Package, Parts
-from powercut_rig.guest.build.python_bundle import Bundle
-from powercut_rig.guest.machine.qemu import Saved
+from powercut_rig.guest.build.packages import DebianPackage, GuestPackages
+from powercut_rig.guest.build.python_bundle import PythonBundle
+from powercut_rig.guest.machine.qemu import SavedGuest
 from powercut_rig.guest.prepare import (
     KEPT,
-    Guest,
-    Ready,
+    BuiltGuest,
+    ReadyGuest,
     anew_if_damaged,
     build,
     cache_folder,
@@ -31,16 +31,18 @@ from powercut_rig.guest.prepare import (
 )
 
 
-def parts_of(*digests: str) -> Parts:
-    return Parts("6.1", tuple(Package(f"p{d}", f"p{d}_1_all.deb", 1, d) for d in digests))
+def parts_of(*digests: str) -> GuestPackages:
+    return GuestPackages(
+        "6.1", tuple(DebianPackage(f"p{d}", f"p{d}_1_all.deb", 1, d) for d in digests)
+    )
 
 
-def make(parts: Parts, work: Path, result: Path) -> None:
+def make(parts: GuestPackages, work: Path, result: Path) -> None:
     assert work.is_dir()
     (result / "vmlinux").write_text(parts.release)
 
 
-def never(parts: Parts, work: Path, result: Path) -> None:
+def never(parts: GuestPackages, work: Path, result: Path) -> None:
     pytest.fail("made again")
 
 
@@ -68,7 +70,7 @@ def test_a_guest_is_made_once(tmp_path: Path) -> None:
 
 
 def test_a_guest_that_could_not_be_made_leaves_nothing(tmp_path: Path) -> None:
-    def fail(parts: Parts, work: Path, result: Path) -> None:
+    def fail(parts: GuestPackages, work: Path, result: Path) -> None:
         (result / "vmlinux").write_text("half")
         raise RigUnavailable(["the compiler said no"])
 
@@ -152,9 +154,9 @@ def test_a_folder_without_a_sound_record_is_made_anew(record: bytes | None, tmp_
     if record is not None:
         (home / cache.RECORD).write_bytes(record)
 
-    assert cache.damage(home)
+    assert cache.find_damage(home)
     prepare(parts_of("a"), tmp_path, make)
-    assert not cache.damage(home, digests=True)
+    assert not cache.find_damage(home, digests=True)
 
 
 def test_other_bytes_of_the_same_size_are_found_when_a_guest_does_not_start(tmp_path: Path) -> None:
@@ -167,7 +169,7 @@ def test_other_bytes_of_the_same_size_are_found_when_a_guest_does_not_start(tmp_
             raise RigUnavailable(["it did not boot"])
         return "booted"
 
-    assert not cache.damage(guest.home)
+    assert not cache.find_damage(guest.home)
     assert anew_if_damaged(boot, tmp_path, guest.home) == "booted"
 
 
@@ -181,7 +183,7 @@ def test_a_guest_that_is_sound_and_does_not_start_is_kept_and_the_error_stays(
 
     with pytest.raises(RigUnavailable, match="did not boot"):
         anew_if_damaged(boot, tmp_path, guest.home)
-    assert not cache.damage(guest.home, digests=True)
+    assert not cache.find_damage(guest.home, digests=True)
 
 
 # The saved guest in it
@@ -192,7 +194,7 @@ def boots(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """Boots that were made, none of them real."""
     made: list[Path] = []
 
-    def boot(home: Path, new: Saved, bundle: Bundle) -> None:
+    def boot(home: Path, new: SavedGuest, bundle: PythonBundle) -> None:
         made.append(home)
         new.memory.write_bytes(b"memory")
         new.devices.write_bytes(b"devices")
@@ -202,7 +204,7 @@ def boots(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     return made
 
 
-BUNDLE = Bundle("/python", (), (), (), ())
+BUNDLE = PythonBundle("/python", (), (), (), ())
 
 
 def test_a_saved_guest_is_booted_again_only_where_it_is_damaged(
@@ -222,8 +224,8 @@ def test_of_a_guest_that_does_not_start_only_what_is_damaged_is_replaced(
     tmp_path: Path, boots: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     guest = prepare(parts_of("a"), tmp_path, make)
-    broken = Ready(guest, snapshot.saved_guest(guest.home, "6.1", BUNDLE), {})
-    fresh = Ready(guest, broken.saved, {"fresh": []})
+    broken = ReadyGuest(guest, snapshot.saved_guest(guest.home, "6.1", BUNDLE), {})
+    fresh = ReadyGuest(guest, broken.saved, {"fresh": []})
     monkeypatch.setattr(preparing, "prepared", functools.cache(lambda: fresh))
 
     assert replaced(broken) is None
@@ -242,7 +244,7 @@ def test_of_a_guest_that_does_not_start_only_what_is_damaged_is_replaced(
 def test_a_failed_step_is_not_called_a_failure_of_the_cache(
     error: Exception, tmp_path: Path
 ) -> None:
-    def fail(parts: Parts, work: Path, result: Path) -> None:
+    def fail(parts: GuestPackages, work: Path, result: Path) -> None:
         raise error
 
     with pytest.raises(RigUnavailable, match=r"could not be built .*boot/x") as caught:
@@ -253,7 +255,7 @@ def test_a_failed_step_is_not_called_a_failure_of_the_cache(
 def test_a_package_without_its_kernel_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Parts, "fetch", lambda self, folder: folder)
+    monkeypatch.setattr(GuestPackages, "fetch", lambda self, folder: folder)
     with pytest.raises(RigUnavailable, match=r"one boot/vmlinuz-6\.1 of the kernel's package"):
         build(parts_of("a"), tmp_path, tmp_path)
 
@@ -263,7 +265,7 @@ def test_a_package_without_its_kernel_is_named(
 
 def test_who_waits_says_for_whom_and_goes_on_when_the_other_has_ended(tmp_path: Path) -> None:
     said: list[str] = []
-    with cache.alone(tmp_path, say=said.append) as _, pytest.MonkeyPatch.context() as patch:
+    with cache.exclusive(tmp_path, say=said.append) as _, pytest.MonkeyPatch.context() as patch:
         assert said == []
         held = iter([True, True, False])
         flock = fcntl.flock
@@ -273,7 +275,7 @@ def test_who_waits_says_for_whom_and_goes_on_when_the_other_has_ended(tmp_path: 
                 flock(fd, how)
 
         patch.setattr(fcntl, "flock", busy)
-        with cache.alone(tmp_path, say=said.append, sleep=lambda _: None):
+        with cache.exclusive(tmp_path, say=said.append, sleep=lambda _: None):
             assert said == [
                 f"waiting for process {os.getpid()}, which makes the guest in {tmp_path}"
             ]
@@ -283,12 +285,15 @@ def test_nobody_waits_for_ever(tmp_path: Path) -> None:
     times = iter([0.0, 5.0, 9.0, 11.0])
 
     def wait() -> None:
-        with cache.alone(
+        with cache.exclusive(
             tmp_path, 10.0, say=lambda _: None, clock=times.__next__, sleep=lambda _: None
         ):
             pytest.fail("both at a time")
 
-    with cache.alone(tmp_path), pytest.raises(RigUnavailable, match=f"Process {os.getpid()} has"):
+    with (
+        cache.exclusive(tmp_path),
+        pytest.raises(RigUnavailable, match=f"Process {os.getpid()} has"),
+    ):
         wait()
     assert list(times) == []
 
@@ -303,16 +308,16 @@ def test_the_newest_complete_guest_of_this_code_is_used_where_apt_knows_none(
     homes = [prepare(parts_of(name), tmp_path, make).home for name in "abc"]
     for age, home in enumerate(homes):
         os.utime(home, (age, age))
-    assert newest_kept(tmp_path) == Guest(homes[2], "6.1")
+    assert newest_kept(tmp_path) == BuiltGuest(homes[2], "6.1")
     (homes[2] / "vmlinux").write_bytes(b"")
-    assert newest_kept(tmp_path) == Guest(homes[1], "6.1")
+    assert newest_kept(tmp_path) == BuiltGuest(homes[1], "6.1")
     monkeypatch.setattr(preparing, "_code", lambda: "other code")
     assert newest_kept(tmp_path) is None
 
 
 @pytest.fixture
 def apt_without_lists(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    def none() -> Parts:
+    def none() -> GuestPackages:
         raise RigUnavailable(["apt knows no kernel"])
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))

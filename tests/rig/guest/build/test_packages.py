@@ -14,8 +14,8 @@ import pytest
 from powercut_rig.errors import RigError, RigUnavailable
 from powercut_rig.guest.build.packages import (
     PROGRAMS,
-    Package,
-    Parts,
+    DebianPackage,
+    GuestPackages,
     known_parts,
     missing_programs,
     remembered_parts,
@@ -111,7 +111,7 @@ def test_the_parts_are_the_kernel_that_apt_names_and_what_compiles_for_it() -> N
         "linux-kbuild-6.1",
         "apfs-dkms",
     ]
-    last = Package("apfs-dkms", "apfs-dkms_6%3a1_amd64.deb", 9, sha256("apfs-dkms"))
+    last = DebianPackage("apfs-dkms", "apfs-dkms_6%3a1_amd64.deb", 9, sha256("apfs-dkms"))
     assert parts.packages[-1] == last
     assert last.exact == "apfs-dkms=6:1"
 
@@ -173,9 +173,9 @@ class Mirror:
         return ""
 
 
-def without_kernel() -> Parts:
+def without_kernel() -> GuestPackages:
     parts = known_parts(apt, str)
-    return Parts(parts.release, parts.packages[1:])
+    return GuestPackages(parts.release, parts.packages[1:])
 
 
 def test_each_package_is_asked_for_by_its_version(tmp_path: Path) -> None:
@@ -205,9 +205,9 @@ def test_a_package_other_than_apt_listed_is_refused_and_none_is_unpacked(
 
 def test_packages_that_are_far_too_large_are_not_even_asked_for(tmp_path: Path) -> None:
     mirror = Mirror()
-    huge = Package("x", "x_1_all.deb", 1 << 40, sha256("x"))
+    huge = DebianPackage("x", "x_1_all.deb", 1 << 40, sha256("x"))
     with pytest.raises(RigUnavailable, match="more than any kernel's"):
-        Parts("6.1", (huge,)).fetch(tmp_path, mirror)
+        GuestPackages("6.1", (huge,)).fetch(tmp_path, mirror)
     assert mirror.asked == []
 
 
@@ -251,11 +251,11 @@ def test_apt_is_asked_again_only_when_its_lists_have_changed(tmp_path: Path) -> 
     lists.mkdir(parents=True)
     asked: list[str] = []
 
-    def ask() -> Parts:
+    def ask() -> GuestPackages:
         asked.append("")
         return parts_of(str(len(asked)))
 
-    def remembered() -> Parts:
+    def remembered() -> GuestPackages:
         return remembered_parts(tmp_path / "cache", ask, state_of_apt(tmp_path))
 
     assert remembered() == remembered() == parts_of("1")

@@ -11,7 +11,7 @@ import pytest
 from powercut_rig.errors import RigUnavailable
 from powercut_rig.guest.build.python_bundle import (
     AGENT_MODULES,
-    Bundle,
+    PythonBundle,
     agents_bundle,
     bundle_of,
     compiled,
@@ -66,7 +66,7 @@ def test_its_name_changes_with_what_a_module_says(tmp_path: Path) -> None:
     names = set()
     for text in ("a = 1\n", "a = 2\n"):
         source.write_text(text)
-        names.add(Bundle("/p", ("/q",), ("m",), (str(source),), ()).digest())
+        names.add(PythonBundle("/p", ("/q",), ("m",), (str(source),), ()).digest())
     assert len(names) == 2
 
 

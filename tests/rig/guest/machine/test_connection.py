@@ -20,19 +20,19 @@ from hypothesis import strategies as st
 
 from powercut.filesystem import ops
 from powercut.filesystem.content import Fill
-from powercut_rig.blocks.block_log import BlockLog, Flush, Mark, Record, Write
+from powercut_rig.blocks.block_log import BlockLog, LoggedFlush, LoggedMark, LoggedWrite, LogRecord
 from powercut_rig.campaigns.random_programs import random_program
 from powercut_rig.errors import RigError
 from powercut_rig.filesystems import FILE_SYSTEMS
 from powercut_rig.guest.machine import messages
 from powercut_rig.guest.machine.connection import Connection, GuestLostError
 from powercut_rig.guest.machine.op_codec import op_from, op_to
-from powercut_rig.guest.machine.qemu import DISK_BYTES, Files, Kernel, arguments
+from powercut_rig.guest.machine.qemu import DISK_BYTES, BootKernel, InheritedFiles, qemu_arguments
 from powercut_rig.guest.machine.qemu_monitor import Monitor
-from powercut_rig.guest.machine.tree_codec import sight_from, sight_to
+from powercut_rig.guest.machine.tree_codec import snapshot_from, snapshot_to
 from powercut_rig.guest.machine.write_log import MAGIC, LogReader
-from powercut_rig.guest.station import in_order
-from powercut_rig.mounted.tree_reader import Sight, Tag
+from powercut_rig.guest.session import merge_marks
+from powercut_rig.mounted.tree_reader import Tag, TreeSnapshot
 from powercut_rig.system.deadline import DeadlineError
 
 # Messages
@@ -205,12 +205,14 @@ def test_what_is_no_op_is_refused(value: list[Any]) -> None:
 def test_a_tree_arrives_as_it_was_seen() -> None:
     odd = b"\xff\n".decode(errors="surrogateescape")
     tree = {"d": None, "d/" + odd: b"\0x", "l": Tag("symlink", odd), "u": Tag("unreadable", "EIO")}
-    sight = Sight(tree, (("a", "b"), ("d/x", "d/y")))
+    snapshot = TreeSnapshot(tree, (("a", "b"), ("d/x", "d/y")))
 
-    arrived = sight_from(messages.receive(io.BytesIO(messages.packed(sight_to(sight))).read))
+    arrived = snapshot_from(
+        messages.receive(io.BytesIO(messages.packed(snapshot_to(snapshot))).read)
+    )
 
-    assert arrived == sight
-    assert arrived.digest == sight.digest
+    assert arrived == snapshot
+    assert arrived.digest == snapshot.digest
 
 
 @pytest.mark.parametrize(
@@ -218,7 +220,7 @@ def test_a_tree_arrives_as_it_was_seen() -> None:
 )
 def test_what_is_no_tree_is_refused(value: object) -> None:
     with pytest.raises(ValueError, match=r"tree|content|unpack"):
-        sight_from(value)
+        snapshot_from(value)
 
 
 # The log
@@ -243,12 +245,16 @@ def test_writes_and_flushes_come_out_in_their_order() -> None:
     reader = LogReader(log_file(entry(8, A), entry(0, b"", 1), entry(16, B)))
 
     assert reader.count() == 3
-    assert list(reader.until(3)) == [(0, Write(4096, A)), (1, Flush()), (2, Write(8192, B))]
+    assert list(reader.until(3)) == [
+        (0, LoggedWrite(4096, A)),
+        (1, LoggedFlush()),
+        (2, LoggedWrite(8192, B)),
+    ]
 
 
 def test_a_write_with_flush_and_fua_stands_between_two_flushes() -> None:
     records = [record for _, record in LogReader(log_file(entry(1, A, 3))).until(1)]
-    assert records == [Flush(), Write(512, A), Flush()]
+    assert records == [LoggedFlush(), LoggedWrite(512, A), LoggedFlush()]
 
 
 def test_a_log_is_read_while_it_grows_and_what_was_read_is_given_back() -> None:
@@ -257,7 +263,7 @@ def test_a_log_is_read_while_it_grows_and_what_was_read_is_given_back() -> None:
     assert reader.skip() == 1
     os.pwrite(fd, struct.pack("<QQQI", MAGIC, 1, 2, 512), 0)
 
-    assert list(reader.until(reader.count())) == [(1, Write(4096, B))]
+    assert list(reader.until(reader.count())) == [(1, LoggedWrite(4096, B))]
     assert os.pread(fd, 1024, 512) == bytes(1024)
     assert reader.count() == 2
 
@@ -293,15 +299,20 @@ def test_an_entry_that_is_cut_short_or_unknown_is_refused(last: bytes) -> None:
 
 
 def test_marks_stand_where_they_were_made() -> None:
-    begin, end = Mark("write", 0, "begin"), Mark("write", 0, "end")
-    one, two = Write(0, A), Write(512, A)
-    numbered: list[tuple[int, Record]] = [(4, one), (5, Flush()), (6, two), (6, Flush())]
+    begin, end = LoggedMark("write", 0, "begin"), LoggedMark("write", 0, "end")
+    one, two = LoggedWrite(0, A), LoggedWrite(512, A)
+    numbered: list[tuple[int, LogRecord]] = [
+        (4, one),
+        (5, LoggedFlush()),
+        (6, two),
+        (6, LoggedFlush()),
+    ]
 
-    assert list(in_order(iter(numbered), [(4, begin), (6, end)])) == [
-        begin, one, Flush(), end, two, Flush(),
+    assert list(merge_marks(iter(numbered), [(4, begin), (6, end)])) == [
+        begin, one, LoggedFlush(), end, two, LoggedFlush(),
     ]  # fmt: skip
-    assert list(in_order(iter(numbered[:1]), [(4, begin), (5, end)])) == [begin, one, end]
-    assert list(in_order(iter([]), [(0, begin)])) == [begin]
+    assert list(merge_marks(iter(numbered[:1]), [(4, begin), (5, end)])) == [begin, one, end]
+    assert list(merge_marks(iter([]), [(0, begin)])) == [begin]
 
 
 def test_an_entry_that_was_counted_and_not_written_is_refused() -> None:
@@ -312,31 +323,33 @@ def test_an_entry_that_was_counted_and_not_written_is_refused() -> None:
 # What a recording says of its flushes
 
 
-def synced(*records: Record, label: str = "fsync") -> BlockLog:
+def synced(*records: LogRecord, label: str = "fsync") -> BlockLog:
     return BlockLog(
-        1 << 20, {}, (Mark(label, 0, "begin"), *records, Mark(label, 0, "end"), Write(0, A))
+        1 << 20,
+        {},
+        (LoggedMark(label, 0, "begin"), *records, LoggedMark(label, 0, "end"), LoggedWrite(0, A)),
     )
 
 
 def test_syncs_without_a_flush_are_counted() -> None:
-    assert synced(Write(0, A), Flush()).syncs() == (1, 0)
-    assert synced(Flush(), Write(0, A)).syncs() == (1, 0)
-    assert synced(Write(0, A)).syncs() == (1, 1)
+    assert synced(LoggedWrite(0, A), LoggedFlush()).syncs() == (1, 0)
+    assert synced(LoggedFlush(), LoggedWrite(0, A)).syncs() == (1, 0)
+    assert synced(LoggedWrite(0, A)).syncs() == (1, 1)
     assert synced().syncs() == (1, 0)
-    assert synced(Write(0, A), label="write").syncs() == (0, 0)
+    assert synced(LoggedWrite(0, A), label="write").syncs() == (0, 0)
 
 
 # What a guest is started with
 
 
-RECORDING = Files(12, 14, 16, 15, recorded_disk=11, log=13)
-CHECKING = Files(12, 14, 16, 15)
+RECORDING = InheritedFiles(12, 14, 16, 15, recorded_disk=11, log=13)
+CHECKING = InheritedFiles(12, 14, 16, 15)
 MEMORY = Path("/c/memory,1")
 
 
 def test_only_what_is_recorded_is_logged_and_nothing_has_a_name_on_this_machine() -> None:
-    recording = " ".join(arguments(RECORDING, MEMORY, None))
-    checking = " ".join(arguments(CHECKING, MEMORY, None))
+    recording = " ".join(qemu_arguments(RECORDING, MEMORY, None))
+    checking = " ".join(qemu_arguments(CHECKING, MEMORY, None))
 
     assert "driver=blklogwrites" in recording
     assert "filename=/proc/self/fd/11" in recording
@@ -352,13 +365,13 @@ def test_only_what_is_recorded_is_logged_and_nothing_has_a_name_on_this_machine(
 
 
 def test_a_guest_that_goes_on_changes_neither_the_saved_memory_nor_its_devices() -> None:
-    booted = arguments(CHECKING, MEMORY, Kernel(Path("/c/vmlinux"), 17))
-    going_on = arguments(CHECKING, MEMORY, None)
+    booted = qemu_arguments(CHECKING, MEMORY, BootKernel(Path("/c/vmlinux"), 17))
+    going_on = qemu_arguments(CHECKING, MEMORY, None)
 
     def devices(line: list[str]) -> list[str]:
         return [line[n + 1].partition(",")[0] for n, word in enumerate(line) if word == "-device"]
 
-    assert devices(booted) == devices(going_on) == devices(arguments(RECORDING, MEMORY, None))
+    assert devices(booted) == devices(going_on) == devices(qemu_arguments(RECORDING, MEMORY, None))
     assert "mem-path=/c/memory,,1,size=268435456,share=on" in " ".join(booted)
     assert "mem-path=/c/memory,,1,size=268435456,share=off" in " ".join(going_on)
     assert "-kernel" in booted

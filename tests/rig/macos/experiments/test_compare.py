@@ -15,22 +15,22 @@ from click.testing import CliRunner
 from powercut.filesystem.ops import Barrier, Fsync, Fullsync, Tmpfile
 from powercut.profile import load_profile
 from powercut.simulation.world import Perform
-from powercut_rig.cli.apfs import Wish, compare_apfs, report
+from powercut_rig.cli.apfs import ApfsRequest, compare_apfs, report
 from powercut_rig.errors import RigError
-from powercut_rig.judge.judge import Effort
+from powercut_rig.judge.judge import JudgeEffort
 from powercut_rig.judge.result import OUTSIDE, REFUSED, Comparison
-from powercut_rig.judge.trace_case import prepare
+from powercut_rig.judge.trace_case import prepare_case
 from powercut_rig.macos import requirements
 from powercut_rig.macos.experiments.compare import (
     Calibration,
-    calibrated,
+    calibrate,
     compare_on_mac,
     own_traces,
 )
 from powercut_rig.macos.experiments.result import read_result
 from powercut_rig.macos.rig import MacRig
 from powercut_rig.macos.session import session
-from powercut_rig.macos.subprocesses import Runner
+from powercut_rig.macos.subprocesses import ToolRunner
 from powercut_rig.reports import html
 from tests.rig.macos.fake_mac import FakeMac, Tree, at_once
 
@@ -38,7 +38,7 @@ OWN = dict(own_traces())
 DIRSYNC = "saves of lastgood:atomic_dirsync"
 FULLSYNC = "saves of lastgood:atomic_fullsync"
 NODIRSYNC = "saves of lastgood:atomic_nodirsync"
-EFFORT = Effort(again=1, again_limit=6, fsck_every=10, coverage=False)
+EFFORT = JudgeEffort(again=1, again_limit=6, fsck_every=10, coverage=False)
 
 
 def compare(rig: MacRig, *names: str, profile: str | None = None) -> list[Comparison]:
@@ -49,7 +49,7 @@ def compare(rig: MacRig, *names: str, profile: str | None = None) -> list[Compar
 def test_what_is_run_without_a_trace_can_be_judged_and_has_each_sync_of_macos() -> None:
     kinds = set()
     for where, trace in own_traces():
-        ops = [step.op for step in prepare(trace, where, load_profile("apfs")).program.steps]
+        ops = [step.op for step in prepare_case(trace, where, load_profile("apfs")).program.steps]
         kinds |= {type(op) for op in ops}
         assert not any(isinstance(op, Tmpfile) for op in ops)
 
@@ -133,13 +133,13 @@ def test_a_trace_that_cannot_be_run_is_an_error_of_its_own_and_the_others_go_on(
 
 
 def test_a_fresh_image_is_looked_at_before_anything_is_believed(mac: FakeMac, rig: MacRig) -> None:
-    assert calibrated(rig, EFFORT) == Calibration(EFFORT, plain_writes_land=True)
+    assert calibrate(rig, EFFORT) == Calibration(EFFORT, plain_writes_land=True)
     mac.fsck_status, mac.fsck_output = 66, b"error: Operation not permitted\n"
-    known = calibrated(rig, EFFORT)
+    known = calibrate(rig, EFFORT)
     assert known.effort.fsck_every == 0
     assert "Operation not permitted" in known.notes[0]
     mac.fsck_status, mac.fsck_output = 8, b"error: volume is corrupt\n"
-    (note,) = calibrated(rig, EFFORT).notes
+    (note,) = calibrate(rig, EFFORT).notes
     assert "complains of a fresh image" in note
 
 
@@ -147,7 +147,7 @@ def test_a_plain_write_is_looked_for_in_a_clone_and_nothing_is_synced(
     mac: FakeMac, rig: MacRig
 ) -> None:
     mac.driver_keeps = True
-    known = calibrated(rig, EFFORT)
+    known = calibrate(rig, EFFORT)
 
     assert not known.plain_writes_land
     assert "no rule is struck on this Mac" in known.notes[0]
@@ -161,7 +161,7 @@ def test_a_device_that_may_not_be_written_to_leaves_it_open(
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(FakeMac, "open_device", refuse)
-    known = calibrated(rig, EFFORT)
+    known = calibrate(rig, EFFORT)
 
     assert not known.plain_writes_land
     assert "could not be tried" in known.notes[0]
@@ -174,11 +174,13 @@ def test_what_leaves_the_model_is_undecided_where_the_driver_may_keep_writes(
 ) -> None:
     mac.driver_keeps = True
     mac.keeps = lambda before, now, path: before
-    wish = evolve(a_wish(tmp_path), traces=((DIRSYNC, OWN[DIRSYNC]),), profile="posix-minimal")
+    request = evolve(
+        a_request(tmp_path), traces=((DIRSYNC, OWN[DIRSYNC]),), profile="posix-minimal"
+    )
     with pytest.raises(SystemExit) as ended:
-        compare_apfs(wish, mac, paper(mac, tmp_path / "images"))
+        compare_apfs(request, mac, paper(mac, tmp_path / "images"))
 
-    result = read_result(wish.result_path)
+    result = read_result(request.result_path)
     assert ended.value.code == 4
     assert (result.agrees, result.plain_writes_land) == (False, False)
     assert "proves nothing" in json.loads(capsys.readouterr().out)["notes"][0]
@@ -187,7 +189,7 @@ def test_what_leaves_the_model_is_undecided_where_the_driver_may_keep_writes(
 def test_clones_that_do_not_show_a_full_sync_mean_nothing(mac: FakeMac, rig: MacRig) -> None:
     mac.shows = lambda tree: {p: c if p != "root/a" else b"old" for p, c in tree.items()}
     with pytest.raises(RigError, match="clones of it mean nothing"):
-        calibrated(rig, EFFORT)
+        calibrate(rig, EFFORT)
 
 
 @pytest.fixture
@@ -198,15 +200,15 @@ def fit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(requirements, "FREE_BYTES", 1)
 
 
-def paper(mac: FakeMac, folder: Path) -> Callable[[Runner], AbstractContextManager[MacRig]]:
+def paper(mac: FakeMac, folder: Path) -> Callable[[ToolRunner], AbstractContextManager[MacRig]]:
     folder.mkdir()
     return lambda run: session(
-        run, clone=mac.clone, calls=mac, beside=at_once, pause=mac.pause, parent=folder
+        run, clone=mac.clone, calls=mac, background=at_once, pause=mac.pause, parent=folder
     )
 
 
-def a_wish(tmp_path: Path) -> Wish:
-    return Wish(
+def a_request(tmp_path: Path) -> ApfsRequest:
+    return ApfsRequest(
         traces=((NODIRSYNC, OWN[NODIRSYNC]),),
         profile=None,
         recordings=1,
@@ -222,18 +224,20 @@ def a_wish(tmp_path: Path) -> Wish:
 def test_one_command_writes_a_result_that_any_machine_can_show(
     fit: None, mac: FakeMac, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    wish = a_wish(tmp_path)
+    request = a_request(tmp_path)
     with pytest.raises(SystemExit) as ended:
-        compare_apfs(wish, mac, paper(mac, tmp_path / "images"))
+        compare_apfs(request, mac, paper(mac, tmp_path / "images"))
 
     said = capsys.readouterr()
     assert ended.value.code == 0
-    assert json.loads(said.out) == json.loads(wish.result_path.read_text())
+    assert json.loads(said.out) == json.loads(request.result_path.read_text())
     assert "Nobody who wrote this has run it on a Mac" in said.err
     assert "testsuite" in (tmp_path / "j.xml").read_text()
     assert list((tmp_path / "images").iterdir()) == []
-    assert read_result(wish.result_path).machine.version == "14.5"
-    done = CliRunner().invoke(report, [str(wish.result_path), "--html", str(tmp_path / "2.html")])
+    assert read_result(request.result_path).machine.version == "14.5"
+    done = CliRunner().invoke(
+        report, [str(request.result_path), "--html", str(tmp_path / "2.html")]
+    )
     assert done.exit_code == 0, done.output
     assert "macOS 14.5" in done.output
     assert "nothing here speaks of a power cut" in " ".join(done.output.split())
@@ -243,23 +247,25 @@ def test_one_command_writes_a_result_that_any_machine_can_show(
 def test_a_result_that_is_there_is_not_overwritten_and_nothing_is_run(
     fit: None, mac: FakeMac, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    wish = a_wish(tmp_path)
-    wish.result_path.write_text("mine")
+    request = a_request(tmp_path)
+    request.result_path.write_text("mine")
     with pytest.raises(SystemExit) as ended:
-        compare_apfs(wish, mac, paper(mac, tmp_path / "images"))
+        compare_apfs(request, mac, paper(mac, tmp_path / "images"))
 
     assert ended.value.code == 2
     assert "--result" in capsys.readouterr().err
-    assert wish.result_path.read_text() == "mine"
+    assert request.result_path.read_text() == "mine"
     assert {words[0] for words in mac.commands} == {"df", "diskutil"}
 
 
 def test_a_result_that_cannot_be_written_is_printed_instead(
     fit: None, mac: FakeMac, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    wish = evolve(a_wish(tmp_path), result_path=tmp_path / "nowhere" / "r.json", as_json=False)
+    request = evolve(
+        a_request(tmp_path), result_path=tmp_path / "nowhere" / "r.json", as_json=False
+    )
     with pytest.raises(SystemExit) as ended:
-        compare_apfs(wish, mac, paper(mac, tmp_path / "images"))
+        compare_apfs(request, mac, paper(mac, tmp_path / "images"))
 
     said = capsys.readouterr()
     assert ended.value.code == 2
@@ -274,7 +280,7 @@ def test_elsewhere_it_is_not_run_and_says_why(
 ) -> None:
     monkeypatch.setattr(sys, "platform", "linux")
     with pytest.raises(SystemExit) as ended:
-        compare_apfs(a_wish(tmp_path), mac, paper(mac, tmp_path / "images"))
+        compare_apfs(a_request(tmp_path), mac, paper(mac, tmp_path / "images"))
 
     assert ended.value.code == 3
     assert "this is linux, not macOS" in capsys.readouterr().err
@@ -286,7 +292,7 @@ def test_an_image_that_cannot_be_believed_ends_the_run_with_one_line(
 ) -> None:
     mac.shows = lambda tree: {p: c if p != "root/a" else b"old" for p, c in tree.items()}
     with pytest.raises(SystemExit) as ended:
-        compare_apfs(a_wish(tmp_path), mac, paper(mac, tmp_path / "images"))
+        compare_apfs(a_request(tmp_path), mac, paper(mac, tmp_path / "images"))
 
     assert ended.value.code == 2
     assert "Nothing was concluded" in capsys.readouterr().err
@@ -302,7 +308,7 @@ def test_an_error_of_this_machine_ends_the_run_with_one_line_and_nothing_attache
 
     mac.on_command = full
     with pytest.raises(SystemExit) as ended:
-        compare_apfs(a_wish(tmp_path), mac, paper(mac, tmp_path / "images"))
+        compare_apfs(a_request(tmp_path), mac, paper(mac, tmp_path / "images"))
 
     assert ended.value.code == 2
     assert "No space left on device" in capsys.readouterr().err

@@ -14,12 +14,12 @@ from powercut_rig.blocks.block_log import Recipe
 from powercut_rig.cli.apfs import report
 from powercut_rig.judge.result import OUTSIDE, Comparison, Finding
 from powercut_rig.macos.experiments.report import result_page
-from powercut_rig.macos.experiments.result import Result, ResultError, read_result, write_result
-from powercut_rig.macos.experiments.verdicts import Settled
-from powercut_rig.macos.requirements import Machine
+from powercut_rig.macos.experiments.result import MacResult, ResultError, read_result, write_result
+from powercut_rig.macos.experiments.verdicts import ExperimentVerdict
+from powercut_rig.macos.requirements import MacMachine
 
 
-def a_result() -> Result:
+def a_result() -> MacResult:
     comparison = Comparison("t.toml", "apfs", "apfs", "lastgood:atomic_dirsync", "P1", "holds")
     comparison.images, comparison.outside, comparison.fsck_run = 7, 1, 2
     comparison.allowed = None
@@ -29,11 +29,13 @@ def a_result() -> Result:
     comparison.seconds = 1.5
     comparison.keep(Finding(OUTSIDE, 1, 2, Recipe(4), "2/3 (kernel)", "<b>a</b>: b'x'"))
     comparison.errors.append("trace 2 could not be run")
-    settled = Settled("fsync-directory", "Does it?", "add", "3 clones", 3, 2, "the power class")
-    machine = Machine(
+    settled = ExperimentVerdict(
+        "fsync-directory", "Does it?", "add", "3 clones", 3, 2, "the power class"
+    )
+    machine = MacMachine(
         "macOS", "14.5", "23F79", "23.5.0", "arm64", "3.13.0", "apfs", "Apple Fabric", True, None
     )
-    return Result(
+    return MacResult(
         machine, "lastgood 0.1.0", (comparison,), (settled,), ("fsck was not asked",), False
     )
 

@@ -13,16 +13,15 @@ from powercut.crash.torn_writes import even_cuts
 from powercut.filesystem.content import Fill
 from powercut.filesystem.ops import Barrier, Fsync, Fullsync, Op, Write
 from powercut.profile import load_profile
-from powercut_rig.judge.membership import Member, sight_of
+from powercut_rig.judge.membership import ProgramMembership, snapshot_of
 from powercut_rig.macos import APFS
 from powercut_rig.macos.experiments.catalog import EXPERIMENTS, NOT_BY_AN_IMAGE, Experiment, Trial
 from powercut_rig.macos.experiments.verdicts import (
     OUTCOMES,
-    Settled,
-    ops_of,
+    ExperimentVerdict,
     programs,
-    settle,
-    settle_or_say_why,
+    run_experiment,
+    run_experiment_or_explain,
     with_and_without,
 )
 from powercut_rig.macos.rig import SIZE_BYTES, MacRig
@@ -54,7 +53,8 @@ def test_every_experiment_says_what_an_image_leaves_open() -> None:
 
 
 def test_each_sync_of_macos_is_exercised() -> None:
-    kinds = {type(op) for each in EXPERIMENTS for op in ops_of(each)}
+    trials = [trial for each in EXPERIMENTS for trial in each.trials]
+    kinds = {type(op) for trial in trials for op in (*trial.setup, *trial.ops)}
 
     assert {Fsync, Barrier, Fullsync} <= kinds
 
@@ -67,13 +67,13 @@ def test_every_trial_has_a_crash_state_that_only_its_rule_forbids(
 ) -> None:
     weak, strong = with_and_without(experiment, PROFILE)
     without, with_rule = programs(trial, trial.ops, weak, strong)
-    member = Member(with_rule)
+    membership = ProgramMembership(with_rule)
     struck = 0
     for done in {min(len(trial.ops), 3), min(len(trial.ops), 4)}:
         state = without.state(done, done)
         space = CrashSpace.of(state, weak, "kernel", even_cuts(weak, 2))
         for _, _, after in itertools.islice(space.states(), STATES):
-            struck += member.ask(sight_of(after.base), done, done, "kernel") is False
+            struck += membership.ask(snapshot_of(after.base), done, done, "kernel") is False
 
     assert struck
 
@@ -97,8 +97,8 @@ def _shrunk(op: Op) -> Op:
     return Write(op.path, op.offset // 1024, Fill(op.data.byte, len(op.data) // 1024))
 
 
-def outcome(rule: str, rig: MacRig, repeats: int = 1) -> Settled:
-    return settle(small(rule, repeats), rig, PROFILE)
+def outcome(rule: str, rig: MacRig, repeats: int = 1) -> ExperimentVerdict:
+    return run_experiment(small(rule, repeats), rig, PROFILE)
 
 
 SYNC_RULES = ("fsync-directory", "fsync-logs-names", "fsync-data", "fullsync-drains-drive")
@@ -269,8 +269,8 @@ def test_nothing_is_struck_where_a_plain_write_does_not_reach_the_image(
 ) -> None:
     mac.keeps = lambda before, now, path: before
 
-    def answer(lands: bool) -> Settled:
-        return settle(BY_RULE["fsync-data"], rig, PROFILE, plain_writes_land=lands)
+    def answer(lands: bool) -> ExperimentVerdict:
+        return run_experiment(BY_RULE["fsync-data"], rig, PROFILE, plain_writes_land=lands)
 
     assert answer(True).outcome == "strike"
     found = answer(False)
@@ -284,7 +284,7 @@ def test_an_experiment_that_cannot_be_run_is_open_and_says_why(mac: FakeMac, rig
             raise OSError(28, "No space left on device")
 
     mac.on_command = full
-    found = settle_or_say_why(
+    found = run_experiment_or_explain(
         BY_RULE["fsync-data"], rig, PROFILE, lambda _: None, plain_writes_land=True
     )
 
@@ -304,4 +304,4 @@ def test_a_tree_that_no_rule_explains_is_outside(mac: FakeMac, rig: MacRig) -> N
 
 def test_every_outcome_has_words_for_the_profile() -> None:
     for name in OUTCOMES:
-        assert Settled("fsync-data", "?", name, "", 0, 0, "").in_profile
+        assert ExperimentVerdict("fsync-data", "?", name, "", 0, 0, "").in_profile

@@ -8,22 +8,22 @@ import os
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from powercut_rig.blocks.block_log import Mark, Phase, Record
+from powercut_rig.blocks.block_log import LoggedMark, LogRecord, MarkPhase
 from powercut_rig.errors import RigError, RigUnavailable
 from powercut_rig.filesystems import FileSystem
 from powercut_rig.guest.build.python_bundle import agents_bundle, bundle_of
 from powercut_rig.guest.machine import qemu
 from powercut_rig.guest.machine.connection import REQUEST_S, GuestLostError
 from powercut_rig.guest.machine.write_log import LOG_BYTES, LogReader, is_full, log_file
-from powercut_rig.guest.prepare import Ready, prepared, replaced
+from powercut_rig.guest.prepare import ReadyGuest, prepared, replaced
 from powercut_rig.mounted.memory_disk import Cells, MemoryDisk
 from powercut_rig.system import linux_syscalls, worker
-from powercut_rig.system.lifecycle import Opened
+from powercut_rig.system.lifecycle import ManagedResource
 
 _QUIET_ATTEMPTS: Final = 20
 
 
-class Station(Opened):
+class GuestSession(ManagedResource):
     """One disk and one guest for one file system; with `recording`, its writes are logged.
 
     Use as a context, which ends the guest.  `boots` counts how often one was started; a request
@@ -35,13 +35,13 @@ class Station(Opened):
         self.boots = 0
         self.request_s = REQUEST_S
         self._recording = recording
-        self._machine: qemu.Machine | None = None
+        self._machine: qemu.VirtualMachine | None = None
         self._mounted = False
         self._provided: set[str] = set()
         self._log_fd = -1
         self._log = LogReader(-1)
         self._base: Mapping[int, bytes] = {}
-        self._marks: list[tuple[int, Mark]] = []
+        self._marks: list[tuple[int, LoggedMark]] = []
         # What is recorded has the size of its file system.  What is looked at is memory of the
         # guest, which is always the same; there the file system is at the beginning.
         self.disk = MemoryDisk(fs.size_bytes if recording else qemu.DISK_BYTES)
@@ -73,7 +73,7 @@ class Station(Opened):
         machine, self._machine, self._mounted = self._machine, None, False
         self._provided.clear()
         if machine is not None:
-            machine.stop()
+            machine.close()
 
     def start(self) -> None:
         """Have a guest that answers: the one that runs, or a new one. RigUnavailable.
@@ -93,20 +93,21 @@ class Station(Opened):
                 raise
             self._start(fresh)
 
-    def _start(self, guest: Ready) -> None:
+    def _start(self, guest: ReadyGuest) -> None:
         if self._recording:
             linux_syscalls.punch_hole(self._log_fd, 0, LOG_BYTES)
             self._log = LogReader(self._log_fd)
-            self._machine = qemu.Machine(
+            machine = qemu.VirtualMachine(
                 guest.saved,
                 self._other_disk_fd,
                 recorded_disk_fd=self.disk.fd,
                 log_fd=self._log_fd,
             )
         else:
-            self._machine = qemu.Machine(guest.saved, self.disk.fd)
+            machine = qemu.VirtualMachine(guest.saved, self.disk.fd)
+        self._machine = machine.open()
         self.boots += 1
-        worker.tell_alive()
+        worker.report_alive()
         needed = (self.fs.guest_module, *(("virtio_blk",) if self._recording else ()))
         load = [each for name in needed for each in guest.orders.get(name, ())]
         try:
@@ -115,7 +116,7 @@ class Station(Opened):
         except BaseException:
             self.stop()
             raise
-        worker.tell_alive()
+        worker.report_alive()
 
     def request(self, do: str, *arguments: Any) -> Any:
         """Ask the running guest; see `Connection.request`.
@@ -153,7 +154,7 @@ class Station(Opened):
         self._provided.add(module)
 
     def words(self) -> str:
-        """What the guest said last."""
+        """The last lines of the guest's console."""
         return "" if self._machine is None else self._machine.words()
 
     def mount(self, flags: int = 0, options: str | None = None) -> None:
@@ -201,9 +202,9 @@ class Station(Opened):
 
     # What was written
 
-    def mark(self, label: str, op_index: int, phase: Phase) -> None:
+    def mark(self, label: str, op_index: int, phase: MarkPhase) -> None:
         """Remember that this happened after all entries that the log has now."""
-        self._marks.append((self._log.count(), Mark(label, op_index, phase)))
+        self._marks.append((self._log.count(), LoggedMark(label, op_index, phase)))
 
     def begin_recording(self) -> None:
         """The log begins here, with a disk that is not in use or has nothing under way."""
@@ -222,14 +223,14 @@ class Station(Opened):
                 return base
         raise RigError("The guest never stopped writing by itself; a recording has no clear start.")
 
-    def records(self) -> tuple[Record, ...]:
+    def records(self) -> tuple[LogRecord, ...]:
         """All that was written since the beginning, with the marks in their places."""
-        return tuple(in_order(self._log.until(self._log.count()), self._marks))
+        return tuple(merge_marks(self._log.until(self._log.count()), self._marks))
 
 
-def in_order(
-    entries: Iterator[tuple[int, Record]], marks: list[tuple[int, Mark]]
-) -> Iterator[Record]:
+def merge_marks(
+    entries: Iterator[tuple[int, LogRecord]], marks: list[tuple[int, LoggedMark]]
+) -> Iterator[LogRecord]:
     """Numbered records, and marks that stand before the entry of their number."""
     waiting = iter(marks)
     mark = next(waiting, None)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from powercut_rig.errors import RigUnavailable
 from powercut_rig.guest.build import initramfs
-from powercut_rig.guest.build.driver_patch import STRICT, Edit, edit_folder, edited
+from powercut_rig.guest.build.driver_patch import STRICT_EDITS, SourceEdit, apply_edits, edit_folder
 from powercut_rig.guest.build.kernel import vmlinux_of
 from powercut_rig.guest.build.kernel_modules import KernelModules, unpacked_modules
 
@@ -23,24 +23,24 @@ from powercut_rig.guest.build.kernel_modules import KernelModules, unpacked_modu
 
 def sources() -> dict[str, str]:
     found: dict[str, str] = {}
-    for edit in STRICT:
+    for edit in STRICT_EDITS:
         found[edit.path] = found.get(edit.path, "/* before */\n") + edit.before + "/* after */\n"
     return found
 
 
 def test_every_edit_is_made_and_nothing_else_changes() -> None:
-    made = edited(sources())
+    made = apply_edits(sources())
 
-    for edit in STRICT:
+    for edit in STRICT_EDITS:
         assert edit.after in made[edit.path]
     undone = dict(made)
-    for edit in STRICT:
+    for edit in STRICT_EDITS:
         undone[edit.path] = undone[edit.path].replace(edit.after, edit.before)
     assert undone == sources()
 
 
 def test_the_superblock_stands_between_two_flushes_and_each_block_is_waited_for() -> None:
-    text = edited(sources())["transaction.c"]
+    text = apply_edits(sources())["transaction.c"]
 
     assert text.count("blkdev_issue_flush") == 2
     assert text.index("wait_on_buffer") < text.index("blkdev_issue_flush")
@@ -48,14 +48,14 @@ def test_the_superblock_stands_between_two_flushes_and_each_block_is_waited_for(
     assert text.rindex("blkdev_issue_flush") > text.index("sync_dirty_buffer")
 
 
-@pytest.mark.parametrize("edit", STRICT, ids=lambda edit: edit.path)
+@pytest.mark.parametrize("edit", STRICT_EDITS, ids=lambda edit: edit.path)
 @pytest.mark.parametrize("times", [0, 2])
-def test_a_pattern_that_is_not_there_exactly_once_is_refused(edit: Edit, times: int) -> None:
+def test_a_pattern_that_is_not_there_exactly_once_is_refused(edit: SourceEdit, times: int) -> None:
     changed = sources()
     changed[edit.path] = changed[edit.path].replace(edit.before, edit.before * times)
 
     with pytest.raises(RigUnavailable, match=rf"{edit.path} .* occur {times} times"):
-        edited(changed)
+        apply_edits(changed)
 
 
 def test_a_driver_without_the_file_is_refused(tmp_path: Path) -> None:
@@ -144,7 +144,7 @@ def test_an_archive_holds_each_file_with_its_bytes(files: dict[str, bytes]) -> N
 def test_the_archives_hold_what_init_asks_for() -> None:
     base = initramfs.base_archive(b"BB", {"nfit": b"V", "late": b"L"}, ["nfit"])
     python = {"/usr/bin/python3": b"P", "/usr/lib/x/os.pyc": b"O"}
-    boot = initramfs.at_boot(b"agent", "/usr/bin/python3", ["/a b"], python)
+    boot = initramfs.boot_archive(b"agent", "/usr/bin/python3", ["/a b"], python)
     entries = (*unpacked(base), *unpacked(boot))
     files = {name: body for name, _, body in entries}
     folders = [name for name, mode, _ in entries if mode == 0o040755]
