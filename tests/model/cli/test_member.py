@@ -20,12 +20,13 @@ from powercut.filesystem.content import ByteRun, Content
 from powercut.filesystem.inodes import visible_tree
 from powercut.filesystem.state import State, run_program
 from powercut.membership.crash_points import membership_query
-from powercut.membership.observed_tree import FILE_LIMIT_BYTES, Observed, parse_tree, render_tree
+from powercut.membership.observed_tree import FILE_LIMIT_BYTES, Observed, parse_tree
 from powercut.profile import load_profile
 from powercut.simulation.world import Perform
 from tests import ROOT
 from tests.harness.profiles import PROFILES
 from tests.harness.programs import states
+from tests.harness.trees import render_tree
 
 STEPS = """
   { id = "c", op = "create", path = "/f.tmp" },
