@@ -169,6 +169,10 @@ def _commit(
 
 
 def _new_file(content: WritePart | WriteRecord, mode: Mode) -> Iterator[SimpleStep]:
+    """A part or a manifest: made, written, synced, closed.
+
+    It is synced before it is closed: only an open handle is told of a write-back that failed.
+    """
     yield CreateFile(content.path)
     yield content
     if syncs_files(mode):

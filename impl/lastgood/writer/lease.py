@@ -127,7 +127,7 @@ class Lease:
         if self.failed is not None:
             raise StorageError(
                 f"store {self.store!r} is closed to writing: {self.failed}. {ending()} "
-                "Close it and open it again, which recovers."
+                "Close it, open it again and call load_latest(), which recovers."
             )
         if not self.is_open:
             raise UsageError(f"store {self.store!r} is not open. {ending()}")

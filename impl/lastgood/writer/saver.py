@@ -197,8 +197,8 @@ class Saver:
         except BaseException:
             # The caller's own data failed, or Ctrl-C: nothing is wrong with the disk. (After the
             # rename nothing is found under the attempt's names: the group is whole and stays.)
-            if executor.is_poisoned:
-                self._close_for(name, executor.failures[0][1])
+            if executor.is_poisoned and executor.worst is not None:
+                self._close_for(name, executor.worst[1])
             elif attempt is not None:
                 remove_attempt(self._disk, attempt.path)
             else:
@@ -252,8 +252,8 @@ class Saver:
             hidden = self._close_for(name, error)
             return StorageError(
                 f"{begin}It was not acknowledged; earlier groups are intact. What reached the "
-                "disk is unknown, so this store is closed to writing: open it again, which "
-                f"recovers.{'' if hidden else _STILL_SEEN.format(name)}"
+                "disk is unknown, so this store is closed to writing: open it again and call "
+                f"load_latest(), which recovers.{'' if hidden else _STILL_SEEN.format(name)}"
             )
         clean = executor.undo()
         if attempt:

@@ -86,7 +86,13 @@ def powercut() -> None:
     show_default=True,
     help="Every history within the bound, longer ones by sampling, or both.",
 )
-@click.option("--saves", type=click.IntRange(1, 4), default=2, show_default=True)
+@click.option(
+    "--saves",
+    type=click.IntRange(1, 4),
+    default=2,
+    show_default=True,
+    help="In a history; those of --deep have bounds of their own.",
+)
 @click.option("--crashes", type=click.IntRange(1, 3), default=1, show_default=True)
 @click.option("--parts", type=click.IntRange(1, 4), default=2, show_default=True)
 @click.option("--pieces", type=click.IntRange(1, 4), default=2, show_default=True)

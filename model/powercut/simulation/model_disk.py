@@ -79,7 +79,7 @@ class ModelDisk:
         self.program: list[tuple[str, ops.Op, State]] = []
         self._first_number = first_number
         self._stop_at: int | None = None
-        self._open: set[str] = set()
+        self._open: dict[str, str] = {}  # where each open file is now: a rename takes it along
         self._locks: set[str] = set()
 
     def perform(self, op: ops.Op) -> None:
@@ -128,25 +128,27 @@ class ModelDisk:
     def create(self, path: str) -> None:
         """See `SubjectDisk.create`."""
         self.perform(ops.Create(path))
-        self._open.add(path)
+        self._open[path] = path
 
     def write(self, path: str, data: bytes | memoryview) -> None:
         """See `SubjectDisk.write`."""
         if path not in self._open:
             raise fail(errno.EBADF, path)
-        _, file = file_at(self.state.view, path)
-        self.perform(ops.Write(path, file.content.size, bytes(data)))
+        now = self._open[path]
+        _, file = file_at(self.state.view, now)
+        self.perform(ops.Write(now, file.content.size, bytes(data)))
 
     def fsync(self, path: str) -> None:
         """See `SubjectDisk.fsync`."""
-        file_at(self.state.view, path)
-        self.perform(ops.Fsync(path))
+        now = self._open.get(path, path)
+        file_at(self.state.view, now)
+        self.perform(ops.Fsync(now))
 
     def close(self, path: str) -> None:
         """See `SubjectDisk.close`."""
         if path not in self._open:
             raise fail(errno.EBADF, path)
-        self._open.discard(path)
+        del self._open[path]
 
     def fsync_dir(self, path: str) -> None:
         """See `SubjectDisk.fsync_dir`."""
@@ -164,6 +166,9 @@ class ModelDisk:
     def rename(self, src: str, dst: str) -> None:
         """See `SubjectDisk.rename`."""
         self.perform(ops.Rename(src, dst))
+        for opened, now in self._open.items():
+            if now == src or now.startswith(f"{src}/"):
+                self._open[opened] = dst + now.removeprefix(src)
 
     def unlink(self, path: str) -> None:
         """See `SubjectDisk.unlink`."""

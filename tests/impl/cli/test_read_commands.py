@@ -17,7 +17,7 @@ from tests.impl.disks import PARTS, fill, open_store, tree
 from tests.impl.recovery.test_recovery import DAMAGE, IDS, NEW, OLD, Harm
 
 MALFORMED = ("manifest_error", "unsafe_path", "not_regular")
-# The newest directory without a MANIFEST may be a save that is going on: test_cli_unfinished.py.
+# The newest directory without a MANIFEST may be a save that is going on: test_unfinished_saves.py.
 AT_REST = [each for each in zip(DAMAGE, IDS, strict=True) if each[0][1] != "no_commit"]
 
 
