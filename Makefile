@@ -18,6 +18,7 @@ ALL_EXTRAS := cli,check,rig,contracts,train,digests
 help:
 	@echo "make demo       the worked example: the promise, its proof and a real crash"
 	@echo "make test       the whole default test suite"
+	@echo "make all-env    the environment with the tools for tests and lint; runs nothing"
 	@echo "make lint       ruff, mypy --strict and the import contracts"
 	@echo "make structure  circles, long modules, rooms at the top, class names used twice"
 	@echo "make format     let ruff format and repair what it can"

@@ -3,24 +3,25 @@
 Usage: python scripts/record_litmus.py [--check] [--root FOLDER]
 
 For each test under FOLDER/traces/litmus and each built-in profile, the number of states is put
-right.  FOLDER is this repository by default.  Where a test has no answer for a profile yet, the
-model's is added and printed.  An answer comes from a source, never from what the model prints: read
-each one that was added, and hold it against the sources that the profile names.  An answer that is
-recorded is never changed: where the model's is another, one of the two is wrong.  With --check
-nothing is written.
+right, and so it is for the models of others in FOLDER/tests/litmus.  FOLDER is this repository by
+default.  Where a test has no answer for a profile yet, ours is added and printed.  An answer comes
+from a source, never from what the model prints: read each one that was added, and hold it against
+the sources that the profile names.  An answer that is recorded is never changed: where the model's
+is another, one of the two is wrong.  With --check nothing is written.
 
 Exit status: 0 all is recorded; 1 an answer differs, or, with --check, something is not recorded;
-2 a test cannot be read, nothing was written.
+2 a test cannot be read, no test was written.
 """
 
 import argparse
 import re
 import sys
 import textwrap
+import tomllib
 from pathlib import Path
 
 from powercut.errors import PowercutError
-from powercut.profile import load_profile, profile_names
+from powercut.profile import load_profile, profile_names, profiles_in
 from powercut.trace.litmus import ANSWERS, Litmus, read_litmus, run_litmus
 
 WIDTH = 98
@@ -47,7 +48,9 @@ def section(lists: dict[str, list[str]]) -> str:
 
 
 def with_section(text: str, name: str, lines: str) -> str:
-    """The text of a test with one table written anew."""
+    """The text of a test with one table written anew; at its end, where there was none."""
+    if f"[{name}]\n" not in text:
+        text = f"{text.rstrip()}\n\n[{name}]\n"
     head, _, rest = text.partition(f"[{name}]\n")
     following = re.search(r"^\[\w+\]$", rest, re.MULTILINE)
     tail = "" if following is None else "\n" + rest[following.start() :]
@@ -63,7 +66,9 @@ def recorded(path: Path, test: Litmus) -> tuple[str, list[str], list[str]]:
         outcome = run_litmus(test, load_profile(name))
         answer = test.answers.get(name, outcome.answer)
         if name not in test.answers:
-            added.append(f"{test.name}: {name} answers {answer}. {test.question}")
+            added.append(
+                f"{test.name}, {test.crash_class}: {name} answers {answer}. {test.question}"
+            )
         elif answer != outcome.answer:
             differing.append(f"{test.name}: {name} is recorded as {answer}: now {outcome.answer}")
         answers[answer].append(name)
@@ -74,6 +79,30 @@ def recorded(path: Path, test: Litmus) -> tuple[str, list[str], list[str]]:
     return with_section(text, "states", numbers), added, differing
 
 
+def recorded_models(path: Path, tests: list[Litmus]) -> tuple[str, list[str], list[str]]:
+    """The same of the models that others published: one file for all tests."""
+    text = path.read_text(encoding="utf-8")
+    known: dict[str, dict[str, dict[str, list[str]]]] = tomllib.loads(text)
+    lines, added, differing = [text[: text.index("[")].rstrip()], [], []
+    for model in profiles_in(path.parent / "profiles"):
+        old = {t: a for a, ts in known.get(model.name, {}).get("answers", {}).items() for t in ts}
+        answers: dict[str, list[str]] = {answer: [] for answer in ANSWERS}
+        states: dict[int, list[str]] = {}
+        for test in tests:
+            outcome = run_litmus(test, model)
+            answer = old.get(test.name, outcome.answer)
+            if test.name not in old:
+                added.append(f"{test.name}: the model {model.name} answers {answer}")
+            elif answer != outcome.answer:
+                differing.append(f"{test.name}: {model.name} is recorded as {answer}")
+            answers[answer].append(test.name)
+            states.setdefault(len(outcome.looks), []).append(test.name)
+        numbers = {str(count): states[count] for count in sorted(states)}
+        for key, lists in (("answers", answers), ("states", numbers)):
+            lines.append(f"[{model.name}.{key}]\n{section({k: v for k, v in lists.items() if v})}")
+    return "\n\n".join(lines) + "\n", added, differing
+
+
 def main(arguments: list[str]) -> int:
     """Write the tests, or say what is not recorded."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
@@ -82,9 +111,13 @@ def main(arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
     paths = sorted((options.root / "traces/litmus").glob("*.toml"))
     try:
-        found = {path: recorded(path, read_litmus(path)) for path in paths}
+        tests = {path: read_litmus(path) for path in paths}
+        found = {path: recorded(path, test) for path, test in tests.items()}
+        models = options.root / "tests/litmus/models.toml"
+        if models.exists():
+            found[models] = recorded_models(models, list(tests.values()))
     except (PowercutError, OSError) as error:
-        sys.stderr.write(f"record_litmus: {error}. Nothing was written.\n")
+        sys.stderr.write(f"record_litmus: {str(error).rstrip('.')}. No test was written.\n")
         return 2
     stale = differs = False
     for path, (text, added, differing) in found.items():

@@ -150,7 +150,7 @@ def test_recording_adds_what_is_missing_and_changes_no_answer(tmp_path: Path) ->
 
     assert (stale.returncode, done.returncode) == (1, 0)
     assert "traces/litmus/memory-forgets.toml is stale" in stale.stdout
-    assert "memory-forgets: btrfs answers never. " in done.stdout
+    assert "memory-forgets, power: btrfs answers never. " in done.stdout
     assert path.read_text(encoding="utf-8") == text
 
 

@@ -81,14 +81,14 @@ def _profile_json(profile: Profile) -> dict[str, Any]:
 
 
 def _show_profile(profile: Profile) -> None:
-    headings = ("kind", "rule", "claim", "evidence", "source", "litmus")
+    headings = ("kind", "rule", "holds for", "claim", "evidence", "source", "litmus")
     table = table_of(*headings, title=f"{profile.name}: {profile.title}")
     for standing, which in _STANDINGS:
         for claim in getattr(profile, which):
             rule = claim.rule
             litmus = ", ".join(rule.litmus)
-            row = (rule.kind, standing + rule.id, rule.claim, claim.evidence, claim.source, litmus)
-            table.add_row(*row)
+            named = (rule.kind, standing + rule.id, " and ".join(sorted(claim.classes)))
+            table.add_row(*named, rule.claim, claim.evidence, claim.source, litmus)
     console = Console()
     console.print(table)
     for claim in profile.unknown:
@@ -135,9 +135,11 @@ def _rule_json(rule_id: str, chosen: Sequence[Profile]) -> dict[str, Any]:
 def _show_rule(rule_id: str, chosen: Sequence[Profile]) -> None:
     found = _rule_json(rule_id, chosen)
     click.echo(found["text"])
-    table = table_of("profile", "evidence", "source", "note")
+    table = table_of("profile", "holds for", "evidence", "source", "note")
     for profile, standing, claim in _claims_of(rule_id, chosen):
-        table.add_row(profile.name, standing + claim.evidence, claim.source, escape(claim.note))
+        holds_for = " and ".join(sorted(claim.classes))
+        told = (standing + claim.evidence, claim.source, escape(claim.note))
+        table.add_row(profile.name, holds_for, *told)
     Console().print(table)
     for label, entry in found["sources"].items():
         click.echo(f"\n{label}\n{entry}")

@@ -31,7 +31,8 @@ def litmus(files: tuple[Path, ...], profile: str | None, show_all: bool, as_json
 
     FILEs that end in .toml are litmus tests: a tiny program and one question, with the answer that
     each profile must give (traces/litmus). The answer is printed beside the recorded one, with the
-    rules that it hangs on. Of several files, only the differences are printed.
+    rules that it hangs on. Of several files, only the differences are printed, and what is not
+    recorded.
 
     Any other FILE holds published cases. A row is one case and one file system that somebody
     published a result for. It is gated where the name has a profile, the evidence is strong, the
@@ -136,7 +137,7 @@ def _print_answers(found: Sequence[LitmusAnswer], show_all: bool, as_json: bool)
         return
     console = Console()
     for test in tests.values():
-        rows = [each for each in found if each.test is test and (show_all or each.agrees is False)]
+        rows = [each for each in found if each.test is test and (show_all or not each.agrees)]
         if rows:
             _print_test(test, rows, console)
     tests_asked = "1 test" if len(tests) == 1 else f"{len(tests)} tests"

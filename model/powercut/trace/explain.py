@@ -13,7 +13,7 @@ from powercut.filesystem import ops
 from powercut.filesystem.events import Entry, Event, Extent, Piece, Size
 from powercut.filesystem.inodes import walk
 from powercut.filesystem.state import State
-from powercut.profile import Claim, Profile
+from powercut.profile import CRASH_CLASSES, Claim, Profile
 from powercut.rules import RULES
 from powercut.simulation.oracle import PROPERTIES
 from powercut.simulation.world import Ack, CrashStep, Perform, cuts_in
@@ -87,7 +87,7 @@ def explain(trace: Trace, where: str, profile: Profile | None = None) -> Explana
         crash_class,
         fates,
         replayed.because,
-        tuple(_forbidding_rules(trace, where, profile)) if fails else (),
+        tuple(_forbidding_rules(trace, where, profile, crash_class)) if fails else (),
         tuple(_forbidding_syncs(trace, where, profile)) if fails else (),
     )
 
@@ -123,11 +123,19 @@ def _path(paths: dict[int, str], inode: int) -> str:
     return paths.get(inode, "a file without a name")
 
 
-def _forbidding_rules(trace: Trace, where: str, profile: Profile) -> Iterator[str]:
+def _forbidding_rules(
+    trace: Trace, where: str, profile: Profile, crash_class: str
+) -> Iterator[str]:
+    """Each rule that forbids the crash by itself, and that the profile lacks for its class."""
     for rule in RULES.values():
-        if rule.kind not in _MACHINE_RULES or profile.has(rule.id):
+        claim = next((each for each in profile.claims if each.rule is rule), None)
+        if claim is None and rule.kind not in _MACHINE_RULES:
             continue
-        stronger = evolve(profile, claims=(*profile.claims, Claim(rule, "assumed", "trial")))
+        if claim is not None and (rule.permits or crash_class in claim.classes):
+            continue
+        both = frozenset(CRASH_CLASSES[1:])
+        trial = Claim(rule, "assumed", "trial") if claim is None else evolve(claim, classes=both)
+        stronger = evolve(profile, claims=(*profile.without(rule.id).claims, trial))
         try:
             replay(trace, where, stronger)
         except UnknownEventError:
@@ -171,7 +179,11 @@ def render(explanation: Explanation, replay_command: str) -> str:
     lines += [f"    {f.name:<{width}}  {f.what}: {f.fate}" for f in explanation.fates]
     lines += ["  Then", f"    {explanation.because}: a contradiction."]
     lines += ["  Why the model allows it"]
-    rules, syncs = explanation.forbidding_rules, explanation.forbidding_syncs
+    profile, syncs = explanation.profile, explanation.forbidding_syncs
+    rules = [
+        f"{rule} (not for this crash class there)" if profile.has(rule) else rule
+        for rule in explanation.forbidding_rules
+    ]
     lines.append(f"    no rule of {explanation.profile.name} forbids this loss.")
     if rules:
         lines.append(f"    each of these rules would: {', '.join(rules)}.")

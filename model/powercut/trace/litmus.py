@@ -104,12 +104,12 @@ def read_litmus(path: Path) -> Litmus:
     if raw.get("schema") != 1 or raw.get("kind") != "litmus":
         raise READ.fail(where, 'expected schema = 1 and kind = "litmus"')
     answers = _by_profile(raw, "answers", where)
-    READ.keys(READ.typed(raw, "answers", dict, where), ANSWERS, f"{where}: answers")
+    READ.keys(raw.get("answers", {}), ANSWERS, f"{where}: answers")
     states = _by_profile(raw, "states", where)
     if set(states) != set(answers):
         odd = ", ".join(sorted(set(states) ^ set(answers)))
         raise READ.fail(where, f"answers and states speak of different profiles: {odd}")
-    quiet = _by_profile(raw, "quiet", where) if "quiet" in raw else {}
+    quiet = _by_profile(raw, "quiet", where)
     return Litmus(
         name=path.stem,
         question=READ.typed(raw, "question", str, where),
@@ -131,7 +131,7 @@ def _by_profile(raw: Mapping[str, Any], key: str, where: str) -> dict[str, str]:
     """A table from values to lists of profiles, as one from profiles to values."""
     found: dict[str, str] = {}
     here = f"{where}: {key}"
-    table = READ.typed(raw, key, dict, where)
+    table = READ.optional(raw, key, dict, {}, where)
     for value in table:
         if key == "states" and not (value.isdecimal() and int(value) > 0):
             raise READ.fail(here, f"{value!r} is no number of states")

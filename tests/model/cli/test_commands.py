@@ -429,7 +429,8 @@ def test_an_answer_that_is_not_the_recorded_one_is_shown_and_ends_with_status_1(
     assert done.exit_code == 1
     assert "wrong: A file is cut to nothing" in done.stdout
     assert "truncate-then-write: " not in done.stdout
-    assert "2 tests, 34 answers: 17 as recorded, 17 differ, 0 not recorded" in done.stdout
+    count = len(profile_names())
+    assert f"{2 * count} answers: {count} as recorded, {count} differ, 0 not" in done.stdout
 
 
 def test_litmus_tests_and_published_cases_are_not_asked_together() -> None:
@@ -452,3 +453,13 @@ def test_a_profile_beside_published_cases_may_not_take_the_name_of_a_built_in_on
 
     assert done.exit_code == 2
     assert "a built-in profile has the name 'xfs' already" in done.stderr
+
+
+def test_explain_names_a_rule_that_the_profile_has_for_another_crash_class_only() -> None:
+    trace = ROOT / "traces/counterexamples/lastgood-atomic-dirsync-apfs-power-P3.toml"
+
+    found = run("explain", str(trace), "--json")
+    told = run("explain", str(trace))
+
+    assert "fsync-data" in json.loads(found.stdout)["forbidden_by_rules"]
+    assert "fsync-data (not for this crash class there)" in told.stdout

@@ -20,7 +20,7 @@ from tests.harness.programs import profiles, states
 
 Program = list[tuple[str, ops.Op]]
 
-NOT_KEEPING = ("lying-drive", "ferrite-advfs")
+NOT_KEEPING = ("ferrite-advfs",)
 KEEPING = [n for n, p in PROFILES.items() if p.has("fsync-data") and n not in NOT_KEEPING]
 """The profiles in which an fsync that succeeds keeps the data of its file.
 
