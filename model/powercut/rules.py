@@ -1,4 +1,4 @@
-"""THE MODEL: every rule that makes a crash state legal or illegal is in this file.
+"""THE MODEL: the rules that make a crash state legal or illegal.
 
 Read it with a man page beside it and agree or object, rule by rule.
 
@@ -6,26 +6,27 @@ Read it with a man page beside it and agree or object, rule by rule.
 the smallest changes that can reach the medium apart from each other.  There are three: the data
 of a byte range (`Extent`), a new size (`Size`), a name that is given or taken (`Entry`).  A rename
 issues two: the new name appears, the old name vanishes.  Data and sizes may also land in part, so
-rules speak of *pieces*: `piece.event` is the part of the event.
+rules speak of *pieces*: `piece.event` is the event, or the part of it.
 
 **Crash states.**  A crash leaves a set of events that *landed*.  All others are lost.  Each such
-set, applied to what was durable before, is a crash state: a tree that recovery may find.  With no
-rule at all, any set may land, in any order, whatever was synced.
+set, applied in program order to what was durable before, is a crash state: a tree that recovery may
+find.  With no rule at all, any set may land, whatever was synced.
 
-**Rules.**  A rule takes sets away.  There are five kinds:
+**Rules.**  There are five kinds.  Each takes sets away:
 
-order     `rule(earlier, later)`: if the later one landed by commit, the earlier one did.
+order     `rule(earlier, later)`: if the later one landed by commit, the earlier one did too.
 atomic    `rule(one, other)`: both land or neither does.
-scope     `rule(sync, piece)`: once the sync has returned, the event has landed.  Where the rule
-          promises order: nothing issued after the sync lands before it.  Two more promises are
-          permissions, which add sets: what a log may bring out of order, or hold no longer.
+scope     `rule(sync, piece)`: once the sync has returned, the event has landed.
 exposure  `rule(piece)`: where this data was lost, its range does not read as stale bytes.
 ceiling   `rule(piece)`: the event never lands, whatever was synced, nor does what needs it.
 
-A scope rule is asked only about events issued before the sync.
+A scope rule is asked only about events issued before the sync.  Its `promise` may be another one:
+"ordered": nothing issued after the sync lands before the event.  "unordered" and "withdrawn" are
+permissions, which add sets: a log may bring the event out of order, or may hold it no longer.
 
-**Profiles.**  A file system is a list of rules by id, each with its source and its evidence
-(profiles/*.toml).  No rule knows a file system by name, except in prose.
+**Profiles.**  A file system is a list of rules by id, each with its source, its evidence and the
+crash classes it holds for (profiles/*.toml).  No rule knows a file system by name, except in prose.
+A process that is killed loses nothing that the kernel has: no rule is asked then.
 
 **Example.**  The disk holds /ckpt with the bytes "old".  A program replaces it:
 
@@ -48,29 +49,37 @@ So the rename is not durable before the directory is synced; and the fsync of th
 it safe to rename.  Each step is a rule below that a reader can reject, and its source to check.
 
 **Two carriers.**  An event lands by the ordinary *commit* (a journal or a transaction), or by a
-*log* that a sync wrote for it alone.  Order rules bind the commit only.  Atomic rules bind both.  A
-profile says by which carrier a scope rule lands.  A sync that the crash cut short may have put all
-of its log there, or nothing.
+*log* that syncs write.  A profile says by which carrier a scope rule lands.  Order rules bind the
+commit only.  Atomic rules bind both, unless the profile limits one to the commit.  A sync that the
+crash cut short may have put all of its log there, or nothing of it.
 
-**What decides elsewhere, and why.**  These parts are arithmetic or history, too long for here:
+**Words.**  A piece of data is *fresh* where no older data of its file is in its blocks.  A *ranged*
+sync (O_SYNC, O_DSYNC, msync) names bytes.  A sync that *failed* has abandoned the dirty data of its
+file: no order rule binds them, no later sync saves them.  A piece was *sent* by the first sync that
+made it survive a crash of the kernel: only then has the drive got it.
 
-* filesystem/lower.py: which events an op issues.  A truncation is one event, and never torn.
-* crash/torn_writes.py: where an event may be torn, and whether a piece is `fresh`: no older data
-  of the file is in its blocks.
+**What else decides, and where.**  These parts are arithmetic or history, too long for here:
+
+* filesystem/lower.py, content.py: which events an op issues; that holes read as zeros.
+* crash/torn_writes.py: where an event may be torn, and which pieces are fresh.
 * filesystem/inode_history.py: facts about a synced inode (`sync.about`), one sentence each.
 * filesystem/tree_log.py: which names a btrfs log may hold at most (`sync.may_log`).
-* filesystem/syncs.py: `had_issued` and `had_sent`, which take concurrent threads into account.
-* crash/constraints.py: how rules combine.  A failed sync abandons its file's dirty data: no order
-  binds them, and no later sync saves them.  What a permission frees still has what it brings
-  together with it, and what comes after still waits for what came before.
+* filesystem/syncs.py, state.py: which ops count as a sync, and which ran at the same time.
+* crash/constraints.py: how rules combine: commit and log, abandoned data, what was sent, and
+  permissions (the last sync gives them; what is freed keeps what it brings along).
+* crash/space.py, lazy_search.py: from a set that landed to a tree: all trees, or one question.
+* membership/: the inverse question, from a tree to a set, by the same constraints.
+* simulation/world.py: the death of a process, which keeps every event.
 
 **How to read a rule.**  The first sentence is its claim.  `Source:` labels are explained in
-docs/sources.md.  `Litmus:` names tests in traces/litmus whose answer changes without the rule; run
-one with `powercut litmus traces/litmus/NAME.toml`.  `Errs:` says in which direction a rule departs
-from the file systems it is used for, where that is known.
+docs/sources.md.  `Litmus:` names tests in traces/litmus: for each profile that has the rule, the
+answer of one of them changes without it.  Run one: `powercut litmus traces/litmus/NAME.toml`.
+`Errs:` says in which direction a rule departs from the file systems it is used for, where that is
+known.
 
-Order, atomic and scope rules have a second, fast form, in crash/fast_order_rules.py and
-crash/fast_scope_rules.py.  A property test holds the two forms equal.
+Enumeration and membership use a second, fast form of order, atomic and scope rules, in
+crash/fast_order_rules.py and fast_scope_rules.py.  A property test compares the two forms on small
+random programs, and the litmus tests ask the fast one.
 """
 
 from __future__ import annotations
@@ -83,6 +92,8 @@ from powercut.rule import RULES, rule
 
 __all__ = ["DATA_SYNCS", "FILE_SYNCS", "INODE_SYNCS", "RANGED_SYNCS", "RULES"]
 
+# The kinds of sync, by what they name: a file or a directory, bytes of a file, either of the two;
+# and those that skip what is not needed to read the data.
 FILE_SYNCS: Final = ("fsync", "fdatasync", "barrier", "fullsync")
 RANGED_SYNCS: Final = ("o_sync", "o_dsync", "msync")
 INODE_SYNCS: Final = (*FILE_SYNCS, *RANGED_SYNCS)
@@ -315,7 +326,7 @@ def fsync_logs_ancestors(sync: SyncCall, piece: Piece) -> bool:
 
     It does not keep the new name of a directory that was there before.
     Source: btrfs.fsync, btrfs.tree-log
-    Litmus: fsync-below-new-directory, logged-ancestor-exchanged
+    Litmus: fsync-below-new-directory
     """
     event = piece.event
     return isinstance(event, Entry) and event.first and event.target in sync.about.ancestors
