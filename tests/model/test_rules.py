@@ -35,43 +35,42 @@ def cut(state: State, profile: Profile, pieces: int) -> tuple[Piece, ...]:
     return bind(made, state, profile, "power").pieces
 
 
-@pytest.mark.parametrize("rule", PAIRED, ids=lambda rule: rule.id)
 @given(state=states(), pieces=st.integers(1, 3), profile=st.sampled_from(["posix-minimal", "xfs"]))
-def test_both_forms_of_a_rule_have_one_closure(
-    rule: Rule, profile: str, state: State, pieces: int
-) -> None:
+def test_both_forms_of_a_rule_have_one_closure(profile: str, state: State, pieces: int) -> None:
     made = cut(state, load_profile(profile), pieces)
-    by_pairs, by_generator = [0] * len(made), [0] * len(made)
-    for later, piece in enumerate(made):
-        for earlier in range(later):
-            if concurrent(state.lanes, made[earlier].event.op, piece.event.op):
-                continue
-            if rule.holds(made[earlier], piece):
+    together = [
+        (earlier, later)
+        for later, piece in enumerate(made)
+        for earlier in range(later)
+        if not concurrent(state.lanes, made[earlier].event.op, piece.event.op)
+    ]
+    for rule in PAIRED:
+        by_pairs, by_generator = [0] * len(made), [0] * len(made)
+        for earlier, later in together:
+            if rule.holds(made[earlier], made[later]):
                 by_pairs[later] |= 1 << earlier
                 if rule.kind == "atomic":
                     by_pairs[earlier] |= 1 << later
-    for earlier, later in immediate(rule, Catalog(made, state.lanes)):
-        by_generator[later] |= 1 << earlier
+        for earlier, later in immediate(rule, Catalog(made, state.lanes)):
+            by_generator[later] |= 1 << earlier
 
-    assert closures(by_generator)[0] == closures(by_pairs)[0]
+        assert closures(by_generator)[0] == closures(by_pairs)[0], rule.id
 
 
-@pytest.mark.parametrize("rule", SCOPES, ids=lambda rule: rule.id)
 @given(state=states(), pieces=st.integers(1, 2), profile=st.sampled_from(["apfs", "xfs"]))
-def test_both_forms_of_a_scope_rule_cover_the_same(
-    rule: Rule, profile: str, state: State, pieces: int
-) -> None:
+def test_both_forms_of_a_scope_rule_cover_the_same(profile: str, state: State, pieces: int) -> None:
     made = cut(state, load_profile(profile), pieces)
     catalog = Catalog(made, state.lanes)
-    for sync in state.syncs:
-        expected = 0
-        for position, piece in enumerate(made):
-            asked = sync.kind in rule.on and piece.index < sync.position
-            asked = asked and not concurrent(state.lanes, sync.op, piece.event.op)
-            if asked and rule.holds(sync, piece):
-                expected |= 1 << position
+    for rule in SCOPES:
+        for sync in state.syncs:
+            expected = 0
+            for position, piece in enumerate(made):
+                asked = sync.kind in rule.on and piece.index < sync.position
+                asked = asked and not concurrent(state.lanes, sync.op, piece.event.op)
+                if asked and rule.holds(sync, piece):
+                    expected |= 1 << position
 
-        assert covered(rule, sync, catalog) == expected
+            assert covered(rule, sync, catalog) == expected, rule.id
 
 
 def claims() -> Iterator[tuple[str, str, str]]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from attrs import evolve
 
 import lastgood.retention.prune as pruning
 import lastgood.writer.writer as writer
@@ -27,19 +28,29 @@ ALL = tuple(PROPERTIES)
 STORE = "/ckpt/run"
 SMALL = Bound(saves=1, crashes=1, parts=1, pieces=1)
 TWICE = Bound(saves=1, crashes=2, parts=1, pieces=1, runs=400)
+BEGUN = evolve(TWICE, runs=100)
 PROFILES = ("posix-minimal", "posix-atomic-rename", "ext4-ordered")
 
 
 @pytest.mark.parametrize("profile", PROFILES)
 @pytest.mark.parametrize("crash_class", ["process", "power"])
-def test_a_store_that_keeps_one_group_keeps_every_promise(profile: str, crash_class: str) -> None:
+@pytest.mark.parametrize(
+    "twice",
+    [
+        pytest.param(BEGUN, id="begun"),
+        pytest.param(TWICE, id="twice", marks=pytest.mark.thorough),
+    ],
+)
+def test_a_store_that_keeps_one_group_keeps_every_promise(
+    profile: str, crash_class: str, twice: Bound
+) -> None:
     verdicts = enumerate_verdicts(
         load_subject("lastgood+keep1:atomic_dirsync"),
         load_profile(profile),
         crash_class,
         ALL,
         SMALL,
-        TWICE,
+        twice,
     )
 
     assert {name: v.verdict for name, v in verdicts.items()} == dict.fromkeys(ALL, "holds")

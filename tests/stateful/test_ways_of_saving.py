@@ -36,7 +36,14 @@ WAYS = (
 )
 
 
-@pytest.mark.parametrize("profile", ["posix-minimal", "posix-atomic-rename", "ext4-ordered"])
+@pytest.mark.parametrize(
+    "profile",
+    [
+        "posix-minimal",
+        pytest.param("posix-atomic-rename", marks=pytest.mark.thorough),
+        "ext4-ordered",
+    ],
+)
 @pytest.mark.parametrize("way", WAYS)
 def test_every_way_keeps_every_promise_after_a_power_cut(way: str, profile: str) -> None:
     verdicts = enumerate_verdicts(
