@@ -11,19 +11,26 @@ APFS_IMAGES ?= 4000
 RUN_EXTRAS := cli,check,rig,train
 ALL_EXTRAS := cli,check,rig,contracts,train,digests
 
+# The tests start hundreds of Pythons. Where bytecode may not be kept, each compiles all of it anew.
+export PYTHONDONTWRITEBYTECODE :=
+
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format contracts soak images apfs-images bench wheel clean run-env all-env rig-env
+.PHONY: help demo test test-all test-pythons thorough lint format contracts soak images apfs-images
+.PHONY: bench wheel clean run-env all-env rig-env
 .PHONY: structure test-torch bench-peers bench-curve chaos fuzz fuzz-env
 
 help:
 	@echo "make demo       the worked example: the promise, its proof and a real crash"
-	@echo "make test       the whole default test suite"
+	@echo "make test       every claim and every mutant, within small bounds: some minutes"
+	@echo "make test-all   what make test leaves out: the same within larger bounds"
+	@echo "make test-pythons  the model's and the library's tests on each other Python that is here"
+	@echo "make thorough   what is too long for both: soak, fuzz, images and chaos, for hours"
 	@echo "make all-env    the environment with the tools for tests and lint; runs nothing"
 	@echo "make lint       ruff, mypy --strict and the import contracts"
 	@echo "make structure  circles, long modules, rooms at the top, class names used twice"
 	@echo "make format     let ruff format and repair what it can"
 	@echo "make contracts  CrossHair on the pure parts, within a fixed budget"
-	@echo "make soak       the stateful suites with many more examples"
+	@echo "make soak       the stateful suites with many more examples, others each time"
 	@echo "make fuzz       all that reads a store, coverage-guided: FUZZ_TARGETS, FUZZ_SECONDS each"
 	@echo "make images     crash images of ext4, xfs and btrfs, IMAGES of them, held against the model"
 	@echo "make apfs-images  crash images of APFS (linux-apfs-rw) in a guest: no root, no KVM"
@@ -59,8 +66,17 @@ demo:
 	@$(MAKE) --no-print-directory run-env rig-env
 	@$(BIN)/python examples/main_job.py
 
+PYTEST := -m pytest -n $(WORKERS)
+
 test: all-env rig-env
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup $(PYTEST_ARGS)
+	$(BIN)/python $(PYTEST) $(PYTEST_ARGS)
+
+test-all: all-env rig-env
+	$(BIN)/python $(PYTEST) -m thorough $(PYTEST_ARGS)
+
+# Each has an environment of its own, .venv-3.12 for one.
+test-pythons: setup-python
+	@$(PYTHON) scripts/other_pythons.py -n $(WORKERS) $(PYTEST_ARGS)
 
 lint: all-env
 	$(BIN)/ruff check .
@@ -78,8 +94,29 @@ format: all-env
 contracts: all-env
 	$(BIN)/python -m tests.contracts
 
+# Only the suites of tests/model and tests/stateful by default; SOAK=tests is all that knows a soak.
+SOAK ?= tests/model tests/stateful
+
 soak: all-env rig-env
-	HYPOTHESIS_PROFILE=soak $(BIN)/python -m pytest tests/model tests/stateful $(PYTEST_ARGS)
+	HYPOTHESIS_PROFILE=soak $(BIN)/python $(PYTEST) -m "thorough or not thorough" $(SOAK) $(PYTEST_ARGS)
+
+# By hand. Each step runs, whatever became of the others; what ran and what failed comes last.
+THOROUGH ?= soak fuzz images apfs-images chaos
+LONG_FUZZ_SECONDS ?= 900
+LONG_IMAGES ?= 200000
+LONG_APFS_IMAGES ?= 40000
+
+thorough:
+	@echo "thorough: $(THOROUGH). Hours; Ctrl-C ends it."
+	@ran= failed=; \
+	for step in $(THOROUGH); do \
+	  echo "== $$step"; \
+	  if $(MAKE) --no-print-directory $$step SOAK=tests FUZZ_SECONDS=$(LONG_FUZZ_SECONDS) \
+	    IMAGES=$(LONG_IMAGES) APFS_IMAGES=$(LONG_APFS_IMAGES); \
+	  then ran="$$ran $$step"; else failed="$$failed $$step"; fi; \
+	done; \
+	echo "thorough: passed:$${ran:- none}; failed:$${failed:- none}"; \
+	test -z "$$failed"
 
 # Atheris has no wheel for every Python: it has an environment of its own, which nothing else needs.
 FUZZ_TARGETS ?= manifest-bytes manifest-body manifest-values part-path metadata names report \
@@ -141,5 +178,5 @@ wheel: all-env
 	$(BIN)/check-wheel-contents dist/*.whl
 
 clean:
-	rm -rf $(VENV) $(PEERS) $(TORCH) $(CHAOS) $(VENV)-fuzz dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(VENV)-3.* $(PEERS) $(TORCH) $(CHAOS) $(VENV)-fuzz dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,15 +1,16 @@
-"""Counts what a pytest run did, and fails where a test did not run that had to.
+"""Counts what the pytest runs did, and fails where a test did not run that had to.
 
-Usage: python3 scripts/ci_summary.py JUNIT_XML [FAILED_STEP ...]
+Usage: python3 scripts/ci_summary.py JUNIT_XML ... [--failed [STEP ...]]
 
 A skip is allowed only where its reason says that the test is for macOS.  The rig's tests and the
-training test must be among those that ran.  Each FAILED_STEP (lint, wheel, …) counts as failed;
-the step named "test" is the pytest run itself, whose failures the report holds one by one.
-The last line is "N passed, N failed".
+training test must be among those that ran, in any of the reports.  Each failed STEP (lint, for one)
+counts as failed; those named "test" and "test-all" are the pytest runs themselves, whose failures
+the reports hold one by one.  The last line is "N passed, N failed", of all reports together.
 
-Exit status: 0 all ran and passed, 1 not so, 2 there is no report that can be read.
+Exit status: 0 all ran and passed, 1 not so, 2 a report cannot be read.
 """
 
+import argparse
 import sys
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
@@ -18,6 +19,9 @@ MUST_RUN = tuple(
     f"tests.{folder}."
     for folder in ("impl", "model", "mutants", "rig", "snapshots", "stateful", "train")
 )
+
+RUNS = frozenset({"test", "test-all"})
+"""The steps that write the reports."""
 
 
 def outcome(case: ElementTree.Element) -> tuple[str, str]:
@@ -46,25 +50,29 @@ def complaints(cases: list[tuple[str, str, str]]) -> list[str]:
 
 
 def main(arguments: list[str]) -> int:
-    """Judge the report that is named on the command line."""
+    """Judge the reports that are named on the command line."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("reports", nargs="+", type=Path)
+    parser.add_argument("--failed", nargs="*", default=[])
+    asked = parser.parse_args(arguments)
     try:
-        path, *failed_steps = arguments
-        # The report was written by the pytest run a moment ago; it is not foreign input.
-        report = ElementTree.fromstring(Path(path).read_bytes())  # noqa: S314
-    except (ValueError, OSError, ElementTree.ParseError) as error:
+        # pytest wrote the reports a moment ago; they are not foreign input.
+        reports = [ElementTree.fromstring(path.read_bytes()) for path in asked.reports]  # noqa: S314
+    except (OSError, ElementTree.ParseError) as error:
         sys.stdout.write(f"ci: no readable pytest report: {error}\n0 passed, 1 failed\n")
         return 2
     cases = [
         (f"{case.get('classname')}.{case.get('name')}", *outcome(case))
+        for report in reports
         for case in report.iter("testcase")
     ]
-    wrong = [f"this step failed: {name}" for name in failed_steps if name != "test"]
+    wrong = [f"this step failed: {name}" for name in asked.failed if name not in RUNS]
     wrong += complaints(cases)
     for sentence in wrong:
         sys.stdout.write(f"ci: {sentence}\n")
     passed = sum(what == "passed" for _, what, _ in cases)
     failed = sum(what == "failed" for _, what, _ in cases) + len(wrong)
-    if "test" in failed_steps and not failed:
+    if RUNS & set(asked.failed) and not failed:
         # pytest can fail with every test passed: an error while collecting or at its end.
         sys.stdout.write("ci: pytest failed, though no test did\n")
         failed = 1

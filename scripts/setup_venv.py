@@ -5,13 +5,15 @@ Usage: python3 scripts/setup_venv.py [--venv DIR] [--extras A,B] [--groups C,D]
 Everything comes from pyproject.toml: the extras, the dependency groups (read here, because the
 pip of Python 3.11 does not know `--group`) and the build requirements (so that `make wheel` and
 the test of the wheel need no network).  A stamp in the environment holds the digest of all that
-was asked for; while it is the same, a second run does nothing and says nothing.
+was asked for, and the version of Python; while it is the same, a second run does nothing and says
+nothing.  An environment that another version of Python made is removed and made anew.
 
 Exit status: 0 ready, 3 this machine cannot (the reason is printed).
 """
 
 import argparse
 import hashlib
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -19,6 +21,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 OLDEST = (3, 11)
 INSTALL_LIMIT_S = 1800
+START_LIMIT_S = 60
 
 
 def fail(message):
@@ -40,6 +43,32 @@ def requirements(project, groups):
             fail(f"pyproject.toml has no dependency group {group!r}")
         wanted += project["dependency-groups"][group]
     return wanted
+
+
+def version_of(venv):
+    """The version of the Python in the environment, as "3.11"; empty where none starts there."""
+    ask = "import sys; print(sys.version_info[0], sys.version_info[1], sep='.')"
+    try:
+        done = subprocess.run(
+            [str(venv / "bin" / "python"), "-c", ask],
+            capture_output=True,
+            text=True,
+            timeout=START_LIMIT_S,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""
+
+
+def remove(venv, found, wanted):
+    """Removes an environment of another Python.  What is no environment is left alone."""
+    if not (venv / "pyvenv.cfg").is_file():
+        fail(f"{venv} is there and is no environment of Python; name another with VENV=...")
+    had = f"Python {found}" if found else "no Python that starts"
+    sys.stdout.write(f"setup: {venv.name} has {had}; it is made anew for Python {wanted}\n")
+    sys.stdout.flush()
+    shutil.rmtree(venv)
 
 
 def make(venv):
@@ -92,13 +121,17 @@ def main():
     extras, groups = split(asked.extras), split(asked.groups)
     venv = ROOT / asked.venv
     wanted = requirements(tomllib.loads(text.decode()), groups)
-    key = "\n".join([hashlib.sha256(text).hexdigest(), str(ROOT), *extras, "", *groups])
+    python = f"{sys.version_info[0]}.{sys.version_info[1]}"
+    key = "\n".join([hashlib.sha256(text).hexdigest(), str(ROOT), python, *extras, "", *groups])
     # One stamp for each selection, so that `make demo` and `make test` do not undo each other.
     name = hashlib.sha256("\n".join([*extras, "", *groups]).encode()).hexdigest()[:12]
     stamp = venv / f"setup-{name}.stamp"
     if stamp.is_file() and stamp.read_text() == key:
         return
-    if not (venv / "bin" / "python").exists():
+    found = version_of(venv)
+    if found != python:
+        if venv.exists() and any(venv.iterdir()):
+            remove(venv, found, python)
         make(venv)
     install(venv, extras, wanted)
     stamp.write_text(key)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import shutil
 import subprocess
 import sys
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from attrs import fields
@@ -19,6 +22,7 @@ from powercut.trace.litmus import Litmus, read_litmus, run_litmus
 from powercut.trace.replay import replay
 from powercut.trace.trace_file import parse_steps, parse_trace, step_table
 from tests import ROOT
+from tests.harness.scripts import load_script
 
 LIMIT_S = 60
 TRACES_PAGE = (ROOT / "docs/traces.md").read_text(encoding="utf-8")
@@ -39,66 +43,82 @@ def litmus_example(tmp_path: Path) -> Litmus:
     return read_litmus(path)
 
 
-def generate(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, str(ROOT / "scripts/generate_docs.py"), *arguments],
+@functools.cache
+def part(make: Callable[[Path], str]) -> str:
+    """A generated part of this repository's pages, made once: the copies have the same traces."""
+    return make(ROOT)
+
+
+@pytest.fixture
+def script(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    module = load_script("generate_docs")
+    for name, make in module.PARTS.items():
+        monkeypatch.setitem(module.PARTS, name, lambda _root, make=make: part(make))
+    return module
+
+
+@pytest.fixture
+def copy(tmp_path: Path, script: ModuleType) -> Path:
+    """The two generated pages, fresh, and the traces that they are made from."""
+    shutil.copytree(ROOT / "traces", tmp_path / "traces")
+    (tmp_path / "docs").mkdir()
+    shutil.copy(ROOT / "docs/model.md", tmp_path / "docs")
+    script.main(["--root", str(tmp_path)])
+    return tmp_path
+
+
+def test_the_generated_parts_are_fresh() -> None:
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "scripts/generate_docs.py"), "--check"],
         capture_output=True,
         text=True,
         timeout=LIMIT_S,
         check=False,
     )
 
-
-@pytest.fixture
-def copy(tmp_path: Path) -> Path:
-    """The two generated pages, fresh, and the traces that they are made from."""
-    shutil.copytree(ROOT / "traces", tmp_path / "traces")
-    (tmp_path / "docs").mkdir()
-    shutil.copy(ROOT / "docs/model.md", tmp_path / "docs")
-    generate("--root", str(tmp_path))
-    return tmp_path
-
-
-def test_the_generated_parts_are_fresh() -> None:
-    done = generate("--check")
-
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
 @pytest.mark.parametrize("page", ["docs/model.md", "traces/README.md"])
-def test_a_stale_page_is_named_and_left_alone_by_a_check(copy: Path, page: str) -> None:
+def test_a_stale_page_is_named_and_left_alone_by_a_check(
+    copy: Path, page: str, script: ModuleType, capsys: pytest.CaptureFixture[str]
+) -> None:
     stale = (copy / page).read_text(encoding="utf-8").replace("create-rename-fsync", "gone")
     (copy / page).write_text(stale, encoding="utf-8")
 
-    done = generate("--check", "--root", str(copy))
+    capsys.readouterr()
 
-    assert done.returncode == 1
-    assert done.stdout == f"{page} is stale; run python scripts/generate_docs.py\n"
+    assert script.main(["--check", "--root", str(copy)]) == 1
+    assert capsys.readouterr().out == f"{page} is stale; run python scripts/generate_docs.py\n"
     assert (copy / page).read_text(encoding="utf-8") == stale
 
 
-def test_generating_mends_a_stale_page_and_keeps_its_prose(copy: Path) -> None:
+def test_generating_mends_a_stale_page_and_keeps_its_prose(
+    copy: Path, script: ModuleType, capsys: pytest.CaptureFixture[str]
+) -> None:
     page = copy / "docs/model.md"
     fresh = page.read_text(encoding="utf-8")
     page.write_text(fresh.replace("N 4", "A 9"), encoding="utf-8")
 
-    done = generate("--root", str(copy))
+    capsys.readouterr()
 
-    assert (done.returncode, done.stdout) == (0, "docs/model.md was written\n")
+    assert script.main(["--root", str(copy)]) == 0
+    assert capsys.readouterr().out == "docs/model.md was written\n"
     assert page.read_text(encoding="utf-8") == fresh
 
 
-def test_a_page_without_its_marker_is_refused_and_nothing_is_written(copy: Path) -> None:
+def test_a_page_without_its_marker_is_refused_and_nothing_is_written(
+    copy: Path, script: ModuleType, capsys: pytest.CaptureFixture[str]
+) -> None:
     page, other = copy / "docs/model.md", copy / "traces/README.md"
     page.write_text(page.read_text(encoding="utf-8").replace("<!-- end: rules -->", ""))
     other.write_text(other.read_text(encoding="utf-8").replace("create-rename-fsync", "gone"))
     before = (page.read_text(encoding="utf-8"), other.read_text(encoding="utf-8"))
 
-    done = generate("--root", str(copy))
-
-    assert done.returncode == 2
+    assert script.main(["--root", str(copy)]) == 2
     assert (
-        "docs/model.md: expected <!-- generated: rules --> and <!-- end: rules -->" in done.stderr
+        "docs/model.md: expected <!-- generated: rules --> and <!-- end: rules -->"
+        in capsys.readouterr().err
     )
     assert (page.read_text(encoding="utf-8"), other.read_text(encoding="utf-8")) == before
 

@@ -101,10 +101,14 @@ def test_the_commands_and_subjects_that_are_announced_can_be_loaded() -> None:
     table = project()["project"]
     announced = [*table["scripts"].values(), *table["entry-points"]["powercut.subjects"].values()]
 
+    names: dict[str, list[str]] = {}
     for target in announced:
         module, _, name = target.partition(":")
-        done = run(sys.executable, "-c", f"import {module} as m; assert m.{name} is not None")
-        assert done.returncode == 0, f"{target}: {done.stderr}"
+        names.setdefault(module, []).append(name)
+
+    for module, wanted in names.items():
+        done = run(sys.executable, "-c", f"from {module} import {', '.join(wanted)}")
+        assert done.returncode == 0, f"{module}: {done.stderr}"
 
 
 @pytest.mark.parametrize("package", sorted(PACKAGES))
@@ -180,5 +184,25 @@ def test_the_whole_check_and_the_help_name_targets_that_there_are() -> None:
     steps = re.findall(r"^step \S+ make (\S+)", (ROOT / ".ci/run").read_text(), re.MULTILINE)
     helped = re.findall(r'@echo "make (\S+) ', makefile)
 
-    assert {"test", "test-torch", "images"} <= set(steps) <= targets
+    assert steps.index("test") < steps.index("test-all") < steps.index("test-pythons")
+    assert {"test-torch", "images"} <= set(steps) <= targets
+    assert {"test", "test-all", "test-pythons", "thorough", "soak"} <= set(helped)
     assert {"test-torch", "chaos", "bench-peers", "bench-curve"} <= set(helped) <= targets
+
+
+def test_the_check_reads_the_report_of_each_run_that_is_counted() -> None:
+    steps = (ROOT / ".ci/run").read_text()
+    written = re.findall(r"step test(?:-all)? make .*--junitxml=(\S+?)\"", steps)
+    (read,) = re.findall(r"ci_summary\.py (.*?) \\?\n? *--failed", steps)
+
+    assert len(written) == 2
+    assert read.split() == written
+
+
+def test_the_long_run_is_of_targets_that_there_are() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    (steps,) = re.findall(r"^THOROUGH \?= (.*)$", makefile, re.MULTILINE)
+    targets = set(re.findall(r"^([a-z-]+):", makefile, re.MULTILINE))
+
+    assert "soak" in steps.split()
+    assert set(steps.split()) <= targets

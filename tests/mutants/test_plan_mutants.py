@@ -20,7 +20,8 @@ from lastgood.protocol.plan import plan_ancestors, plan_resync, plan_save
 from lastgood.protocol.steps import RenameEntry, Step, SyncDir, SyncFile, Together
 from powercut.checker.exhaustive import Bound, enumerate_verdicts
 from powercut.profile import load_profile
-from powercut.simulation.subject import Subject, load_subject
+from powercut.simulation.subject import Subject
+from tests.harness.verdicts import verdicts_of
 
 CLAIMED = ("posix-minimal", "posix-atomic-rename", "ext4-ordered")
 BOUND = Bound(saves=1, crashes=1, parts=2, pieces=1)
@@ -93,10 +94,7 @@ ANCESTORS = [
 def is_refuted(subject: str) -> bool:
     """Some claimed profile lets an acknowledged group be lost."""
     return any(
-        enumerate_verdicts(load_subject(subject), load_profile(name), "power", ("P3",), BOUND)[
-            "P3"
-        ].verdict
-        == "fails"
+        verdicts_of(subject, name, "power", BOUND, of=("P3",)) == {"P3": "fails"}
         for name in CLAIMED
     )
 

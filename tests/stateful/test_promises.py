@@ -69,9 +69,18 @@ def test_a_plan_breaks_exactly_what_it_is_known_to_break(
 
 
 @pytest.mark.parametrize("profile", ["posix-minimal", "ext4-ordered"])
-def test_the_strongest_mode_holds_on_every_history_within_the_bound(profile: str) -> None:
+@pytest.mark.parametrize(
+    "bounds",
+    [
+        pytest.param((Bound(saves=1), Bound(parts=1)), id="small"),
+        pytest.param((Bound(), DEEP), id="whole", marks=pytest.mark.thorough),
+    ],
+)
+def test_the_strongest_mode_holds_on_every_history_within_the_bound(
+    profile: str, bounds: tuple[Bound, ...]
+) -> None:
     subject = load_subject("lastgood:atomic_dirsync")
-    verdicts = enumerate_verdicts(subject, load_profile(profile), "power", ALL, Bound(), DEEP)
+    verdicts = enumerate_verdicts(subject, load_profile(profile), "power", ALL, *bounds)
 
     assert {v.verdict for v in verdicts.values()} == {"holds"}
     assert all(v.exhaustive for v in verdicts.values())

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from attrs import evolve
 
 import lastgood.retention.prune as pruning
 import lastgood.writer.recoverer as recoverer
@@ -14,35 +15,35 @@ from lastgood.format.names import GroupName
 from lastgood.protocol.plan import plan_give_up
 from lastgood.protocol.steps import Step, SyncDir
 from lastgood.recovery.recovery import Group, examine
-from powercut.checker.exhaustive import Bound, enumerate_verdicts
+from powercut.checker.exhaustive import Bound
 from powercut.crash.space import CrashSpace
 from powercut.crash.torn_writes import even_cuts
 from powercut.filesystem.state import State
 from powercut.profile import load_profile
 from powercut.simulation.model_disk import ModelDisk
-from powercut.simulation.oracle import PROPERTIES
-from powercut.simulation.subject import load_subject
+from tests.harness.verdicts import ALL_HOLD, verdicts_of
 
-ALL = tuple(PROPERTIES)
+KEEP_ONE = "lastgood+keep1:atomic_dirsync"
 STORE = "/ckpt/run"
 SMALL = Bound(saves=1, crashes=1, parts=1, pieces=1)
 TWICE = Bound(saves=1, crashes=2, parts=1, pieces=1, runs=400)
+BEGUN = evolve(TWICE, runs=100)
 PROFILES = ("posix-minimal", "posix-atomic-rename", "ext4-ordered")
 
 
 @pytest.mark.parametrize("profile", PROFILES)
 @pytest.mark.parametrize("crash_class", ["process", "power"])
-def test_a_store_that_keeps_one_group_keeps_every_promise(profile: str, crash_class: str) -> None:
-    verdicts = enumerate_verdicts(
-        load_subject("lastgood+keep1:atomic_dirsync"),
-        load_profile(profile),
-        crash_class,
-        ALL,
-        SMALL,
-        TWICE,
-    )
-
-    assert {name: v.verdict for name, v in verdicts.items()} == dict.fromkeys(ALL, "holds")
+@pytest.mark.parametrize(
+    "twice",
+    [
+        pytest.param(BEGUN, id="begun"),
+        pytest.param(TWICE, id="twice", marks=pytest.mark.thorough),
+    ],
+)
+def test_a_store_that_keeps_one_group_keeps_every_promise(
+    profile: str, crash_class: str, twice: Bound
+) -> None:
+    assert verdicts_of(KEEP_ONE, profile, crash_class, SMALL, twice) == ALL_HOLD
 
 
 def test_a_prune_that_trusts_what_a_killed_process_left_is_refuted(
@@ -54,15 +55,8 @@ def test_a_prune_that_trusts_what_a_killed_process_left_is_refuted(
     directory's sync commits all names of ext4.
     """
     monkeypatch.setattr(recoverer, "plan_resync", lambda *_arguments: iter(()))
-    verdict = enumerate_verdicts(
-        load_subject("lastgood+keep1:atomic_dirsync"),
-        load_profile("xfs"),
-        "power",
-        ("P4",),
-        TWICE,
-    )["P4"]
 
-    assert verdict.verdict == "fails"
+    assert verdicts_of(KEEP_ONE, "xfs", "power", TWICE, of=("P4",)) == {"P4": "fails"}
 
 
 def three_groups(subject: LastgoodSubject) -> ModelDisk:

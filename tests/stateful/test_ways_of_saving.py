@@ -17,12 +17,11 @@ import lastgood.writer.saver as saving
 from lastgood.protocol.plan import plan_seal
 from lastgood.protocol.steps import Step, SyncFile, Together
 from powercut.checker.check import CheckEffort, CheckQuestion, check
-from powercut.checker.exhaustive import Bound, enumerate_verdicts
+from powercut.checker.exhaustive import Bound
 from powercut.profile import load_profile
-from powercut.simulation.oracle import PROPERTIES
 from powercut.simulation.subject import load_subject
+from tests.harness.verdicts import ALL, ALL_HOLD, verdicts_of
 
-ALL = tuple(PROPERTIES)
 SOAK = settings.get_current_profile_name() == "soak"
 ONCE = Bound(saves=1, crashes=1, parts=2, pieces=1, runs=3_000 if SOAK else 150)
 TWICE = Bound(saves=1, crashes=2, parts=1, pieces=1, runs=3_000 if SOAK else 100)
@@ -36,27 +35,24 @@ WAYS = (
 )
 
 
-@pytest.mark.parametrize("profile", ["posix-minimal", "posix-atomic-rename", "ext4-ordered"])
+@pytest.mark.parametrize(
+    "profile",
+    [
+        "posix-minimal",
+        pytest.param("posix-atomic-rename", marks=pytest.mark.thorough),
+        "ext4-ordered",
+    ],
+)
 @pytest.mark.parametrize("way", WAYS)
 def test_every_way_keeps_every_promise_after_a_power_cut(way: str, profile: str) -> None:
-    verdicts = enumerate_verdicts(
-        load_subject(f"{way}:atomic_dirsync"), load_profile(profile), "power", ALL, ONCE, TWICE
-    )
-
-    assert {name: v.verdict for name, v in verdicts.items()} == dict.fromkeys(ALL, "holds")
+    assert verdicts_of(f"{way}:atomic_dirsync", profile, "power", ONCE, TWICE) == ALL_HOLD
 
 
 @pytest.mark.parametrize("way", ["lastgood+keep1", "lastgood+record", "lastgood+rename"])
 def test_the_strongest_mode_is_no_weaker_where_fsync_flushes(way: str) -> None:
-    verdicts = enumerate_verdicts(
-        load_subject(f"{way}:atomic_fullsync"),
-        load_profile("posix-minimal" if way != "lastgood+rename" else "posix-atomic-rename"),
-        "power",
-        ALL,
-        ONCE,
-    )
+    profile = "posix-minimal" if way != "lastgood+rename" else "posix-atomic-rename"
 
-    assert {name: v.verdict for name, v in verdicts.items()} == dict.fromkeys(ALL, "holds")
+    assert verdicts_of(f"{way}:atomic_fullsync", profile, "power", ONCE) == ALL_HOLD
 
 
 @pytest.mark.parametrize(
@@ -69,11 +65,7 @@ def test_the_strongest_mode_is_no_weaker_where_fsync_flushes(way: str) -> None:
     ],
 )
 def test_every_way_survives_a_killed_process_in_the_weak_modes(way: str, mode: str) -> None:
-    verdicts = enumerate_verdicts(
-        load_subject(f"{way}:{mode}"), load_profile("posix-minimal"), "process", ALL, ONCE, TWICE
-    )
-
-    assert {name: v.verdict for name, v in verdicts.items()} == dict.fromkeys(ALL, "holds")
+    assert verdicts_of(f"{way}:{mode}", "posix-minimal", "process", ONCE, TWICE) == ALL_HOLD
 
 
 JOURNALS = ("xfs", "btrfs", "ext4-fast-commit")
@@ -82,11 +74,7 @@ OTHERS = ("f2fs-posix", "f2fs-strict", "ext4-writeback", "ext4-journal", "ext4-o
 
 @pytest.mark.parametrize("profile", [*JOURNALS, *(OTHERS if SOAK else ())])
 def test_retention_holds_on_every_file_system_that_the_docs_name(profile: str) -> None:
-    verdicts = enumerate_verdicts(
-        load_subject("lastgood+keep1:atomic_dirsync"), load_profile(profile), "power", ALL, TWICE
-    )
-
-    assert {name: v.verdict for name, v in verdicts.items()} == dict.fromkeys(ALL, "holds")
+    assert verdicts_of("lastgood+keep1:atomic_dirsync", profile, "power", TWICE) == ALL_HOLD
 
 
 def on_a_mac(label: str, crash_class: str) -> dict[str, str]:
@@ -124,12 +112,6 @@ def test_an_attempt_whose_files_are_not_synced_is_refuted(
                 yield step
 
     monkeypatch.setattr(saving, "plan_seal", unsynced)
-    verdict = enumerate_verdicts(
-        load_subject("lastgood+attempt:atomic_dirsync"),
-        load_profile("posix-minimal"),
-        "power",
-        ("P3",),
-        LEAST,
-    )["P3"]
+    label = "lastgood+attempt:atomic_dirsync"
 
-    assert verdict.verdict == "fails"
+    assert verdicts_of(label, "posix-minimal", "power", LEAST, of=("P3",)) == {"P3": "fails"}

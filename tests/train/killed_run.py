@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,57 +19,28 @@ from attrs import define
 from examples.train_digits import train
 
 from lastgood import Store
-from lastgood.backends.posix import PosixDisk
+from tests.impl.disks import WatchedDisk
 
 
-class StoppingDisk(PosixDisk):
+class StoppingDisk(WatchedDisk):
     """The real disk, until `armed`; then it stops at one call and stays there."""
 
     armed = False
 
-    def __init__(self, call: str, fragment: str) -> None:
-        super().__init__()
+    def __init__(self, root: str, call: str, fragment: str) -> None:
+        super().__init__(Path(root))
         self.call = call
         self.fragment = fragment
 
-    def _stop_at(self, call: str, path: str) -> bool:
-        return self.armed and call == self.call and self.fragment in path
-
-    def _wait_for_the_kill(self, call: str, path: str) -> None:
-        print(f"stopped at {call} {Path(path).name}", flush=True)
-        while True:
-            signal.pause()
-
-    def mkdir(self, path: str) -> None:
-        if self._stop_at("mkdir", path):
-            self._wait_for_the_kill("mkdir", path)
-        super().mkdir(path)
-
-    def create(self, path: str) -> None:
-        if self._stop_at("create", path):
-            self._wait_for_the_kill("create", path)
-        super().create(path)
-
-    def write(self, path: str, data: bytes | memoryview) -> None:
-        if self._stop_at("write", path):
-            super().write(path, memoryview(data)[: len(data) // 2])
-            self._wait_for_the_kill("write", path)
-        super().write(path, data)
-
-    def fsync(self, path: str) -> None:
-        if self._stop_at("fsync", path):
-            self._wait_for_the_kill("fsync", path)
-        super().fsync(path)
-
-    def fsync_dir(self, path: str) -> None:
-        if self._stop_at("fsync_dir", path):
-            self._wait_for_the_kill("fsync_dir", path)
-        super().fsync_dir(path)
-
-    def rename(self, src: str, dst: str) -> None:
-        if self._stop_at("rename", dst):
-            self._wait_for_the_kill("rename", dst)
-        super().rename(src, dst)
+    def _watched(self, name: str, call: Callable[..., Any], *args: Any) -> Any:
+        path = [arg for arg in args if isinstance(arg, str)][-1]  # of a rename, where to
+        if self.armed and name == self.call and self.fragment in path:
+            if name == "write":
+                call(path, memoryview(args[1])[: len(args[1]) // 2])
+            print(f"stopped at {name} {Path(path).name}", flush=True)
+            while True:
+                signal.pause()
+        return super()._watched(name, call, *args)
 
 
 @define
@@ -88,7 +59,7 @@ class ArmingStore:
 
 def main() -> None:
     path, form, epochs, saves, call, fragment = sys.argv[1:]
-    disk = StoppingDisk(call, fragment)
+    disk = StoppingDisk(path, call, fragment)
     with Store(path, form=form, disk=disk) as store:  # type: ignore[arg-type]  # from a command line
         train(ArmingStore(store, disk, int(saves)), int(epochs))
     sys.exit("the run ended without reaching the place where it was to stop")

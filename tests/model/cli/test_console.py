@@ -31,6 +31,9 @@ class Full(io.TextIOBase):
     def flush(self) -> None:
         self.fail()
 
+    def close(self) -> None:
+        """Dropped it flushes nothing: its refusal would be an error that nobody can catch."""
+
     def fail(self) -> int:
         raise OSError(self.code, "made to fail")
 

@@ -1,6 +1,7 @@
 """compare, soak and coverage, ended at many moments: no mount, device or process is left behind.
 
-By default a few times; with HYPOTHESIS_PROFILE=soak twenty times each.
+By default once each, in `make test-all` some times more; with HYPOTHESIS_PROFILE=soak twenty
+times each.
 """
 
 from __future__ import annotations
@@ -76,7 +77,12 @@ def hear(process: Popen[str], lines: int) -> None:
 
 WAYS = ("kill", "interrupt", "interrupt all")
 ENDS = [
-    (command, WAYS[(time + offset) % 3], time)
+    pytest.param(
+        command,
+        WAYS[(time + offset) % 3],
+        time,
+        marks=[pytest.mark.thorough] if time else [],
+    )
     for offset, command in enumerate(COMMANDS)
     for time in range(TIMES if SOAK or command == "compare" else 2)
 ]

@@ -10,7 +10,6 @@ import signal
 import tempfile
 from collections.abc import Callable, Iterator
 from functools import partial
-from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -141,16 +140,15 @@ def test_a_guest_that_qemu_cannot_start_is_told_at_once_with_its_words(tmp_path:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="every guest here is started without root")
-def test_a_guest_needs_no_root(tmp_path: Path) -> None:
-    folder = tmp_path / "saved"
-    shutil.copytree(prepared().saved.folder, folder)
-    for path in (folder, *folder.iterdir()):
-        os.chown(path, NOBODY, NOBODY)
-    ours = Path(tempfile.gettempdir())
-    for path in takewhile(lambda path: path != ours, (tmp_path, *tmp_path.parents)):
-        path.chmod(path.stat().st_mode | 0o011)  # on the way there
+def test_a_guest_needs_no_root() -> None:
+    # Not below tmp_path: whichever pytest starts next closes what is above it to other users.
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place, "saved")
+        shutil.copytree(prepared().saved.folder, folder)
+        for path in (Path(place), folder, *folder.iterdir()):
+            os.chown(path, NOBODY, NOBODY)
 
-    user, fsck, after = run_without_mounts(as_nobody, str(folder))
+        user, fsck, after = run_without_mounts(as_nobody, str(folder))
 
     assert user == NOBODY
     assert fsck == [True, True]

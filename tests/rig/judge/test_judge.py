@@ -80,8 +80,13 @@ def test_a_profile_that_is_too_strong_is_caught_by_images_outside_of_it(fs: str)
     ("trace", "fs", "too_strong"),
     [
         ("ext4-size-before-new-blocks", "ext4", "ext4-ordered+new-blocks-before-size"),
-        ("btrfs-unsynced-neighbour", "btrfs", "btrfs+fsync-commits-journal"),
-        ("btrfs-synced-then-replaced", "btrfs", "xfs"),
+        pytest.param(
+            "btrfs-unsynced-neighbour",
+            "btrfs",
+            "btrfs+fsync-commits-journal",
+            marks=pytest.mark.thorough,
+        ),
+        pytest.param("btrfs-synced-then-replaced", "btrfs", "xfs", marks=pytest.mark.thorough),
     ],
 )
 def test_a_rule_too_many_is_refuted_by_a_disk(trace: str, fs: str, too_strong: str) -> None:

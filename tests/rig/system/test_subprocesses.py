@@ -43,9 +43,13 @@ def ends(fd: int) -> bool:
     return False
 
 
-def script(fifo: Path, then: str) -> str:
-    """Start a child that holds the pipe, say so there, and do something."""
-    return f"exec 3>{fifo}; sleep 600 & echo started >&3; {then}; wait"
+def script(fifo: Path, then: str, *, children: int = 1) -> str:
+    """Start a child that holds the pipe, say so there, and do something.
+
+    Not before the parent has so many children: this program, and the watcher of a family.
+    """
+    alone = f"[ $(wc -w </proc/$PPID/task/$PPID/children) -lt {children} ]"
+    return f"exec 3>{fifo}; sleep 600 & while {alone}; do :; done; echo started >&3; {then}; wait"
 
 
 @contextmanager
@@ -81,7 +85,7 @@ def test_what_a_program_started_ends_with_it(
 
 def test_a_family_ends_with_this_process_even_by_sigkill(pipe: tuple[Path, int]) -> None:
     fifo, fd = pipe
-    command = ("sh", "-c", script(fifo, "true"))
+    command = ("sh", "-c", script(fifo, "true", children=2))
     code = (
         f"from powercut_rig.system.subprocesses import run_tool; run_tool({command!r}, family=True)"
     )

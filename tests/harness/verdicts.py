@@ -1,0 +1,21 @@
+"""What enumeration says of a subject by its name."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from powercut.checker.exhaustive import Bound, enumerate_verdicts
+from powercut.profile import load_profile
+from powercut.simulation.oracle import PROPERTIES
+from powercut.simulation.subject import load_subject
+
+ALL: Final = tuple(PROPERTIES)
+ALL_HOLD: Final = dict.fromkeys(ALL, "holds")
+
+
+def verdicts_of(
+    label: str, profile: str, crash_class: str, *bounds: Bound, of: tuple[str, ...] = ALL
+) -> dict[str, str]:
+    """The verdict on each property, from every history within each of the bounds."""
+    found = enumerate_verdicts(load_subject(label), load_profile(profile), crash_class, of, *bounds)
+    return {name: verdict.verdict for name, verdict in found.items()}
