@@ -111,14 +111,12 @@ def test_the_commands_and_subjects_that_are_announced_can_be_loaded() -> None:
         assert done.returncode == 0, f"{module}: {done.stderr}"
 
 
-@pytest.mark.parametrize("package", sorted(PACKAGES))
-def test_no_module_outgrows_four_hundred_lines(package: str) -> None:
-    modules = sorted((ROOT / PACKAGES[package] / package).rglob("*.py"))
-    assert modules
+def test_no_circle_no_long_module_and_no_class_name_defined_twice() -> None:
+    done = run(sys.executable, str(ROOT / "scripts/structure.py"))
 
-    long = {m.name for m in modules if len(m.read_text().splitlines()) >= 400}
-
-    assert long <= {"rules.py"}  # the one file that is the model; it says so itself
+    assert done.returncode == 0, done.stdout
+    assert done.stdout.count("  circles: 0\n") == len(PACKAGES)
+    assert "class names defined twice: 0" in done.stdout
 
 
 def test_every_exemption_from_a_lint_rule_gives_its_reason() -> None:

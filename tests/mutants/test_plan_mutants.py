@@ -15,14 +15,21 @@ import lastgood.writer.lease as lease
 import lastgood.writer.recoverer as recoverer
 import lastgood.writer.saver as saving
 from lastgood.backends.interface import Disk
-from lastgood.crashtest.subjects import RECORD, LastgoodSession, RecoveredGroup
+from lastgood.crashtest.subjects import RECORD, LastgoodSession, LastgoodSubject, RecoveredGroup
+from lastgood.format.names import MANIFEST, GroupName
 from lastgood.protocol.plan import plan_ancestors, plan_resync, plan_save
-from lastgood.protocol.steps import RenameEntry, Step, SyncDir, SyncFile, Together
+from lastgood.protocol.steps import CloseFile, RenameEntry, Step, SyncDir, SyncFile, Together
+from lastgood.recovery.recovery import Group, examine
 from powercut.checker.exhaustive import Bound, enumerate_verdicts
+from powercut.crash.space import CrashSpace
+from powercut.crash.torn_writes import no_cuts
+from powercut.filesystem.state import State
 from powercut.profile import load_profile
+from powercut.simulation.model_disk import ModelDisk
 from powercut.simulation.subject import Subject
 from tests.harness.verdicts import verdicts_of
 
+SAFE = ("P3", "P5")
 CLAIMED = ("posix-minimal", "posix-atomic-rename", "ext4-ordered")
 BOUND = Bound(saves=1, crashes=1, parts=2, pieces=1)
 UPGRADE = Bound(saves=1, crashes=2, parts=2, pieces=1, runs=400)
@@ -101,7 +108,46 @@ def is_refuted(subject: str) -> bool:
 
 @pytest.mark.parametrize("form", ["record", "rename"])
 def test_the_plan_as_it_is_is_not_refuted(form: str) -> None:
-    assert not is_refuted(f"lastgood+{form}:atomic_dirsync")
+    for name in CLAIMED:  # P5: a plan whose every save fails would keep P3
+        found = verdicts_of(f"lastgood+{form}:atomic_dirsync", name, "power", BOUND, of=SAFE)
+        assert found == dict.fromkeys(SAFE, "holds")
+
+
+def unfinished_groups(profile_name: str) -> set[str]:
+    """Why directories with a group's final name are no groups, in all crash states of a save."""
+    disk, store = ModelDisk(State()), "/ckpt/run"
+    session = LastgoodSubject("rename").open(disk, store, "atomic_dirsync", rename_is_atomic=True)
+    session.save(1, dict.fromkeys(PARTS, b"bytes"))
+    found: set[str] = set()
+    for _, _, state in disk.program:
+        space = CrashSpace.of(state, load_profile(profile_name), "power", no_cuts)
+        for _, _, after in space.states():
+            look = examine(ModelDisk(after), store, GroupName(1, 1))
+            found |= {"whole" if isinstance(look, Group) else look.reason.partition(":")[0]}
+    return found
+
+
+@pytest.mark.parametrize("profile", CLAIMED[1:])  # where a rename is not atomic it is not chosen
+def test_no_crash_in_a_save_leaves_an_unfinished_group_under_a_final_name(profile: str) -> None:
+    assert unfinished_groups(profile) == {"whole", "gone"}
+
+
+def test_a_manifest_that_is_synced_behind_the_rename_leaves_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def mutant(*arguments: Any, **keywords: Any) -> Iterator[Step]:
+        late: list[Step] = []
+        for step in plan_save(*arguments, **keywords):
+            if isinstance(step, SyncFile | CloseFile) and step.path.endswith(MANIFEST):
+                late.append(step)
+                continue
+            yield step
+            if isinstance(step, RenameEntry):
+                yield from late
+
+    monkeypatch.setattr(saving, "plan_save", mutant)
+
+    assert "manifest_error" in unfinished_groups("ext4-ordered")
 
 
 @pytest.mark.parametrize(("form", "number"), SAVES)
