@@ -249,7 +249,7 @@ def main(arguments: list[str]) -> int:
     try:
         pages = generated(options.root)
     except (DocsError, PowercutError, OSError) as error:
-        sys.stderr.write(f"generate_docs: {error}. Nothing was written.\n")
+        sys.stderr.write(f"generate_docs: {str(error).rstrip('.')}. Nothing was written.\n")
         return 2
     stale = {path: wanted for path, (now, wanted) in pages.items() if now != wanted}
     for path, wanted in stale.items():

@@ -322,14 +322,18 @@ def fsync_logs_names(sync: SyncCall, piece: Piece) -> bool:
 
 @rule("fsync-logs-ancestors", "scope", on=INODE_SYNCS)
 def fsync_logs_ancestors(sync: SyncCall, piece: Piece) -> bool:
-    """Fsync keeps the first names of new directories above: what it keeps can be reached.
+    """Fsync of what has got, changed or lost a name keeps the first names of new directories above.
 
-    It does not keep the new name of a directory that was there before.
-    Source: btrfs.fsync, btrfs.tree-log
+    Those that were made before that change: what it keeps can be reached.  An old file whose names
+    did not change takes no directory along, nor does any keep the new name of an old directory.
+    Source: btrfs.fsync, btrfs.tree-log, btrfs.old-file-alone
     Litmus: fsync-below-new-directory
+    Errs: allows too much: a directory whose entries changed takes new ones above it along as well.
     """
     event = piece.event
-    return isinstance(event, Entry) and event.first and event.target in sync.about.ancestors
+    if not (isinstance(event, Entry) and event.first):
+        return False
+    return event.target in sync.about.ancestors and sync.had_issued(piece, sync.about.named)
 
 
 @rule("log-may-bring", "scope", on=INODE_SYNCS, promise="unordered")

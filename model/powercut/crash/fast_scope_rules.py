@@ -115,7 +115,9 @@ _COVERS: Final[dict[str, Callable[[SyncCall, Catalog], int]]] = {
     "ranged-sync-data": _ranged,
     "ranged-sync-takes-file": lambda s, c: c.of_file.get(_inode(s), 0),
     "fsync-logs-names": lambda s, c: c.about.get(_inode(s), 0),
-    "fsync-logs-ancestors": lambda s, c: c.firsts & c.named(s.about.ancestors, c.naming),
+    "fsync-logs-ancestors": lambda s, c: (
+        c.firsts & c.named(s.about.ancestors, c.naming) & c.issued_by(s.about.named)
+    ),
     "log-may-bring": lambda s, c: c.entries & _of_ops(s.may_log, c),
     "log-drops-replaced": _replaced,
     "fsync-commits-journal": _journal,

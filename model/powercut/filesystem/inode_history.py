@@ -72,6 +72,11 @@ class InodeHistory:
         """It got one more name, by a link."""
         return self._own(lambda e: e.target == self._inode and e.op_kind == "link")
 
+    @cached_property
+    def named(self) -> int:
+        """It got a name, changed one or lost one; the last of these."""
+        return max(self.born, self.linked, self.moved, self.dropped)
+
     # --- counts: how far back something happened beside or above it ---
 
     @cached_property
