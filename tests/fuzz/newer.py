@@ -65,9 +65,9 @@ def with_unknown(manifest: bytes, tape: Tape) -> bytes:
     if kind == 0:
         lines[0] = _HEADER + _NUMBERS[which % len(_NUMBERS)]
     elif kind == 1:
-        head[word] = tape.number()
+        head[word] = tape.number() >> 1  # within the limits of number 1
     elif kind == 2:
-        part[word] = tape.number()
+        part[word] = tape.number() >> 1
     elif kind == 3:
         head["digest" if tape.byte() % 2 else "chunk_digest"] = word
     else:

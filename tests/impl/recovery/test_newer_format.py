@@ -173,6 +173,16 @@ def test_a_writer_that_is_open_already_refuses_and_moves_nothing(
         assert tree(store) == before
 
 
+def test_a_writer_that_is_open_already_loads_older_groups_and_saves_newer_ones(store: Path) -> None:
+    left = tree(group_path(store, 3))
+    with writer_of(store) as opened:
+        assert opened.load(2).step == 2
+        opened.save(4, PARTS)
+        assert opened.load().step == 4
+
+    assert tree(group_path(store, 3)) == left
+
+
 def test_a_group_that_is_damaged_lets_nobody_fall_back_past_it(older: Path) -> None:
     for number in (4, 5):
         (group_path(older, number) / "model").write_bytes(b"weight?")
