@@ -11,6 +11,7 @@ from lastgood.errors import (
     LastgoodError,
     LastgoodWarning,
     LeaseError,
+    NewerFormatError,
     StorageError,
     UsageError,
 )
@@ -56,6 +57,7 @@ __all__ = (
     "LatestN",
     "LeaseError",
     "Loaded",
+    "NewerFormatError",
     "Opened",
     "PartReport",
     "Policy",

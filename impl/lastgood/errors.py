@@ -52,6 +52,28 @@ class StorageError(LastgoodError):
     """The operating system refused or failed. The message says what is still intact."""
 
 
+class NewerFormatError(LastgoodError):
+    """A newer version has written a group, with something that this one does not know.
+
+    That says nothing against the group: it was neither judged nor touched, and no older one was
+    taken in its place, as it may be the newest that was acknowledged. `group` is its name, `needs`
+    what a reader of it must know: "format 2", "the key 'x'", "the digest 'y'".
+    """
+
+    def __init__(self, group: str, needs: str) -> None:
+        super().__init__(group, needs)
+        self.group, self.needs = group, needs
+
+    def __str__(self) -> str:
+        return (
+            f"group {self.group} was written by a newer version of lastgood: reading it needs "
+            f"{self.needs}, which this version does not know. It is no damage. No group was "
+            "touched, and no older one was taken in its place. Install a newer version; or, to go "
+            "on without that group, move it out of the store. Older groups can be loaded by their "
+            "step or generation from a store that is opened read-only."
+        )
+
+
 class LastgoodWarning(UserWarning):
     """The store works, but promises less than its mode is named for."""
 

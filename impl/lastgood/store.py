@@ -68,7 +68,8 @@ class Store(StoreReader):
     time, for manifests and `keep`; `new_id` names attempts. The store is open at once; close it,
     or use it as a context manager.
 
-    Raises UsageError (also LeaseError) before anything was changed, and StorageError.
+    Raises UsageError (also LeaseError) before anything was changed, NewerFormatError where a newer
+    version has written the newest group (open it read-only to load an older one), and StorageError.
     """
 
     def __init__(
@@ -128,7 +129,7 @@ class Store(StoreReader):
             observe=_weak(self),
         )
         self._writer = Writer(self._disk, self._path, options)
-        self._writer.lease.open()
+        self._writer.open()
         # A store that is dropped without `close` gives its lease back as well.
         weakref.finalize(self, self._writer.lease.close)
         self._strength.warn(self._path, self._events)

@@ -12,13 +12,14 @@ from lastgood.backends.call_guard import CallGuard
 from lastgood.backends.interface import Disk, DiskReader
 from lastgood.errors import UsageError
 from lastgood.events import Announcer
+from lastgood.format.features import require_judged
 from lastgood.format.names import QUARANTINE, GroupName, newest_first
 from lastgood.parts.holding_reader import HOLDS, Hold, HoldingReader
 from lastgood.parts.thread_pool import ParallelMap
 from lastgood.protocol.strength import require_choice
 from lastgood.recovery.loaded import Loaded, Opened
 from lastgood.recovery.partial_load import examine_manifest
-from lastgood.recovery.quarantine import read_report
+from lastgood.recovery.quarantine import examine_quarantine, list_quarantine, read_report
 from lastgood.recovery.quarantine_report import QuarantineReport
 from lastgood.recovery.recovery import (
     NO_COMMIT,
@@ -28,9 +29,7 @@ from lastgood.recovery.recovery import (
     Scan,
     examine,
     examine_all,
-    examine_quarantine,
     integrity_error,
-    list_quarantine,
     list_store,
     newest_valid_now,
     read_group,
@@ -65,6 +64,8 @@ class StoreReader:
         `hold` says what becomes of the bytes that were verified: with "memory" or "map" the parts
         are read or mapped once, and exactly what was verified is handed out. (A map is for stores
         that nobody truncates meanwhile.) UsageError where it says something else; StorageError.
+        NewerFormatError where a newer version has written what would be passed over: it may be the
+        newest that was acknowledged, so nothing is changed and nothing older is loaded.
         """
         holding = self._holding(hold)
         with self._guard.enter("load_latest"):
@@ -86,8 +87,8 @@ class StoreReader:
 
         Without step and generation, the newest valid group, as `load_latest`. Of several groups of
         one step it is the newest that was saved to its end. UsageError where there is none;
-        IntegrityError where it is damaged; StorageError. Nothing is changed on disk where a group
-        is asked for.
+        IntegrityError where it is damaged; NewerFormatError where a newer version has written it;
+        StorageError. Nothing is changed on disk where a group is asked for.
         """
         if step is not None and generation is not None:
             raise UsageError("load() takes either step= or generation=. Nothing was changed.")
@@ -123,7 +124,8 @@ class StoreReader:
         Nothing is changed on disk, by the holder of the lease as well: nothing is synced, so a
         group that a killed process left may still go with a power cut, and nothing is moved aside.
         Retention keeps the group as after a load. UsageError where a name is no part of the group;
-        IntegrityError where what was asked for is damaged; StorageError.
+        IntegrityError where what was asked for is damaged; NewerFormatError as a load;
+        StorageError.
         """
         named = self._named_parts(parts)
         is_asked = step is not None or generation is not None
@@ -157,17 +159,29 @@ class StoreReader:
     def latest_step(self) -> int | None:
         """The step of the newest group with an intact manifest; None for none. No part is read.
 
-        A load may still fall back past it: only a load verifies.
+        A load may still fall back past it: only a load verifies. NewerFormatError where a newer
+        version has written the newest; StorageError.
         """
-        groups = self.groups()
-        return groups[0].name.step if groups else None
+        for name in self._names():
+            answer = None if name.attempt else read_group(self._disk, self._path, name)
+            if isinstance(answer, Group):
+                return name.step
+            if answer is not None:
+                require_judged(answer.name, answer.reason)
+        return None
 
     def all_steps(self) -> list[int]:
-        """The steps of all groups with an intact manifest, ascending, each once."""
+        """The steps of all groups with an intact manifest, ascending, each once.
+
+        Groups that a newer version has written are left out: `verify` lists them.
+        """
         return sorted({group.name.step for group in self.groups()})
 
     def groups(self) -> tuple[Group, ...]:
-        """Every group with an intact manifest, newest first; the parts are not looked at."""
+        """Every group with an intact manifest, newest first; the parts are not looked at.
+
+        Groups that a newer version has written are left out: `verify` lists them.
+        """
         names = [name for name in self._names() if not name.attempt]
         read = (read_group(self._disk, self._path, name) for name in names)
         return tuple(group for group in read if isinstance(group, Group))
@@ -177,7 +191,9 @@ class StoreReader:
 
         `Rejection.damaged` has all that is damaged of a group: which chunks, or which parts.
 
-        An attempt, and a group without a MANIFEST, may be a save that is still going on.
+        An attempt, and a group without a MANIFEST, may be a save that is still going on. A
+        group that a newer version has written is a `Rejection` whose reason is `newer_format:` and
+        what is needed to read it: that is no damage.
         """
         return tuple(examine_all(self._disk, self._path, parallel_map=self._parallel_map))
 
@@ -246,6 +262,7 @@ class StoreReader:
             answer = examination(reader, self._path, name, parallel_map=self._parallel_map)
             if isinstance(answer, Group):
                 return answer
+            require_judged(answer.name, answer.reason)
             if answer.reason != NO_COMMIT:
                 raise integrity_error(answer)
             # A save that did not end was never acknowledged: it stands for no group.

@@ -60,6 +60,14 @@ def _tapes() -> Iterator[bytes]:
         yield bytes([2, 1, 0, kind % 9, 1, kind, 3, 1, kind % 2, kind % 4, 2, kind, 9, 9])
 
 
+def _newer() -> Iterator[bytes]:
+    """Tapes of every kind of unknown feature with every word, alone and beside others."""
+    for kind in range(5):
+        for which in range(10):
+            yield bytes([which % 2, kind, which, 1, which])
+            yield bytes([which % 2, kind, which, 1, which % 3, 2, which, 1, 9, 3, which, 200, 3])
+
+
 def _paths() -> Iterator[bytes]:
     yield from (b"model", b"optim/adam", b"../x", b"a//b", b"MANIFEST", "ä".encode(), b"-", b"#")
 
@@ -125,6 +133,13 @@ def _programs() -> Iterator[bytes]:
         remove = bytes([step_number("_remove")]) + part if b"part0" not in more[:1] else b""
         before = remove if name in ("_link", "_fifo", "_hard_link") else b""
         yield made + before + bytes([step_number(name)]) + more
+    # A newer version has written the newest group, or the oldest; and the newest loses a part.
+    older = (b"gen-00000001-step-00000001",)
+    for kind in range(5):
+        for home in (group, older):
+            newer = bytes([step_number("_newer")]) + spelled_path(home) + bytes([kind, 0, 1])
+            yield made + newer
+            yield made + newer + bytes([step_number("_remove")]) + part
 
 
 def _stores(home: Path, form: Form) -> Iterator[bytes]:
@@ -185,6 +200,7 @@ _MADE: Final[Mapping[str, Callable[[], Iterator[bytes]]]] = {
     "manifest-bytes": _manifests,
     "manifest-body": _bodies,
     "manifest-values": _tapes,
+    "manifest-newer": _newer,
     "part-path": _paths,
     "metadata": _texts,
     "names": _names,

@@ -28,16 +28,24 @@ from lastgood.cli.inspection import (
 )
 from lastgood.cli.main import cli
 from lastgood.crashtest import paper_protocol
-from lastgood.errors import IntegrityError, StorageError, UsageError
+from lastgood.errors import IntegrityError, NewerFormatError, StorageError, UsageError
 from lastgood.format.digests import DigestUnavailableError, digest_of
 from lastgood.format.manifest import Manifest
+from lastgood.format.names import GroupName, newest_first
 from lastgood.parts.holding_reader import HOLDS
+from tests.fuzz.newer import newer_groups
 from tests.fuzz.tape import Tape
 from tests.fuzz.trees import Sandbox
 from tests.fuzz.watching import WatchingDisk, photograph, watched
 from tests.impl.disks import open_store
 
-_DOCUMENTED: Final = (UsageError, IntegrityError, StorageError, DigestUnavailableError)
+_DOCUMENTED: Final = (
+    UsageError,
+    IntegrityError,
+    NewerFormatError,
+    StorageError,
+    DigestUnavailableError,
+)
 
 
 def store_tree(data: bytes) -> None:
@@ -47,9 +55,10 @@ def store_tree(data: bytes) -> None:
     with _sandbox() as box:
         box.build(tape)
         before = photograph(box.store.parent)
+        at_least = max((name.generation for name in _unjudged(box)), default=0)
         with watched(box, may_change=False) as disk:
             if command % 4 == 0:
-                _load(disk, str(box.store), detail)
+                _load(disk, str(box.store), detail, at_least)
             elif command % 4 == 1:
                 _inspect(disk, str(box.store), detail)
             else:
@@ -57,17 +66,21 @@ def store_tree(data: bytes) -> None:
         assert photograph(box.store.parent) == before
 
 
-def _load(disk: WatchingDisk, store: str, detail: int) -> None:
-    """What a reader offers to a program. Only what is documented is raised."""
+def _load(disk: WatchingDisk, store: str, detail: int, at_least: int) -> None:
+    """What a reader offers to a program. Only what is documented is raised.
+
+    `at_least` is the newest generation that a newer version has written.
+    """
     reader = Store(store, writable=False, disk=disk, workers=1)
     with contextlib.suppress(*_DOCUMENTED):
         loaded = reader.load_latest(hold=HOLDS[detail % 3])
         if loaded is not None:
+            assert loaded.generation >= at_least, "a load fell back past a newer version's group"
             for part in loaded:
                 assert len(loaded[part]) <= 1 << 21
                 assert Path(store) in loaded.path(part).parents
     with contextlib.suppress(*_DOCUMENTED):
-        _read_ranges(reader, detail)
+        _read_ranges(reader, detail, at_least)
     with contextlib.suppress(*_DOCUMENTED):
         reader.load(generation=detail % 8)
     with contextlib.suppress(*_DOCUMENTED):
@@ -77,11 +90,12 @@ def _load(disk: WatchingDisk, store: str, detail: int) -> None:
         assert set(reader.reports()) <= set(reader.quarantined())
 
 
-def _read_ranges(reader: Store, detail: int) -> None:
+def _read_ranges(reader: Store, detail: int, at_least: int) -> None:
     """Some bytes of every part of a group that nothing has verified beforehand."""
     opened = reader.open_group(hold=HOLDS[detail % 3])
     if opened is None:
         return
+    assert opened.generation >= at_least
     for part in opened:
         with contextlib.suppress(*_DOCUMENTED):
             start, size = detail % 16, detail % 7
@@ -161,11 +175,14 @@ def store_writer(data: bytes) -> None:
     with _sandbox() as box:
         box.build(tape)
         before, outside = contents(box.store), _bytes(box.outside)
+        unjudged = newer_groups(photograph(box.store), os.fsencode(box.store))
         given: set[bytes] = set()
         with watched(box, may_change=True) as disk, contextlib.suppress(*_DOCUMENTED):
             _work(disk, box, works, given)
         assert _bytes(box.outside) == outside
         nothing_lost(before, contents(box.store), given)
+        after = newer_groups(photograph(box.store), os.fsencode(box.store))
+        assert after.items() >= unjudged.items(), "what is not judged was touched"
 
 
 def _work(disk: WatchingDisk, box: Sandbox, works: bytes, given: set[bytes]) -> None:
@@ -188,6 +205,12 @@ def _work(disk: WatchingDisk, box: Sandbox, works: bytes, given: set[bytes]) -> 
                     loaded = store.load()
                     assert loaded.generation == receipt.generation, "the save is not found"
                     assert bytes(loaded["model"]) == b"new"
+
+
+def _unjudged(box: Sandbox) -> list[GroupName]:
+    """The groups that a newer version has written."""
+    homes = newer_groups(photograph(box.store), os.fsencode(box.store))
+    return newest_first(os.fsdecode(os.path.basename(home)) for home in homes)
 
 
 def _leftovers(store: Path) -> set[bytes]:

@@ -13,6 +13,7 @@ TARGETS: Final[Mapping[str, Target]] = {
     "manifest-bytes": values.manifest_bytes,
     "manifest-body": values.manifest_body,
     "manifest-values": values.manifest_values,
+    "manifest-newer": values.manifest_newer,
     "part-path": values.part_path,
     "metadata": values.metadata,
     "names": values.names,

@@ -163,3 +163,26 @@ def test_an_exception_that_nobody_documented_is_a_finding(
         TARGETS["manifest-bytes"](b"")
     with pytest.raises(ManifestError):
         decode(b"")
+
+
+@pytest.mark.parametrize(
+    ("target", "broken", "says"),
+    [
+        ("store-tree", "lastgood.recovery.recovery.require_judged", "fell back past"),
+        ("store-writer", "lastgood.recovery.recovery.require_judged", "was touched"),
+        ("store-writer", "lastgood.writer.recoverer.is_unjudged", "was touched"),
+        ("manifest-newer", "lastgood.format.manifest.require_known_format", "unknown"),
+        ("manifest-newer", "lastgood.format.manifest.require_known_features", "unknown"),
+    ],
+)
+def test_who_judges_what_a_newer_version_has_written_is_a_finding(
+    monkeypatch: pytest.MonkeyPatch, target: str, broken: str, says: str
+) -> None:
+    def all_seeds() -> None:
+        for data in seeds(target):
+            TARGETS[target](data)
+
+    monkeypatch.setattr(broken, lambda *_: None)
+
+    with pytest.raises(AssertionError, match=says):
+        all_seeds()

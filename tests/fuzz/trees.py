@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from lastgood.format.manifest import Manifest, Part, encode
 from lastgood.format.names import GroupName
+from tests.fuzz.newer import with_unknown
 from tests.fuzz.tape import Tape, spelled_blob, spelled_path
 
 CANARY: Final = b"not yours"
@@ -219,6 +220,16 @@ def _field(box: Sandbox, tape: Tape) -> None:
     box.write((*home, b"MANIFEST"), sealed(b"\n".join(lines)))
 
 
+def _newer(box: Sandbox, tape: Tape) -> None:
+    """A newer version has written a manifest: something unknown is in it, and its seal is right."""
+    home = tape.path()[:3]
+    try:
+        newer = with_unknown(box.read((*home, b"MANIFEST")), tape)
+    except (ValueError, IndexError, KeyError, TypeError, AttributeError, RecursionError):
+        return
+    box.write((*home, b"MANIFEST"), newer)
+
+
 def edited(head: dict[str, Any], tape: Tape) -> None:
     """Set or take away one value of a manifest's JSON, or one of a part."""
     of_part = tape.byte() % 2
@@ -286,6 +297,7 @@ _STEPS: Final[tuple[Callable[[Sandbox, Tape], None], ...]] = (
     _field,
     _deep,
     _many,
+    _newer,
 )
 
 

@@ -7,6 +7,8 @@ import json
 import os
 from typing import Final
 
+from lastgood.format.chunks import Chunking
+from lastgood.format.features import UnknownFeatureError
 from lastgood.format.manifest import (
     Manifest,
     ManifestError,
@@ -31,6 +33,7 @@ from lastgood.recovery.quarantine_report import (
     decode_report,
     encode_report,
 )
+from tests.fuzz.newer import has_unknown, with_unknown
 from tests.fuzz.tape import Tape
 from tests.fuzz.trees import edited, sealed, value
 
@@ -40,7 +43,9 @@ _SHA: Final = "0" * 64
 def manifest_bytes(data: bytes) -> None:
     """Any bytes as a manifest."""
     found = _decoded(data)
-    if isinstance(found, ManifestError):
+    # What is unknown in an intact manifest is never damage, and nothing else is unknown.
+    assert isinstance(found, UnknownFeatureError) == has_unknown(data), "what is unknown"
+    if isinstance(found, ManifestError | UnknownFeatureError):
         # Both are printed, and the reason is a word in somebody's script.
         assert found.reason.isprintable()
         assert str(found).isprintable()
@@ -48,10 +53,10 @@ def manifest_bytes(data: bytes) -> None:
         _accepted(found, data)
 
 
-def _decoded(data: bytes) -> Manifest | ManifestError:
+def _decoded(data: bytes) -> Manifest | ManifestError | UnknownFeatureError:
     try:
         return decode(data)
-    except ManifestError as error:
+    except (ManifestError, UnknownFeatureError) as error:
         return error
 
 
@@ -81,6 +86,22 @@ def manifest_values(data: bytes) -> None:
         path = each.get("path") if isinstance(each, dict) else None
         lines.append(f"{_SHA[: 32 if head.get('digest') == 'xxh3' else 64]}  {path}")
     manifest_bytes(sealed("".join(f"{line}\n" for line in lines).encode("utf-8", "replace")))
+
+
+def manifest_newer(data: bytes) -> None:
+    """A manifest with something unknown in it: not judged while its seal holds, damage after."""
+    tape = Tape(data)
+    part = Part("model", 9, _SHA, "memory", _SHA * 3 * (tape.byte() % 2))
+    cut = Chunking(4, "sha256") if part.chunks else None
+    manifest = encode(Manifest(2, 2, "x", (part, Part("b", 1, _SHA)), chunking=cut))
+    newer = with_unknown(manifest, tape)
+    for _ in range(tape.byte() % 3):
+        newer = with_unknown(newer, tape)
+    assert has_unknown(newer)
+    manifest_bytes(newer)
+    broken = bytearray(newer)
+    broken[tape.number() % len(broken)] ^= 1 << tape.byte() % 8
+    assert isinstance(_decoded(bytes(broken)), ManifestError)
 
 
 def _accepted(manifest: Manifest, data: bytes) -> None:

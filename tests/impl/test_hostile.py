@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 import lastgood
 from lastgood import EverySeconds, LatestN, Rejection, UsageError
+from lastgood.format.features import UnknownFeatureError
 from lastgood.format.manifest import (
     FOLDERS_LIMIT_BYTES,
     SIZE_LIMIT_BYTES,
@@ -100,14 +101,12 @@ def test_no_path_leads_out_of_its_group(store: Path, path: str) -> None:
         {"saved_at_s": -1},
         {"saved_at_s": 1e300},
         {"digest": "sha256"},
-        {"digest": "md5"},
         {"digest": ["xxh3"]},
         {"metadata": []},
         {"parts": {}},
         {"parts": []},
         {"parts": [1]},
         {"attempt": 7},
-        {"extra": 1},
     ],
 )
 def test_a_value_of_the_wrong_kind_is_a_malformed_manifest(store: Path, more: Any) -> None:
@@ -310,7 +309,7 @@ def test_no_edit_of_a_manifest_is_accepted_as_another(manifest: Manifest, draw: 
     data = bytes(body) + f"# sha256 {hashlib.sha256(body).hexdigest()}\n".encode()
     try:
         found = decode(data)
-    except ManifestError:
+    except (ManifestError, UnknownFeatureError):
         return
     # Whatever is accepted is in its only spelling, and is safe.
     assert encode(found) == data

@@ -13,10 +13,11 @@ from attrs import asdict, frozen
 
 from lastgood.backends.capabilities import full_sync, system_info
 from lastgood.backends.interface import Disk, describe_kind, join, kind_at, parents
-from lastgood.errors import describe_error, storage_error
+from lastgood.errors import NewerFormatError, describe_error, storage_error
 from lastgood.format.names import LOCK, QUARANTINE, newest_first, parse_name, pruned_names
 from lastgood.protocol.receipt import guarantee
 from lastgood.protocol.strength import Strength, choose_strength
+from lastgood.recovery.newer_format import list_unjudged, require_readable
 from lastgood.recovery.recovery import list_store
 from lastgood.writer.lease import missing_dirs
 
@@ -115,6 +116,13 @@ def _obstacles(disk: Disk, path: str) -> Iterator[str]:
         if kind not in (wanted, "missing"):
             expected = describe_kind(wanted)
             yield f"{name!r} is {describe_kind(kind)} and not {expected}: {costs}. Move it away"
+    try:
+        require_readable(disk, path)
+    except NewerFormatError as error:
+        yield (
+            f"the newest group, {error.group}, was written by a newer version of lastgood: reading "
+            f"it needs {error.needs}, so this version opens no writer there. Install a newer one"
+        )
 
 
 def _count(disk: Disk, path: str) -> dict[str, int]:
@@ -126,6 +134,7 @@ def _count(disk: Disk, path: str) -> dict[str, int]:
         "attempts": sum(name.attempt for name in names),
         "half_pruned": len(pruned_names(listing.in_store)),
         "quarantined": len(aside),
+        "written_by_a_newer_version": len(list_unjudged(disk, path)),
     }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any, Final
 
@@ -10,7 +10,8 @@ from attrs import asdict, evolve, frozen
 
 from lastgood.backends.interface import DiskReader, join, kind_at
 from lastgood.damage import Damaged, describe_damage
-from lastgood.errors import UsageError, storage_error
+from lastgood.errors import NewerFormatError, UsageError, storage_error
+from lastgood.format.features import is_newer_format
 from lastgood.format.names import (
     LOCK,
     MANIFEST,
@@ -23,7 +24,12 @@ from lastgood.format.names import (
 from lastgood.parts.thread_pool import ParallelMap
 from lastgood.protocol.strength import require_store
 from lastgood.recovery.partial_load import check_entry_kinds
-from lastgood.recovery.quarantine import has_quarantine, read_report
+from lastgood.recovery.quarantine import (
+    examine_quarantine,
+    has_quarantine,
+    list_quarantine,
+    read_report,
+)
 from lastgood.recovery.quarantine_report import QuarantineReport
 from lastgood.recovery.recovery import (
     GONE,
@@ -32,8 +38,6 @@ from lastgood.recovery.recovery import (
     Rejection,
     as_lease_holder,
     examine,
-    examine_quarantine,
-    list_quarantine,
     list_store,
     newest_valid_now,
     read_group,
@@ -42,6 +46,8 @@ from lastgood.recovery.recovery import (
 OK: Final = 0
 DAMAGED: Final = 1
 MALFORMED: Final = 2
+UNJUDGED: Final = 3
+"""The status where a newer version has written what was to be judged."""
 
 NO_DAMAGE: Final = ("valid", "listed", "attempt", GONE)
 _LOST: Final = (
@@ -108,7 +114,9 @@ def list_groups(reader: DiskReader, store: str) -> StoreReport:
     names = _names(reader, store)
     rows = [_row(store, name, _at_a_glance(reader, store, name), "listed") for name in names]
     aside = tuple(entry for entry, _ in list_quarantine(reader, store))
-    return evolve(_reported(reader, store, names, rows), aside=aside)
+    report = _reported(reader, store, names, rows)
+    status = OK if report.exit_status == UNJUDGED else report.exit_status
+    return evolve(report, aside=aside, exit_status=status)
 
 
 def verify_groups(
@@ -137,15 +145,19 @@ def find_latest(
     The status is 0 where there is one, whatever was rejected on the way.
     """
     listing = _names(reader, store)
+    names = [name for name in _chosen(store, listing, generation) if not name.attempt]
     if generation is None:
-        # Where its writer prunes meanwhile, what it left is listed and looked at again.
-        scan = newest_valid_now(reader, store, parallel_map=parallel_map)
-        rejected, good = scan.rejected, scan.group
+        try:
+            # Where its writer prunes meanwhile, what it left is listed and looked at again.
+            scan = newest_valid_now(reader, store, parallel_map=parallel_map)
+            rejected, good = scan.rejected, scan.group
+        except NewerFormatError as error:
+            # A load refuses there: that group and what is newer is told, and nothing older.
+            refused = parse_name(error.group) or names[0]
+            names = [name for name in names if name.generation >= refused.generation]
+            rejected, good = _examined(reader, store, names, parallel_map)
     else:
-        names = [name for name in _chosen(store, listing, generation) if not name.attempt]
-        answers = [examine(reader, store, name, parallel_map=parallel_map) for name in names]
-        rejected = tuple(answer for answer in answers if isinstance(answer, Rejection))
-        good = next((answer for answer in answers if isinstance(answer, Group)), None)
+        rejected, good = _examined(reader, store, names, parallel_map)
     rows = [
         _row(store, name, answer, "valid")
         for answer in rejected
@@ -156,6 +168,15 @@ def find_latest(
         rows.append(_row(store, good.name, good, "valid"))
         return StoreReport(store, tuple(rows), OK)
     return StoreReport(store, tuple(rows), nothing_valid([row.verdict for row in rows]))
+
+
+def _examined(
+    reader: DiskReader, store: str, names: list[GroupName], parallel_map: ParallelMap
+) -> tuple[tuple[Rejection, ...], Group | None]:
+    """What was rejected of these groups, and the first that is valid."""
+    answers = [examine(reader, store, name, parallel_map=parallel_map) for name in names]
+    rejected = tuple(answer for answer in answers if isinstance(answer, Rejection))
+    return rejected, next((answer for answer in answers if isinstance(answer, Group)), None)
 
 
 def report_quarantine(
@@ -202,7 +223,13 @@ def preview_quarantine(reader: DiskReader, store: str, newest: int) -> list[Reje
     """The groups that a prune would quarantine where `newest` is the newest valid generation."""
     names = [name for name in _names(reader, store) if name.attempt or name.generation > newest]
     answers = [examine(reader, store, name) for name in names]
-    return [a for a in answers if isinstance(a, Rejection) and a.reason != GONE]
+    return rejected_for_damage(answers)
+
+
+def rejected_for_damage(answers: Iterable[Group | Rejection]) -> list[Rejection]:
+    """What the holder of the lease would set aside of what was looked at."""
+    rejected = [answer for answer in answers if isinstance(answer, Rejection)]
+    return [one for one in rejected if one.reason != GONE and not is_newer_format(one.reason)]
 
 
 def find_group(reader: DiskReader, store: str, generation: int) -> Group | Rejection:
@@ -222,19 +249,27 @@ def find_group(reader: DiskReader, store: str, generation: int) -> Group | Rejec
 
 
 def nothing_valid(verdicts: list[str]) -> int:
-    """The status where nothing is loadable: 2 where any of it is malformed, else 1."""
-    return status_of(verdicts) or DAMAGED
+    """The status where nothing is loadable: 2 where any of it is malformed, else 1.
+
+    3 where a newer version has written some of it.
+    """
+    return UNJUDGED if any(map(is_newer_format, verdicts)) else status_of(verdicts) or DAMAGED
 
 
 def status_of(verdicts: list[str]) -> int:
     """0 where all is valid, 2 where any group is malformed, 1 for any other damage.
 
-    A dead attempt of the rename form is no damage: nothing was ever claimed of it.
+    3 where nothing is damaged and a newer version has written some of it. A dead attempt of the
+    rename form is no damage: nothing was ever claimed of it.
     """
-    bad = [verdict for verdict in verdicts if verdict not in NO_DAMAGE]
+    bad = [verdict for verdict in verdicts if _is_damage(verdict)]
     if not bad:
-        return OK
+        return UNJUDGED if any(map(is_newer_format, verdicts)) else OK
     return MALFORMED if any(verdict.startswith(_MALFORMED) for verdict in bad) else DAMAGED
+
+
+def _is_damage(verdict: str) -> bool:
+    return verdict not in NO_DAMAGE and not is_newer_format(verdict)
 
 
 def _at_a_glance(reader: DiskReader, store: str, name: GroupName) -> Group | Rejection:
@@ -288,9 +323,8 @@ def _reported(
     reader: DiskReader, store: str, names: list[GroupName], rows: list[GroupRow]
 ) -> StoreReport:
     rows = _judged(reader, store, names, rows)
-    return StoreReport(
-        store, tuple(rows), status_of([row.verdict for row in rows if row.is_damage])
-    )
+    judged = [row.verdict for row in rows if row.is_damage or is_newer_format(row.verdict)]
+    return StoreReport(store, tuple(rows), status_of(judged))
 
 
 def _judged(
@@ -325,9 +359,8 @@ def _row(
     head = entry, str(Path(store) / entry), name.generation, name.step
     if isinstance(answer, Rejection):
         reason, damaged = answer.reason, answer.damaged
-        is_damage = reason not in NO_DAMAGE
-        return GroupRow(*head, reason, answer.detail, 0, 0, is_damage, damaged=damaged)
+        return GroupRow(*head, reason, answer.detail, 0, 0, _is_damage(reason), damaged=damaged)
     chunking = answer.manifest.chunking
     chunk_bytes = None if chunking is None else chunking.chunk_bytes
     parts = len(answer.manifest.parts)
-    return GroupRow(*head, word, "", answer.size_bytes, parts, word not in NO_DAMAGE, chunk_bytes)
+    return GroupRow(*head, word, "", answer.size_bytes, parts, _is_damage(word), chunk_bytes)

@@ -33,7 +33,8 @@ Exit status:
      path that leaves the group, a symlink): any group for `ls` and `verify`, and for `latest`,
      `why`, `prune` and `repair` one of those that they rejected where nothing is loadable
   3  this machine cannot do it: an I/O error, a permission, a missing library, an output that
-     cannot be written
+     cannot be written; or a newer version of lastgood has written what it would have to read
+     (`ls` lists such a group as newer_format, which is no damage, and ends with 0)
   128 and the number of the signal that ended it, such as 130 after Ctrl-C
 """
 

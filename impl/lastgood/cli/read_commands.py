@@ -22,6 +22,7 @@ from lastgood.backends.interface import DiskReader
 from lastgood.backends.posix import PosixDisk
 from lastgood.cli.inspection import (
     OK,
+    UNJUDGED,
     StoreReport,
     find_group,
     find_latest,
@@ -44,6 +45,7 @@ from lastgood.cli.output import (
     say_path,
     say_table,
 )
+from lastgood.format.features import is_newer_format, require_judged
 from lastgood.format.manifest import Manifest
 from lastgood.format.names import QUARANTINE
 from lastgood.parts.thread_pool import ParallelMap, default_workers, new_parallel_map
@@ -178,7 +180,9 @@ def why(directory: str, as_json: bool) -> None:
     for row in report.rows:
         if row is not good:
             say(f"not {row.name}: {row.detail} ({row.verdict})")
-    if good is None:
+    if report.exit_status == UNJUDGED:
+        say("nothing: a load refuses, as that may be the newest group that was acknowledged")
+    elif good is None:
         say("nothing: no group is valid" if report.rows else "nothing: there is no group")
     else:
         step = f"step {good.step}, {good.parts} parts, {good.size_bytes:,} bytes"
@@ -309,6 +313,7 @@ def manifest_json(manifest: Manifest) -> dict[str, Any]:
 def _group(disk: PosixDisk, directory: str, generation: int) -> Group:
     answer = find_group(disk, disk.canonical(directory), generation)
     if isinstance(answer, Rejection):
+        require_judged(answer.name, answer.reason)
         raise integrity_error(answer)
     return answer
 
@@ -321,10 +326,17 @@ def _tell(report: StoreReport, as_json: bool) -> None:
 
 
 def _complain(report: StoreReport) -> None:
-    """One line for each damaged group; for everything that is no group, where nothing else is."""
+    """One line for each group that is damaged, or that a newer version has written.
+
+    And for everything that is no group, where nothing else is.
+    """
     found = any(row.verdict in ("valid", "listed") for row in report.rows)
     for row in report.rows:
-        if row.is_damage or (report.exit_status != OK and not found):
+        if (
+            row.is_damage
+            or is_newer_format(row.verdict)
+            or (report.exit_status != OK and not found)
+        ):
             complain(f"{row.path}: {row.detail} ({row.verdict}). Nothing was changed.")
 
 

@@ -23,6 +23,7 @@ from lastgood.cli.inspection import (
     newly_quarantined,
     nothing_valid,
     preview_quarantine,
+    rejected_for_damage,
     require_quarantine,
 )
 from lastgood.cli.output import (
@@ -43,7 +44,8 @@ from lastgood.cli.read_commands import cli
 from lastgood.errors import LastgoodWarning, UsageError
 from lastgood.format.names import LOCK, GroupName
 from lastgood.protocol.strength import require_store
-from lastgood.recovery.recovery import GONE, Group, Rejection, list_store
+from lastgood.recovery.newer_format import is_unjudged, require_all_judged
+from lastgood.recovery.recovery import Group, Rejection, list_store
 from lastgood.retention.policies import BestN, EveryKSteps, EverySeconds, LatestN, Policy
 from lastgood.retention.prune import Pruning, list_leftovers, to_candidate
 from lastgood.store import Store, open_read_only
@@ -126,6 +128,7 @@ def prune(
     _say_undeletable(pruning.stuck)
     for rejection in pruning.damaged:
         say(f"left: {rejection.name} is damaged ({rejection.reason}); see `lastgood repair`")
+    _say_unjudged(pruning.unjudged)
     freed = "would be freed" if dry_run else "freed"
     say(
         f"{len(pruning.given_up)} {verb}, {len(pruning.kept)} stay, "
@@ -147,8 +150,10 @@ def repair(directory: str, dry_run: bool, as_json: bool) -> None:
     with _opened(directory, writable=not dry_run) as store:
         if dry_run:
             answers = store.verify()
+            require_all_judged(answers)
             good = next((a.name for a in answers if isinstance(a, Group)), None)
-            moved = [a for a in answers if isinstance(a, Rejection) and a.reason != GONE]
+            moved = rejected_for_damage(answers)
+            unjudged = [a for a in answers if isinstance(a, Rejection) and is_unjudged(a)]
             if moved:
                 require_quarantine(disk_here(), str(store.path))
             entries = list_store(disk_here(), str(store.path)).in_store
@@ -157,6 +162,7 @@ def repair(directory: str, dry_run: bool, as_json: bool) -> None:
             repaired = store.repair()
             good = repaired.group.name if repaired.group else None
             moved, finished, undeletable = list(repaired.moved), repaired.finished, repaired.stuck
+            unjudged = list(repaired.unjudged)
             note_done("The repair was carried out: `lastgood ls` shows what is left.")
     if as_json:
         print_json(
@@ -167,6 +173,7 @@ def repair(directory: str, dry_run: bool, as_json: bool) -> None:
                 "moved": _rejections(moved),
                 "finished": [str(name) for name in finished],
                 "stuck": _rejections(undeletable),
+                "unjudged": _rejections(unjudged),
             }
         )
     else:
@@ -174,6 +181,7 @@ def repair(directory: str, dry_run: bool, as_json: bool) -> None:
         for name in finished:
             say(_finished(name, dry_run=dry_run))
         _say_undeletable(undeletable)
+        _say_unjudged(unjudged)
         nothing = "no valid group is left" if moved else "there is no group"
         say(nothing if good is None else f"newest valid group: {good}")
     sys.exit(nothing_valid([each.reason for each in moved]) if good is None else OK)
@@ -345,6 +353,7 @@ def _pruning_json(pruning: Pruning | None) -> dict[str, object]:
         "damaged": _rejections(pruning.damaged),
         "leftovers": [str(name) for name in pruning.leftovers],
         "stuck": _rejections(pruning.stuck),
+        "unjudged": _rejections(pruning.unjudged),
         "freed_bytes": pruning.freed_bytes,
     }
 
@@ -362,6 +371,11 @@ def _say_moved(moved: Sequence[Rejection], *, dry_run: bool) -> None:
 def _say_undeletable(undeletable: Sequence[Rejection]) -> None:
     for each in undeletable:
         say(f"left: {each.name} cannot be deleted: {each.detail} ({each.reason})")
+
+
+def _say_unjudged(unjudged: Sequence[Rejection]) -> None:
+    for each in unjudged:
+        say(f"left: {each.name}: {each.detail} ({each.reason})")
 
 
 def _finished(name: GroupName, *, dry_run: bool) -> str:

@@ -52,7 +52,7 @@ class LastgoodSession:
         chosen = {"reports": False, **more}
         options = WriterOptions(mode, form, lambda: f"attempt-{next(ids)}", **chosen)
         self._writer = Writer(disk, store, options)
-        self._writer.lease.open()
+        self._writer.open()
 
     def save(self, step: int, parts: Mapping[str, bytes]) -> int:
         """Save a group and acknowledge it with its generation."""

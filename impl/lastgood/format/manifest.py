@@ -24,20 +24,25 @@ from attrs import field, frozen
 from lastgood.errors import LastgoodError
 from lastgood.format.chunks import DIGESTS_LIMIT_BYTES, Chunking, is_chunk_size
 from lastgood.format.digests import HEX_DIGITS, is_digest
+from lastgood.format.features import (
+    HEADER,
+    KEYS,
+    MORE_KEYS,
+    MORE_PART_KEYS,
+    ORIGINS,
+    PART_KEYS,
+    VERSION_LINE,
+    require_known_features,
+    require_known_format,
+)
 from lastgood.format.metadata import MAX_INTEGER, from_text, to_text
 
-VERSION_LINE: Final = "# lastgood manifest 1"
 SIZE_LIMIT_BYTES: Final = 16 << 20
 NAME_LIMIT_BYTES: Final = 255
 PATH_LIMIT_BYTES: Final = 1024
 FOLDERS_LIMIT_BYTES: Final = 64 << 20
 """Of the paths of all directories that the parts name: what a reader may have to remember."""
 MAX_SIZE_BYTES: Final = MAX_INTEGER
-_KEYS: Final = {"attempt", "generation", "metadata", "parts", "step", "world_size"}
-_MORE_KEYS: Final = {"chunk_bytes", "chunk_digest", "digest", "saved_at_s"}
-"""Keys that are there only where they say something: a manifest of version 1 has one spelling."""
-_PART_KEYS: Final = {"digest_from", "path", "size_bytes"}
-_MORE_PART_KEYS: Final = {"chunks"}
 
 
 class ManifestError(LastgoodError, ValueError):
@@ -160,10 +165,11 @@ def _part_json(part: Part) -> dict[str, Any]:
 def decode(data: bytes) -> Manifest:
     """The manifest that the bytes are. ManifestError says what is wrong with them.
 
+    UnknownFeatureError where they are intact and something in them is not known to this version.
     RecursionError where the caller's own stack is too deep: that says nothing about the bytes.
     """
     first = data.partition(b"\n")[0]
-    if not first.startswith(b"# lastgood manifest "):
+    if not first.startswith(HEADER.encode()):
         raise _error("not_a_manifest", f"it begins with {_shown(first)}, expected {VERSION_LINE!r}")
     body, seal, last = data.rpartition(b"# sha256 ")
     if not seal or not last.endswith(b"\n") or not is_digest(last[:-1].decode("latin-1"), "sha256"):
@@ -171,14 +177,13 @@ def decode(data: bytes) -> Manifest:
             "truncated",
             f"it ends after {len(data)} bytes, expected '# sha256 ' and 64 hex digits at its end",
         )
-    if first != VERSION_LINE.encode():
-        raise _error("version", f"it begins with {_shown(first)}, expected {VERSION_LINE!r}")
     digest = hashlib.sha256(body).hexdigest()
     if last[:-1].decode() != digest:
         raise ManifestError(
             "commit_manifest_mismatch",
             f"its bytes have the SHA-256 {digest}, its last line says {last[:-1].decode()}",
         )
+    require_known_format(first)
     lines = body.decode("utf-8", "replace").split("\n")
     if len(lines) < 3 or not lines[1].startswith("# "):
         raise _error("json", "its second line is something else, expected '# ' and JSON")
@@ -209,9 +214,11 @@ def _from_json(text: str, sums: list[str]) -> Manifest:
         raise _error(
             "json", f"its second line is not the JSON that is expected: {error}"
         ) from error
+    if isinstance(head, dict):
+        require_known_features(head)
     keys = set(head) if isinstance(head, dict) else set()
-    if not _KEYS <= keys <= _KEYS | _MORE_KEYS or not isinstance(head["parts"], list):
-        raise _error("keys", f"expected the keys {sorted(_KEYS)}")
+    if not KEYS <= keys <= KEYS | MORE_KEYS or not isinstance(head["parts"], list):
+        raise _error("keys", f"expected the keys {sorted(KEYS)}")
     for key in ("generation", "step", "world_size", "saved_at_s"):
         if not is_count(head.get(key, 0)):
             raise _error("value", f"{key} is wrong, expected a count")
@@ -273,8 +280,8 @@ def _chunking(head: Mapping[str, Any], algorithm: str) -> Chunking | None:
 def _part(raw: Any, line: str, algorithm: str, chunking: Chunking | None) -> Part:
     """One part of its JSON object and its checksum line."""
     keys = set(raw) if isinstance(raw, dict) else set()
-    if not _PART_KEYS <= keys <= _PART_KEYS | _MORE_PART_KEYS:
-        raise _error("parts", f"a part has other keys, expected {sorted(_PART_KEYS)}")
+    if not PART_KEYS <= keys <= PART_KEYS | MORE_PART_KEYS:
+        raise _error("parts", f"a part has other keys, expected {sorted(PART_KEYS)}")
     path = raw["path"]
     if not isinstance(path, str) or not is_safe_part_path(path):
         shown = ascii(path)[:128]
@@ -285,7 +292,7 @@ def _part(raw: Any, line: str, algorithm: str, chunking: Chunking | None) -> Par
     digest, gap, named = line.partition("  ")
     if not gap or named != path or not is_digest(digest, algorithm):
         raise _error("parts", f"a digest line is wrong, expected that of {path!r}")
-    if not is_count(raw["size_bytes"]) or raw["digest_from"] not in ("memory", "file"):
+    if not is_count(raw["size_bytes"]) or raw["digest_from"] not in ORIGINS:
         raise _error(
             "value", f"size or origin of {path!r} is wrong, expected a count and a known word"
         )

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import errno
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 
 from lastgood.backends.interface import Disk, DiskReader, describe_kind, join
 from lastgood.errors import LastgoodError, UsageError, storage_error
 from lastgood.format.names import MANIFEST, QUARANTINE, GroupName, free_name, parse_name
+from lastgood.parts.thread_pool import ParallelMap
 from lastgood.parts.verify import MISSING_ERRNOS, NOT_REGULAR_ERRNOS
 from lastgood.protocol.executor import StepExecutor
 from lastgood.protocol.steps import RenameEntry
@@ -35,6 +36,7 @@ from lastgood.recovery.recovery import (
     Group,
     Rejection,
     as_lease_holder,
+    examine,
     list_store,
     new_rejection,
     read_group,
@@ -51,6 +53,22 @@ def has_quarantine(reader: DiskReader, store: str) -> bool:
             "Move that entry away."
         )
     return kind == "dir"
+
+
+def examine_quarantine(
+    reader: DiskReader, store: str, *, parallel_map: ParallelMap = map
+) -> Iterator[tuple[str, GroupName, Group | Rejection]]:
+    """Every entry of the quarantine that has a group's name, verified in full. StorageError."""
+    folder = join(store, QUARANTINE)
+    for entry, name in list_quarantine(reader, store):
+        yield entry, name, examine(reader, folder, name, parallel_map=parallel_map, entry=entry)
+
+
+def list_quarantine(reader: DiskReader, store: str) -> list[tuple[str, GroupName]]:
+    """The entries of the quarantine that have a group's name, and that name. StorageError."""
+    entries = list_store(reader, store).in_quarantine
+    named = ((entry, parse_name(entry, in_quarantine=True)) for entry in entries)
+    return [(entry, name) for entry, name in named if name is not None]
 
 
 def quarantine(

@@ -15,9 +15,16 @@ from attrs import evolve, field, frozen
 
 from lastgood.backends.interface import DiskReader, describe_kind, join, kind_at
 from lastgood.damage import Damaged
-from lastgood.errors import IntegrityError, StorageError, UsageError, storage_error
+from lastgood.errors import (
+    IntegrityError,
+    NewerFormatError,
+    StorageError,
+    UsageError,
+    storage_error,
+)
+from lastgood.format.features import UnknownFeatureError, require_judged
 from lastgood.format.manifest import SIZE_LIMIT_BYTES, Manifest, ManifestError, Part, decode
-from lastgood.format.names import MANIFEST, QUARANTINE, GroupName, newest_first, parse_name
+from lastgood.format.names import MANIFEST, QUARANTINE, GroupName, newest_first
 from lastgood.parts.damage_survey import survey
 from lastgood.parts.holding_reader import HoldingReader
 from lastgood.parts.thread_pool import ParallelMap
@@ -137,6 +144,7 @@ def newest_valid(
 ) -> Scan:
     """The newest valid group among `names`; nothing older is looked at. StorageError.
 
+    NewerFormatError where a newer version has written one that would be passed over.
     `examination` says what is valid, in place of `examine`.
 
     Attempts are passed over whatever their age, and are in `rejected`. To the holder of the lease,
@@ -154,6 +162,7 @@ def newest_valid(
         elif answer.reason == GONE:
             is_stale = True
         else:
+            require_judged(answer.name, answer.reason)
             rejected.append(answer)
     return Scan(found, tuple(rejected), is_stale)
 
@@ -170,16 +179,22 @@ def newest_valid_now(
     """The newest valid group of a store that its writer may be changing meanwhile. StorageError.
 
     Where a group was taken away while it was looked at, all is listed again: its writer gives a
-    group up only when a newer one is there. `hidden` is passed over, and so is what is not of a
-    generation `older_than` that.
+    group up only when a newer one is there. So it is before a NewerFormatError. `hidden` is passed
+    over, and so is what is not of a generation `older_than` that.
     """
     for _ in range(_ATTEMPTS):
-        names = [name for name in list_store(reader, store).in_store if name != str(hidden)]
+        listed = list_store(reader, store).in_store
+        names = [name for name in listed if name != str(hidden)]
         if older_than is not None:
             names = [str(n) for n in newest_first(names) if n.generation < older_than]
-        scan = newest_valid(
-            reader, store, names, parallel_map=parallel_map, examination=examination
-        )
+        try:
+            scan = newest_valid(
+                reader, store, names, parallel_map=parallel_map, examination=examination
+            )
+        except NewerFormatError:
+            if set(listed) == set(list_store(reader, store).in_store):
+                raise
+            continue
         if not scan.is_stale:
             return scan
     raise StorageError(
@@ -187,22 +202,6 @@ def newest_valid_now(
         "That is no sign of damage, and nothing was changed. Its writer prunes faster than this "
         "process reads: keep more groups."
     )
-
-
-def examine_quarantine(
-    reader: DiskReader, store: str, *, parallel_map: ParallelMap = map
-) -> Iterator[tuple[str, GroupName, Group | Rejection]]:
-    """Every entry of the quarantine that has a group's name, verified in full. StorageError."""
-    folder = join(store, QUARANTINE)
-    for entry, name in list_quarantine(reader, store):
-        yield entry, name, examine(reader, folder, name, parallel_map=parallel_map, entry=entry)
-
-
-def list_quarantine(reader: DiskReader, store: str) -> list[tuple[str, GroupName]]:
-    """The entries of the quarantine that have a group's name, and that name. StorageError."""
-    entries = list_store(reader, store).in_quarantine
-    named = ((entry, parse_name(entry, in_quarantine=True)) for entry in entries)
-    return [(entry, name) for entry, name in named if name is not None]
 
 
 def examine_all(
@@ -360,7 +359,7 @@ def _read_manifest(reader: DiskReader, path: str) -> Manifest:
         raise
     try:
         return decode(data)
-    except ManifestError as error:
+    except (ManifestError, UnknownFeatureError) as error:
         raise RejectedError(error.reason, f"{MANIFEST}: {error}") from error
     except (RecursionError, MemoryError) as error:
         raise StorageError(

@@ -17,6 +17,7 @@ from lastgood.format.names import GroupName, newest_first, pruned_names
 from lastgood.parts.thread_pool import ParallelMap
 from lastgood.protocol.plan import Mode, plan_give_up
 from lastgood.protocol.steps import Step
+from lastgood.recovery.newer_format import is_unjudged
 from lastgood.recovery.recovery import (
     GONE,
     Group,
@@ -41,6 +42,7 @@ class Pruning:
 
     `damaged` are older directories that are no valid group: they are not counted, nor deleted.
     `stuck` are entries named like leftovers that a prune cannot delete, and why: they stay.
+    `unjudged` are groups that a newer version has written: neither counted nor touched.
     """
 
     kept: tuple[Group, ...]
@@ -48,6 +50,7 @@ class Pruning:
     leftovers: tuple[GroupName, ...]
     damaged: tuple[Rejection, ...]
     stuck: tuple[Rejection, ...] = ()
+    unjudged: tuple[Rejection, ...] = ()
 
     @property
     def freed_bytes(self) -> int:
@@ -95,6 +98,7 @@ class PruneCandidates:
     damaged: tuple[Rejection, ...] = ()
     leftovers: tuple[GroupName, ...] = ()
     undeletable: tuple[Rejection, ...] = ()
+    unjudged: tuple[Rejection, ...] = ()
 
 
 def list_candidates(reader: DiskReader, store: str, names: Iterable[str]) -> PruneCandidates:
@@ -102,14 +106,17 @@ def list_candidates(reader: DiskReader, store: str, names: Iterable[str]) -> Pru
     names = list(names)
     groups: dict[int, Group] = {}
     damaged: list[Rejection] = []
+    unjudged: list[Rejection] = []
     for name in newest_first(names):
         answer = None if name.attempt else read_group(reader, store, name)
         if isinstance(answer, Group):
             groups[name.generation] = answer
+        elif answer is not None and is_unjudged(answer):
+            unjudged.append(answer)
         elif answer is not None and answer.reason != GONE:
             damaged.append(answer)
     leftovers, undeletable = list_leftovers(reader, store, names)
-    return PruneCandidates(groups, tuple(damaged), leftovers, undeletable)
+    return PruneCandidates(groups, tuple(damaged), leftovers, undeletable, tuple(unjudged))
 
 
 def list_leftovers(
@@ -229,6 +236,7 @@ def _pruning(
         tuple(group for group in groups if group.name.generation in going),
         seen.leftovers,
         damaged,
+        unjudged=seen.unjudged,
     )
     return pruning.without(seen.undeletable)
 

@@ -12,6 +12,7 @@ from lastgood.format.names import GroupName, newest_first
 from lastgood.protocol.executor import StepExecutor
 from lastgood.protocol.plan import Mode, plan_resync, syncs_dirs
 from lastgood.protocol.steps import Step, describe_step
+from lastgood.recovery.newer_format import is_unjudged
 from lastgood.recovery.quarantine import quarantine
 from lastgood.recovery.recovery import (
     GONE,
@@ -58,8 +59,11 @@ class Recoverer:
 
     def quarantine_others(
         self, newest: GroupName | None
-    ) -> tuple[tuple[Rejection, ...], StoreListing]:
-        """Set every damaged group but the newest aside; which they are, and what was there."""
+    ) -> tuple[tuple[Rejection, ...], tuple[Rejection, ...], StoreListing]:
+        """Set every damaged group but the newest aside; which they are, and what was there.
+
+        Between the two: what a newer version has written, which stays.
+        """
         names = newest_first(list_store(self._disk, self._store).in_store)
         parallel_map = self._options.parallel_map
         looks = [
@@ -68,10 +72,11 @@ class Recoverer:
             if n != newest
         ]
         found = (look for look in looks if isinstance(look, Rejection) and look.reason != GONE)
-        bad = tuple(map(as_lease_holder, found))
+        rejected = tuple(map(as_lease_holder, found))
+        bad = tuple(one for one in rejected if not is_unjudged(one))
         listing = list_store(self._disk, self._store)
         self._quarantine(bad, listing.in_quarantine)
-        return bad, listing
+        return bad, tuple(filter(is_unjudged, rejected)), listing
 
     def note_durable(self, name: GroupName, mode: Mode) -> None:
         """Note that a group was saved or synced in a mode."""

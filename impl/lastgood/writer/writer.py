@@ -14,6 +14,7 @@ from attrs import frozen
 from lastgood.backends.interface import Disk, DiskReader
 from lastgood.format.names import GroupName
 from lastgood.parts.part_writer import PartSource
+from lastgood.recovery.newer_format import require_readable
 from lastgood.recovery.recovery import Group, Rejection, Scan
 from lastgood.retention.prune import PruneRequest, Pruning
 from lastgood.writer.attempt import Attempt
@@ -28,17 +29,18 @@ from lastgood.writer.saver import SavedGroup, Saver
 class Repair:
     """The newest valid group, or None; what went to quarantine, and why; deletions finished.
 
-    `stuck` as in `Pruning`.
+    `stuck` and `unjudged` as in `Pruning`.
     """
 
     group: Group | None
     moved: tuple[Rejection, ...]
     finished: tuple[GroupName, ...]
     stuck: tuple[Rejection, ...] = ()
+    unjudged: tuple[Rejection, ...] = ()
 
 
 class Writer:
-    """Saves, recovers, prunes and repairs, from `lease.open` to `lease.close`.
+    """Saves, recovers, prunes and repairs, from `open` to `lease.close`.
 
     It is made of a lease, a saver, a recoverer and a pruner, which share its options.
     """
@@ -49,6 +51,19 @@ class Writer:
         self.saver = Saver(self.lease, options)
         self._recoverer = Recoverer(self.lease, options)
         self._pruner = StorePruner(self.lease, options, self._recoverer)
+
+    def open(self) -> None:
+        """Take the lease: see `Lease.open`.
+
+        NewerFormatError where a newer version has written the newest group: the lease is given
+        back and no group was touched.
+        """
+        self.lease.open()
+        try:
+            require_readable(self.disk, self.lease.store)
+        except BaseException:
+            self.lease.close()
+            raise
 
     def save(
         self, step: SupportsIndex, content: Mapping[str, PartSource], metadata: Mapping[str, Any]
@@ -91,7 +106,8 @@ class Writer:
         A killed process may have left a group in memory only: its files, directories and the
         store are synced first, as the mode demands, so that no later crash takes it back. Then
         every newer directory that was rejected, and every dead attempt, moves to quarantine;
-        nothing is deleted. StorageError: nothing was moved, or not all of it.
+        nothing is deleted. StorageError: nothing was moved, or not all of it. NewerFormatError
+        where a newer version has written what would be passed over: nothing was changed.
         """
         self.lease.require_usable()
         return self._recoverer.recover(self.options.mode, reader or self.disk)
@@ -103,9 +119,9 @@ class Writer:
         """
         scan = self.recover()
         newest = None if scan.group is None else scan.group.name
-        bad, listing = self._recoverer.quarantine_others(newest)
+        bad, unjudged, listing = self._recoverer.quarantine_others(newest)
         done = self._pruner.finish(listing.in_store)
-        return Repair(scan.group, (*scan.rejected, *bad), done.leftovers, done.stuck)
+        return Repair(scan.group, (*scan.rejected, *bad), done.leftovers, done.stuck, unjudged)
 
     def _acknowledged(self, saved: SavedGroup) -> SavedGroup:
         self._recoverer.note_durable(saved.name, self.saver.options.mode)

@@ -209,7 +209,8 @@ def test_doctor_looks_and_changes_nothing(store: Path, tmp_path: Path) -> None:
     found = said("doctor", str(store))
     elsewhere = said("doctor", str(tmp_path / "not" / "yet"))
 
-    assert found["store"] == {"groups": 3, "attempts": 0, "half_pruned": 0, "quarantined": 0}
+    counts = {"groups": 3, "attempts": 0, "half_pruned": 0, "quarantined": 0}
+    assert found["store"] == {**counts, "written_by_a_newer_version": 0}
     assert set(found["probes"].values()) == {"not tried"}
     assert (elsewhere["store"], elsewhere["file_system"]) == ({}, found["file_system"])
     assert tree(tmp_path) == before

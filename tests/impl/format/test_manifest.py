@@ -145,7 +145,6 @@ def test_every_single_bit_flip_is_refused() -> None:
         (b"", "manifest_error:not_a_manifest"),
         (b"\0" * 300, "manifest_error:not_a_manifest"),
         (b"# lastgood manifest 1\n", "manifest_error:truncated"),
-        (sealed(b"# lastgood manifest 2\n# {}\n"), "manifest_error:version"),
         (sealed(b"# lastgood manifest 1\n# {]\n"), "manifest_error:json"),
         (sealed(b"# lastgood manifest 1\n# " + b"[" * 100_000 + b"\n"), "manifest_error:json"),
         (sealed(b"# lastgood manifest 1\n# " + b"9" * 9999 + b"\n"), "manifest_error:json"),
@@ -178,7 +177,6 @@ def test_malformed_bytes_are_refused_for_their_own_reason(data: bytes, reason: s
         forged(CHUNKED, chunk_bytes=2),
         forged(CHUNKED, chunk_bytes=8),
         forged(CHUNKED, chunk_bytes=1 << 62),
-        forged(CHUNKED, chunk_digest="md5"),
         forged(CHUNKED, chunk_digest=["sha256"]),
         forged(CHUNKED, chunk_digest="xxh3"),
         forged(CHUNKED, chunk_bytes=..., chunk_digest="xxh3"),
@@ -206,8 +204,6 @@ def test_chunks_that_no_save_has_written_are_refused(data: bytes) -> None:
         forged(CHUNKED, chunk_bytes=1 << 63),
         forged(CHUNKED, chunk_bytes=10**30),
         forged(CHUNKED, chunk_digest="sha256"),
-        chunked(chunks=SHA * 3, chunk_bytes=4),
-        forged(CHUNKED, chunks=SHA),
         chunked(size_bytes=-1, chunks=SHA),
         forged(
             parts=[{"chunks": "", "digest_from": "memory", "path": "model", "size_bytes": 1}] * 2
