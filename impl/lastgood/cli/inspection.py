@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from attrs import asdict, evolve, frozen
 
-from lastgood.backends.interface import DiskReader, join, kind_at
+from lastgood.backends.interface import DiskReader, join
 from lastgood.damage import Damaged, describe_damage
-from lastgood.errors import UsageError, storage_error
+from lastgood.errors import StorageError, UsageError, storage_error
 from lastgood.format.names import (
     LOCK,
     MANIFEST,
@@ -22,8 +22,10 @@ from lastgood.format.names import (
 )
 from lastgood.parts.thread_pool import ParallelMap
 from lastgood.protocol.strength import require_store
+from lastgood.recovery.changing_store import newest_valid_now
+from lastgood.recovery.listing import list_entries, list_quarantine
 from lastgood.recovery.partial_load import check_entry_kinds
-from lastgood.recovery.quarantine import has_quarantine, read_report
+from lastgood.recovery.quarantine import examine_quarantine, has_quarantine, read_report
 from lastgood.recovery.quarantine_report import QuarantineReport
 from lastgood.recovery.recovery import (
     GONE,
@@ -32,16 +34,14 @@ from lastgood.recovery.recovery import (
     Rejection,
     as_lease_holder,
     examine,
-    examine_quarantine,
-    list_quarantine,
-    list_store,
-    newest_valid_now,
     read_group,
 )
+from lastgood.recovery.unread import is_unread_error, not_permitted_error
 
 OK: Final = 0
 DAMAGED: Final = 1
 MALFORMED: Final = 2
+REFUSED: Final = 3
 
 NO_DAMAGE: Final = ("valid", "listed", "attempt", GONE)
 _LOST: Final = (
@@ -56,6 +56,7 @@ class GroupRow:
     """One group and what was found: "valid", "listed" (not verified), or the rejection's reason.
 
     `is_damage`: something is wrong that no save which is going on, or was cut off, explains.
+    `is_forbidden`: this user may not read it, so nobody knows.
     `damaged` are ranges known to be damaged, all of them after a `verify`; `chunk_bytes` is the
     size of its chunks, None where it has none.
     `report` is that of something in quarantine, or in words why none can be read.
@@ -70,6 +71,7 @@ class GroupRow:
     size_bytes: int
     parts: int
     is_damage: bool
+    is_forbidden: bool = False
     chunk_bytes: int | None = None
     damaged: tuple[Damaged, ...] = ()
     report: QuarantineReport | str | None = None
@@ -78,6 +80,7 @@ class GroupRow:
         """The row as JSON can say it."""
         found = asdict(self, recurse=False)
         found["damage"] = found.pop("is_damage")
+        del found["is_forbidden"]
         found["damaged"] = [each.as_json() for each in self.damaged]
         why = found.pop("report")
         if why is not None:
@@ -89,17 +92,21 @@ class GroupRow:
 class StoreReport:
     """Rows, newest first, and the exit status that they deserve.
 
-    `aside` are the entries of the quarantine, where somebody asked for them.
+    `aside` are the entries of the quarantine, where somebody asked for them; `aside_error` says why
+    they cannot be listed.
     """
 
     store: str
     rows: tuple[GroupRow, ...]
     exit_status: int
     aside: tuple[str, ...] | None = None
+    aside_error: str = ""
 
     def as_json(self) -> dict[str, Any]:
         """The report as JSON can say it."""
         found = {"store": self.store, "groups": [row.as_json() for row in self.rows]}
+        if self.aside_error:
+            found["quarantine_error"] = self.aside_error
         return found if self.aside is None else {**found, "quarantined": list(self.aside)}
 
 
@@ -107,8 +114,13 @@ def list_groups(reader: DiskReader, store: str) -> StoreReport:
     """Every group by its manifest and the kinds of its entries; no part is read."""
     names = _names(reader, store)
     rows = [_row(store, name, _at_a_glance(reader, store, name), "listed") for name in names]
-    aside = tuple(entry for entry, _ in list_quarantine(reader, store))
-    return evolve(_reported(reader, store, names, rows), aside=aside)
+    report = _reported(reader, store, names, rows)
+    try:
+        aside = tuple(entry for entry, _ in list_quarantine(reader, store))
+    except StorageError as error:
+        # Nobody needs what lies there to load, nor to see what a load would take.
+        return evolve(report, aside_error=str(error))
+    return evolve(report, aside=aside)
 
 
 def verify_groups(
@@ -155,7 +167,8 @@ def find_latest(
     if good is not None:
         rows.append(_row(store, good.name, good, "valid"))
         return StoreReport(store, tuple(rows), OK)
-    return StoreReport(store, tuple(rows), nothing_valid([row.verdict for row in rows]))
+    status = _status([row for row in rows if row.is_damage or row.is_forbidden])
+    return StoreReport(store, tuple(rows), status or DAMAGED)
 
 
 def report_quarantine(
@@ -188,9 +201,9 @@ def require_quarantine(reader: DiskReader, store: str) -> None:
 def newly_quarantined(reader: DiskReader, store: str, before: Collection[str]) -> list[Rejection]:
     """The entries that came to the quarantine since it had those `before`, and why."""
     folder, moved = join(store, QUARANTINE), []
-    for entry in list_store(reader, store).in_quarantine:
-        name = parse_name(entry, in_quarantine=True)
-        if entry not in before and name is not None:
+    # A move lists it first: where that cannot be done, nothing came.
+    for entry, name in known_aside(reader, store):
+        if entry not in before:
             answer = examine(reader, folder, name, entry=entry)
             if isinstance(answer, Group):
                 answer = Rejection(entry, name.generation, "valid", "it is intact now")
@@ -202,15 +215,19 @@ def preview_quarantine(reader: DiskReader, store: str, newest: int) -> list[Reje
     """The groups that a prune would quarantine where `newest` is the newest valid generation."""
     names = [name for name in _names(reader, store) if name.attempt or name.generation > newest]
     answers = [examine(reader, store, name) for name in names]
-    return [a for a in answers if isinstance(a, Rejection) and a.reason != GONE]
+    found = [a for a in answers if isinstance(a, Rejection) and a.reason != GONE]
+    return [a for a in found if not a.is_unread]
 
 
 def find_group(reader: DiskReader, store: str, generation: int) -> Group | Rejection:
-    """The group of a generation, its manifest read and no part. UsageError where none is there."""
+    """The group of a generation, its manifest read and no part. UsageError where none is there.
+
+    StorageError where this user may not read it.
+    """
     names = _names(reader, store)
     groups = [name for name in names if name.generation == generation and not name.attempt]
     if not groups:
-        aside = [e for e, name in list_quarantine(reader, store) if name.generation == generation]
+        aside = [e for e, name in known_aside(reader, store) if name.generation == generation]
         raise _no_such_group(
             store,
             names,
@@ -218,12 +235,32 @@ def find_group(reader: DiskReader, store: str, generation: int) -> Group | Rejec
             f" In quarantine there is {', '.join(aside[:8])}: `lastgood quarantine` says why."
             * bool(aside),
         )
-    return read_group(reader, store, groups[0])
+    answer = read_group(reader, store, groups[0])
+    if isinstance(answer, Rejection) and answer.is_forbidden:
+        raise not_permitted_error(answer.name, answer.detail)
+    return answer
+
+
+def known_aside(reader: DiskReader, store: str) -> list[tuple[str, GroupName]]:
+    """The entries of the quarantine that have a group's name; none where it cannot be listed."""
+    try:
+        return list_quarantine(reader, store)
+    except StorageError:
+        return []
 
 
 def nothing_valid(verdicts: list[str]) -> int:
     """The status where nothing is loadable: 2 where any of it is malformed, else 1."""
     return status_of(verdicts) or DAMAGED
+
+
+def status_after(
+    has_group: bool, rejected: Sequence[Rejection], undeletable: Sequence[Rejection]
+) -> int:
+    """The status of a prune or a repair, by what it leaves: 3 where a deletion was refused."""
+    if not has_group:
+        return nothing_valid([each.reason for each in rejected])
+    return REFUSED if any(each.reason == "refused" for each in undeletable) else OK
 
 
 def status_of(verdicts: list[str]) -> int:
@@ -248,7 +285,7 @@ def _at_a_glance(reader: DiskReader, store: str, name: GroupName) -> Group | Rej
 
 def _names(reader: DiskReader, store: str) -> list[GroupName]:
     require_store(reader, store)
-    entries = list_store(reader, store).in_store
+    entries = list_entries(reader, store)
     names = newest_first(entries)
     if not names and not pruned_names(entries) and not {LOCK, QUARANTINE} & {*entries}:
         looks_like_a_group = MANIFEST in entries
@@ -288,9 +325,13 @@ def _reported(
     reader: DiskReader, store: str, names: list[GroupName], rows: list[GroupRow]
 ) -> StoreReport:
     rows = _judged(reader, store, names, rows)
-    return StoreReport(
-        store, tuple(rows), status_of([row.verdict for row in rows if row.is_damage])
-    )
+    return StoreReport(store, tuple(rows), _status(rows))
+
+
+def _status(rows: list[GroupRow]) -> int:
+    """As `status_of`; 3 where all the rest is valid, and this user may not read a group."""
+    status = status_of([row.verdict for row in rows if row.is_damage])
+    return status or (REFUSED if any(row.is_forbidden for row in rows) else OK)
 
 
 def _judged(
@@ -312,10 +353,20 @@ def _unfinished(reader: DiskReader, store: str, names: list[GroupName], row: Gro
     newer = [n for n in names if n.generation > row.generation and not n.attempt]
     for group in (join(store, str(name)) for name in newer):
         # What only has a group's name may be a symlink that leads out of the store.
-        is_dir = kind_at(reader, group) == "dir"
-        if is_dir and kind_at(reader, join(group, MANIFEST)) != "missing":
+        is_dir = _kind_if_known(reader, group) == "dir"
+        if is_dir and _kind_if_known(reader, join(group, MANIFEST)) != "missing":
             return evolve(row, detail=_LOST)
     return evolve(row, is_damage=False)
+
+
+def _kind_if_known(reader: DiskReader, path: str) -> str:
+    """The kind of an entry; "missing" where it cannot be known: it counts for nothing then."""
+    try:
+        return reader.kind(path)
+    except OSError as error:
+        if not is_unread_error(error):
+            raise storage_error(f"looking at {path!r}", error) from error
+        return "missing"
 
 
 def _row(
@@ -325,9 +376,12 @@ def _row(
     head = entry, str(Path(store) / entry), name.generation, name.step
     if isinstance(answer, Rejection):
         reason, damaged = answer.reason, answer.damaged
-        is_damage = reason not in NO_DAMAGE
-        return GroupRow(*head, reason, answer.detail, 0, 0, is_damage, damaged=damaged)
+        is_damage = reason not in NO_DAMAGE and not answer.is_forbidden
+        return GroupRow(
+            *head, reason, answer.detail, 0, 0, is_damage, answer.is_forbidden, damaged=damaged
+        )
     chunking = answer.manifest.chunking
     chunk_bytes = None if chunking is None else chunking.chunk_bytes
     parts = len(answer.manifest.parts)
-    return GroupRow(*head, word, "", answer.size_bytes, parts, word not in NO_DAMAGE, chunk_bytes)
+    is_damage = word not in NO_DAMAGE
+    return GroupRow(*head, word, "", answer.size_bytes, parts, is_damage, chunk_bytes=chunk_bytes)

@@ -324,7 +324,7 @@ def _complain(report: StoreReport) -> None:
     """One line for each damaged group; for everything that is no group, where nothing else is."""
     found = any(row.verdict in ("valid", "listed") for row in report.rows)
     for row in report.rows:
-        if row.is_damage or (report.exit_status != OK and not found):
+        if row.is_damage or row.is_forbidden or (report.exit_status != OK and not found):
             complain(f"{row.path}: {row.detail} ({row.verdict}). Nothing was changed.")
 
 
@@ -333,6 +333,8 @@ def _show(report: StoreReport, as_json: bool) -> None:
         print_json(report.as_json())
         return
     aside = f"\n{len(report.aside)} in quarantine" if report.aside else ""
+    if report.aside_error:
+        aside = "\nthe quarantine cannot be listed"
     if not report.rows:
         say(f"no group in {printable(report.store)}{aside}")
         return

@@ -19,11 +19,11 @@ from lastgood.backends.interface import describe_kind, join, kind_at
 from lastgood.cli.bench import measure
 from lastgood.cli.doctor import diagnose
 from lastgood.cli.inspection import (
-    OK,
+    known_aside,
     newly_quarantined,
-    nothing_valid,
     preview_quarantine,
     require_quarantine,
+    status_after,
 )
 from lastgood.cli.output import (
     AS_JSON,
@@ -43,7 +43,8 @@ from lastgood.cli.read_commands import cli
 from lastgood.errors import LastgoodWarning, UsageError
 from lastgood.format.names import LOCK, GroupName
 from lastgood.protocol.strength import require_store
-from lastgood.recovery.recovery import GONE, Group, Rejection, list_store
+from lastgood.recovery.listing import list_entries
+from lastgood.recovery.recovery import GONE, Group, Rejection
 from lastgood.retention.policies import BestN, EveryKSteps, EverySeconds, LatestN, Policy
 from lastgood.retention.prune import Pruning, list_leftovers, to_candidate
 from lastgood.store import Store, open_read_only
@@ -91,7 +92,8 @@ def prune(
 
     They are renamed first, durably, so that no crash leaves half of one under a group's name. The
     newest valid group always stays. What is damaged is neither counted nor deleted: what is newer
-    than that group moves to DIR/quarantine. The status is 1 or 2 where nothing valid is left.
+    than that group moves to DIR/quarantine. What cannot be read is neither counted nor deleted nor
+    moved. The status is 1 or 2 where nothing valid is left.
     """
     policy = _policy(keep_latest, keep_every, keep_seconds, keep_best)
     with _opened(directory, writable=not dry_run) as store:
@@ -105,18 +107,22 @@ def prune(
             if moved:
                 require_quarantine(disk, path)
         else:
-            before = list_store(disk, path).in_quarantine
+            before = [entry for entry, _ in known_aside(disk, path)]
             pruning = store.prune(policy)
             moved = newly_quarantined(disk, path, before)
             note_done("The prune was carried out: `lastgood ls` shows what is left.")
-    status = OK if pruning else nothing_valid([each.reason for each in moved])
+        unread = list(pruning.unreadable) if pruning else _unread(store.verify())
+    stuck = pruning.stuck if pruning else ()
+    status = status_after(pruning is not None, [*moved, *unread], stuck)
     if as_json:
         said = {"store": str(store.path), "dry_run": dry_run, **_pruning_json(pruning)}
-        print_json({**said, "moved": _rejections(moved)})
+        print_json({**said, "moved": _rejections(moved), "unreadable": _rejections(unread)})
         sys.exit(status)
     _say_moved(moved, dry_run=dry_run)
+    _say_unread(unread)
     if pruning is None:
-        say("nothing was pruned: no group is valid" if moved else "nothing to prune: no group")
+        nothing = "nothing was pruned: no group is valid"
+        say(nothing if moved or unread else "nothing to prune: no group")
         sys.exit(status)
     for leftover in pruning.leftovers:
         say(_finished(leftover, dry_run=dry_run))
@@ -131,6 +137,7 @@ def prune(
         f"{len(pruning.given_up)} {verb}, {len(pruning.kept)} stay, "
         f"{pruning.freed_bytes:,} bytes {freed}"
     )
+    sys.exit(status)
 
 
 @cli.command(short_help="Set damaged groups aside, and finish deletions.", epilog=EXIT_STATUS)
@@ -141,22 +148,25 @@ def prune(
 def repair(directory: str, dry_run: bool, as_json: bool) -> None:
     """Verify all of DIR, make its newest valid group durable, set damaged ones aside.
 
-    They move to DIR/quarantine; none is deleted. Deletions that a prune began are finished. The
-    status is 1 or 2 where nothing valid is left.
+    They move to DIR/quarantine; none is deleted. What cannot be read stays. Deletions that a prune
+    began are finished. The status is 1 or 2 where nothing valid is left.
     """
     with _opened(directory, writable=not dry_run) as store:
         if dry_run:
             answers = store.verify()
             good = next((a.name for a in answers if isinstance(a, Group)), None)
+            unread = _unread(answers)
             moved = [a for a in answers if isinstance(a, Rejection) and a.reason != GONE]
+            moved = [a for a in moved if not a.is_unread]
             if moved:
                 require_quarantine(disk_here(), str(store.path))
-            entries = list_store(disk_here(), str(store.path)).in_store
+            entries = list_entries(disk_here(), str(store.path))
             finished, undeletable = list_leftovers(disk_here(), str(store.path), entries)
         else:
             repaired = store.repair()
             good = repaired.group.name if repaired.group else None
             moved, finished, undeletable = list(repaired.moved), repaired.finished, repaired.stuck
+            unread = list(repaired.unreadable)
             note_done("The repair was carried out: `lastgood ls` shows what is left.")
     if as_json:
         print_json(
@@ -165,6 +175,7 @@ def repair(directory: str, dry_run: bool, as_json: bool) -> None:
                 "dry_run": dry_run,
                 "newest": None if good is None else str(good),
                 "moved": _rejections(moved),
+                "unreadable": _rejections(unread),
                 "finished": [str(name) for name in finished],
                 "stuck": _rejections(undeletable),
             }
@@ -174,9 +185,10 @@ def repair(directory: str, dry_run: bool, as_json: bool) -> None:
         for name in finished:
             say(_finished(name, dry_run=dry_run))
         _say_undeletable(undeletable)
-        nothing = "no valid group is left" if moved else "there is no group"
+        _say_unread(unread)
+        nothing = "no valid group is left" if moved or unread else "there is no group"
         say(nothing if good is None else f"newest valid group: {good}")
-    sys.exit(nothing_valid([each.reason for each in moved]) if good is None else OK)
+    sys.exit(status_after(good is not None, [*moved, *unread], undeletable))
 
 
 @cli.command(short_help="Say what the file system can promise.", epilog=EXIT_STATUS)
@@ -362,6 +374,15 @@ def _say_moved(moved: Sequence[Rejection], *, dry_run: bool) -> None:
 def _say_undeletable(undeletable: Sequence[Rejection]) -> None:
     for each in undeletable:
         say(f"left: {each.name} cannot be deleted: {each.detail} ({each.reason})")
+
+
+def _say_unread(unread: Sequence[Rejection]) -> None:
+    for each in unread:
+        say(f"left: {each.name} cannot be read: {each.detail} ({each.reason})")
+
+
+def _unread(answers: Sequence[Group | Rejection]) -> list[Rejection]:
+    return [each for each in answers if isinstance(each, Rejection) and each.is_unread]
 
 
 def _finished(name: GroupName, *, dry_run: bool) -> str:

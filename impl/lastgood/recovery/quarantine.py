@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import contextlib
 import errno
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 
 from lastgood.backends.interface import Disk, DiskReader, describe_kind, join
-from lastgood.errors import LastgoodError, UsageError, storage_error
+from lastgood.errors import LastgoodError, UsageError, describe_error, storage_error
 from lastgood.format.names import MANIFEST, QUARANTINE, GroupName, free_name, parse_name
+from lastgood.parts.thread_pool import ParallelMap
 from lastgood.parts.verify import MISSING_ERRNOS, NOT_REGULAR_ERRNOS
 from lastgood.protocol.executor import StepExecutor
 from lastgood.protocol.steps import RenameEntry
+from lastgood.recovery.listing import list_quarantine, list_store
 from lastgood.recovery.quarantine_report import (
     REPORT_SUFFIX,
     SIZE_LIMIT_BYTES,
@@ -35,10 +37,11 @@ from lastgood.recovery.recovery import (
     Group,
     Rejection,
     as_lease_holder,
-    list_store,
+    examine,
     new_rejection,
     read_group,
 )
+from lastgood.recovery.unread import is_unread_error
 
 
 def has_quarantine(reader: DiskReader, store: str) -> bool:
@@ -114,6 +117,15 @@ def quarantine_failed_save(
     return True
 
 
+def examine_quarantine(
+    reader: DiskReader, store: str, *, parallel_map: ParallelMap = map
+) -> Iterator[tuple[str, GroupName, Group | Rejection]]:
+    """Every entry of the quarantine that has a group's name, verified in full. StorageError."""
+    folder = join(store, QUARANTINE)
+    for entry, name in list_quarantine(reader, store):
+        yield entry, name, examine(reader, folder, name, parallel_map=parallel_map, entry=entry)
+
+
 def read_report(reader: DiskReader, store: str, entry: str) -> QuarantineReport | str:
     """The report on an entry of the quarantine, or in words why there is none that can be read.
 
@@ -129,6 +141,8 @@ def read_report(reader: DiskReader, store: str, entry: str) -> QuarantineReport 
     except ReportError as error:
         return f"the report cannot be read: {error}"
     except OSError as error:
+        if is_unread_error(error):
+            return f"the report cannot be read: {describe_error(error)}"
         if error.errno == errno.EFBIG:
             return f"the report is too long, expected {SIZE_LIMIT_BYTES} bytes at most"
         if error.errno in MISSING_ERRNOS | NOT_REGULAR_ERRNOS:

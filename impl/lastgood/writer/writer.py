@@ -28,13 +28,14 @@ from lastgood.writer.saver import SavedGroup, Saver
 class Repair:
     """The newest valid group, or None; what went to quarantine, and why; deletions finished.
 
-    `stuck` as in `Pruning`.
+    `stuck` as in `Pruning`. `unreadable` are groups that cannot be read, newest first: they stay.
     """
 
     group: Group | None
     moved: tuple[Rejection, ...]
     finished: tuple[GroupName, ...]
     stuck: tuple[Rejection, ...] = ()
+    unreadable: tuple[Rejection, ...] = ()
 
 
 class Writer:
@@ -80,7 +81,8 @@ class Writer:
         this writer did so, and nothing at all where nothing would go.
 
         UsageError where the policy fails: nothing was given up. StorageError: every group that is
-        kept is intact; what was not deleted is, by the next prune.
+        kept is intact, and nothing was deleted of what should have gone. What was given up and
+        cannot be deleted is in `Pruning.stuck`, and the next prune tries again.
         """
         self.lease.require_usable()
         return self._pruner.prune(request, remembers=remembers)
@@ -90,8 +92,8 @@ class Writer:
 
         A killed process may have left a group in memory only: its files, directories and the
         store are synced first, as the mode demands, so that no later crash takes it back. Then
-        every newer directory that was rejected, and every dead attempt, moves to quarantine;
-        nothing is deleted. StorageError: nothing was moved, or not all of it.
+        every newer directory that is damaged, and every dead attempt, moves to quarantine; what
+        cannot be read stays, and nothing is deleted. StorageError: nothing was moved, or not all.
         """
         self.lease.require_usable()
         return self._recoverer.recover(self.options.mode, reader or self.disk)
@@ -103,9 +105,13 @@ class Writer:
         """
         scan = self.recover()
         newest = None if scan.group is None else scan.group.name
-        bad, listing = self._recoverer.quarantine_others(newest)
-        done = self._pruner.finish(listing.in_store)
-        return Repair(scan.group, (*scan.rejected, *bad), done.leftovers, done.stuck)
+        moved = [each for each in scan.rejected if not each.is_unread]
+        # What is newer and could not be read is looked at again: it is still there.
+        bad = self._recoverer.quarantine_others(newest)
+        done = self._pruner.finish()
+        moved += [each for each in bad if not each.is_unread]
+        unread = tuple(each for each in bad if each.is_unread)
+        return Repair(scan.group, tuple(moved), done.leftovers, done.stuck, unread)
 
     def _acknowledged(self, saved: SavedGroup) -> SavedGroup:
         self._recoverer.note_durable(saved.name, self.saver.options.mode)
