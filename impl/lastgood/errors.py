@@ -32,8 +32,9 @@ class LeaseError(UsageError):
 
 
 class IntegrityError(LastgoodError):
-    """The bytes on disk are not those that were saved. `reason` is for machines, `group` a name.
+    """The bytes on disk are not those that were saved, or cannot be read.
 
+    `reason` is for machines, `group` is the name of the group.
     `damaged` are the ranges of bytes that are known to be damaged: see `Damaged`.
     """
 

@@ -28,7 +28,8 @@ from lastgood.protocol.strength import (
     require_store,
     store_path,
 )
-from lastgood.recovery.recovery import Rejection, Scan, list_store, newest_valid_now
+from lastgood.recovery.listing import list_entries
+from lastgood.recovery.recovery import Rejection, Scan
 from lastgood.retention.policies import Policy
 from lastgood.retention.prune import PruneRequest, Pruning, decide_prune, list_candidates
 from lastgood.store_reader import StoreReader
@@ -203,11 +204,13 @@ class Store(StoreReader):
         Every group that would stay is verified in full first, with `dry_run` too, which gives the
         same answer, changes nothing, and does with a read-only store. Whatever the policy says,
         the newest valid group stays, and so do the group that was loaded last and those whose
-        `Loaded` is still referred to. What cannot be deleted is in `Pruning.stuck` and holds
-        nothing else up. None where there is no group.
+        `Loaded` is still referred to. What cannot be read, and what a newer version has written, is
+        neither counted nor given up: it is in `Pruning.unreadable`, or in `Pruning.unjudged`. What
+        cannot be deleted is in `Pruning.stuck` and holds nothing else up. None where there is no
+        valid group.
 
         UsageError, also where the policy itself fails: nothing was given up. StorageError: every
-        group that is kept is intact, and the next prune deletes what is left.
+        group that is kept is intact, and of the others nothing was deleted.
         """
         _require_a("keep", keep, Policy, "LatestN(3)")
         policy = self._keep if keep is None else keep
@@ -222,12 +225,13 @@ class Store(StoreReader):
     def repair(self) -> Repair:
         """Recover, verify every group, and move each damaged one to quarantine.
 
-        Deletions that a prune began are finished; nothing else is deleted. UsageError;
-        StorageError.
+        What cannot be read, and what a newer version has written, stays: it is in
+        `Repair.unreadable`, or in `Repair.unjudged`. Deletions that a prune began are finished;
+        nothing else is deleted. UsageError; NewerFormatError as a load; StorageError.
         """
         with self._guard.enter("repair"):
             repaired = self._require_writer().repair()
-        self._tell_rejected(repaired.moved)
+        self._tell_rejected((*repaired.moved, *repaired.unreadable))
         self._tell_undeletable(repaired.stuck)
         return repaired
 
@@ -252,6 +256,7 @@ class Store(StoreReader):
             notes.append(f"not pruned: {failure}")
         if pruning is not None:
             notes += [f"not deleted: {each.name}: {each.detail}" for each in pruning.stuck]
+            notes += [f"not counted: {each.name}: {each.detail}" for each in pruning.unreadable]
         self._last = LastSave(saved.name.step, self._clock())
         receipt = Receipt(
             generation=saved.name.generation,
@@ -297,23 +302,34 @@ class Store(StoreReader):
             names = [str(group.name) for group in pruning.given_up]
             message = f"{len(names)} groups were given up: {', '.join(names)}"
             self._events.tell("pruned", message, names=names, freed_bytes=pruning.freed_bytes)
-        self._tell_undeletable(() if pruning is None else pruning.stuck)
+        if pruning is not None:
+            self._tell_undeletable(pruning.stuck)
+            # Retention comes after every save: what stays unreadable is told of once.
+            new = [each for each in pruning.unreadable if each.generation not in self._unread]
+            self._tell_rejected(new)
+            if pruning.given_up or not remembers:  # then all that is kept was verified
+                self._unread -= {group.name.generation for group in pruning.kept}
         return pruning
 
     def _would_prune(self, request: PruneRequest) -> Pruning | None:
         """The same answer, by looking only."""
-        scan = newest_valid_now(
-            self._disk, self._path, self._hidden(), parallel_map=self._parallel_map
-        )
+        scan, _ = super()._scan(None)
         if scan.group is None:
             return None
-        seen = list_candidates(self._disk, self._path, list_store(self._disk, self._path).in_store)
+        seen = list_candidates(self._disk, self._path, list_entries(self._disk, self._path))
         return decide_prune(
-            self._disk, self._path, seen, scan.group, request, parallel_map=self._parallel_map
+            self._disk,
+            self._path,
+            seen,
+            scan.group,
+            request,
+            unread=[each for each in scan.rejected if each.is_unread],
+            parallel_map=self._parallel_map,
         )
 
     def _prune_request(self, policy: Policy) -> PruneRequest:
-        return PruneRequest(policy, self._now(), self._protected())
+        # What could not be read is looked at again: where that fails again, it stays uncounted.
+        return PruneRequest(policy, self._now(), self._protected() | self._unread)
 
     def _tell_undeletable(self, undeletable: tuple[Rejection, ...]) -> None:
         for each in undeletable:
@@ -326,7 +342,7 @@ class Store(StoreReader):
         if writer is None or not writer.lease.is_open or writer.lease.failed is not None:
             return super()._scan(holding)
         scan = writer.recover(holding)
-        return scan, [each.name for each in scan.rejected]
+        return scan, [each.name for each in scan.rejected if not each.is_unread]
 
     def _hidden(self) -> GroupName | None:
         return None if self._writer is None else self._writer.saver.unsure

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -17,9 +17,11 @@ from lastgood.format.names import QUARANTINE, GroupName, newest_first
 from lastgood.parts.holding_reader import HOLDS, Hold, HoldingReader
 from lastgood.parts.thread_pool import ParallelMap
 from lastgood.protocol.strength import require_choice
+from lastgood.recovery.changing_store import newest_valid_now
+from lastgood.recovery.listing import list_entries, list_quarantine
 from lastgood.recovery.loaded import Loaded, Opened
 from lastgood.recovery.partial_load import examine_manifest
-from lastgood.recovery.quarantine import examine_quarantine, list_quarantine, read_report
+from lastgood.recovery.quarantine import examine_quarantine, read_report
 from lastgood.recovery.quarantine_report import QuarantineReport
 from lastgood.recovery.recovery import (
     NO_COMMIT,
@@ -30,10 +32,9 @@ from lastgood.recovery.recovery import (
     examine,
     examine_all,
     integrity_error,
-    list_store,
-    newest_valid_now,
     read_group,
 )
+from lastgood.recovery.unread import not_permitted_error, nothing_left_error
 
 _Handed = TypeVar("_Handed", Loaded, Opened)
 
@@ -46,6 +47,7 @@ class StoreReader:
         self._guard = CallGuard(f"store {path!r}")
         self._restored: int | None = None
         self._handed: list[weakref.ref[Loaded | Opened]] = []
+        self._unread: set[int] = set()
 
     @property
     def path(self) -> Path:
@@ -57,15 +59,17 @@ class StoreReader:
 
         Falls back past whatever is damaged, in this call, and says why in `Loaded.rejected` and
         in the log "lastgood". As the lease holder it first makes the group durable again, then
-        moves what it rejected to quarantine. Read-only, closed, in a forked child or after a
-        failed sync it changes nothing. Retention keeps the group until another one is loaded, and
-        for as long as the answer is referred to.
+        moves what is damaged to quarantine; what cannot be read stays where it is. Read-only,
+        closed, in a forked child or after a failed sync it changes nothing. Retention keeps the
+        group until another one is loaded, and for as long as the answer is referred to.
 
         `hold` says what becomes of the bytes that were verified: with "memory" or "map" the parts
         are read or mapped once, and exactly what was verified is handed out. (A map is for stores
-        that nobody truncates meanwhile.) UsageError where it says something else; StorageError.
-        NewerFormatError where a newer version has written what would be passed over: it may be the
-        newest that was acknowledged, so nothing is changed and nothing older is loaded.
+        that nobody truncates meanwhile.) UsageError where it says something else. StorageError
+        where nothing is valid and something cannot be read, or where this user may not read a
+        group and nothing newer is valid. NewerFormatError where a newer version has written what
+        would be passed over: it may be the newest that was acknowledged, so nothing is changed and
+        nothing older is loaded.
         """
         holding = self._holding(hold)
         with self._guard.enter("load_latest"):
@@ -74,7 +78,10 @@ class StoreReader:
         if moved:
             message = f"{len(moved)} moved to {QUARANTINE}: {', '.join(moved)}"
             self._events.tell("quarantined", message, names=moved)
-        return None if scan.group is None else self._handed_out(scan.group, scan, holding)
+        if scan.group is None:
+            self._require_all_read(scan.rejected)
+            return None
+        return self._handed_out(scan.group, scan, holding)
 
     def load(
         self,
@@ -147,7 +154,10 @@ class StoreReader:
             older_than=older_than,
         )
         self._tell_rejected(scan.rejected)
-        return None if scan.group is None else self._opened(scan, scan.group, named, holding)
+        if scan.group is None:
+            self._require_all_read(scan.rejected)
+            return None
+        return self._opened(scan, scan.group, named, holding)
 
     def restore(self, step: int | None = None) -> Loaded:
         """The newest valid group, or exactly that of a step, with all its parts in memory.
@@ -159,15 +169,20 @@ class StoreReader:
     def latest_step(self) -> int | None:
         """The step of the newest group with an intact manifest; None for none. No part is read.
 
-        A load may still fall back past it: only a load verifies. NewerFormatError where a newer
-        version has written the newest; StorageError.
+        A load may still fall back past it: only a load verifies. StorageError where there is none
+        and a manifest cannot be read, or where this user may not read it and none newer is intact.
+        NewerFormatError where a newer version has written the newest that can be read.
         """
+        rejected: list[Rejection] = []
         for name in self._names():
             answer = None if name.attempt else read_group(self._disk, self._path, name)
             if isinstance(answer, Group):
-                return name.step
+                return answer.name.step
             if answer is not None:
+                _require_permitted(answer)
                 require_judged(answer.name, answer.reason)
+                rejected.append(answer)
+        self._require_all_read(rejected)
         return None
 
     def all_steps(self) -> list[int]:
@@ -195,7 +210,9 @@ class StoreReader:
         group that a newer version has written is a `Rejection` whose reason is `newer_format:` and
         what is needed to read it: that is no damage.
         """
-        return tuple(examine_all(self._disk, self._path, parallel_map=self._parallel_map))
+        found = tuple(examine_all(self._disk, self._path, parallel_map=self._parallel_map))
+        self._note_unread(each for each in found if isinstance(each, Rejection))
+        return found
 
     def quarantined(self) -> dict[str, Group | Rejection]:
         """The entries of the quarantine by name, each verified anew: a group, or why it is none.
@@ -245,7 +262,18 @@ class StoreReader:
         self._handed.append(weakref.ref(handed))
         return handed
 
-    def _tell_rejected(self, rejected: Iterable[Rejection]) -> None:
+    def _note_unread(self, rejected: Iterable[Rejection]) -> None:
+        """Note what could not be read: no policy of this store gives it up."""
+        self._unread |= {each.generation for each in rejected if each.is_unread}
+
+    def _require_all_read(self, rejected: Iterable[Rejection]) -> None:
+        """StorageError where something could not be read: None would say that nothing is there."""
+        unread = [(each.name, each.detail) for each in rejected if each.is_unread]
+        if unread:
+            raise nothing_left_error(self._path, unread)
+
+    def _tell_rejected(self, rejected: Sequence[Rejection]) -> None:
+        self._note_unread(rejected)
         for each in rejected:
             message = f"{each.name} was rejected ({each.reason}): {each.detail}"
             self._events.tell("rejected", message, name=each.name, reason=each.reason)
@@ -262,6 +290,7 @@ class StoreReader:
             answer = examination(reader, self._path, name, parallel_map=self._parallel_map)
             if isinstance(answer, Group):
                 return answer
+            _require_permitted(answer)
             require_judged(answer.name, answer.reason)
             if answer.reason != NO_COMMIT:
                 raise integrity_error(answer)
@@ -300,5 +329,11 @@ class StoreReader:
 
     def _names(self) -> list[GroupName]:
         """The groups and attempts of the store, newest first, but for one left by a failed sync."""
-        names = newest_first(list_store(self._disk, self._path).in_store)
+        names = newest_first(list_entries(self._disk, self._path))
         return [name for name in names if name != self._hidden()]
+
+
+def _require_permitted(rejection: Rejection) -> None:
+    """StorageError where this user may not read the group: nothing else stands in for it."""
+    if rejection.is_forbidden:
+        raise not_permitted_error(rejection.name, rejection.detail)

@@ -39,6 +39,7 @@ from tests.fuzz.trees import Sandbox
 from tests.fuzz.watching import WatchingDisk, photograph, watched
 from tests.impl.disks import open_store
 
+_FELL_BACK: Final = "a load fell back past a newer version's group"
 _DOCUMENTED: Final = (
     UsageError,
     IntegrityError,
@@ -75,7 +76,7 @@ def _load(disk: WatchingDisk, store: str, detail: int, at_least: int) -> None:
     with contextlib.suppress(*_DOCUMENTED):
         loaded = reader.load_latest(hold=HOLDS[detail % 3])
         if loaded is not None:
-            assert loaded.generation >= at_least, "a load fell back past a newer version's group"
+            assert loaded.generation >= at_least, _FELL_BACK
             for part in loaded:
                 assert len(loaded[part]) <= 1 << 21
                 assert Path(store) in loaded.path(part).parents
@@ -176,25 +177,33 @@ def store_writer(data: bytes) -> None:
         box.build(tape)
         before, outside = contents(box.store), _bytes(box.outside)
         unjudged = newer_groups(photograph(box.store), os.fsencode(box.store))
+        at_least = max((name.generation for name in _unjudged(box)), default=0)
         given: set[bytes] = set()
         with watched(box, may_change=True) as disk, contextlib.suppress(*_DOCUMENTED):
-            _work(disk, box, works, given)
+            _work(disk, box, works, given, at_least)
         assert _bytes(box.outside) == outside
         nothing_lost(before, contents(box.store), given)
         after = newer_groups(photograph(box.store), os.fsencode(box.store))
         assert after.items() >= unjudged.items(), "what is not judged was touched"
 
 
-def _work(disk: WatchingDisk, box: Sandbox, works: bytes, given: set[bytes]) -> None:
-    """A few turns of a writer; `given` are names whose content it may delete."""
+def _work(disk: WatchingDisk, box: Sandbox, works: bytes, given: set[bytes], at_least: int) -> None:
+    """A few turns of a writer; `given` are names whose content it may delete.
+
+    `at_least` is the newest generation that a newer version has written.
+    """
     with open_store(box.store.parent, disk=disk) as store:
         for number, work in enumerate(works):
             with contextlib.suppress(*_DOCUMENTED):
                 if work % 5 == 0:
-                    store.load_latest(hold=HOLDS[work // 5 % 3])
+                    loaded = store.load_latest(hold=HOLDS[work // 5 % 3])
+                    found = 0 if loaded is None else loaded.generation
+                    assert found >= at_least, _FELL_BACK
                 elif work % 5 == 1:
                     given |= _leftovers(box.store)
-                    store.repair()
+                    newest = store.repair().group
+                    found = 0 if newest is None else newest.name.generation
+                    assert found >= at_least, _FELL_BACK
                 elif work % 5 == 2:
                     given |= _leftovers(box.store) | _groups(box.store)
                     store.prune(LatestN(1 + work // 5 % 3))

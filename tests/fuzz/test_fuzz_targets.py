@@ -169,8 +169,8 @@ def test_an_exception_that_nobody_documented_is_a_finding(
     ("target", "broken", "says"),
     [
         ("store-tree", "lastgood.recovery.recovery.require_judged", "fell back past"),
-        ("store-writer", "lastgood.recovery.recovery.require_judged", "was touched"),
-        ("store-writer", "lastgood.writer.recoverer.is_unjudged", "was touched"),
+        ("store-writer", "lastgood.recovery.recovery.require_judged", "fell back past"),
+        ("store-writer", "lastgood.recovery.quarantine.is_unjudged", "was touched"),
         ("manifest-newer", "lastgood.format.manifest.require_known_format", "unknown"),
         ("manifest-newer", "lastgood.format.manifest.require_known_features", "unknown"),
     ],

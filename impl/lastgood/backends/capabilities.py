@@ -45,6 +45,9 @@ class SystemInfo(Protocol):
     def stamp(self, path: str) -> tuple[int, ...] | None:
         """Give numbers that change with an entry, a symlink's own; None if not known. OSError."""
 
+    def owner(self, path: str) -> str | None:
+        """Say in words whose an entry is, and its mode; None where it may not be looked at."""
+
 
 @runtime_checkable
 class WriteHints(Protocol):
@@ -95,6 +98,9 @@ class _UnknownSystem:
         return True
 
     def stamp(self, path: str) -> tuple[int, ...] | None:  # noqa: ARG002
+        return None
+
+    def owner(self, path: str) -> str | None:  # noqa: ARG002
         return None
 
 

@@ -2,6 +2,10 @@
 
 Paths are strings with "/" between names. Every method raises OSError with the errno of the real
 call. Any object of this shape will do: the POSIX back end, a recorder, a model of a disk.
+
+An errno says two things: ENOENT of an open means that there is no such file, ENOENT of a read of
+the open file means that its bytes cannot be had (a FUSE file system may give any errno). So what a
+read raises has the attribute `of_a_read`, which is true: see `ReadFailedError`.
 """
 
 from __future__ import annotations
@@ -14,6 +18,12 @@ from attrs import frozen
 from lastgood.errors import storage_error
 
 CrashClass = Literal["none", "process", "kernel", "power"]
+
+
+class ReadFailedError(OSError):
+    """A read of a file that was open already failed, whatever its errno means of an open."""
+
+    of_a_read: Final = True
 
 
 class DiskReader(Protocol):

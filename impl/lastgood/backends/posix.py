@@ -7,12 +7,13 @@ import errno
 import fcntl
 import mmap
 import os
+import pwd
 import stat
 import weakref
-from collections.abc import Iterator
-from typing import Final
+from collections.abc import Callable, Iterator
+from typing import Final, ParamSpec, TypeVar
 
-from lastgood.backends.interface import UNKNOWN_FILE_SYSTEM, FileSystemTraits
+from lastgood.backends.interface import UNKNOWN_FILE_SYSTEM, FileSystemTraits, ReadFailedError
 from lastgood.buffers import fresh_memory
 from lastgood.format.digests import new_hasher
 
@@ -22,6 +23,9 @@ _LOCK: Final = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLO
 _READ_BYTES: Final = 1 << 20
 WRITE_BACK_BYTES: Final = 8 << 20
 """So much of a file is dirty when its write-back is begun: the sync at the end has less to do."""
+
+_P = ParamSpec("_P")
+_Answer = TypeVar("_Answer")
 
 _living: weakref.WeakSet[PosixDisk] = weakref.WeakSet()
 
@@ -77,7 +81,7 @@ class PosixDisk:
         left = limit_bytes
         with _opened_file(path, limit_bytes) as (fd, _):
             # One byte more than allowed is asked for: the file may be growing.
-            while piece := os.read(fd, min(_READ_BYTES, left + 1)):
+            while piece := _reading(path, os.read, fd, min(_READ_BYTES, left + 1)):
                 left -= len(piece)
                 if left < 0:
                     raise _error(errno.EFBIG, path)
@@ -93,7 +97,7 @@ class PosixDisk:
         size_bytes, digest = 0, new_hasher(algorithm)
         piece = memoryview(bytearray(_READ_BYTES))
         with _opened_file(path, limit_bytes) as (fd, _):
-            while count := os.readv(fd, [piece]):
+            while count := _reading(path, os.readv, fd, [piece]):
                 size_bytes += count
                 if size_bytes > limit_bytes:
                     raise _error(errno.EFBIG, path)
@@ -110,12 +114,12 @@ class PosixDisk:
             whole = memoryview(fresh_memory(size_bytes) if size_bytes else b"")
             done = 0
             while done < size_bytes:
-                count = os.readv(fd, [whole[done : done + _READ_BYTES]])
+                count = _reading(path, os.readv, fd, [whole[done : done + _READ_BYTES]])
                 if not count:
                     break
                 digest.update(whole[done : done + count])
                 done += count
-            if done == size_bytes and os.read(fd, 1):
+            if done == size_bytes and _reading(path, os.read, fd, 1):
                 raise _error(errno.EFBIG, path)
         return whole[:done].toreadonly(), digest.hexdigest()
 
@@ -123,13 +127,17 @@ class PosixDisk:
     def open_file(self, path: str, limit_bytes: int) -> Iterator[OpenFd]:
         """See `FastReads.open_file`."""
         with _opened_file(path, limit_bytes) as (fd, size_bytes):
-            yield OpenFd(fd, size_bytes)
+            yield OpenFd(fd, size_bytes, path)
 
     def map(self, path: str, limit_bytes: int) -> memoryview:
         """See `FastReads.map`."""
         with _opened_file(path, limit_bytes) as (fd, size_bytes):
             if not size_bytes:
                 return memoryview(b"")
+            # What cannot be read is an error here. Found through a map, it would end the process.
+            piece, left = memoryview(bytearray(_READ_BYTES)), size_bytes
+            while left > 0 and (count := _reading(path, os.readv, fd, [piece])):
+                left -= count
             return self._mapped(fd, size_bytes)
 
     def mkdir(self, path: str) -> None:
@@ -174,6 +182,18 @@ class PosixDisk:
         """See `SystemInfo.may_write`."""
         effective = os.access in os.supports_effective_ids
         return os.access(path, os.W_OK | os.X_OK, effective_ids=effective)
+
+    def owner(self, path: str) -> str | None:
+        """See `SystemInfo.owner`."""
+        try:
+            at = os.lstat(path)
+        except OSError:
+            return None
+        try:
+            name = pwd.getpwuid(at.st_uid).pw_name
+        except KeyError:
+            name = "a user without a name"
+        return f"{name} (uid {at.st_uid}) and has the mode {stat.S_IMODE(at.st_mode):o}"
 
     def fsync(self, path: str) -> None:
         """See `Disk.fsync`."""
@@ -286,15 +306,16 @@ class PosixDisk:
 class OpenFd:
     """An open file by its descriptor. It keeps no position: any thread may read anywhere."""
 
-    def __init__(self, fd: int, size_bytes: int) -> None:
+    def __init__(self, fd: int, size_bytes: int, path: str = "") -> None:
         self.size_bytes = size_bytes
-        self._fd = fd
+        self._fd, self._path = fd, path
 
     def read_into(self, offset_bytes: int, room: memoryview) -> int:
         """See `OpenFile.read_into`."""
         done = 0
         while done < len(room):
-            count = os.preadv(self._fd, [room[done:]], offset_bytes + done)
+            at = offset_bytes + done
+            count = _reading(self._path, os.preadv, self._fd, [room[done:]], at)
             if not count:
                 break
             done += count
@@ -316,7 +337,7 @@ def _opened_file(path: str, limit_bytes: int | None) -> Iterator[tuple[int, int]
     """A regular file and its size; EFBIG before anything is read where it is too long."""
     fd = _open_regular(path, READ_FLAGS)
     try:
-        size_bytes = os.fstat(fd).st_size
+        size_bytes = _reading(path, os.fstat, fd).st_size
         if limit_bytes is not None and size_bytes > limit_bytes:
             raise _error(errno.EFBIG, path)
         yield fd, size_bytes
@@ -335,10 +356,23 @@ def _open_regular(path: str, flags: int) -> int:
         if not stat.S_ISREG(mode):
             raise _error(errno.ELOOP if stat.S_ISLNK(mode) else errno.EINVAL, path)
     fd = os.open(path, flags, 0o666)
-    if not stat.S_ISREG(os.fstat(fd).st_mode):
+    try:
+        if not stat.S_ISREG(_reading(path, os.fstat, fd).st_mode):
+            raise _error(errno.EINVAL, path)
+    except BaseException:
         os.close(fd)
-        raise _error(errno.EINVAL, path)
+        raise
     return fd
+
+
+def _reading(
+    path: str, call: Callable[_P, _Answer], /, *args: _P.args, **kwargs: _P.kwargs
+) -> _Answer:
+    """A call on a file that is open; its errno is told from one of an open. ReadFailedError."""
+    try:
+        return call(*args, **kwargs)
+    except OSError as error:
+        raise ReadFailedError(error.errno, error.strerror, path) from error
 
 
 def _error(number: int, path: str) -> OSError:

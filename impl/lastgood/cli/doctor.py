@@ -13,12 +13,12 @@ from attrs import asdict, frozen
 
 from lastgood.backends.capabilities import full_sync, system_info
 from lastgood.backends.interface import Disk, describe_kind, join, kind_at, parents
-from lastgood.errors import NewerFormatError, describe_error, storage_error
-from lastgood.format.names import LOCK, QUARANTINE, newest_first, parse_name, pruned_names
+from lastgood.errors import NewerFormatError, StorageError, describe_error, storage_error
+from lastgood.format.names import LOCK, QUARANTINE, newest_first, pruned_names
 from lastgood.protocol.receipt import guarantee
 from lastgood.protocol.strength import Strength, choose_strength
+from lastgood.recovery.listing import list_entries, list_quarantine
 from lastgood.recovery.newer_format import list_unjudged, require_readable
-from lastgood.recovery.recovery import list_store
 from lastgood.writer.lease import missing_dirs
 
 PROBE: Final = ".lastgood-doctor-"
@@ -117,6 +117,10 @@ def _obstacles(disk: Disk, path: str) -> Iterator[str]:
             expected = describe_kind(wanted)
             yield f"{name!r} is {describe_kind(kind)} and not {expected}: {costs}. Move it away"
     try:
+        list_quarantine(disk, path)
+    except StorageError as error:
+        yield f"this user cannot save there, nor set damage aside: {error}".removesuffix(".")
+    try:
         require_readable(disk, path)
     except NewerFormatError as error:
         yield (
@@ -126,16 +130,18 @@ def _obstacles(disk: Disk, path: str) -> Iterator[str]:
 
 
 def _count(disk: Disk, path: str) -> dict[str, int]:
-    listing = list_store(disk, path)
-    names = newest_first(listing.in_store)
-    aside = [name for name in listing.in_quarantine if parse_name(name, in_quarantine=True)]
-    return {
+    entries = list_entries(disk, path)
+    names = newest_first(entries)
+    counts = {
         "groups": sum(not name.attempt for name in names),
         "attempts": sum(name.attempt for name in names),
-        "half_pruned": len(pruned_names(listing.in_store)),
-        "quarantined": len(aside),
+        "half_pruned": len(pruned_names(entries)),
         "written_by_a_newer_version": len(list_unjudged(disk, path)),
     }
+    # What cannot be listed is an obstacle, and told of as one.
+    with contextlib.suppress(StorageError):
+        counts["quarantined"] = len(list_quarantine(disk, path))
+    return counts
 
 
 _TRIALS: Final = (

@@ -8,9 +8,10 @@ from typing import Any, Final
 
 from attrs import asdict, evolve, frozen
 
-from lastgood.backends.interface import DiskReader, join, kind_at
+from lastgood.backends.interface import DiskReader, join
+from lastgood.cli.statuses import DAMAGED, NO_DAMAGE, OK, REFUSED, status_of
 from lastgood.damage import Damaged, describe_damage
-from lastgood.errors import NewerFormatError, UsageError, storage_error
+from lastgood.errors import NewerFormatError, StorageError, UsageError, storage_error
 from lastgood.format.features import is_newer_format
 from lastgood.format.names import (
     LOCK,
@@ -23,13 +24,11 @@ from lastgood.format.names import (
 )
 from lastgood.parts.thread_pool import ParallelMap
 from lastgood.protocol.strength import require_store
+from lastgood.recovery.changing_store import newest_valid_now
+from lastgood.recovery.listing import list_entries, list_quarantine
+from lastgood.recovery.newer_format import is_unjudged
 from lastgood.recovery.partial_load import check_entry_kinds
-from lastgood.recovery.quarantine import (
-    examine_quarantine,
-    has_quarantine,
-    list_quarantine,
-    read_report,
-)
+from lastgood.recovery.quarantine import examine_quarantine, has_quarantine, read_report, stays
 from lastgood.recovery.quarantine_report import QuarantineReport
 from lastgood.recovery.recovery import (
     GONE,
@@ -38,23 +37,14 @@ from lastgood.recovery.recovery import (
     Rejection,
     as_lease_holder,
     examine,
-    list_store,
-    newest_valid_now,
     read_group,
 )
+from lastgood.recovery.unread import is_unread_error, not_permitted_error
 
-OK: Final = 0
-DAMAGED: Final = 1
-MALFORMED: Final = 2
-UNJUDGED: Final = 3
-"""The status where a newer version has written what was to be judged."""
-
-NO_DAMAGE: Final = ("valid", "listed", "attempt", GONE)
 _LOST: Final = (
     f"{MANIFEST} is missing, and a newer group was committed: a save that ended before its commit, "
     f"or a group that has lost its {MANIFEST}"
 )
-_MALFORMED: Final = ("manifest_error:", "unsafe_path:", "not_regular:")
 
 
 @frozen
@@ -62,6 +52,7 @@ class GroupRow:
     """One group and what was found: "valid", "listed" (not verified), or the rejection's reason.
 
     `is_damage`: something is wrong that no save which is going on, or was cut off, explains.
+    `is_forbidden`: this user may not read it, so nobody knows.
     `damaged` are ranges known to be damaged, all of them after a `verify`; `chunk_bytes` is the
     size of its chunks, None where it has none.
     `report` is that of something in quarantine, or in words why none can be read.
@@ -76,14 +67,21 @@ class GroupRow:
     size_bytes: int
     parts: int
     is_damage: bool
+    is_forbidden: bool = False
     chunk_bytes: int | None = None
     damaged: tuple[Damaged, ...] = ()
     report: QuarantineReport | str | None = None
+
+    @property
+    def is_unjudged(self) -> bool:
+        """A newer version has written it, so nobody here knows."""
+        return is_newer_format(self.verdict)
 
     def as_json(self) -> dict[str, Any]:
         """The row as JSON can say it."""
         found = asdict(self, recurse=False)
         found["damage"] = found.pop("is_damage")
+        del found["is_forbidden"]
         found["damaged"] = [each.as_json() for each in self.damaged]
         why = found.pop("report")
         if why is not None:
@@ -95,28 +93,40 @@ class GroupRow:
 class StoreReport:
     """Rows, newest first, and the exit status that they deserve.
 
-    `aside` are the entries of the quarantine, where somebody asked for them.
+    `aside` are the entries of the quarantine, where somebody asked for them; `aside_error` says why
+    they cannot be listed.
     """
 
     store: str
     rows: tuple[GroupRow, ...]
     exit_status: int
     aside: tuple[str, ...] | None = None
+    aside_error: str = ""
 
     def as_json(self) -> dict[str, Any]:
         """The report as JSON can say it."""
         found = {"store": self.store, "groups": [row.as_json() for row in self.rows]}
+        if self.aside_error:
+            found["quarantine_error"] = self.aside_error
         return found if self.aside is None else {**found, "quarantined": list(self.aside)}
 
 
 def list_groups(reader: DiskReader, store: str) -> StoreReport:
-    """Every group by its manifest and the kinds of its entries; no part is read."""
+    """Every group by its manifest and the kinds of its entries; no part is read.
+
+    So what a newer version has written sets no status.
+    """
     names = _names(reader, store)
     rows = [_row(store, name, _at_a_glance(reader, store, name), "listed") for name in names]
-    aside = tuple(entry for entry, _ in list_quarantine(reader, store))
     report = _reported(reader, store, names, rows)
-    status = OK if report.exit_status == UNJUDGED else report.exit_status
-    return evolve(report, aside=aside, exit_status=status)
+    known = [row for row in report.rows if not row.is_unjudged]
+    report = evolve(report, exit_status=_status(known))
+    try:
+        aside = tuple(entry for entry, _ in list_quarantine(reader, store))
+    except StorageError as error:
+        # Nobody needs what lies there to load, nor to see what a load would take.
+        return evolve(report, aside_error=str(error))
+    return evolve(report, aside=aside)
 
 
 def verify_groups(
@@ -167,7 +177,9 @@ def find_latest(
     if good is not None:
         rows.append(_row(store, good.name, good, "valid"))
         return StoreReport(store, tuple(rows), OK)
-    return StoreReport(store, tuple(rows), nothing_valid([row.verdict for row in rows]))
+    # Where a load refuses to judge, what is damaged besides that does not decide.
+    is_refused = any(row.is_unjudged for row in rows)
+    return StoreReport(store, tuple(rows), REFUSED if is_refused else _status(rows) or DAMAGED)
 
 
 def _examined(
@@ -209,9 +221,9 @@ def require_quarantine(reader: DiskReader, store: str) -> None:
 def newly_quarantined(reader: DiskReader, store: str, before: Collection[str]) -> list[Rejection]:
     """The entries that came to the quarantine since it had those `before`, and why."""
     folder, moved = join(store, QUARANTINE), []
-    for entry in list_store(reader, store).in_quarantine:
-        name = parse_name(entry, in_quarantine=True)
-        if entry not in before and name is not None:
+    # A move lists it first: where that cannot be done, nothing came.
+    for entry, name in known_aside(reader, store):
+        if entry not in before:
             answer = examine(reader, folder, name, entry=entry)
             if isinstance(answer, Group):
                 answer = Rejection(entry, name.generation, "valid", "it is intact now")
@@ -229,15 +241,18 @@ def preview_quarantine(reader: DiskReader, store: str, newest: int) -> list[Reje
 def rejected_for_damage(answers: Iterable[Group | Rejection]) -> list[Rejection]:
     """What the holder of the lease would set aside of what was looked at."""
     rejected = [answer for answer in answers if isinstance(answer, Rejection)]
-    return [one for one in rejected if one.reason != GONE and not is_newer_format(one.reason)]
+    return [one for one in rejected if one.reason != GONE and not stays(one)]
 
 
 def find_group(reader: DiskReader, store: str, generation: int) -> Group | Rejection:
-    """The group of a generation, its manifest read and no part. UsageError where none is there."""
+    """The group of a generation, its manifest read and no part. UsageError where none is there.
+
+    StorageError where this user may not read it.
+    """
     names = _names(reader, store)
     groups = [name for name in names if name.generation == generation and not name.attempt]
     if not groups:
-        aside = [e for e, name in list_quarantine(reader, store) if name.generation == generation]
+        aside = [e for e, name in known_aside(reader, store) if name.generation == generation]
         raise _no_such_group(
             store,
             names,
@@ -245,31 +260,18 @@ def find_group(reader: DiskReader, store: str, generation: int) -> Group | Rejec
             f" In quarantine there is {', '.join(aside[:8])}: `lastgood quarantine` says why."
             * bool(aside),
         )
-    return read_group(reader, store, groups[0])
+    answer = read_group(reader, store, groups[0])
+    if isinstance(answer, Rejection) and answer.is_forbidden:
+        raise not_permitted_error(answer.name, answer.detail)
+    return answer
 
 
-def nothing_valid(verdicts: list[str]) -> int:
-    """The status where nothing is loadable: 2 where any of it is malformed, else 1.
-
-    3 where a newer version has written some of it.
-    """
-    return UNJUDGED if any(map(is_newer_format, verdicts)) else status_of(verdicts) or DAMAGED
-
-
-def status_of(verdicts: list[str]) -> int:
-    """0 where all is valid, 2 where any group is malformed, 1 for any other damage.
-
-    3 where nothing is damaged and a newer version has written some of it. A dead attempt of the
-    rename form is no damage: nothing was ever claimed of it.
-    """
-    bad = [verdict for verdict in verdicts if _is_damage(verdict)]
-    if not bad:
-        return UNJUDGED if any(map(is_newer_format, verdicts)) else OK
-    return MALFORMED if any(verdict.startswith(_MALFORMED) for verdict in bad) else DAMAGED
-
-
-def _is_damage(verdict: str) -> bool:
-    return verdict not in NO_DAMAGE and not is_newer_format(verdict)
+def known_aside(reader: DiskReader, store: str) -> list[tuple[str, GroupName]]:
+    """The entries of the quarantine that have a group's name; none where it cannot be listed."""
+    try:
+        return list_quarantine(reader, store)
+    except StorageError:
+        return []
 
 
 def _at_a_glance(reader: DiskReader, store: str, name: GroupName) -> Group | Rejection:
@@ -283,7 +285,7 @@ def _at_a_glance(reader: DiskReader, store: str, name: GroupName) -> Group | Rej
 
 def _names(reader: DiskReader, store: str) -> list[GroupName]:
     require_store(reader, store)
-    entries = list_store(reader, store).in_store
+    entries = list_entries(reader, store)
     names = newest_first(entries)
     if not names and not pruned_names(entries) and not {LOCK, QUARANTINE} & {*entries}:
         looks_like_a_group = MANIFEST in entries
@@ -323,8 +325,14 @@ def _reported(
     reader: DiskReader, store: str, names: list[GroupName], rows: list[GroupRow]
 ) -> StoreReport:
     rows = _judged(reader, store, names, rows)
-    judged = [row.verdict for row in rows if row.is_damage or is_newer_format(row.verdict)]
-    return StoreReport(store, tuple(rows), status_of(judged))
+    return StoreReport(store, tuple(rows), _status(rows))
+
+
+def _status(rows: Iterable[GroupRow]) -> int:
+    """As `status_of`; 3 where all the rest is valid, and a group may not be read, or judged."""
+    status = status_of(row.verdict for row in rows if row.is_damage)
+    is_unknown = any(row.is_forbidden or row.is_unjudged for row in rows)
+    return status or (REFUSED if is_unknown else OK)
 
 
 def _judged(
@@ -346,10 +354,20 @@ def _unfinished(reader: DiskReader, store: str, names: list[GroupName], row: Gro
     newer = [n for n in names if n.generation > row.generation and not n.attempt]
     for group in (join(store, str(name)) for name in newer):
         # What only has a group's name may be a symlink that leads out of the store.
-        is_dir = kind_at(reader, group) == "dir"
-        if is_dir and kind_at(reader, join(group, MANIFEST)) != "missing":
+        is_dir = _kind_if_known(reader, group) == "dir"
+        if is_dir and _kind_if_known(reader, join(group, MANIFEST)) != "missing":
             return evolve(row, detail=_LOST)
     return evolve(row, is_damage=False)
+
+
+def _kind_if_known(reader: DiskReader, path: str) -> str:
+    """The kind of an entry; "missing" where it cannot be known: it counts for nothing then."""
+    try:
+        return reader.kind(path)
+    except OSError as error:
+        if not is_unread_error(error):
+            raise storage_error(f"looking at {path!r}", error) from error
+        return "missing"
 
 
 def _row(
@@ -359,8 +377,13 @@ def _row(
     head = entry, str(Path(store) / entry), name.generation, name.step
     if isinstance(answer, Rejection):
         reason, damaged = answer.reason, answer.damaged
-        return GroupRow(*head, reason, answer.detail, 0, 0, _is_damage(reason), damaged=damaged)
+        is_unknown = answer.is_forbidden or is_unjudged(answer)
+        is_damage = reason not in NO_DAMAGE and not is_unknown
+        return GroupRow(
+            *head, reason, answer.detail, 0, 0, is_damage, answer.is_forbidden, damaged=damaged
+        )
     chunking = answer.manifest.chunking
     chunk_bytes = None if chunking is None else chunking.chunk_bytes
     parts = len(answer.manifest.parts)
-    return GroupRow(*head, word, "", answer.size_bytes, parts, _is_damage(word), chunk_bytes)
+    is_damage = word not in NO_DAMAGE
+    return GroupRow(*head, word, "", answer.size_bytes, parts, is_damage, chunk_bytes=chunk_bytes)

@@ -27,14 +27,17 @@ Exit status:
   0  as expected (`latest`: a good group was found; what it fell back from is on stderr).
      A save that is going on, or that a crash has cut off, is no damage
   1  damage was found, or nothing is loadable: content that does not match its manifest,
-     a part or a manifest that is missing; `prune` and `repair` leave no valid group;
+     a part or a manifest that is missing or that the disk cannot read; `prune` and `repair`
+     leave no valid group;
      `diff` found a difference; `doctor` a weakness
   2  bad input: DIR is no store; or a group is malformed (a truncated or foreign manifest, a
      path that leaves the group, a symlink): any group for `ls` and `verify`, and for `latest`,
      `why`, `prune` and `repair` one of those that they rejected where nothing is loadable
-  3  this machine cannot do it: an I/O error, a permission, a missing library, an output that
-     cannot be written; or a newer version of lastgood has written what it would have to read
-     (`ls` lists such a group as newer_format, which is no damage, and ends with 0)
+  3  this machine cannot do it: an I/O error of the store's own directory, a permission (`ls`
+     and `verify`: a group that this user may not read, where there is no damage), a deletion
+     that the disk refuses, a missing library, an output that cannot be written; or a newer
+     version of lastgood has written what it would have to read (`ls` lists such a group as
+     newer_format, which is no damage, and ends with 0)
   128 and the number of the signal that ended it, such as 130 after Ctrl-C
 """
 

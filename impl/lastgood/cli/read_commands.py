@@ -21,8 +21,6 @@ from lastgood.backends.detect import disk_here
 from lastgood.backends.interface import DiskReader
 from lastgood.backends.posix import PosixDisk
 from lastgood.cli.inspection import (
-    OK,
-    UNJUDGED,
     StoreReport,
     find_group,
     find_latest,
@@ -45,7 +43,8 @@ from lastgood.cli.output import (
     say_path,
     say_table,
 )
-from lastgood.format.features import is_newer_format, require_judged
+from lastgood.cli.statuses import OK
+from lastgood.format.features import require_judged
 from lastgood.format.manifest import Manifest
 from lastgood.format.names import QUARANTINE
 from lastgood.parts.thread_pool import ParallelMap, default_workers, new_parallel_map
@@ -180,7 +179,7 @@ def why(directory: str, as_json: bool) -> None:
     for row in report.rows:
         if row is not good:
             say(f"not {row.name}: {row.detail} ({row.verdict})")
-    if report.exit_status == UNJUDGED:
+    if good is None and any(row.is_unjudged for row in report.rows):
         say("nothing: a load refuses, as that may be the newest group that was acknowledged")
     elif good is None:
         say("nothing: no group is valid" if report.rows else "nothing: there is no group")
@@ -326,17 +325,14 @@ def _tell(report: StoreReport, as_json: bool) -> None:
 
 
 def _complain(report: StoreReport) -> None:
-    """One line for each group that is damaged, or that a newer version has written.
+    """One line for each group that is damaged, may not be read, or is a newer version's.
 
     And for everything that is no group, where nothing else is.
     """
     found = any(row.verdict in ("valid", "listed") for row in report.rows)
     for row in report.rows:
-        if (
-            row.is_damage
-            or is_newer_format(row.verdict)
-            or (report.exit_status != OK and not found)
-        ):
+        is_told = row.is_damage or row.is_forbidden or row.is_unjudged
+        if is_told or (report.exit_status != OK and not found):
             complain(f"{row.path}: {row.detail} ({row.verdict}). Nothing was changed.")
 
 
@@ -345,6 +341,8 @@ def _show(report: StoreReport, as_json: bool) -> None:
         print_json(report.as_json())
         return
     aside = f"\n{len(report.aside)} in quarantine" if report.aside else ""
+    if report.aside_error:
+        aside = "\nthe quarantine cannot be listed"
     if not report.rows:
         say(f"no group in {printable(report.store)}{aside}")
         return

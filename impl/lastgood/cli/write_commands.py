@@ -19,9 +19,8 @@ from lastgood.backends.interface import describe_kind, join, kind_at
 from lastgood.cli.bench import measure
 from lastgood.cli.doctor import diagnose
 from lastgood.cli.inspection import (
-    OK,
+    known_aside,
     newly_quarantined,
-    nothing_valid,
     preview_quarantine,
     rejected_for_damage,
     require_quarantine,
@@ -41,11 +40,13 @@ from lastgood.cli.output import (
     say_table,
 )
 from lastgood.cli.read_commands import cli
+from lastgood.cli.statuses import status_after
 from lastgood.errors import LastgoodWarning, UsageError
 from lastgood.format.names import LOCK, GroupName
 from lastgood.protocol.strength import require_store
+from lastgood.recovery.listing import list_entries
 from lastgood.recovery.newer_format import is_unjudged, require_all_judged
-from lastgood.recovery.recovery import Group, Rejection, list_store
+from lastgood.recovery.recovery import Group, Rejection
 from lastgood.retention.policies import BestN, EveryKSteps, EverySeconds, LatestN, Policy
 from lastgood.retention.prune import Pruning, list_leftovers, to_candidate
 from lastgood.store import Store, open_read_only
@@ -93,7 +94,9 @@ def prune(
 
     They are renamed first, durably, so that no crash leaves half of one under a group's name. The
     newest valid group always stays. What is damaged is neither counted nor deleted: what is newer
-    than that group moves to DIR/quarantine. The status is 1 or 2 where nothing valid is left.
+    than that group moves to DIR/quarantine. What cannot be read, and what a newer version has
+    written, is neither counted nor deleted nor moved. The status is 1 or 2 where nothing valid is
+    left, and 3 where a newer version has written the newest.
     """
     policy = _policy(keep_latest, keep_every, keep_seconds, keep_best)
     with _opened(directory, writable=not dry_run) as store:
@@ -107,33 +110,38 @@ def prune(
             if moved:
                 require_quarantine(disk, path)
         else:
-            before = list_store(disk, path).in_quarantine
+            before = [entry for entry, _ in known_aside(disk, path)]
             pruning = store.prune(policy)
             moved = newly_quarantined(disk, path, before)
             note_done("The prune was carried out: `lastgood ls` shows what is left.")
-    status = OK if pruning else nothing_valid([each.reason for each in moved])
+        unread = list(pruning.unreadable) if pruning else _unread(store.verify())
+    stuck = pruning.stuck if pruning else ()
+    status = status_after(pruning is not None, [*moved, *unread], stuck)
     if as_json:
         said = {"store": str(store.path), "dry_run": dry_run, **_pruning_json(pruning)}
-        print_json({**said, "moved": _rejections(moved)})
+        print_json({**said, "moved": _rejections(moved), "unreadable": _rejections(unread)})
         sys.exit(status)
     _say_moved(moved, dry_run=dry_run)
+    _say_left(unread, " cannot be read")
     if pruning is None:
-        say("nothing was pruned: no group is valid" if moved else "nothing to prune: no group")
+        nothing = "nothing was pruned: no group is valid"
+        say(nothing if moved or unread else "nothing to prune: no group")
         sys.exit(status)
     for leftover in pruning.leftovers:
         say(_finished(leftover, dry_run=dry_run))
     verb = "would go" if dry_run else "went"
     for group in pruning.given_up:
         say(f"{verb}: {group.name} (step {group.name.step}, {group.size_bytes:,} bytes)")
-    _say_undeletable(pruning.stuck)
+    _say_left(pruning.stuck, " cannot be deleted")
     for rejection in pruning.damaged:
         say(f"left: {rejection.name} is damaged ({rejection.reason}); see `lastgood repair`")
-    _say_unjudged(pruning.unjudged)
+    _say_left(pruning.unjudged)
     freed = "would be freed" if dry_run else "freed"
     say(
         f"{len(pruning.given_up)} {verb}, {len(pruning.kept)} stay, "
         f"{pruning.freed_bytes:,} bytes {freed}"
     )
+    sys.exit(status)
 
 
 @cli.command(short_help="Set damaged groups aside, and finish deletions.", epilog=EXIT_STATUS)
@@ -144,25 +152,26 @@ def prune(
 def repair(directory: str, dry_run: bool, as_json: bool) -> None:
     """Verify all of DIR, make its newest valid group durable, set damaged ones aside.
 
-    They move to DIR/quarantine; none is deleted. Deletions that a prune began are finished. The
-    status is 1 or 2 where nothing valid is left.
+    They move to DIR/quarantine; none is deleted. What cannot be read stays, and what a newer
+    version has written. Deletions that a prune began are finished. The status is 1 or 2 where
+    nothing valid is left, and 3 where a newer version has written the newest.
     """
     with _opened(directory, writable=not dry_run) as store:
         if dry_run:
             answers = store.verify()
             require_all_judged(answers)
             good = next((a.name for a in answers if isinstance(a, Group)), None)
-            moved = rejected_for_damage(answers)
+            moved, unread = rejected_for_damage(answers), _unread(answers)
             unjudged = [a for a in answers if isinstance(a, Rejection) and is_unjudged(a)]
             if moved:
                 require_quarantine(disk_here(), str(store.path))
-            entries = list_store(disk_here(), str(store.path)).in_store
+            entries = list_entries(disk_here(), str(store.path))
             finished, undeletable = list_leftovers(disk_here(), str(store.path), entries)
         else:
             repaired = store.repair()
             good = repaired.group.name if repaired.group else None
             moved, finished, undeletable = list(repaired.moved), repaired.finished, repaired.stuck
-            unjudged = list(repaired.unjudged)
+            unread, unjudged = list(repaired.unreadable), list(repaired.unjudged)
             note_done("The repair was carried out: `lastgood ls` shows what is left.")
     if as_json:
         print_json(
@@ -171,6 +180,7 @@ def repair(directory: str, dry_run: bool, as_json: bool) -> None:
                 "dry_run": dry_run,
                 "newest": None if good is None else str(good),
                 "moved": _rejections(moved),
+                "unreadable": _rejections(unread),
                 "finished": [str(name) for name in finished],
                 "stuck": _rejections(undeletable),
                 "unjudged": _rejections(unjudged),
@@ -180,11 +190,12 @@ def repair(directory: str, dry_run: bool, as_json: bool) -> None:
         _say_moved(moved, dry_run=dry_run)
         for name in finished:
             say(_finished(name, dry_run=dry_run))
-        _say_undeletable(undeletable)
-        _say_unjudged(unjudged)
-        nothing = "no valid group is left" if moved else "there is no group"
+        _say_left(undeletable, " cannot be deleted")
+        _say_left(unread, " cannot be read")
+        _say_left(unjudged)
+        nothing = "no valid group is left" if moved or unread else "there is no group"
         say(nothing if good is None else f"newest valid group: {good}")
-    sys.exit(nothing_valid([each.reason for each in moved]) if good is None else OK)
+    sys.exit(status_after(good is not None, [*moved, *unread], undeletable))
 
 
 @cli.command(short_help="Say what the file system can promise.", epilog=EXIT_STATUS)
@@ -368,14 +379,13 @@ def _say_moved(moved: Sequence[Rejection], *, dry_run: bool) -> None:
         say(f"{verb} to quarantine: {each.name}: {each.detail} ({each.reason})")
 
 
-def _say_undeletable(undeletable: Sequence[Rejection]) -> None:
-    for each in undeletable:
-        say(f"left: {each.name} cannot be deleted: {each.detail} ({each.reason})")
+def _say_left(left: Sequence[Rejection], what: str = "") -> None:
+    for each in left:
+        say(f"left: {each.name}{what}: {each.detail} ({each.reason})")
 
 
-def _say_unjudged(unjudged: Sequence[Rejection]) -> None:
-    for each in unjudged:
-        say(f"left: {each.name}: {each.detail} ({each.reason})")
+def _unread(answers: Sequence[Group | Rejection]) -> list[Rejection]:
+    return [each for each in answers if isinstance(each, Rejection) and each.is_unread]
 
 
 def _finished(name: GroupName, *, dry_run: bool) -> str:

@@ -20,8 +20,9 @@ from lastgood.format.chunks import Chunking
 from lastgood.parts.part_writer import PartSource
 from lastgood.protocol.executor import StepExecutor
 from lastgood.protocol.plan import MODES, Form, Mode
+from lastgood.recovery.listing import list_entries
 from lastgood.recovery.partial_load import read_part, read_range
-from lastgood.recovery.recovery import Group, Scan, find_part, list_store, newest_valid
+from lastgood.recovery.recovery import Group, Scan, find_part, newest_valid
 from lastgood.retention.policies import LatestN
 from lastgood.retention.prune import PruneRequest
 from lastgood.writer.lease import missing_dirs
@@ -136,7 +137,7 @@ class LastgoodSubject:
         """Load the newest valid group and change nothing."""
         if disk.kind(store) == "missing":
             return None
-        return _handed_out(disk, newest_valid(disk, store, list_store(disk, store).in_store))
+        return _handed_out(disk, newest_valid(disk, store, list_entries(disk, store)))
 
     def real_disk(self) -> Disk:
         """Give the disk that production uses on this machine."""

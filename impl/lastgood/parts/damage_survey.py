@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from attrs import evolve
+
 from lastgood.backends.interface import DiskReader, join
 from lastgood.damage import Damaged, merge_ranges
 from lastgood.format.manifest import MAX_SIZE_BYTES, Manifest
 from lastgood.parts.thread_pool import ParallelMap
 from lastgood.parts.verify import (
+    UNREADABLE,
     Unit,
     check_unit,
     damage_from_errno,
@@ -46,6 +49,13 @@ def _damaged(reader: DiskReader, group: str, unit: Unit) -> list[Damaged]:
         )
     except OSError as error:
         damage = damage_from_errno(error, part.path)
+        if damage.reason.startswith(UNREADABLE) and unit.count > 1:
+            # One sector that cannot be read costs its chunk, and not all that was read with it.
+            return [
+                each
+                for number in range(unit.first, unit.first + unit.count)
+                for each in _damaged(reader, group, evolve(unit, first=number, count=1))
+            ]
         return [
             Damaged(part.path, damage.reason, start, stop - start, number, 1)
             for number, (start, stop) in enumerate(span, unit.first)

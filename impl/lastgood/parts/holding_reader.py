@@ -29,21 +29,22 @@ class HoldingReader:
 
     def __init__(self, reader: DiskReader, hold: Hold) -> None:
         self.held: dict[str, memoryview] = {}
-        self._reader, self._fast, self._hold = reader, fast_reads(reader), hold
+        self.reader = reader
+        self._fast, self._hold = fast_reads(reader), hold
         self._rooms: dict[str, memoryview] = {}
         self._lock = threading.Lock()
 
     def kind(self, path: str) -> str:
         """See `DiskReader.kind`."""
-        return self._reader.kind(path)
+        return self.reader.kind(path)
 
     def names(self, path: str) -> list[str]:
         """See `DiskReader.names`."""
-        return self._reader.names(path)
+        return self.reader.names(path)
 
     def read(self, path: str, limit_bytes: int) -> bytes:
         """See `DiskReader.read`."""
-        return self._reader.read(path, limit_bytes)
+        return self.reader.read(path, limit_bytes)
 
     def digest(self, path: str, limit_bytes: int) -> tuple[int, str]:
         """See `DiskReader.digest`; keeps the bytes."""

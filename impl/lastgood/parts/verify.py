@@ -1,6 +1,9 @@
 """The check of a part against its manifest, and what an errno says about a part.
 
-An error of the disk (EIO, EACCES, EMFILE, …) is never taken for damage.
+An open or a look that fails may mean that there is no such file, or none that is regular. A file
+system that cannot read what it keeps says EIO, EUCLEAN or EBADMSG, and a read of an open file that
+fails in one of all these ways got no bytes: the part is *unreadable*. An error of the machine or of
+its permissions (EMFILE, ENOMEM, EACCES, …) says nothing about a part.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ from attrs import frozen
 from lastgood.backends.capabilities import fast_reads
 from lastgood.backends.interface import DiskReader, join
 from lastgood.damage import Damaged
+from lastgood.errors import describe_error
 from lastgood.format.chunks import Chunking, Span
 from lastgood.format.digests import digest_of
 from lastgood.format.manifest import Manifest, Part
@@ -23,6 +27,10 @@ from lastgood.parts.part_reader import chunk_digests
 
 MISSING_ERRNOS: Final = frozenset({errno.ENOENT, errno.ENOTDIR})
 NOT_REGULAR_ERRNOS: Final = frozenset({errno.ELOOP, errno.EINVAL, errno.EISDIR, errno.ENXIO})
+UNREADABLE: Final = "unreadable:"
+"""The beginning of the reason of what cannot be read. Nobody knows whether it is intact."""
+_LOST_ERRNOS: Final = frozenset({errno.EIO, errno.EBADMSG, getattr(errno, "EUCLEAN", errno.EIO)})
+_READ_ERRNOS: Final = _LOST_ERRNOS | MISSING_ERRNOS | NOT_REGULAR_ERRNOS | {errno.EFBIG}
 UNIT_BYTES: Final = 32 << 20
 """Small enough that a part is shared well between threads, large enough to be worth a turn."""
 _WORDS: Final = {"sha256": "SHA-256", "blake3": "BLAKE3", "xxh3": "XXH3 (128 bits)"}
@@ -210,6 +218,8 @@ def chunk_damage(unit: Unit, number: int, digest: str) -> RejectedError:
 def damage_from_errno(error: OSError, part: str) -> RejectedError:
     """The damage that an errno tells of; the error itself is raised where it speaks of the disk."""
     found = FailedPart(part)
+    if (unread := unreadable(error, part)) is not None:
+        return unread
     if error.errno in MISSING_ERRNOS:
         return RejectedError(f"missing:{part}", f"{part!r} is missing", found)
     if error.errno in NOT_REGULAR_ERRNOS:
@@ -219,6 +229,20 @@ def damage_from_errno(error: OSError, part: str) -> RejectedError:
         detail = f"{part!r} is longer than {MANIFEST} says"
         return RejectedError(f"size_mismatch:{part}", detail, found)
     raise error
+
+
+def is_unreadable(error: OSError) -> bool:
+    """Say whether an error means that the file system cannot read what it keeps."""
+    known = _READ_ERRNOS if getattr(error, "of_a_read", False) else _LOST_ERRNOS
+    return error.errno in known
+
+
+def unreadable(error: OSError, entry: str) -> RejectedError | None:
+    """The rejection of an entry of a group that cannot be read; None for any other error."""
+    if not is_unreadable(error):
+        return None
+    detail = f"{entry!r} cannot be read: {describe_error(error)}"
+    return RejectedError(f"{UNREADABLE}{entry}", detail)
 
 
 def _mismatch(algorithm: str) -> str:

@@ -11,7 +11,8 @@ from lastgood.backends.interface import DiskReader
 from lastgood.errors import StorageError
 from lastgood.format.features import is_newer_format, require_judged
 from lastgood.format.names import GroupName, newest_first
-from lastgood.recovery.recovery import Group, Rejection, list_store, read_group
+from lastgood.recovery.listing import list_entries
+from lastgood.recovery.recovery import Group, Rejection, read_group
 
 
 def is_unjudged(answer: Group | Rejection) -> bool:
@@ -37,7 +38,7 @@ def require_readable(reader: DiskReader, store: str) -> None:
     passed over: whatever moves or deletes a group looks again, and would be told.
     """
     try:
-        names = newest_first(list_store(reader, store).in_store)
+        names = newest_first(list_entries(reader, store))
     except StorageError:
         return
     answers = (_read_if_it_can_be(reader, store, name) for name in names if not name.attempt)
@@ -50,7 +51,7 @@ def list_unjudged(reader: DiskReader, store: str) -> tuple[Rejection, ...]:
     What the disk refuses is left out. StorageError where that is the store itself.
     """
     found = []
-    for name in newest_first(list_store(reader, store).in_store):
+    for name in newest_first(list_entries(reader, store)):
         answer = None if name.attempt else _read_if_it_can_be(reader, store, name)
         if isinstance(answer, Rejection) and is_newer_format(answer.reason):
             found.append(answer)

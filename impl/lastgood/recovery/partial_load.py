@@ -27,6 +27,7 @@ from lastgood.parts.verify import (
     damage_from_errno,
     size_mismatch,
     units_of_part,
+    unreadable,
 )
 from lastgood.protocol.plan import subdirs
 from lastgood.recovery.recovery import (
@@ -40,6 +41,7 @@ from lastgood.recovery.recovery import (
     integrity_error,
     new_rejection,
     read_group,
+    refused_rejection,
     to_rejection,
 )
 
@@ -77,26 +79,29 @@ def examine_manifest(
     except RejectedError as rejected:
         return to_rejection(reader, group, rejected)
     except OSError as error:
-        raise storage_error(f"reading {group.path!r}", error) from error
+        return refused_rejection(reader, group.path, name, error)
     return group
 
 
 def check_entry_kinds(reader: DiskReader, group: Group) -> Rejection | None:
-    """The first entry of a group that is a symlink or of the wrong kind. No part is read.
+    """The first entry that is a symlink, of the wrong kind, or unreadable. No part is read.
 
     What is missing is not told here. StorageError.
     """
     wanted = dict.fromkeys(subdirs(group.part_paths), "dir")
     wanted |= dict.fromkeys(group.part_paths, "file")
-    try:
-        for path, kind in wanted.items():
+    for path, kind in wanted.items():
+        try:
             found = reader.kind(join(group.path, path))
-            if found not in (kind, "missing"):
-                what = "regular file" if kind == "file" else "directory"
-                detail = f"{path!r} is {describe_kind(found)}, expected a {what}"
-                return new_rejection(group.name, f"not_regular:{path}", detail)
-    except OSError as error:
-        raise storage_error(f"looking at {group.path!r}", error) from error
+        except OSError as error:
+            unread = unreadable(error, path)
+            if unread is None:
+                return refused_rejection(reader, group.path, group.name, error)
+            return to_rejection(reader, group, unread)
+        if found not in (kind, "missing"):
+            what = "regular file" if kind == "file" else "directory"
+            detail = f"{path!r} is {describe_kind(found)}, expected a {what}"
+            return new_rejection(group.name, f"not_regular:{path}", detail)
     return None
 
 

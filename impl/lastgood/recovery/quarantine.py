@@ -13,12 +13,14 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 
 from lastgood.backends.interface import Disk, DiskReader, describe_kind, join
-from lastgood.errors import LastgoodError, UsageError, storage_error
+from lastgood.errors import LastgoodError, UsageError, describe_error, storage_error
 from lastgood.format.names import MANIFEST, QUARANTINE, GroupName, free_name, parse_name
 from lastgood.parts.thread_pool import ParallelMap
 from lastgood.parts.verify import MISSING_ERRNOS, NOT_REGULAR_ERRNOS
 from lastgood.protocol.executor import StepExecutor
 from lastgood.protocol.steps import RenameEntry
+from lastgood.recovery.listing import list_quarantine, list_store
+from lastgood.recovery.newer_format import is_unjudged
 from lastgood.recovery.quarantine_report import (
     REPORT_SUFFIX,
     SIZE_LIMIT_BYTES,
@@ -37,10 +39,18 @@ from lastgood.recovery.recovery import (
     Rejection,
     as_lease_holder,
     examine,
-    list_store,
     new_rejection,
     read_group,
 )
+from lastgood.recovery.unread import is_unread_error
+
+
+def stays(rejection: Rejection) -> bool:
+    """Say whether nothing moves it: it cannot be read, or a newer version has written it.
+
+    Nobody here knows whether it is intact.
+    """
+    return rejection.is_unread or is_unjudged(rejection)
 
 
 def has_quarantine(reader: DiskReader, store: str) -> bool:
@@ -62,13 +72,6 @@ def examine_quarantine(
     folder = join(store, QUARANTINE)
     for entry, name in list_quarantine(reader, store):
         yield entry, name, examine(reader, folder, name, parallel_map=parallel_map, entry=entry)
-
-
-def list_quarantine(reader: DiskReader, store: str) -> list[tuple[str, GroupName]]:
-    """The entries of the quarantine that have a group's name, and that name. StorageError."""
-    entries = list_store(reader, store).in_quarantine
-    named = ((entry, parse_name(entry, in_quarantine=True)) for entry in entries)
-    return [(entry, name) for entry, name in named if name is not None]
 
 
 def quarantine(
@@ -147,6 +150,8 @@ def read_report(reader: DiskReader, store: str, entry: str) -> QuarantineReport 
     except ReportError as error:
         return f"the report cannot be read: {error}"
     except OSError as error:
+        if is_unread_error(error):
+            return f"the report cannot be read: {describe_error(error)}"
         if error.errno == errno.EFBIG:
             return f"the report is too long, expected {SIZE_LIMIT_BYTES} bytes at most"
         if error.errno in MISSING_ERRNOS | NOT_REGULAR_ERRNOS:

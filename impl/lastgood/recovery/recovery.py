@@ -2,7 +2,8 @@
 
 Reading only, and deterministic in its looks: newest generation first, each group's manifest, then
 every part in the manifest's order, stopping at the first failure.  Whatever is read is treated as
-hostile.  An error of the disk (EIO, EACCES, EMFILE, …) is never taken for damage.
+hostile.  What cannot be read is passed over like damage and left where it is; what may not be read
+ends the choice; an error of the machine (EMFILE, ENOMEM, …) says nothing about a group.
 """
 
 from __future__ import annotations
@@ -13,35 +14,43 @@ from typing import Final, Protocol
 
 from attrs import evolve, field, frozen
 
-from lastgood.backends.interface import DiskReader, describe_kind, join, kind_at
+from lastgood.backends.interface import DiskReader, describe_kind, join
 from lastgood.damage import Damaged
-from lastgood.errors import (
-    IntegrityError,
-    NewerFormatError,
-    StorageError,
-    UsageError,
-    storage_error,
-)
+from lastgood.errors import IntegrityError, StorageError, UsageError, storage_error
 from lastgood.format.features import UnknownFeatureError, require_judged
 from lastgood.format.manifest import SIZE_LIMIT_BYTES, Manifest, ManifestError, Part, decode
-from lastgood.format.names import MANIFEST, QUARANTINE, GroupName, newest_first
+from lastgood.format.names import MANIFEST, GroupName, newest_first
 from lastgood.parts.damage_survey import survey
 from lastgood.parts.holding_reader import HoldingReader
 from lastgood.parts.thread_pool import ParallelMap
 from lastgood.parts.verify import (
     MISSING_ERRNOS,
     NOT_REGULAR_ERRNOS,
+    UNREADABLE,
     FailedPart,
     RejectedError,
     check_unit,
+    damage_from_errno,
+    is_unreadable,
     units_of_group,
+    unreadable,
 )
 from lastgood.protocol.plan import subdirs
+from lastgood.recovery.listing import list_entries
+from lastgood.recovery.unread import (
+    NOT_ALLOWED_ERRNOS,
+    describe_refusal,
+    is_unread_error,
+    not_permitted_error,
+)
 
 NO_COMMIT: Final = "no_commit"
 """The reason of a group without a manifest."""
 GONE: Final = "gone"
 """The reason of what is not in the store any more. It is no damage."""
+
+_NOT_PERMITTED: Final = "not_permitted:"
+"""The beginning of the reason of what this user may not read."""
 
 _GOING_ON: Final = "a save that is still going on, or that ended before {}"
 """A reader cannot tell which: a live process may be writing there."""
@@ -51,9 +60,6 @@ _ENDED: Final = {
     NO_COMMIT: f"{MANIFEST} is missing: a save that ended before its commit, or a group that has "
     "lost it",
 }
-
-_ATTEMPTS: Final = 16
-"""The number of times that a reader lists a store which changes under its eyes."""
 
 
 @frozen
@@ -100,6 +106,16 @@ class Rejection:
     damaged: tuple[Damaged, ...] = ()
     found: FailedPart | None = field(default=None, eq=False, repr=False)
 
+    @property
+    def is_unread(self) -> bool:
+        """It cannot, or may not, be read: nobody knows whether it is intact, so it stays."""
+        return self.reason.startswith((UNREADABLE, _NOT_PERMITTED))
+
+    @property
+    def is_forbidden(self) -> bool:
+        """This user may not read it, as `detail` says, with its owner."""
+        return self.reason.startswith(_NOT_PERMITTED)
+
 
 @frozen
 class Scan:
@@ -114,26 +130,6 @@ class Scan:
     is_stale: bool = False
 
 
-@frozen
-class StoreListing:
-    """The entry names of a store and of its quarantine."""
-
-    in_store: tuple[str, ...]
-    in_quarantine: tuple[str, ...]
-
-
-def list_store(reader: DiskReader, store: str) -> StoreListing:
-    """The entries of the store and of its quarantine, which may be missing. StorageError."""
-    quarantine = join(store, QUARANTINE)
-    try:
-        names = tuple(reader.names(store))
-        kind = reader.kind(quarantine) if QUARANTINE in names else "missing"
-        aside = tuple(reader.names(quarantine)) if kind == "dir" else ()
-    except OSError as error:
-        raise storage_error(f"listing {store!r}", error) from error
-    return StoreListing(names, aside)
-
-
 def newest_valid(
     reader: DiskReader,
     store: str,
@@ -144,7 +140,8 @@ def newest_valid(
 ) -> Scan:
     """The newest valid group among `names`; nothing older is looked at. StorageError.
 
-    NewerFormatError where a newer version has written one that would be passed over.
+    NewerFormatError where a newer version has written one that would be passed over. StorageError
+    where this user may not read one: nothing older may stand in for it.
     `examination` says what is valid, in place of `examine`.
 
     Attempts are passed over whatever their age, and are in `rejected`. To the holder of the lease,
@@ -161,47 +158,12 @@ def newest_valid(
             found = answer
         elif answer.reason == GONE:
             is_stale = True
+        elif answer.is_forbidden:
+            raise not_permitted_error(answer.name, answer.detail)
         else:
             require_judged(answer.name, answer.reason)
             rejected.append(answer)
     return Scan(found, tuple(rejected), is_stale)
-
-
-def newest_valid_now(
-    reader: DiskReader,
-    store: str,
-    hidden: GroupName | None = None,
-    *,
-    parallel_map: ParallelMap = map,
-    examination: Examine | None = None,
-    older_than: int | None = None,
-) -> Scan:
-    """The newest valid group of a store that its writer may be changing meanwhile. StorageError.
-
-    Where a group was taken away while it was looked at, all is listed again: its writer gives a
-    group up only when a newer one is there. So it is before a NewerFormatError. `hidden` is passed
-    over, and so is what is not of a generation `older_than` that.
-    """
-    for _ in range(_ATTEMPTS):
-        listed = list_store(reader, store).in_store
-        names = [name for name in listed if name != str(hidden)]
-        if older_than is not None:
-            names = [str(n) for n in newest_first(names) if n.generation < older_than]
-        try:
-            scan = newest_valid(
-                reader, store, names, parallel_map=parallel_map, examination=examination
-            )
-        except NewerFormatError:
-            if set(listed) == set(list_store(reader, store).in_store):
-                raise
-            continue
-        if not scan.is_stale:
-            return scan
-    raise StorageError(
-        f"store {store!r}: in each of {_ATTEMPTS} looks a group was taken away while it was read. "
-        "That is no sign of damage, and nothing was changed. Its writer prunes faster than this "
-        "process reads: keep more groups."
-    )
 
 
 def examine_all(
@@ -211,7 +173,7 @@ def examine_all(
 
     Of what is rejected, all that is damaged is told.
     """
-    for name in newest_first(list_store(reader, store).in_store):
+    for name in newest_first(list_entries(reader, store)):
         yield examine(reader, store, name, parallel_map=parallel_map, surveys=True)
 
 
@@ -241,7 +203,7 @@ def examine(
         rejection = to_rejection(reader, group, rejected)
         return _surveyed(reader, group, rejection, parallel_map) if surveys else rejection
     except OSError as error:
-        raise storage_error(f"reading {group.path!r}", error) from error
+        return refused_rejection(reader, group.path, name, error)
     return group
 
 
@@ -278,7 +240,11 @@ def check_parts(
     wanted = units_of_group(group.manifest, None if only is None else frozenset(only))
     for damage in parallel_map(lambda unit: check_unit(reader, group.path, unit), wanted):
         if damage is not None:
-            raise damage
+            try:
+                raise damage
+            finally:
+                # Its traceback has this frame: both would keep all that the reader holds.
+                del damage
 
 
 def read_group(
@@ -303,8 +269,21 @@ def read_group(
     except RejectedError as rejected:
         return _rejected_if_there(reader, path, name, rejected)
     except OSError as error:
-        raise storage_error(f"reading {path!r}", error) from error
+        if (unread := unreadable(error, entry or str(name))) is not None:
+            return _rejected_if_there(reader, path, name, unread)
+        return refused_rejection(reader, path, name, error)
     return Group(name, path, manifest)
+
+
+def refused_rejection(reader: DiskReader, path: str, name: GroupName, error: OSError) -> Rejection:
+    """A group that this user may not read. StorageError where the disk refused it otherwise."""
+    if error.errno not in NOT_ALLOWED_ERRNOS:
+        raise storage_error(f"reading {path!r}", error) from error
+    if isinstance(reader, HoldingReader):
+        reader.forget(path)
+    at = error.filename if isinstance(error.filename, str) else path
+    inside = at.removeprefix(f"{path}/") if at.startswith(f"{path}/") else str(name)
+    return new_rejection(name, f"{_NOT_PERMITTED}{inside}", describe_refusal(reader, at, error))
 
 
 def find_part(group: Group, part_path: str) -> Part:
@@ -329,6 +308,11 @@ def integrity_error(rejection: Rejection) -> IntegrityError:
             f"group {rejection.name} is not in the store any more: its writer has pruned it or "
             "moved it aside since it was looked at. Nothing was changed. Load again."
         )
+    elif rejection.is_unread:
+        message = (
+            f"{what}It may be intact once the disk can be read. load_latest() falls back to the "
+            "newest intact group now."
+        )
     else:
         message = (
             f"{what}load_latest() falls back to the newest intact group; this one will keep "
@@ -346,6 +330,8 @@ def _read_manifest(reader: DiskReader, path: str) -> Manifest:
     try:
         data = reader.read(path, SIZE_LIMIT_BYTES)
     except OSError as error:
+        if is_unreadable(error):
+            raise damage_from_errno(error, MANIFEST) from error
         if error.errno in MISSING_ERRNOS:
             raise RejectedError(
                 NO_COMMIT, f"{MANIFEST} is missing: {_GOING_ON.format('its commit')}"
@@ -373,14 +359,28 @@ def _rejected_if_there(
     reader: DiskReader, path: str, name: GroupName, rejected: RejectedError
 ) -> Rejection:
     """The rejection of a group. One that was taken away while it was read is not damaged."""
-    if kind_at(reader, path) == "missing":
+    if _is_gone(reader, path):
         return new_rejection(name, GONE, "it is not in the store any more")
-    rejection = new_rejection(name, rejected.reason, str(rejected))
-    return evolve(rejection, damaged=rejected.damaged, found=rejected.found)
+    found = str(rejected), rejected.damaged, rejected.found
+    return Rejection(str(name), name.generation, rejected.reason, *found)
+
+
+def _is_gone(reader: DiskReader, path: str) -> bool:
+    try:
+        return reader.kind(path) == "missing"
+    except OSError as error:
+        if not is_unread_error(error):
+            raise storage_error(f"looking at {path!r}", error) from error
+        return False
 
 
 def _require_dir(reader: DiskReader, path: str, subdir: str) -> None:
-    kind = reader.kind(path)
+    try:
+        kind = reader.kind(path)
+    except OSError as error:
+        if is_unreadable(error):
+            raise damage_from_errno(error, subdir) from error
+        raise
     if kind == "missing":
         raise RejectedError(f"missing:{subdir}", f"the directory {subdir!r} is missing")
     if kind != "dir":

@@ -12,7 +12,8 @@ from typing import Final
 
 from attrs import evolve, field, frozen
 
-from lastgood.backends.interface import DiskReader, describe_kind, join, kind_at
+from lastgood.backends.interface import DiskReader, describe_kind, join
+from lastgood.errors import describe_error, storage_error
 from lastgood.format.names import GroupName, newest_first, pruned_names
 from lastgood.parts.thread_pool import ParallelMap
 from lastgood.protocol.plan import Mode, plan_give_up
@@ -26,6 +27,7 @@ from lastgood.recovery.recovery import (
     new_rejection,
     read_group,
 )
+from lastgood.recovery.unread import is_unread_error
 from lastgood.retention.policies import Candidate, Policy, generations_to_prune
 from lastgood.retention.verified_cache import VerifiedCache
 
@@ -41,8 +43,10 @@ class Pruning:
     """The groups that a prune keeps and gives up, newest first, and unfinished `leftovers`.
 
     `damaged` are older directories that are no valid group: they are not counted, nor deleted.
-    `stuck` are entries named like leftovers that a prune cannot delete, and why: they stay.
+    `unreadable` are groups of any age that cannot, or may not, be read: nor are these.
     `unjudged` are groups that a newer version has written: neither counted nor touched.
+    `stuck` are entries that a prune cannot delete, and why: leftovers, what is only named like
+    them, and groups that cannot be renamed, which are kept.
     """
 
     kept: tuple[Group, ...]
@@ -50,17 +54,27 @@ class Pruning:
     leftovers: tuple[GroupName, ...]
     damaged: tuple[Rejection, ...]
     stuck: tuple[Rejection, ...] = ()
+    unreadable: tuple[Rejection, ...] = ()
     unjudged: tuple[Rejection, ...] = ()
 
     @property
     def freed_bytes(self) -> int:
-        """The size of the parts that go."""
-        return sum(group.size_bytes for group in self.given_up)
+        """The size of the parts that go; not of what could not be deleted."""
+        stuck = {each.name for each in self.stuck}
+        went = (g for g in self.given_up if str(pruned_name(g.name)) not in stuck)
+        return sum(group.size_bytes for group in went)
 
     def without(self, stuck: Sequence[Rejection]) -> Pruning:
-        """The same prune where these are `stuck` too: a group whose new name is taken stays."""
+        """The same prune where these are `stuck` too: such a group stays.
+
+        So does one whose new name is taken.
+        """
         taken = {each.name for each in stuck}
-        blocked = [group for group in self.given_up if str(pruned_name(group.name)) in taken]
+        blocked = [
+            group
+            for group in self.given_up
+            if {str(group.name), str(pruned_name(group.name))} & taken
+        ]
         kept = sorted((*self.kept, *blocked), key=lambda group: -group.name.generation)
         return evolve(
             self,
@@ -126,7 +140,14 @@ def list_leftovers(
     leftovers: list[GroupName] = []
     undeletable: list[Rejection] = []
     for name in pruned_names(names):
-        kind = kind_at(reader, join(store, str(name)))
+        path = join(store, str(name))
+        try:
+            kind = reader.kind(path)
+        except OSError as error:
+            if not is_unread_error(error):
+                raise storage_error(f"looking at {path!r}", error) from error
+            undeletable.append(undeletable_rejection(name, error))
+            continue
         if kind == "dir":
             leftovers.append(name)
         elif kind != "missing":
@@ -147,18 +168,21 @@ def decide_prune(
     anchor: Group,
     request: PruneRequest,
     *,
+    unread: Sequence[Rejection] = (),
     verified: VerifiedCache | None = None,
     parallel_map: ParallelMap = map,
 ) -> Pruning:
     """The prune that the policy asks for, of the groups that are not newer than `anchor`.
 
     `anchor` is the newest valid group, verified in full for this. Only valid groups count: every
-    other one that would be kept is verified in full as well, now, or by `verified` earlier. Changes
-    nothing. StorageError; UsageError of a policy that fails.
+    other one that would be kept is verified in full as well, now, or by `verified` earlier. What
+    was `unread` in the search for the anchor is told of. Changes nothing. StorageError; UsageError
+    of a policy that fails.
     """
     newest = anchor.name.generation
     groups = {n: group for n, group in seen.groups.items() if n <= newest} | {newest: anchor}
-    damaged = [one for one in seen.damaged if one.generation <= newest]
+    # What is newer and damaged goes to quarantine; what is newer and cannot be read stays.
+    damaged = [one for one in seen.damaged if one.generation <= newest or one.is_unread]
     good = {anchor.name}
     while True:
         going = request.generations_to_prune(groups.values(), {newest})
@@ -180,7 +204,9 @@ def decide_prune(
             del groups[rejection.generation]
         if not bad:
             break
-    return _pruning(seen, list(groups.values()), going, tuple(damaged))
+    found = {one.generation for one in damaged}
+    newer = [one for one in unread if one.generation not in found]
+    return _pruning(seen, list(groups.values()), going, (*newer, *damaged))
 
 
 def plan_uncommit(mode: Mode, store: str, pruning: Pruning) -> Iterator[Step]:
@@ -193,7 +219,30 @@ def pruned_name(name: GroupName) -> GroupName:
     return evolve(name, pruned=True)
 
 
-def too_deep_rejection(name: GroupName) -> Rejection:
+def undeletable_rejection(name: GroupName, error: OSError) -> Rejection:
+    """A group that was given up and whose directory the disk does not delete."""
+    if error.errno == errno.ENAMETOOLONG:
+        return _too_deep(name)
+    what = f" {error.filename!r}" if error.filename else ""
+    return new_rejection(
+        name,
+        "refused",
+        f"the disk refused to delete{what}: {describe_error(error)}. It is no group any more, and "
+        "the next prune tries again",
+    )
+
+
+def held_rejection(name: GroupName, error: OSError) -> Rejection:
+    """A group that goes and that the disk does not rename: it stays, whole."""
+    return new_rejection(
+        name,
+        "refused",
+        f"the disk refused to rename it: {describe_error(error)}. It is kept, and the next prune "
+        "tries again",
+    )
+
+
+def _too_deep(name: GroupName) -> Rejection:
     """A leftover with something in it that no path can name."""
     return new_rejection(
         name,
@@ -231,11 +280,13 @@ def _pruning(
     seen: PruneCandidates, groups: list[Group], going: list[int], damaged: tuple[Rejection, ...]
 ) -> Pruning:
     """The answer; what already is known to be undeletable keeps its group."""
+    unread = sorted((one for one in damaged if one.is_unread), key=lambda one: -one.generation)
     pruning = Pruning(
         tuple(group for group in groups if group.name.generation not in going),
         tuple(group for group in groups if group.name.generation in going),
         seen.leftovers,
-        damaged,
+        tuple(one for one in damaged if not one.is_unread),
+        unreadable=tuple(unread),
         unjudged=seen.unjudged,
     )
     return pruning.without(seen.undeletable)

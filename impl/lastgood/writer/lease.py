@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+from collections.abc import Iterable
 from typing import Final
 
 from lastgood.backends.capabilities import system_info
@@ -21,7 +22,7 @@ from lastgood.parts.verify import NOT_REGULAR_ERRNOS
 from lastgood.protocol.executor import StepExecutor
 from lastgood.protocol.plan import plan_ancestors
 from lastgood.protocol.steps import SyncDir
-from lastgood.recovery.recovery import StoreListing, list_store
+from lastgood.recovery.listing import list_store
 from lastgood.writer.options import WriterOptions
 
 _NOT_ALLOWED: Final = frozenset({errno.EACCES, errno.EPERM})
@@ -59,7 +60,8 @@ class Lease:
         self.notes: list[str] = []
         self.failed: str | None = None
         self._mode, self._top = options.mode, options.top
-        self._next: int | None = None
+        self._next = 1
+        self._has_listed_all = False
         self.is_open = False
         self._info = system_info(disk)
 
@@ -147,16 +149,17 @@ class Lease:
                 "Close this store and open it again."
             )
 
-    def note_generations(self, listing: StoreListing) -> None:
-        """Give no generation that a name in the store or in its quarantine carries."""
-        seen = next_generation(listing.in_store, listing.in_quarantine)
-        self._next = max(seen, self._next or 1)
+    def note_generations(self, in_store: Iterable[str], in_quarantine: Iterable[str] = ()) -> None:
+        """Give no generation that one of these names carries."""
+        self._next = max(self._next, next_generation(in_store, in_quarantine))
 
     def take_generation(self) -> int:
         """Give the next generation, which no other save gets. UsageError; StorageError."""
-        if self._next is None:
-            self.note_generations(list_store(self.disk, self.store))
-        generation = self._next or 1
+        if not self._has_listed_all:
+            listing = list_store(self.disk, self.store)
+            self.note_generations(listing.in_store, listing.in_quarantine)
+            self._has_listed_all = True
+        generation = self._next
         if generation > MAX_NUMBER:
             raise UsageError(
                 f"store {self.store!r} holds a name of generation {MAX_NUMBER}, the last one. "

@@ -4,32 +4,38 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Iterable
+from typing import Final, TypeGuard
 
 from attrs import evolve
 
 from lastgood.backends.interface import join
 from lastgood.errors import StorageError, describe_error, errno_name
-from lastgood.format.names import GroupName
+from lastgood.format.names import GroupName, parse_name
 from lastgood.protocol.executor import StepExecutor
 from lastgood.protocol.plan import at_full_strength, plan_delete
-from lastgood.protocol.steps import describe_step
-from lastgood.recovery.recovery import Rejection, list_store, new_rejection
+from lastgood.protocol.steps import RenameEntry, Step, describe_step
+from lastgood.recovery.listing import list_entries
+from lastgood.recovery.recovery import Rejection
 from lastgood.retention.prune import (
     PruneRequest,
     Pruning,
     decide_prune,
+    held_rejection,
     list_candidates,
     list_leftovers,
     list_tree,
     plan_uncommit,
     preview_prune,
     pruned_name,
-    too_deep_rejection,
+    undeletable_rejection,
 )
 from lastgood.retention.verified_cache import VerifiedCache
 from lastgood.writer.lease import Lease
 from lastgood.writer.options import WriterOptions
 from lastgood.writer.recoverer import Recoverer
+
+_HELD_ERRNOS: Final = frozenset({errno.EACCES, errno.EBUSY, errno.EPERM})
+"""A rename that fails so was refused before anything changed."""
 
 
 class StorePruner:
@@ -42,9 +48,7 @@ class StorePruner:
 
     def prune(self, request: PruneRequest, *, remembers: bool) -> Pruning | None:
         """See `Writer.prune`."""
-        seen = list_candidates(
-            self._disk, self._store, list_store(self._disk, self._store).in_store
-        )
+        seen = list_candidates(self._disk, self._store, list_entries(self._disk, self._store))
         if remembers:
             at_most = preview_prune(seen, request)
             if not at_most.given_up:
@@ -52,7 +56,8 @@ class StorePruner:
         newest = next(iter(seen.groups.values()), None)
         stamps = None if newest is None else self._verified.stamps_of(newest)
         mode, durable = at_full_strength(self._options.mode), self._recoverer.durable
-        anchor = self._recoverer.recover(mode, self._disk, durable).group
+        scan = self._recoverer.recover(mode, self._disk, durable)
+        anchor = scan.group
         if anchor is None:
             return None
         if newest is not None and newest.name == anchor.name:
@@ -63,47 +68,51 @@ class StorePruner:
             seen,
             anchor,
             request,
+            unread=[each for each in scan.rejected if each.is_unread],
             verified=self._verified if remembers else None,
             parallel_map=self._options.parallel_map,
         )
         return self._give_up(pruning)
 
-    def finish(self, names: Iterable[str]) -> Pruning:
-        """Delete what earlier prunes left among these entries of the store. Errors as `prune`."""
+    def finish(self) -> Pruning:
+        """Delete what earlier prunes left in the store. Errors as `prune`."""
+        names = list_entries(self._disk, self._store)
         leftovers, undeletable = list_leftovers(self._disk, self._store, names)
         return self._give_up(Pruning((), (), leftovers, (), undeletable))
 
     def _give_up(self, pruning: Pruning) -> Pruning:
-        """Carry a prune out; what was done of it.
+        """Carry a prune out; what was done of it. StorageError before anything is deleted.
 
-        Leftovers of earlier prunes go first: theirs are no names of groups, and may be needed. One
-        that cannot be deleted holds nothing else up: StorageError at the end, where the disk
-        refused.
+        Leftovers of earlier prunes go first: theirs are no names of groups, and may be needed. What
+        cannot be deleted holds nothing else up: it is no group any more, and nobody waits for it.
         """
-        refused: list[StorageError] = []
-        undeletable = self._delete(pruning.leftovers, refused)
-        pruning = pruning.without(undeletable)
-        executor = StepExecutor(self._disk)
-        try:
-            for step in plan_uncommit(self._options.mode, self._store, pruning):
-                executor.execute(step)
-        except OSError as error:
-            raise self._failure(executor, error) from error
+        pruning = pruning.without(self._delete(pruning.leftovers))
+        pruning = pruning.without(self._uncommit(pruning))
         names = [group.name for group in reversed(pruning.given_up)]
-        undeletable = self._delete(map(pruned_name, names), refused)
+        undeletable = self._delete(map(pruned_name, names))
         for name in names:
             self._verified.forget(name)
-        if refused:
-            went = f" Given up all the same: {', '.join(map(str, names))}." if names else ""
-            raise StorageError(f"{refused[0]}{went}") from refused[0]
         return evolve(pruning, stuck=(*pruning.stuck, *undeletable))
 
-    def _delete(
-        self, names: Iterable[GroupName], refused: list[StorageError]
-    ) -> tuple[Rejection, ...]:
-        """Delete what is no group any more; what is undeletable. `refused` is added to.
+    def _uncommit(self, pruning: Pruning) -> tuple[Rejection, ...]:
+        """Un-commit the groups that go, durably; those that the disk holds on to stay groups."""
+        held = []
+        for step in plan_uncommit(self._options.mode, self._store, pruning):
+            executor = StepExecutor(self._disk)
+            try:
+                executor.execute(step)
+            except OSError as error:
+                name = parse_name(step.src.rpartition("/")[2]) if _is_held(step, error) else None
+                if name is None:
+                    raise self._failure(executor, error) from error
+                held.append(held_rejection(name, error))
+        return tuple(held)
 
-        StorageError at once where nobody knows what is on the medium.
+    def _delete(self, names: Iterable[GroupName]) -> tuple[Rejection, ...]:
+        """Delete what is no group any more; what is undeletable.
+
+        Whatever the disk says of it, EIO as well, is said of something that was given up: what was
+        saved, and what will be, has syncs of its own.
         """
         undeletable = []
         for name in names:
@@ -112,26 +121,22 @@ class StorePruner:
                 for step in plan_delete(home, *list_tree(self._disk, home)):
                     executor.execute(step)
             except OSError as error:
-                if error.errno == errno.ENAMETOOLONG:
-                    undeletable.append(too_deep_rejection(name))
-                    continue
-                failure = self._failure(executor, error, f"looking into {home!r}")
-                if self._lease.failed is not None:
-                    raise failure from error
-                refused.append(failure)
-                undeletable.append(new_rejection(name, "refused", str(error)))
+                undeletable.append(undeletable_rejection(name, error))
         return tuple(undeletable)
 
-    def _failure(
-        self, executor: StepExecutor, error: OSError, doing: str = "a look"
-    ) -> StorageError:
+    def _failure(self, executor: StepExecutor, error: OSError) -> StorageError:
         """The error to raise; the store is closed to writing where nobody knows what is on it."""
         step, error = executor.worst or (None, error)
         if executor.is_poisoned:
             self._lease.failed = f"a prune failed with {errno_name(error)}"
+        doing = "a look" if step is None else describe_step(step)
         return StorageError(
-            f"prune of {self._store!r}: {doing if step is None else describe_step(step)} failed: "
-            f"{describe_error(error)}. Every group that is kept is intact; "
-            "the next prune deletes what is left."
+            f"prune of {self._store!r}: {doing} failed: {describe_error(error)}. Every group that "
+            "is kept is intact, and of the others nothing was deleted yet; the next prune goes on."
             f"{' This store is closed to writing.' * bool(self._lease.failed)}"
         )
+
+
+def _is_held(step: Step, error: OSError) -> TypeGuard[RenameEntry]:
+    """Say whether a group may not be renamed, and nothing else is amiss."""
+    return isinstance(step, RenameEntry) and error.errno in _HELD_ERRNOS

@@ -12,16 +12,14 @@ from lastgood.format.names import GroupName, newest_first
 from lastgood.protocol.executor import StepExecutor
 from lastgood.protocol.plan import Mode, plan_resync, syncs_dirs
 from lastgood.protocol.steps import Step, describe_step
-from lastgood.recovery.newer_format import is_unjudged
-from lastgood.recovery.quarantine import quarantine
+from lastgood.recovery.listing import list_entries, list_store
+from lastgood.recovery.quarantine import quarantine, stays
 from lastgood.recovery.recovery import (
     GONE,
     Rejection,
     Scan,
-    StoreListing,
     as_lease_holder,
     examine,
-    list_store,
     newest_valid,
 )
 from lastgood.writer.lease import Lease
@@ -41,11 +39,10 @@ class Recoverer:
 
     def recover(self, mode: Mode, reader: DiskReader, durable: GroupName | None = None) -> Scan:
         """See `Writer.recover`; where the answer is the group named `durable`, change nothing."""
-        listing = list_store(self._disk, self._store)
-        self._lease.note_generations(listing)
-        scan = newest_valid(
-            reader, self._store, listing.in_store, parallel_map=self._options.parallel_map
-        )
+        names = list_entries(self._disk, self._store)
+        # The names in quarantine are noted before the first save: a load needs none of them.
+        self._lease.note_generations(names)
+        scan = newest_valid(reader, self._store, names, parallel_map=self._options.parallel_map)
         scan = evolve(scan, rejected=tuple(map(as_lease_holder, scan.rejected)))
         group = scan.group
         if group is not None and group.name == durable:
@@ -54,17 +51,12 @@ class Recoverer:
             for step in plan_resync(mode, self._store, group.path, group.part_paths):
                 self._resync(step, str(group.name))
             self.note_durable(group.name, mode)
-        self._quarantine(scan.rejected, listing.in_quarantine)
+        self._quarantine(scan.rejected)
         return scan
 
-    def quarantine_others(
-        self, newest: GroupName | None
-    ) -> tuple[tuple[Rejection, ...], tuple[Rejection, ...], StoreListing]:
-        """Set every damaged group but the newest aside; which they are, and what was there.
-
-        Between the two: what a newer version has written, which stays.
-        """
-        names = newest_first(list_store(self._disk, self._store).in_store)
+    def quarantine_others(self, newest: GroupName | None) -> tuple[Rejection, ...]:
+        """Set every damaged group but the newest aside; all that was rejected, moved or not."""
+        names = newest_first(list_entries(self._disk, self._store))
         parallel_map = self._options.parallel_map
         looks = [
             examine(self._disk, self._store, n, parallel_map=parallel_map)
@@ -72,21 +64,24 @@ class Recoverer:
             if n != newest
         ]
         found = (look for look in looks if isinstance(look, Rejection) and look.reason != GONE)
-        rejected = tuple(map(as_lease_holder, found))
-        bad = tuple(one for one in rejected if not is_unjudged(one))
-        listing = list_store(self._disk, self._store)
-        self._quarantine(bad, listing.in_quarantine)
-        return bad, tuple(filter(is_unjudged, rejected)), listing
+        bad = tuple(map(as_lease_holder, found))
+        self._quarantine(bad)
+        return bad
 
     def note_durable(self, name: GroupName, mode: Mode) -> None:
         """Note that a group was saved or synced in a mode."""
         if syncs_dirs(mode):
             self.durable = name
 
-    def _quarantine(self, rejected: Iterable[Rejection], taken: Iterable[str]) -> None:
+    def _quarantine(self, rejected: Iterable[Rejection]) -> None:
+        """Move what is damaged aside; what nobody here can judge stays."""
+        moves = [each for each in rejected if not stays(each)]
+        if not moves:
+            return
         now_s, reports = self._options.now_s(), self._options.reports
+        taken = list_store(self._disk, self._store).in_quarantine
         try:
-            quarantine(self._disk, self._store, rejected, taken, now_s, reports=reports)
+            quarantine(self._disk, self._store, moves, taken, now_s, reports=reports)
         except OSError as error:
             doing = f"moving damaged groups of {self._store!r} aside"
             raise storage_error(doing, error) from error

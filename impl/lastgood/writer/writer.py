@@ -14,7 +14,8 @@ from attrs import frozen
 from lastgood.backends.interface import Disk, DiskReader
 from lastgood.format.names import GroupName
 from lastgood.parts.part_writer import PartSource
-from lastgood.recovery.newer_format import require_readable
+from lastgood.recovery.newer_format import is_unjudged, require_readable
+from lastgood.recovery.quarantine import stays
 from lastgood.recovery.recovery import Group, Rejection, Scan
 from lastgood.retention.prune import PruneRequest, Pruning
 from lastgood.writer.attempt import Attempt
@@ -29,13 +30,15 @@ from lastgood.writer.saver import SavedGroup, Saver
 class Repair:
     """The newest valid group, or None; what went to quarantine, and why; deletions finished.
 
-    `stuck` and `unjudged` as in `Pruning`.
+    `stuck` and `unjudged` as in `Pruning`. `unreadable` are groups that cannot be read, newest
+    first: they stay.
     """
 
     group: Group | None
     moved: tuple[Rejection, ...]
     finished: tuple[GroupName, ...]
     stuck: tuple[Rejection, ...] = ()
+    unreadable: tuple[Rejection, ...] = ()
     unjudged: tuple[Rejection, ...] = ()
 
 
@@ -95,7 +98,8 @@ class Writer:
         this writer did so, and nothing at all where nothing would go.
 
         UsageError where the policy fails: nothing was given up. StorageError: every group that is
-        kept is intact; what was not deleted is, by the next prune.
+        kept is intact, and nothing was deleted of what should have gone. What was given up and
+        cannot be deleted is in `Pruning.stuck`, and the next prune tries again.
         """
         self.lease.require_usable()
         return self._pruner.prune(request, remembers=remembers)
@@ -105,9 +109,10 @@ class Writer:
 
         A killed process may have left a group in memory only: its files, directories and the
         store are synced first, as the mode demands, so that no later crash takes it back. Then
-        every newer directory that was rejected, and every dead attempt, moves to quarantine;
-        nothing is deleted. StorageError: nothing was moved, or not all of it. NewerFormatError
-        where a newer version has written what would be passed over: nothing was changed.
+        every newer directory that is damaged, and every dead attempt, moves to quarantine; what
+        cannot be read stays, and nothing is deleted. StorageError: nothing was moved, or not all.
+        NewerFormatError where a newer version has written what would be passed over: nothing was
+        changed.
         """
         self.lease.require_usable()
         return self._recoverer.recover(self.options.mode, reader or self.disk)
@@ -119,9 +124,14 @@ class Writer:
         """
         scan = self.recover()
         newest = None if scan.group is None else scan.group.name
-        bad, unjudged, listing = self._recoverer.quarantine_others(newest)
-        done = self._pruner.finish(listing.in_store)
-        return Repair(scan.group, (*scan.rejected, *bad), done.leftovers, done.stuck, unjudged)
+        moved = [each for each in scan.rejected if not stays(each)]
+        # What is newer and could not be read is looked at again: it is still there.
+        others = self._recoverer.quarantine_others(newest)
+        done = self._pruner.finish()
+        moved += [each for each in others if not stays(each)]
+        unread = tuple(each for each in others if each.is_unread)
+        unjudged = tuple(each for each in others if is_unjudged(each))
+        return Repair(scan.group, tuple(moved), done.leftovers, done.stuck, unread, unjudged)
 
     def _acknowledged(self, saved: SavedGroup) -> SavedGroup:
         self._recoverer.note_durable(saved.name, self.saver.options.mode)

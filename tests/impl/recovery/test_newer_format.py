@@ -24,8 +24,9 @@ from lastgood import (
 from lastgood.backends.interface import DiskReader
 from lastgood.backends.posix import PosixDisk
 from lastgood.format.names import newest_first
+from lastgood.recovery.changing_store import newest_valid_now
+from lastgood.recovery.listing import list_entries
 from lastgood.recovery.newer_format import list_unjudged, require_readable
-from lastgood.recovery.recovery import list_store, newest_valid_now
 from tests.impl.disks import EXT4, PARTS, WatchedDisk, failing, fill, open_store, tree
 from tests.impl.format.newer_manifests import NEWER, group_path, make_newer
 
@@ -317,7 +318,7 @@ def test_a_reader_that_was_overtaken_lists_again_before_it_refuses(tmp_path: Pat
 
     assert found is not None
     assert found.name.step == 4
-    assert [n.step for n in newest_first(list_store(disk, str(store)).in_store)] == [4, 2, 1]
+    assert [n.step for n in newest_first(list_entries(disk, str(store)))] == [4, 2, 1]
 
 
 def test_it_is_no_integrity_error() -> None:

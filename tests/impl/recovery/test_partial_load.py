@@ -229,7 +229,7 @@ def test_a_group_that_was_pruned_under_its_reader_is_gone_and_not_damaged(tmp_pa
         assert caught.value.reason == "gone"
 
 
-@pytest.mark.parametrize("number", [errno.EIO, errno.EACCES, errno.EMFILE])
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EMFILE])
 def test_an_error_of_the_disk_is_no_damage(tmp_path: Path, number: int) -> None:
     fill(tmp_path, 1)
     disk = Counting(tmp_path)
@@ -241,11 +241,42 @@ def test_an_error_of_the_disk_is_no_damage(tmp_path: Path, number: int) -> None:
         lambda: opened.read_range("model", 0, 1),
         lambda: store.load(hold="memory"),
         store.load_latest,
-        store.verify,
         lambda: store.open_group(parts=("model",)),
     ):
         with pytest.raises(StorageError, match=f"{errno.errorcode[number]}.*no sign of damage"):
             read()
+
+
+def test_a_range_that_cannot_be_read_is_named_and_its_group_is_passed_over(tmp_path: Path) -> None:
+    fill(tmp_path, 2)
+    disk = Counting(tmp_path)
+    store = open_read_only(tmp_path / "store", disk=disk)
+    opened = opened_by(store)
+    disk.refusal = errno.EIO
+
+    with pytest.raises(IntegrityError, match=r"'model' cannot be read: EIO.*No byte") as caught:
+        opened.read_range("model", 0, 1)
+    assert caught.value.reason == "unreadable:model"
+    with pytest.raises(StorageError, match=r"no group is valid.*EIO"):
+        store.open_group(parts=("model",))
+    other = store.open_group(older_than=opened.generation)
+    assert other is not None
+    disk.refusal = None
+    assert other.read_range("model", 0, 1) == MODEL[:1]
+
+
+def test_a_survey_tells_what_cannot_be_read_beside_the_first_damage(tmp_path: Path) -> None:
+    fill(tmp_path, 1)
+    flip(group(tmp_path, 1) / "model", 0)
+
+    class Failing(Counting):
+        def digest_with(self, path: str, limit_bytes: int, algorithm: str) -> tuple[int, str]:
+            raise OSError(errno.EIO, "injected")
+
+    (answer,) = open_read_only(tmp_path / "store", disk=Failing(tmp_path)).verify()
+    assert not hasattr(answer, "manifest")
+    reasons = [(each.chunk, each.reason.partition(":")[0]) for each in answer.damaged]
+    assert reasons == [(0, "sha_mismatch"), (None, "unreadable")]
 
 
 def test_a_survey_that_the_disk_refuses_still_tells_the_first_damage(tmp_path: Path) -> None:
@@ -254,7 +285,7 @@ def test_a_survey_that_the_disk_refuses_still_tells_the_first_damage(tmp_path: P
 
     class Failing(Counting):
         def digest_with(self, path: str, limit_bytes: int, algorithm: str) -> tuple[int, str]:
-            raise OSError(errno.EIO, "injected")
+            raise OSError(errno.EMFILE, "injected")
 
     (answer,) = open_read_only(tmp_path / "store", disk=Failing(tmp_path)).verify()
     assert not hasattr(answer, "manifest")

@@ -10,6 +10,7 @@ import pytest
 import lastgood
 from lastgood import (
     BestN,
+    Event,
     EveryKSteps,
     Group,
     IntegrityError,
@@ -159,9 +160,17 @@ def test_an_empty_store_has_nothing_to_prune(tmp_path: Path) -> None:
 FAULTS = [
     ("rename", group(1), errno.EROFS),
     ("fsync_dir", "store", errno.EIO),
+]
+REFUSALS = [
     ("unlink", "MANIFEST", errno.EPERM),
+    ("unlink", "MANIFEST", errno.EIO),
     ("unlink", "adam", errno.EIO),
-    ("rmdir", group(1), errno.ENOTEMPTY),
+    ("unlink", "adam", errno.EBUSY),
+    ("rmdir", "optim", errno.EIO),
+    ("rmdir", f"pruned-{group(1)}", errno.ENOTEMPTY),
+    ("rmdir", f"pruned-{group(1)}", errno.EBUSY),
+    ("names", f"pruned-{group(1)}", errno.EIO),
+    ("kind", f"pruned-{group(1)}/optim", errno.EIO),
 ]
 
 
@@ -177,9 +186,8 @@ def test_a_prune_that_fails_costs_no_group_and_is_finished_later(
         with pytest.raises(StorageError, match="Every group that is kept is intact"):
             store.prune(LatestN(3))
         disk.fault = lambda _call, _path: None
-        if call in ("fsync_dir", "rename") or number == errno.EIO:
-            with pytest.raises(StorageError, match="closed to writing"):
-                store.save(5, PARTS)
+        with pytest.raises(StorageError, match="closed to writing"):
+            store.save(5, PARTS)
     with open_store(tmp_path) as store:
         loaded = store.load_latest()
         assert loaded is not None
@@ -193,13 +201,68 @@ def test_a_prune_after_a_save_that_fails_is_noted_and_the_save_stands(tmp_path: 
     disk = WatchedDisk(tmp_path)
     with open_store(tmp_path, disk=disk, keep=LatestN(1)) as store:
         store.save(1, PARTS)
-        disk.fault = failing("unlink", "model", errno.EPERM)
+        disk.fault = failing("names", "store", errno.EMFILE)
         receipt = store.save(2, PARTS)
         disk.fault = lambda _call, _path: None
         assert receipt.pruned == ()
+        assert receipt.retention_error is not None
         assert [note for note in receipt.notes if note.startswith("not pruned: ")]
-        assert store.save(3, PARTS).pruned == (group(2),)
+        assert store.save(3, PARTS).pruned == (group(2), group(1))
     assert names_in(tmp_path / "store") == [group(3), "lock"]
+
+
+@pytest.mark.parametrize("number", [errno.EPERM, errno.EACCES, errno.EBUSY])
+def test_an_old_group_that_cannot_be_renamed_stays_a_group_and_closes_no_store(
+    tmp_path: Path, number: int
+) -> None:
+    """As one that somebody has made immutable."""
+    disk = WatchedDisk(tmp_path)
+    fill(tmp_path, 3)
+    with open_store(tmp_path, disk=disk, keep=LatestN(1)) as store:
+        disk.fault = failing("rename", f"/{group(2)}", number)
+        receipt = store.save(4, PARTS)
+        assert receipt.pruned == (group(3), group(1))
+        (note,) = receipt.notes
+        assert note.startswith(f"not deleted: {group(2)}: ")
+        assert errno.errorcode[number] in note
+        assert store.all_steps() == [2, 4]
+        pruning = store.prune()
+        assert pruning is not None
+        assert [each.name.step for each in pruning.kept] == [4, 2]
+        disk.fault = lambda _call, _path: None
+        assert store.save(5, PARTS).pruned == (group(4), group(2))
+    assert names_in(tmp_path / "store") == [group(5), "lock"]
+
+
+@pytest.mark.parametrize(("call", "ending", "number"), REFUSALS)
+def test_an_old_group_that_cannot_be_deleted_closes_no_store_and_no_receipt_denies_it(
+    tmp_path: Path, call: str, ending: str, number: int
+) -> None:
+    disk, events = WatchedDisk(tmp_path), list[Event]()
+    with open_store(tmp_path, disk=disk, keep=LatestN(1), on_event=events.append) as store:
+        store.save(1, PARTS)
+        disk.fault = failing(call, ending, number)
+        for step in (2, 3):
+            receipt = store.save(step, PARTS)
+            assert receipt.pruned == (group(step - 1),)
+            assert receipt.retention_error is None
+            told = [each.fields["name"] for each in events if each.kind == "prune_failed"]
+            assert f"pruned-{group(1)}" in told
+            (note,) = [each for each in receipt.notes if f"pruned-{group(1)}:" in each]
+            assert note.startswith("not deleted: ")
+            assert errno.errorcode[number] in note
+            assert store.all_steps() == [step]
+        # What is given up is given up durably before anything is deleted.
+        before = disk.calls.index(f"rename store/{group(1)} store/pruned-{group(1)}")
+        deleting = ("unlink", "rmdir")
+        first = next(i for i, each in enumerate(disk.calls) if each.startswith(deleting))
+        assert "fsync_dir store" in disk.calls[before:first]
+        pruning = store.prune()
+        assert pruning is not None
+        assert f"pruned-{group(1)}" in [each.name for each in pruning.stuck]
+        disk.fault = lambda _call, _path: None
+        assert store.save(4, PARTS).notes == ()
+    assert names_in(tmp_path / "store") == [group(4), "lock"]
 
 
 def test_a_symlink_in_a_pruned_group_is_removed_and_not_followed(tmp_path: Path) -> None:

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 import lastgood
-from lastgood import Candidate, Event, LatestN, Policy, StorageError, UsageError
+from lastgood import Candidate, Event, LatestN, Policy, UsageError
 from lastgood.protocol.plan import FORMS, MODES, Form, Mode
+from tests.impl.cli.commands import run
 from tests.impl.disks import PARTS, Unsynced, WatchedDisk, failing, names_in, open_store, tree
 from tests.impl.retention.test_prune import fill, group
 
@@ -187,23 +188,56 @@ def test_a_leftover_that_the_disk_refuses_to_delete_holds_nothing_else_up(tmp_pa
     with open_store(tmp_path, disk=disk) as store:
         store.save(3, PARTS)
         disk.fault = failing("unlink", f"pruned-{group(1)}/model", errno.EPERM)
-        with pytest.raises(StorageError, match=f"EPERM.*Given up all the same: {group(2)}"):
-            store.prune(LatestN(1))
+        pruning = store.prune(LatestN(1))
+        assert pruning is not None
+        assert [each.name.step for each in pruning.given_up] == [2]
+        assert [(each.name, each.reason) for each in pruning.stuck] == [
+            (f"pruned-{group(1)}", "refused")
+        ]
+        assert pruning.leftovers == ()
         disk.fault = lambda _call, _path: None
         assert names_in(store.path) == [group(3), "lock", f"pruned-{group(1)}"]
         store.prune(LatestN(1))
         assert names_in(store.path) == [group(3), "lock"]
 
 
-def test_a_leftover_that_cannot_be_looked_into_is_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EIO])
+@pytest.mark.parametrize("call", ["names", "kind"])
+def test_a_leftover_that_cannot_be_looked_into_is_named(
+    tmp_path: Path, call: str, number: int
+) -> None:
     fill(tmp_path, 2)
     leftover = f"pruned-{group(1)}"
     (tmp_path / "store" / group(1)).rename(tmp_path / "store" / leftover)
     disk = WatchedDisk(tmp_path)
     with open_store(tmp_path, disk=disk) as store:
-        disk.fault = failing("names", leftover, errno.EACCES)
-        with pytest.raises(StorageError, match=f"looking into .*{leftover}' failed: EACCES"):
-            store.repair()
+        disk.fault = failing(call, leftover, number)
+        repaired = store.repair()
+        assert [each.name for each in repaired.stuck] == [leftover]
+        assert repaired.finished == ()
+        assert errno.errorcode[number] in repaired.stuck[0].detail
+        assert store.save(3, PARTS).generation == 3
+
+
+def test_a_command_whose_deletion_the_disk_refuses_ends_with_status_3(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(tmp_path, 3)
+
+    def refusing(path: str) -> None:
+        raise OSError(errno.EBUSY, os.strerror(errno.EBUSY), path)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "unlink", refusing)
+        done = run("prune", str(tmp_path / "store"), "--keep-latest", "1")
+        assert done.exit_code == 3
+        assert f"went: {group(2)}" in done.stdout
+        assert f"left: pruned-{group(2)} cannot be deleted: " in done.stdout
+        assert "EBUSY" in done.stdout
+        assert "2 went, 1 stay, 0 bytes freed" in done.stdout
+        assert run("repair", str(tmp_path / "store")).exit_code == 3
+    assert run("repair", str(tmp_path / "store")).exit_code == 0
+    assert names_in(tmp_path / "store") == [group(3), "lock"]
 
 
 class Raising(Policy):

@@ -22,7 +22,8 @@ from lastgood.crashtest.subjects import LastgoodSession, LastgoodSubject, Recove
 from lastgood.format.names import newest_first
 from lastgood.protocol.plan import Mode, plan_delete
 from lastgood.protocol.steps import Remove, RemoveDir, Step
-from lastgood.recovery.recovery import Rejection, examine, list_store
+from lastgood.recovery.listing import list_store
+from lastgood.recovery.recovery import Rejection, examine
 from lastgood.retention.prune import Pruning, list_tree, plan_uncommit
 from powercut.profile import load_profile
 from powercut.simulation.oracle import Oracle
