@@ -17,7 +17,7 @@ from attrs import evolve, field, frozen
 from powercut.errors import ProfileError
 from powercut.rule import Kind, Rule
 from powercut.rules import RULES
-from powercut.strict_reader import StrictReader, hint
+from powercut.strict_reader import StrictReader, hint, is_file_name, short
 
 CRASH_CLASSES: Final = ("process", "kernel", "power")
 """A program dies; the kernel dies and the drive finishes its cache; the cache is lost too."""
@@ -136,15 +136,18 @@ def load_profile(name: str) -> Profile:
 def profiles_in(folder: Path) -> tuple[Profile, ...]:
     """The profiles of a folder, by file name; none where there is no such folder.
 
-    ProfileError where one cannot be read, or has the name of a built-in profile.
+    ProfileError where one cannot be read, or has the name of another profile.
     """
-    found = tuple(load_profile(str(path)) for path in sorted(folder.glob("*.toml")))
+    paths = (path for path in sorted(folder.glob("*.toml")) if not path.name.startswith("."))
+    found = tuple(load_profile(str(path)) for path in paths)
+    taken = set(profile_names())
     for profile in found:
-        if profile.name in profile_names():
+        if profile.name in taken:
             raise ProfileError(
-                f"{profile.reference}: a built-in profile has the name {profile.name!r} already; "
+                f"{profile.reference}: another profile has the name {profile.name!r} already; "
                 "expected another name. Nothing was run."
             )
+        taken.add(profile.name)
     return found
 
 
@@ -200,6 +203,8 @@ def _profile(raw: dict[str, Any], where: str) -> Profile:
         weaker_than=READ.strings(raw, "weaker_than", where),
         published=READ.strings(raw, "published", where),
     )
+    if not is_file_name(profile.name):
+        raise READ.fail(where, f"the name is {short(profile.name)}, expected one without '/'")
     if profile.block_bytes % profile.sector_bytes:
         raise READ.fail(where, "block_bytes is not a multiple of sector_bytes")
     ids = [claim.rule.id for claim in (*profile.claims, *profile.unknown, *profile.quiet)]

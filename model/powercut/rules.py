@@ -3,16 +3,22 @@
 Read it with a man page beside it and agree or object, rule by rule.
 
 **Events.**  An op of a program does not reach the disk as a whole.  It issues *persistence events*,
-the smallest changes that can reach the medium apart from each other.  There are three: the data
-of a byte range (`Extent`), a new size (`Size`), a name that is given or taken (`Entry`).  A rename
-issues two: the new name appears, the old name vanishes.  Data and sizes may also land in part, so
-rules speak of *pieces*: `piece.event` is the event, or the part of it.
+the smallest changes that can reach the medium apart from each other.  There are three: the data of
+a byte range (`Extent`), a new size (`Size`), a name that is given or taken (`Entry`).  A rename
+issues two: the new name appears, the old name vanishes (or means the other file, in an exchange).
+Data and growing sizes may also land in part, so rules speak of *pieces*: `piece.event` is the
+event, or the part of it.  Into how many pieces an event may tear is part of the question that is
+asked.
 
 **Crash states.**  A crash leaves a set of events that *landed*.  All others are lost.  Each such
-set, applied in program order to what was durable before, is a crash state: a tree that recovery may
-find.  With no rule at all, any set may land, whatever was synced.
+set, applied in program order to what no crash takes back (what is *durable*), is a crash state: a
+tree that recovery may find.  Lost data may read there as zeros or as *stale* bytes, which somebody
+else's file held before.  With no rule at all, any set may land, whatever was synced.
 
-**Rules.**  There are five kinds.  Each takes sets away:
+An event lands by the ordinary *commit* (a journal or a transaction), or by a *log* that syncs
+write.
+
+**Rules.**  There are five kinds.  Each takes crash states away, but for the permissions below:
 
 order     `rule(earlier, later)`: if the later one landed by commit, the earlier one did too.
 atomic    `rule(one, other)`: both land or neither does.
@@ -20,13 +26,17 @@ scope     `rule(sync, piece)`: once the sync has returned, the event has landed.
 exposure  `rule(piece)`: where this data was lost, its range does not read as stale bytes.
 ceiling   `rule(piece)`: the event never lands, whatever was synced, nor does what needs it.
 
-A scope rule is asked only about events issued before the sync.  Its `promise` may be another one:
-"ordered": nothing issued after the sync lands before the event.  "unordered" and "withdrawn" are
-permissions, which add sets: a log may bring the event out of order, or may hold it no longer.
+A scope rule is asked of the syncs that `on` names, about events issued before the sync.  Its
+`promise` may be another one.  "ordered": nothing issued after the sync lands by commit before the
+event.  "unordered" and "withdrawn" are permissions: a log may bring the event out of order, or may
+hold it no longer.  Ops of threads that run at the same time are not ordered: no promise covers the
+one for the other, a permission does.
 
 **Profiles.**  A file system is a list of rules by id, each with its source, its evidence and the
-crash classes it holds for (profiles/*.toml).  No rule knows a file system by name, except in prose.
-A process that is killed loses nothing that the kernel has: no rule is asked then.
+crash classes it holds for: *kernel*, where the drive keeps its power, and *power*
+(profiles/*.toml). A rule in doubt is not used; a quiet one is used for published cases alone.  No
+rule knows a file system by name, except in prose. A process that is killed loses nothing that the
+kernel has: no rule is asked then.
 
 **Example.**  The disk holds /ckpt with the bytes "old".  A program replaces it:
 
@@ -48,15 +58,15 @@ Then the power fails.  How many different trees may recovery find, when no event
 So the rename is not durable before the directory is synced; and the fsync of the file alone makes
 it safe to rename.  Each step is a rule below that a reader can reject, and its source to check.
 
-**Two carriers.**  An event lands by the ordinary *commit* (a journal or a transaction), or by a
-*log* that syncs write.  A profile says by which carrier a scope rule lands.  Order rules bind the
-commit only.  Atomic rules bind both, unless the profile limits one to the commit.  A sync that the
-crash cut short may have put all of its log there, or nothing of it.
+**Carriers.**  A profile says by which carrier a scope rule lands, commit or log.  Order rules bind
+the commit only.  Atomic rules bind both, unless the profile limits one to the commit.  A sync that
+the crash cut short may have put all of its log there, or nothing of it.
 
-**Words.**  A piece of data is *fresh* where no older data of its file is in its blocks.  A *ranged*
-sync (O_SYNC, O_DSYNC, msync) names bytes.  A sync that *failed* has abandoned the dirty data of its
-file: no order rule binds them, no later sync saves them.  A piece was *sent* by the first sync that
-made it survive a crash of the kernel: only then has the drive got it.
+**Words.**  A piece is *fresh* where no older data of its file is in its blocks (for a size, in the
+block in which it ends).  A *ranged* sync (O_SYNC, O_DSYNC, msync) names bytes.  A sync that
+*failed* has *abandoned* the data of its file: no rule orders them, no later sync saves them; they
+may have landed before.  A piece was *sent* by the first sync that makes it survive a crash of the
+kernel.
 
 **What else decides, and where.**  These parts are arithmetic or history, too long for here:
 
@@ -69,6 +79,7 @@ made it survive a crash of the kernel: only then has the drive got it.
   permissions (the last sync gives them; what is freed keeps what it brings along).
 * crash/space.py, lazy_search.py: from a set that landed to a tree: all trees, or one question.
 * membership/: the inverse question, from a tree to a set, by the same constraints.
+* profile.py: blocks and sectors.  published/conformance.py: how a published case is asked.
 * simulation/world.py: the death of a process, which keeps every event.
 
 **How to read a rule.**  The first sentence is its claim.  `Source:` labels are explained in
@@ -77,9 +88,9 @@ answer of one of them changes without it.  Run one: `powercut litmus traces/litm
 `Errs:` says in which direction a rule departs from the file systems it is used for, where that is
 known.
 
-Enumeration and membership use a second, fast form of order, atomic and scope rules, in
-crash/fast_order_rules.py and fast_scope_rules.py.  A property test compares the two forms on small
-random programs, and the litmus tests ask the fast one.
+What runs is a second, fast form of the order, atomic and scope rules, in crash/fast_order_rules.py
+and fast_scope_rules.py; some conditions are shared.  Tests compare the two forms on small random
+programs and on every litmus test.
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ from typing import Any
 import click
 from attrs import frozen
 from rich.console import Console
+from rich.markup import escape
 
 from powercut.cli.console import EXIT_STATUS, FilePath, as_json, bad_input, emit, table_of
 from powercut.cli.published_rows import count_of_rows, disagrees, show_rows, summary
@@ -48,7 +49,8 @@ def litmus(files: tuple[Path, ...], profile: str | None, show_all: bool, as_json
     with bad_input():
         only = load_profile(profile) if profile is not None else None
         if ours:
-            found = [each for file in ours for each in _answers(read_litmus(file), only)]
+            asked = [read_litmus(file) for file in dict.fromkeys(ours)]
+            found = [each for test in asked for each in _answers(test, only)]
         else:
             names = published_names(profiles_in(files[0].parent / "profiles"))
             rows = [row for c in read_cases(files[0]) for row in compare_case(c, names, only)]
@@ -124,7 +126,7 @@ def _answers(test: Litmus, only: Profile | None) -> Iterator[LitmusAnswer]:
 
 
 def _print_answers(found: Sequence[LitmusAnswer], show_all: bool, as_json: bool) -> None:
-    tests = {each.test.name: each.test for each in found}
+    tests = {id(each.test): each.test for each in found}
     counts = {
         "tests": len(tests),
         "answers": len(found),
@@ -163,5 +165,5 @@ def _print_test(test: Litmus, rows: Sequence[LitmusAnswer], console: Console) ->
         recorded = "-" if each.recorded is None else f"{each.recorded}, {each.recorded_states}"
         mark = "[red]differs[/] " if each.agrees is False else ""
         cells = (f"{each.states:,}", mark + recorded, ", ".join(each.hangs_on))
-        table.add_row(each.profile, each.answer, *cells)
+        table.add_row(escape(each.profile), each.answer, *cells)
     console.print(table)

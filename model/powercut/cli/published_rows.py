@@ -66,7 +66,7 @@ def show_rows(rows: Sequence[ConformanceRow], show_all: bool) -> None:
     table = table_of("family", *(short.get(heading, heading) for heading in headings))
     table.columns[0].no_wrap = True
     for name, family in counts["families"].items():
-        table.add_row(name, *(f"{family[heading]:,}" for heading in headings))
+        table.add_row(escape(name), *(f"{family[heading]:,}" for heading in headings))
     table.add_row("all", *(f"{counts[heading]:,}" for heading in headings), style="bold")
     console.print(table)
     differs = [row for row in rows if row.agrees is False or (row.gated and not row.agrees)]
@@ -78,7 +78,7 @@ def show_rows(rows: Sequence[ConformanceRow], show_all: bool) -> None:
             detail.add_row(
                 mark + escape(row.case.id),
                 escape(row.published.name),
-                row.profile or "-",
+                escape(row.profile or "-"),
                 row.ours or "-",
                 escape(row.published.result),
                 escape(row.published.evidence),

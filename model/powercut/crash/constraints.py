@@ -54,7 +54,7 @@ def constraints_for(
     _free(requires, together, _permitted("unordered", state, catalog, profile, crash_class))
     never = _matching(pieces, profile, "ceiling", crash_class)
     durable, logged, partials = _synced(state, catalog, profile, crash_class)
-    _barriers(requires, state, catalog, profile, crash_class)
+    _barriers(requires, state, catalog, profile, crash_class, abandoned)
     if never:
         lost = upset_of(never, requires)
         durable, logged = durable & ~lost, logged & ~lost
@@ -169,13 +169,21 @@ def _synced(
 
 
 def _barriers(
-    requires: list[int], state: State, catalog: Catalog, profile: Profile, crash_class: str
+    requires: list[int],
+    state: State,
+    catalog: Catalog,
+    profile: Profile,
+    crash_class: str,
+    abandoned: int,
 ) -> None:
-    """Let everything issued after a barrier require what the barrier covers."""
+    """Let everything issued after a barrier require what the barrier covers.
+
+    Nobody waits for data that a failed sync abandoned.
+    """
     claims = _by_sync(profile.of_kind("scope", crash_class), "ordered")
     for sync in state.syncs if claims else ():
         for claim in claims.get(sync.kind, ()):
-            mask = covered(claim.rule, sync, catalog)
+            mask = covered(claim.rule, sync, catalog) & ~abandoned
             later = catalog.everything & ~catalog.before(sync.position)
             for position, piece in enumerate(catalog.pieces):
                 issued_later = later >> position & 1

@@ -106,8 +106,7 @@ class Piece:
     whose blocks hold nothing older of this file, so that the file system has yet to allocate
     them; false where any of its blocks may have been allocated before.  `blocks` is the first
     and the last block that a piece of data touches, in the profile's unit of `block_bytes`, and
-    `sectors` the first and the last unit that the drive writes whole.  `sender` is the op that
-    handed the piece to the drive first.
+    `sectors` the first and the last unit that the drive writes whole.
     """
 
     index: int
@@ -118,7 +117,12 @@ class Piece:
     block_bytes: int = 1
     sectors: tuple[int, int] = (0, -1)
     _sent: int | None = _NOT_WORKED_OUT
-    sender: str = ""
+    _sender: str = ""
+
+    @property
+    def sender(self) -> str:
+        """The op that handed the piece to the drive first; "" for none. Errors as `sent`."""
+        return self._sender if self.sent is not None else ""
 
     @property
     def sent(self) -> int | None:

@@ -171,17 +171,32 @@ def _at(pair: Any, where: str) -> tuple[int, int | None]:
     return offset, None if character == "?" else character.encode("latin-1", "replace")[0]
 
 
-def run_litmus(litmus: Litmus, profile: Profile) -> LitmusOutcome:
-    """Every crash state of the test under one profile, and the answer that they give."""
+def _points(litmus: Litmus) -> list[State]:
+    """The states between the steps and inside them. TraceError: the kernel refuses a step."""
     state = State()
-    for step in litmus.setup:
-        state = state.perform(step.op, step.id)
-    state = State.settled(state.view, state.next_inode)
-    points = [state]
-    for step in litmus.steps:
-        points.append(state.begin(step.op, step.id))
-        state = state.perform(step.op, step.id)
-        points.append(state)
+    at = "the beginning"
+    try:
+        for step in litmus.setup:
+            at = f"setup, {step.id}"
+            state = state.perform(step.op, step.id)
+        state = State.settled(state.view, state.next_inode)
+        points = [state]
+        for step in litmus.steps:
+            at = f"step {step.id}"
+            points.append(state.begin(step.op, step.id))
+            state = state.perform(step.op, step.id)
+            points.append(state)
+    except OSError as error:
+        raise READ.fail(f"{litmus.name}: {at}", f"the kernel refuses it: {error}") from error
+    return points
+
+
+def run_litmus(litmus: Litmus, profile: Profile) -> LitmusOutcome:
+    """Every crash state of the test under one profile, and the answer that they give.
+
+    TraceError where the kernel refuses a step of the test.
+    """
+    points = _points(litmus)
     looks: set[VisibleTree] = set()
     seen: set[bool] = set()
     for point in points if litmus.crash == "anywhere" else points[-1:]:

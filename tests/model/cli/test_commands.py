@@ -452,7 +452,7 @@ def test_a_profile_beside_published_cases_may_not_take_the_name_of_a_built_in_on
     done = run("litmus", str(tmp_path / "cases.json"))
 
     assert done.exit_code == 2
-    assert "a built-in profile has the name 'xfs' already" in done.stderr
+    assert "another profile has the name 'xfs' already" in done.stderr
 
 
 def test_explain_names_a_rule_that_the_profile_has_for_another_crash_class_only() -> None:
@@ -463,3 +463,52 @@ def test_explain_names_a_rule_that_the_profile_has_for_another_crash_class_only(
 
     assert "fsync-data" in json.loads(found.stdout)["forbidden_by_rules"]
     assert "fsync-data (not for this crash class there)" in told.stdout
+
+
+def litmus_test(folder: Path, name: str, old: str, new: str) -> Path:
+    """A copy of the test above in a folder of its own, with one change."""
+    text = Path(LITMUS_TEST).read_text(encoding="utf-8")
+    assert old in text
+    folder.mkdir(exist_ok=True)
+    path = folder / f"{name}.toml"
+    path.write_text(text.replace(old, new), encoding="utf-8")
+    return path
+
+
+def test_a_step_that_the_kernel_refuses_is_bad_input(tmp_path: Path) -> None:
+    for place in ("setup", "steps"):
+        refused = f'{place} = [\n  {{ id = "z", op = "fsync", path = "/nosuch" }},'
+        done = run("litmus", str(litmus_test(tmp_path, place, f"{place} = [", refused)))
+
+        assert (done.exit_code, len(done.stderr.splitlines())) == (2, 1)
+        assert f"{place}: " in done.stderr
+        assert "the kernel refuses it" in done.stderr
+
+
+def test_tests_of_one_name_are_told_apart_and_one_that_is_named_twice_is_asked_once(
+    tmp_path: Path,
+) -> None:
+    wrong = litmus_test(tmp_path / "wrong", "same", "never = [", "always = [")
+    good = litmus_test(tmp_path / "good", "same", "never = [", "never = [")
+
+    done = run("litmus", str(wrong), str(good), str(good))
+
+    assert done.exit_code == 1
+    assert done.stdout.count("same: A file is cut") == 1
+    assert "2 tests, " in done.stdout
+
+
+def test_a_profile_may_not_be_called_what_no_file_is_and_no_two_have_one_name(
+    tmp_path: Path,
+) -> None:
+    text = (ROOT / "tests/litmus/profiles/ferrite-ext4.toml").read_text(encoding="utf-8")
+    (tmp_path / "cases.json").write_text(PUBLISHED.read_text(encoding="utf-8"))
+    (tmp_path / "profiles").mkdir()
+    (tmp_path / "profiles/a.toml").write_text(text)
+    (tmp_path / "profiles/._a.toml").write_bytes(b"\0")
+    for name, said in (("[/red]", "expected one without '/'"), ("ferrite-ext4", "the name")):
+        (tmp_path / "profiles/b.toml").write_text(text.replace("ferrite-ext4", name, 1))
+        done = run("litmus", str(tmp_path / "cases.json"))
+
+        assert (done.exit_code, len(done.stderr.splitlines())) == (2, 1)
+        assert said in done.stderr

@@ -132,6 +132,16 @@ def test_an_unfinished_sync_keeps_a_log_of_what_was_not_given_up() -> None:
     assert [space.names(mask) for mask in space.bound.partials] == [("x.data", "x.size")]
 
 
+def test_no_barrier_waits_for_what_was_abandoned() -> None:
+    program: Program = [*HALF_DONE, ("b", ops.Barrier("/a")), ("v", ops.Write("/b", 0, b"later"))]
+    space = CrashSpace.of(
+        run_program(program, settled("/a", "/b")), PROFILES["apfs"], "power", no_cuts
+    )
+    lost = {p.name: 1 << n for n, p in enumerate(space.pieces)}["w.data"]
+
+    assert any(landed == space.everything & ~lost for landed in space.landed_sets())
+
+
 @pytest.mark.parametrize(
     ("rule", "later"),
     [
