@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path, PurePath
 from typing import Any, Literal, Self, SupportsIndex
 
+from lastgood.arguments import as_integer, require_a, require_callable, unix_time
 from lastgood.backends.interface import Disk
 from lastgood.errors import LastgoodError, LeaseError, UsageError
 from lastgood.events import Announcer, Hook
@@ -92,11 +93,13 @@ class Store(StoreReader):
     ) -> None:
         require_choice("mode", mode, ("auto", *MODES))
         require_choice("form", form, ("auto", *FORMS))
-        _require_a("keep", keep, Policy, "LatestN(3)")
-        _require_a("when", when, Cadence, "EverySteps(500)")
+        require_a("keep", keep, Policy, "LatestN(3)")
+        require_a("when", when, Cadence, "EverySteps(500)")
         workers = default_workers() if workers is None else workers
-        if workers < 1:
-            raise UsageError(f"workers is {workers}, expected 1 at least. Nothing was changed.")
+        workers = as_integer("workers", workers, 1)
+        for what, given in (("on_event", on_event), ("clock", clock), ("new_id", new_id)):
+            require_callable(what, given)
+        require_callable("now", now)
         chunking = chunking_from_options(chunk_bytes, chunk_digest, digest)
         if disk is None:
             # Only here is a real disk needed: a model drives everything else without one.
@@ -105,7 +108,7 @@ class Store(StoreReader):
             disk = disk_here()
         where = store_path(disk, path)
         super().__init__(disk, where, new_parallel_map(workers), Announcer(where, on_event))
-        self._now, self._clock = now, clock
+        self._now, self._clock = unix_time(now), clock
         self._keep, self._when = keep, when
         self._last = LastSave(None, clock())
         self._phases: dict[str, float] = {}
@@ -123,15 +126,20 @@ class Store(StoreReader):
             chunking=chunking,
             workers=workers,
             parallel_map=self._parallel_map,
-            now_s=now,
+            now_s=self._now,
             clock=clock,
             observe=_weak(self),
         )
         self._writer = Writer(self._disk, self._path, options)
-        self._writer.lease.open()
         # A store that is dropped without `close` gives its lease back as well.
         weakref.finalize(self, self._writer.lease.close)
-        self._strength.warn(self._path, self._events)
+        try:
+            self._writer.lease.open()
+            self._strength.warn(self._path, self._events)
+        except BaseException:
+            # Ctrl-C, or a warning that somebody has turned into an error.
+            self._writer.lease.close()
+            raise
 
     @property
     def strength(self) -> Strength:
@@ -159,12 +167,13 @@ class Store(StoreReader):
         earlier groups are intact, and after a failed sync this store takes no more saves.
         """
         with self._guard.enter("save"):
+            begun_s = self._clock()
             writer = self._require_writer()
             content = part_sources(parts, stable=stable)
             self._phases = {}
             with self._telling_failures(step):
                 saved = writer.save(step, content, {} if metadata is None else metadata)
-            return self._acknowledged(writer, saved)
+            return self._acknowledged(writer, saved, self._clock() - begun_s)
 
     @contextlib.contextmanager
     def attempt(
@@ -188,9 +197,11 @@ class Store(StoreReader):
                 if not remove_attempt(self._disk, attempt.path):
                     error.add_note(f"lastgood: {describe_leftover(attempt)}")
                 raise
+            begun_s = self._clock()
             with self._telling_failures(step):
                 saved = writer.seal(attempt)
-            handed_out.receipt = self._acknowledged(writer, saved)
+            wall_s = self._clock() - begun_s
+            handed_out.receipt = self._acknowledged(writer, saved, wall_s)
 
     def is_due(self, step: int) -> bool:
         """Say whether the store's `when` asks for a save at this step; True where there is none."""
@@ -208,7 +219,7 @@ class Store(StoreReader):
         UsageError, also where the policy itself fails: nothing was given up. StorageError: every
         group that is kept is intact, and the next prune deletes what is left.
         """
-        _require_a("keep", keep, Policy, "LatestN(3)")
+        require_a("keep", keep, Policy, "LatestN(3)")
         policy = self._keep if keep is None else keep
         if policy is None:
             raise UsageError("prune() needs a policy, such as LatestN(3). Nothing was changed.")
@@ -236,13 +247,17 @@ class Store(StoreReader):
             if self._writer is not None:
                 self._writer.lease.close()
 
+    def __repr__(self) -> str:
+        may = "read-only" if self._writer is None else self._strength.mode
+        return f"<Store {self._path!r}, {may}>"
+
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_error: object) -> None:
         self.close()
 
-    def _acknowledged(self, writer: Writer, saved: SavedGroup) -> Receipt:
+    def _acknowledged(self, writer: Writer, saved: SavedGroup, wall_s: float) -> Receipt:
         """Prune, if that was asked for, and say what was promised."""
         phases = dict(self._phases)
         notes = [*writer.lease.notes, *saved.notes]
@@ -251,6 +266,7 @@ class Store(StoreReader):
             notes.append(f"not pruned: {failure}")
         if pruning is not None:
             notes += [f"not deleted: {each.name}: {each.detail}" for each in pruning.stuck]
+            notes += pruning.notes
         self._last = LastSave(saved.name.step, self._clock())
         receipt = Receipt(
             generation=saved.name.generation,
@@ -265,6 +281,7 @@ class Store(StoreReader):
             notes=tuple(notes),
             pruned=() if pruning is None else tuple(str(g.name) for g in pruning.given_up),
             retention_error=failure,
+            wall_s=wall_s,
         )
         self._events.tell(
             "saved",
@@ -272,6 +289,7 @@ class Store(StoreReader):
             name=str(saved.name),
             size_bytes=receipt.size_bytes,
             survives=receipt.guarantee.survives,
+            wall_s=wall_s,
             **phases,
         )
         return receipt
@@ -297,6 +315,8 @@ class Store(StoreReader):
             message = f"{len(names)} groups were given up: {', '.join(names)}"
             self._events.tell("pruned", message, names=names, freed_bytes=pruning.freed_bytes)
         self._tell_undeletable(() if pruning is None else pruning.stuck)
+        for note in () if pruning is None else pruning.notes:
+            self._events.tell("prune_noted", note)
         return pruning
 
     def _would_prune(self, request: PruneRequest) -> Pruning | None:
@@ -359,15 +379,6 @@ class Store(StoreReader):
 def open_read_only(path: str | PurePath, *, disk: Disk | None = None) -> Store:
     """Open a store to look at it: no lease, and nothing is ever changed. UsageError."""
     return Store(path, writable=False, disk=disk)
-
-
-def _require_a(what: str, value: object, kind: type, example: str) -> None:
-    """UsageError where there is a value and it is not of that kind."""
-    if value is not None and not isinstance(value, kind):
-        raise UsageError(
-            f"{what} is {value!r}, expected a {kind.__name__} such as {example}. "
-            "Nothing was changed."
-        )
 
 
 def _weak(store: Store) -> Callable[[SimpleStep, float], None]:

@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from lastgood.backends.posix import OpenFd, PosixDisk
+from lastgood.backends.posix import PosixDisk
+from lastgood.backends.posix_files import OpenFd
 from tests.fuzz.trees import Sandbox
 from tests.impl.disks import EXT4
 

@@ -124,6 +124,8 @@ def prune(
     for group in pruning.given_up:
         say(f"{verb}: {group.name} (step {group.name.step}, {group.size_bytes:,} bytes)")
     _say_undeletable(pruning.stuck)
+    for note in pruning.notes:
+        say(f"note: {note}")
     for rejection in pruning.damaged:
         say(f"left: {rejection.name} is damaged ({rejection.reason}); see `lastgood repair`")
     freed = "would be freed" if dry_run else "freed"
@@ -294,7 +296,7 @@ def _policy(
 def _require_metric(store: Store, best: BestN) -> None:
     """UsageError where no group has the number: a slip of the pen would give up all but one."""
     groups = store.groups()
-    if groups and not best.keeps([to_candidate(group) for group in groups], 0.0):
+    if best.notes([to_candidate(group) for group in groups]):
         keys = sorted({key for group in groups for key in group.manifest.metadata})
         known = ", ".join(printable(key) for key in keys[:8])
         raise UsageError(
@@ -310,7 +312,8 @@ def _best(text: str) -> BestN:
             f"--keep-best is {text[:80]!r}, expected METRIC:min:N or METRIC:max:N, such as "
             "loss:min:3. Nothing was changed."
         )
-    return BestN(match["metric"], int(match["count"]), "min" if match["mode"] == "min" else "max")
+    mode: Literal["min", "max"] = "min" if match["mode"] == "min" else "max"
+    return BestN(match["metric"], int(match["count"]), mode=mode)
 
 
 def _opened(directory: str, *, writable: bool) -> Store:
@@ -345,6 +348,7 @@ def _pruning_json(pruning: Pruning | None) -> dict[str, object]:
         "damaged": _rejections(pruning.damaged),
         "leftovers": [str(name) for name in pruning.leftovers],
         "stuck": _rejections(pruning.stuck),
+        "notes": list(pruning.notes),
         "freed_bytes": pruning.freed_bytes,
     }
 

@@ -25,7 +25,7 @@ from lastgood.recovery.recovery import (
     new_rejection,
     read_group,
 )
-from lastgood.retention.policies import Candidate, Policy, generations_to_prune
+from lastgood.retention.policies import Candidate, Policy, generations_to_prune, policy_notes
 from lastgood.retention.verified_cache import VerifiedCache
 
 MAX_DEPTH: Final = 2048
@@ -41,6 +41,7 @@ class Pruning:
 
     `damaged` are older directories that are no valid group: they are not counted, nor deleted.
     `stuck` are entries named like leftovers that a prune cannot delete, and why: they stay.
+    `notes` are those of the policy: see `Policy.notes`.
     """
 
     kept: tuple[Group, ...]
@@ -48,6 +49,7 @@ class Pruning:
     leftovers: tuple[GroupName, ...]
     damaged: tuple[Rejection, ...]
     stuck: tuple[Rejection, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def freed_bytes(self) -> int:
@@ -82,6 +84,10 @@ class PruneRequest:
         """The generations to give up if these are the groups. UsageError of a policy that fails."""
         candidates = [to_candidate(group) for group in groups]
         return generations_to_prune(self.policy, candidates, {*anchor, *self.protect}, self.now_s)
+
+    def notes(self, groups: Iterable[Group]) -> tuple[str, ...]:
+        """The notes of the policy if these are the groups, newest first. UsageError as above."""
+        return policy_notes(self.policy, [to_candidate(group) for group in groups])
 
 
 @frozen
@@ -130,7 +136,7 @@ def list_leftovers(
 def preview_prune(seen: PruneCandidates, request: PruneRequest) -> Pruning:
     """The prune if every manifest told the truth. Nothing is verified: no group goes for it."""
     going = request.generations_to_prune(seen.groups.values())
-    return _pruning(seen, list(seen.groups.values()), going, seen.damaged)
+    return _pruning(seen, list(seen.groups.values()), going, seen.damaged, request)
 
 
 def decide_prune(
@@ -173,7 +179,7 @@ def decide_prune(
             del groups[rejection.generation]
         if not bad:
             break
-    return _pruning(seen, list(groups.values()), going, tuple(damaged))
+    return _pruning(seen, list(groups.values()), going, tuple(damaged), request)
 
 
 def plan_uncommit(mode: Mode, store: str, pruning: Pruning) -> Iterator[Step]:
@@ -221,7 +227,11 @@ def list_tree(reader: DiskReader, top: str) -> tuple[list[str], list[str]]:
 
 
 def _pruning(
-    seen: PruneCandidates, groups: list[Group], going: list[int], damaged: tuple[Rejection, ...]
+    seen: PruneCandidates,
+    groups: list[Group],
+    going: list[int],
+    damaged: tuple[Rejection, ...],
+    request: PruneRequest,
 ) -> Pruning:
     """The answer; what already is known to be undeletable keeps its group."""
     pruning = Pruning(
@@ -229,6 +239,7 @@ def _pruning(
         tuple(group for group in groups if group.name.generation in going),
         seen.leftovers,
         damaged,
+        notes=request.notes(groups),
     )
     return pruning.without(seen.undeletable)
 

@@ -24,7 +24,7 @@ from lastgood import (
     open_read_only,
 )
 from lastgood.backends.interface import FileSystemTraits
-from lastgood.backends.posix import OpenFd
+from lastgood.backends.posix_files import OpenFd
 from lastgood.buffers import fresh_memory
 from tests.impl.disks import EXT4, Unsynced, WatchedDisk, names_in, open_store, tree
 from tests.impl.format.test_chunks import CHUNK, noise
