@@ -16,6 +16,7 @@ from lastgood.backends.interface import UNKNOWN_FILE_SYSTEM, FileSystemTraits
 from lastgood.backends.posix_files import (
     READ_FLAGS,
     OpenFd,
+    clear_lock,
     open_descriptor,
     open_into,
     open_regular,
@@ -255,8 +256,7 @@ class PosixDisk:
         """See `Disk.unlock`."""
         fd = self._locks.get(path)
         if fd is not None:
-            with contextlib.suppress(OSError):
-                os.ftruncate(fd, 0)
+            clear_lock(fd)
             del self._locks[path]
             os.close(fd)
 

@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 from typing import Final
 
-from lastgood.format.lease_holder import LeaseHolder, encode_holder
+from lastgood.format.lease_holder import LIMIT_BYTES, NOTE_BEGINS, LeaseHolder, encode_holder
 
 READ_FLAGS: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
@@ -85,11 +85,27 @@ def open_regular(held: list[int], path: str, flags: int) -> None:
 
 
 def sign_lock(fd: int) -> None:
-    """Note in a lock file who holds it. Without room for that it is held all the same."""
+    """Note in a lock file who holds it. Where that cannot be, it is held all the same."""
     note = encode_holder(LeaseHolder(os.getpid(), os.uname().nodename, int(time.time())))
     with contextlib.suppress(OSError):
-        os.ftruncate(fd, 0)
-        os.pwrite(fd, note, 0)
+        if _is_for_notes(fd):
+            os.ftruncate(fd, 0)
+            os.pwrite(fd, note, 0)
+
+
+def clear_lock(fd: int) -> None:
+    """Remove the note, which says nothing once the lock is given back."""
+    with contextlib.suppress(OSError):
+        if _is_for_notes(fd):
+            os.ftruncate(fd, 0)
+
+
+def _is_for_notes(fd: int) -> bool:
+    """Say whether nothing is lost by a note: a stranger's file may have the name as well."""
+    if os.fstat(fd).st_nlink != 1:
+        return False
+    found = os.pread(fd, LIMIT_BYTES + 1, 0)
+    return not found or (found.startswith(NOTE_BEGINS) and len(found) <= LIMIT_BYTES)
 
 
 def posix_error(number: int, path: str) -> OSError:

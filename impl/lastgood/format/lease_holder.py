@@ -11,6 +11,7 @@ from typing import Final
 from attrs import frozen
 
 LIMIT_BYTES: Final = 1024
+NOTE_BEGINS: Final = b'{"pid": '
 _HOST_CHARACTERS: Final = 255
 
 

@@ -182,3 +182,35 @@ def test_a_store_that_may_not_be_made_points_to_reading(tmp_path: Path) -> None:
     assert said.startswith("StorageError: ")
     assert "EACCES" in said
     assert "open_read_only()" in said
+
+
+@pytest.mark.parametrize(
+    "content", [b"a stranger's", b"\0" * 60, b"x" * 5000, b'{"pid": 1' + b" " * 2000]
+)
+def test_what_is_no_note_is_not_written_over(tmp_path: Path, content: bytes) -> None:
+    open_store(tmp_path).close()
+    lock = tmp_path / "store" / "lock"
+    lock.write_bytes(content)
+    with open_store(tmp_path) as store:
+        assert store.save(1, PARTS).generation == 1
+        assert lock.read_bytes() == content
+    assert lock.read_bytes() == content
+
+
+def test_a_lock_file_that_is_a_link_to_another_file_is_not_written_to(tmp_path: Path) -> None:
+    mine = tmp_path / "mine"
+    mine.write_bytes(b"")
+    open_store(tmp_path).close()
+    (tmp_path / "store" / "lock").unlink()
+    (tmp_path / "store" / "lock").hardlink_to(mine)
+    with open_store(tmp_path):
+        assert mine.read_bytes() == b""
+
+
+@pytest.mark.parametrize("left", [b'{"pid": 12, "ho', b""])
+def test_what_a_crash_left_of_a_note_is_written_over(tmp_path: Path, left: bytes) -> None:
+    open_store(tmp_path).close()
+    lock = tmp_path / "store" / "lock"
+    lock.write_bytes(left)
+    with open_store(tmp_path):
+        assert json.loads(lock.read_bytes())["pid"] == os.getpid()

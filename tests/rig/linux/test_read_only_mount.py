@@ -35,7 +35,7 @@ def on_a_read_only_mount() -> tuple[str, str, int | None]:
                     Store(disk / name)
                 errors.append(str(caught.value))
             loaded = open_read_only(disk / "store").load_latest()
-            return errors[0], errors[1], loaded and loaded.step
+            return errors[0], errors[1], None if loaded is None else loaded.step
         finally:
             linux_syscalls.umount(str(disk), linux_syscalls.MNT_DETACH)
 
