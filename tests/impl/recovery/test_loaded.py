@@ -204,3 +204,7 @@ def test_whatever_a_program_prints_is_short(tmp_path: Path) -> None:
         assert repr(store) == f"<Store {str(store.path)!r}, atomic_dirsync>"
         assert repr(open_read_only(store.path)) == f"<Store {str(store.path)!r}, read-only>"
         assert all(len(repr(each)) < 400 for each in shown)
+        assert loaded is not None
+        (part, *_) = loaded.group.manifest.parts
+        assert len(part.chunks) == 5 * 64
+        assert part.chunks not in repr(loaded.group.manifest)
