@@ -5,6 +5,14 @@ with Store("checkpoints/run-7", keep=LatestN(3)) as store:
     store.save(step, {"model.safetensors": weights, "rng.json": state})
 """
 
+import sys
+
+if sys.platform == "win32":
+    raise ImportError(
+        "lastgood does not run on Windows: directories cannot be synced there, so no group could "
+        "be promised to survive a power cut. Nothing was changed. Use WSL 2."
+    )
+
 from lastgood.damage import Damaged
 from lastgood.errors import (
     IntegrityError,
@@ -35,6 +43,8 @@ from lastgood.retention.prune import Pruning
 from lastgood.store import Store, open_read_only
 from lastgood.training.cadence import AtSteps, Cadence, EveryInterval, EverySteps
 from lastgood.training.preemption import Preemption
+
+__version__ = "0.1.0"
 
 __all__ = (
     "AnyOf",

@@ -30,7 +30,8 @@ def _run() -> None:
             "Install the extra: pip install 'lastgood[cli]'. The library works without it.\n"
         )
         sys.exit(3)
-    from lastgood.cli.output import OutputError, complain, writing_output
+    from lastgood.cli.output import OutputError, complain, print_json_error, writing_output
+    from lastgood.errors import UsageError
 
     try:
         with writing_output():
@@ -40,6 +41,9 @@ def _run() -> None:
         sys.exit(error.exit_status)
     except click.ClickException as error:
         error.show()
+        # No command has begun, so none knows of its --json.
+        if "--json" in sys.argv[1:]:
+            print_json_error(UsageError.__name__, error.format_message(), error.exit_code)
         sys.exit(error.exit_code)
     except click.Abort:
         raise KeyboardInterrupt from None

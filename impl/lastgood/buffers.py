@@ -9,6 +9,7 @@ import contextlib
 import ctypes
 import mmap
 import re
+import sys
 from math import prod
 from typing import Any, Final
 
@@ -32,6 +33,11 @@ def plain_bytes(data: object) -> memoryview | None:
             f"a {type(data).__name__} whose memory cannot be read: {error}. Pass its bytes, such "
             "as array.tobytes()"
         ) from error
+    if (masked := _masked(view.obj)) is not None:
+        raise ValueError(
+            f"a {masked}, whose memory says nothing of its mask: pass array.filled(...), or its "
+            ".data and its .mask as two parts"
+        )
     if "O" in _FIELD_NAME.sub("", view.format):
         raise ValueError(
             f"a {type(data).__name__} of Python objects, expected bytes or numbers: its memory "
@@ -54,6 +60,12 @@ def fresh_memory(size_bytes: int) -> mmap.mmap:
         with contextlib.suppress(OSError):
             memory.madvise(mmap.MADV_HUGEPAGE)
     return memory
+
+
+def _masked(owner: object) -> str | None:
+    """The class of an array of numpy.ma; None for what is none. Nothing is imported for it."""
+    known = getattr(sys.modules.get("numpy.ma"), "MaskedArray", ())
+    return type(owner).__name__ if isinstance(owner, known) else None
 
 
 class _DataType(ctypes.Structure):
@@ -83,6 +95,7 @@ def _tensor_bytes(tensor: Any) -> memoryview:
         is_near = int(device) in _CPU
         if getattr(tensor, "requires_grad", False):
             tensor = tensor.detach()
+        tensor = _resolved(tensor) if is_near else tensor
         capsule = tensor.__dlpack__() if is_near else None
         address = None if capsule is None else _address_in(capsule)
     except Exception as error:  # an exporter is foreign code: it may raise anything
@@ -105,6 +118,17 @@ def _tensor_bytes(tensor: Any) -> memoryview:
     # The capsule holds a reference to the memory until it is collected.
     array.owner = (tensor, capsule)
     return memoryview(array).cast("B")
+
+
+def _resolved(tensor: Any) -> Any:
+    """The tensor itself, or a copy whose memory is its content.
+
+    PyTorch has views that change a sign, or conjugate, when they are read: only a bit says so.
+    """
+    for asked, resolve in (("is_neg", "resolve_neg"), ("is_conj", "resolve_conj")):
+        if hasattr(tensor, asked) and getattr(tensor, asked)():
+            tensor = getattr(tensor, resolve)()
+    return tensor
 
 
 def _address_in(capsule: object) -> int:

@@ -6,10 +6,23 @@ Each class carries the exit status that a command line gives it (see `lastgood -
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable
-from typing import ClassVar
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, Final
 
 from lastgood.damage import Damaged
+
+_READ_ONLY: Final = "To load from the store, use open_read_only(), which needs leave to read only."
+_NO_LEAVE: Final = f"this user may not do that: ask for the permission. {_READ_ONLY}"
+_FULL: Final = "Make room on this file system: prune the store, or delete something else."
+_ADVICE: Final[Mapping[int, str]] = {
+    errno.EROFS: f"It is mounted read-only: to save, mount it writable. {_READ_ONLY}",
+    errno.EACCES: f"As it is, {_NO_LEAVE}",
+    errno.EPERM: f"As it is, {_NO_LEAVE}",
+    errno.ENOSPC: _FULL,
+    errno.EDQUOT: _FULL,
+    errno.ENAMETOOLONG: "Choose a shorter path for the store, or shorter names in it.",
+}
+_MEND: Final = "Mend the disk or the permissions, then try again."
 
 Ending = Callable[[], str]
 """Says, at the end of an error, what became of what is on disk; it may clean up first."""
@@ -47,6 +60,11 @@ class IntegrityError(LastgoodError):
         self.reason = reason
         self.group = group
         self.damaged = damaged
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Python's own way would make it anew of its message alone, which fails.
+        made_of = str(self), self.reason, self.group, self.damaged
+        return type(self), made_of, self.__dict__
 
 
 class StorageError(LastgoodError):
@@ -98,5 +116,10 @@ def storage_error(doing: str, error: OSError) -> StorageError:
     """The disk failed while `doing` something; that says nothing about a group's content."""
     return StorageError(
         f"{doing} failed: {describe_error(error)}. That is no sign of damage, so no "
-        "group was rejected or moved for it. Mend the disk or the permissions, then try again."
+        f"group was rejected or moved for it. {advice_on(error) or _MEND}"
     )
+
+
+def advice_on(error: OSError) -> str:
+    """What to do about an errno that has one remedy; empty for every other."""
+    return _ADVICE.get(error.errno or 0, "")

@@ -9,6 +9,8 @@ from typing import Any, Final, Literal
 from attrs import frozen
 
 _LOG: Final = logging.getLogger("lastgood")
+# Who wants to read the log says so; without this Python prints warnings to standard error.
+_LOG.addHandler(logging.NullHandler())
 
 Kind = Literal[
     "saved",
@@ -18,10 +20,11 @@ Kind = Literal[
     "quarantined",
     "pruned",
     "prune_failed",
+    "prune_noted",
     "weakened",
 ]
 # "weakened" is not among them: a LastgoodWarning is loud already, and both would be printed.
-_WARNINGS: Final = frozenset({"save_failed", "rejected", "prune_failed"})
+_WARNINGS: Final = frozenset({"save_failed", "rejected", "prune_failed", "prune_noted"})
 
 
 @frozen

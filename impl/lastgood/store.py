@@ -7,9 +7,10 @@ import time
 import uuid
 import weakref
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path, PurePath
+from pathlib import PurePath
 from typing import Any, Literal, Self, SupportsIndex
 
+from lastgood.arguments import as_integer, require_a, require_callable, unix_time
 from lastgood.backends.interface import Disk
 from lastgood.errors import LastgoodError, LeaseError, UsageError
 from lastgood.events import Announcer, Hook
@@ -34,22 +35,11 @@ from lastgood.retention.policies import Policy
 from lastgood.retention.prune import PruneRequest, Pruning, decide_prune, list_candidates
 from lastgood.store_reader import StoreReader
 from lastgood.training.cadence import Cadence, LastSave
-from lastgood.writer.attempt import Attempt, describe_leftover, remove_attempt
+from lastgood.writer.attempt import Attempt, OpenAttempt, describe_leftover, remove_attempt
 from lastgood.writer.options import WriterOptions
 from lastgood.writer.save_request import PartData, part_sources
 from lastgood.writer.saver import SavedGroup
 from lastgood.writer.writer import Repair, Writer
-
-
-class OpenAttempt:
-    """A directory for foreign code to fill: see `Store.attempt`. `receipt` is there at the end."""
-
-    def __init__(self, path: str) -> None:
-        self.path = Path(path)
-        self.receipt: Receipt | None = None
-
-    def __fspath__(self) -> str:
-        return str(self.path)
 
 
 class Store(StoreReader):
@@ -94,11 +84,13 @@ class Store(StoreReader):
     ) -> None:
         require_choice("mode", mode, ("auto", *MODES))
         require_choice("form", form, ("auto", *FORMS))
-        _require_a("keep", keep, Policy, "LatestN(3)")
-        _require_a("when", when, Cadence, "EverySteps(500)")
+        require_a("keep", keep, Policy, "LatestN(3)")
+        require_a("when", when, Cadence, "EverySteps(500)")
         workers = default_workers() if workers is None else workers
-        if workers < 1:
-            raise UsageError(f"workers is {workers}, expected 1 at least. Nothing was changed.")
+        workers = as_integer("workers", workers, 1)
+        for what, given in (("on_event", on_event), ("clock", clock), ("new_id", new_id)):
+            require_callable(what, given)
+        require_callable("now", now)
         chunking = chunking_from_options(chunk_bytes, chunk_digest, digest)
         if disk is None:
             # Only here is a real disk needed: a model drives everything else without one.
@@ -107,7 +99,7 @@ class Store(StoreReader):
             disk = disk_here()
         where = store_path(disk, path)
         super().__init__(disk, where, new_parallel_map(workers), Announcer(where, on_event))
-        self._now, self._clock = now, clock
+        self._now, self._clock = unix_time(now), clock
         self._keep, self._when = keep, when
         self._last = LastSave(None, clock())
         self._phases: dict[str, float] = {}
@@ -125,15 +117,20 @@ class Store(StoreReader):
             chunking=chunking,
             workers=workers,
             parallel_map=self._parallel_map,
-            now_s=now,
+            now_s=self._now,
             clock=clock,
             observe=_weak(self),
         )
         self._writer = Writer(self._disk, self._path, options)
-        self._writer.open()
         # A store that is dropped without `close` gives its lease back as well.
         weakref.finalize(self, self._writer.lease.close)
-        self._strength.warn(self._path, self._events)
+        try:
+            self._writer.open()
+            self._strength.warn(self._path, self._events)
+        except BaseException:
+            # Ctrl-C, a newer version's group, or a warning that was turned into an error.
+            self._writer.lease.close()
+            raise
 
     @property
     def strength(self) -> Strength:
@@ -161,12 +158,13 @@ class Store(StoreReader):
         earlier groups are intact, and after a failed sync this store takes no more saves.
         """
         with self._guard.enter("save"):
+            begun_s = self._clock()
             writer = self._require_writer()
             content = part_sources(parts, stable=stable)
             self._phases = {}
             with self._telling_failures(step):
                 saved = writer.save(step, content, {} if metadata is None else metadata)
-            return self._acknowledged(writer, saved)
+            return self._acknowledged(writer, saved, self._clock() - begun_s)
 
     @contextlib.contextmanager
     def attempt(
@@ -190,9 +188,11 @@ class Store(StoreReader):
                 if not remove_attempt(self._disk, attempt.path):
                     error.add_note(f"lastgood: {describe_leftover(attempt)}")
                 raise
+            begun_s = self._clock()
             with self._telling_failures(step):
                 saved = writer.seal(attempt)
-            handed_out.receipt = self._acknowledged(writer, saved)
+            wall_s = self._clock() - begun_s
+            handed_out.receipt = self._acknowledged(writer, saved, wall_s)
 
     def is_due(self, step: int) -> bool:
         """Say whether the store's `when` asks for a save at this step; True where there is none."""
@@ -212,7 +212,7 @@ class Store(StoreReader):
         UsageError, also where the policy itself fails: nothing was given up. StorageError: every
         group that is kept is intact, and of the others nothing was deleted.
         """
-        _require_a("keep", keep, Policy, "LatestN(3)")
+        require_a("keep", keep, Policy, "LatestN(3)")
         policy = self._keep if keep is None else keep
         if policy is None:
             raise UsageError("prune() needs a policy, such as LatestN(3). Nothing was changed.")
@@ -241,13 +241,17 @@ class Store(StoreReader):
             if self._writer is not None:
                 self._writer.lease.close()
 
+    def __repr__(self) -> str:
+        may = "read-only" if self._writer is None else self._strength.mode
+        return f"<Store {self._path!r}, {may}>"
+
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_error: object) -> None:
         self.close()
 
-    def _acknowledged(self, writer: Writer, saved: SavedGroup) -> Receipt:
+    def _acknowledged(self, writer: Writer, saved: SavedGroup, wall_s: float) -> Receipt:
         """Prune, if that was asked for, and say what was promised."""
         phases = dict(self._phases)
         notes = [*writer.lease.notes, *saved.notes]
@@ -257,6 +261,7 @@ class Store(StoreReader):
         if pruning is not None:
             notes += [f"not deleted: {each.name}: {each.detail}" for each in pruning.stuck]
             notes += [f"not counted: {each.name}: {each.detail}" for each in pruning.unreadable]
+            notes += pruning.notes
         self._last = LastSave(saved.name.step, self._clock())
         receipt = Receipt(
             generation=saved.name.generation,
@@ -271,6 +276,7 @@ class Store(StoreReader):
             notes=tuple(notes),
             pruned=() if pruning is None else tuple(str(g.name) for g in pruning.given_up),
             retention_error=failure,
+            wall_s=wall_s,
         )
         self._events.tell(
             "saved",
@@ -278,6 +284,7 @@ class Store(StoreReader):
             name=str(saved.name),
             size_bytes=receipt.size_bytes,
             survives=receipt.guarantee.survives,
+            wall_s=wall_s,
             **phases,
         )
         return receipt
@@ -309,6 +316,8 @@ class Store(StoreReader):
             self._tell_rejected(new)
             if pruning.given_up or not remembers:  # then all that is kept was verified
                 self._unread -= {group.name.generation for group in pruning.kept}
+            for note in pruning.notes:
+                self._events.tell("prune_noted", note)
         return pruning
 
     def _would_prune(self, request: PruneRequest) -> Pruning | None:
@@ -376,15 +385,6 @@ class Store(StoreReader):
 def open_read_only(path: str | PurePath, *, disk: Disk | None = None) -> Store:
     """Open a store to look at it: no lease, and nothing is ever changed. UsageError."""
     return Store(path, writable=False, disk=disk)
-
-
-def _require_a(what: str, value: object, kind: type, example: str) -> None:
-    """UsageError where there is a value and it is not of that kind."""
-    if value is not None and not isinstance(value, kind):
-        raise UsageError(
-            f"{what} is {value!r}, expected a {kind.__name__} such as {example}. "
-            "Nothing was changed."
-        )
 
 
 def _weak(store: Store) -> Callable[[SimpleStep, float], None]:

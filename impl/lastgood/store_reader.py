@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
+from lastgood.arguments import as_integer
 from lastgood.backends.call_guard import CallGuard
 from lastgood.backends.interface import Disk, DiskReader
-from lastgood.errors import UsageError
+from lastgood.errors import IntegrityError, UsageError
 from lastgood.events import Announcer
 from lastgood.format.features import require_judged
 from lastgood.format.names import QUARANTINE, GroupName, newest_first
@@ -37,6 +38,21 @@ from lastgood.recovery.recovery import (
 from lastgood.recovery.unread import not_permitted_error, nothing_left_error
 
 _Handed = TypeVar("_Handed", Loaded, Opened)
+
+
+def _number(what: str, value: int | None) -> int | None:
+    """The number that a group is asked for by, or None. UsageError."""
+    return None if value is None else as_integer(what, value)
+
+
+def _newer(group: Group, scan: Scan) -> tuple[Rejection, ...]:
+    """What was passed over: a dead attempt that is older was in nobody's way."""
+    return tuple(each for each in scan.rejected if each.generation > group.name.generation)
+
+
+def _is_told(rejection: Rejection, scan: Scan, moved: Collection[str]) -> bool:
+    """Somebody hears of it: it was passed over, or moved."""
+    return scan.group is None or rejection.name in moved or rejection in _newer(scan.group, scan)
 
 
 class StoreReader:
@@ -74,7 +90,7 @@ class StoreReader:
         holding = self._holding(hold)
         with self._guard.enter("load_latest"):
             scan, moved = self._scan(holding)
-        self._tell_rejected(scan.rejected)
+        self._tell_rejected(each for each in scan.rejected if _is_told(each, scan, moved))
         if moved:
             message = f"{len(moved)} moved to {QUARANTINE}: {', '.join(moved)}"
             self._events.tell("quarantined", message, names=moved)
@@ -99,6 +115,7 @@ class StoreReader:
         """
         if step is not None and generation is not None:
             raise UsageError("load() takes either step= or generation=. Nothing was changed.")
+        step, generation = _number("step", step), _number("generation", generation)
         self._holding(hold)
         if step is None and generation is None:
             newest = self.load_latest(hold=hold)
@@ -135,6 +152,8 @@ class StoreReader:
         StorageError.
         """
         named = self._named_parts(parts)
+        step, generation = _number("step", step), _number("generation", generation)
+        older_than = _number("older_than", older_than)
         is_asked = step is not None or generation is not None
         if (step is not None) + (generation is not None) + (older_than is not None) > 1:
             raise UsageError(
@@ -153,7 +172,7 @@ class StoreReader:
             examination=examination,
             older_than=older_than,
         )
-        self._tell_rejected(scan.rejected)
+        self._tell_rejected(each for each in scan.rejected if _is_told(each, scan, ()))
         if scan.group is None:
             self._require_all_read(scan.rejected)
             return None
@@ -243,14 +262,16 @@ class StoreReader:
 
     def _handed_out(self, group: Group, scan: Scan, holding: HoldingReader | None) -> Loaded:
         held = {} if holding is None else holding.held
-        loaded = Loaded(group, scan.rejected, self._disk, held, self._parallel_map)
-        return self._noted(loaded, f"was loaded, {len(scan.rejected)} newer were passed over")
+        newer = _newer(group, scan)
+        loaded = Loaded(group, newer, self._disk, held, self._parallel_map)
+        return self._noted(loaded, f"was loaded, {len(newer)} newer were passed over")
 
     def _opened(
         self, scan: Scan, group: Group, named: frozenset[str], holding: HoldingReader | None
     ) -> Opened:
         held = {} if holding is None else holding.held
-        opened = Opened(group, scan.rejected, self._disk, held, self._parallel_map, verified=named)
+        newer = _newer(group, scan)
+        opened = Opened(group, newer, self._disk, held, self._parallel_map, verified=named)
         return self._noted(opened, f"was opened, {len(named)} of its parts verified")
 
     def _noted(self, handed: _Handed, what: str) -> _Handed:
@@ -272,7 +293,8 @@ class StoreReader:
         if unread:
             raise nothing_left_error(self._path, unread)
 
-    def _tell_rejected(self, rejected: Sequence[Rejection]) -> None:
+    def _tell_rejected(self, rejected: Iterable[Rejection]) -> None:
+        rejected = tuple(rejected)
         self._note_unread(rejected)
         for each in rejected:
             message = f"{each.name} was rejected ({each.reason}): {each.detail}"
@@ -293,16 +315,36 @@ class StoreReader:
             _require_permitted(answer)
             require_judged(answer.name, answer.reason)
             if answer.reason != NO_COMMIT:
-                raise integrity_error(answer)
+                raise self._damaged_error(answer, name, step)
             # A save that did not end was never acknowledged: it stands for no group.
             unfinished = unfinished or answer
         if unfinished is not None:
             raise integrity_error(unfinished)
         raise UsageError(f"store {self._path!r} has no group of {what}. Nothing was changed.")
 
+    def _damaged_error(
+        self, rejection: Rejection, name: GroupName, step: int | None
+    ) -> IntegrityError:
+        """The error for a group that was asked for; it names an older one of the same step."""
+        error = integrity_error(rejection)
+        older = [
+            each
+            for each in self._names()
+            if each.step == step and not each.attempt and each.generation < name.generation
+        ]
+        for each in older:
+            if isinstance(read_group(self._disk, self._path, each), Group):
+                more = (
+                    f"An older group of step {step} is there and was not verified: "
+                    f"load(generation={each.generation})."
+                )
+                return IntegrityError(f"{error} {more}", error.reason, error.group, error.damaged)
+        return error
+
     @staticmethod
     def _named_parts(parts: Collection[str]) -> frozenset[str]:
-        if isinstance(parts, str) or not all(isinstance(part, str) for part in parts):
+        is_several = isinstance(parts, Iterable) and not isinstance(parts, str)
+        if not is_several or not all(isinstance(part, str) for part in parts):
             raise UsageError(
                 f"parts is {parts!r}, expected paths of parts, such as ('model.safetensors',). "
                 "Nothing was changed."

@@ -80,7 +80,7 @@ def a_shortened_manifest_is_refused(length: int) -> None:
 
 def a_group_has_one_name(generation: int, step: int, attempt: bool) -> None:
     """A name that is written is read as the group that it was written for."""
-    assert 0 <= generation < 10**18
+    assert 0 <= generation < 10**15
     assert 0 <= step < 10**18
     group = GroupName(generation, step, attempt)
 
@@ -89,9 +89,9 @@ def a_group_has_one_name(generation: int, step: int, attempt: bool) -> None:
 
 def a_generation_is_never_used_twice(live: int, dead: int, quarantined: int) -> None:
     """The next generation is above all that any name mentions, dead attempts included."""
-    assert 0 <= live < 10**17
-    assert 0 <= dead < 10**17
-    assert 0 <= quarantined < 10**17
+    assert 0 <= live < 10**15
+    assert 0 <= dead < 10**15
+    assert 0 <= quarantined < 10**15
     names = [str(GroupName(live, 1)), str(GroupName(dead, 2, attempt=True)), "lock"]
     away = [f"{GroupName(quarantined, 3)}.1"]
 

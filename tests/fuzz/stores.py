@@ -30,6 +30,7 @@ from lastgood.cli.main import cli
 from lastgood.crashtest import paper_protocol
 from lastgood.errors import IntegrityError, NewerFormatError, StorageError, UsageError
 from lastgood.format.digests import DigestUnavailableError, digest_of
+from lastgood.format.lease_holder import NOTE_BEGINS
 from lastgood.format.manifest import Manifest
 from lastgood.format.names import GroupName, newest_first
 from lastgood.parts.holding_reader import HOLDS
@@ -242,7 +243,9 @@ def contents(store: Path) -> dict[bytes, list[bytes]]:
     found: dict[bytes, list[bytes]] = {}
     root = os.fsencode(store)
     for path, (kind, size, inode, _, content) in photograph(store).items():
-        if content is not None:
+        # The note of a lease says something for as long as somebody has it.
+        is_note = path.endswith(b"/lock") and (content or b"").startswith(NOTE_BEGINS)
+        if content is not None and not is_note:
             names_below = path[len(root) + 1 :].split(b"/")
             # What is below the quarantine counts under the name that it had.
             if names_below[0] == b"quarantine" and len(names_below) > 1:

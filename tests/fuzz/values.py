@@ -19,7 +19,7 @@ from lastgood.format.manifest import (
 )
 from lastgood.format.metadata import from_text, snapshot, to_text
 from lastgood.format.names import (
-    MAX_NUMBER,
+    MAX_GENERATION,
     free_name,
     newest_first,
     next_generation,
@@ -126,7 +126,7 @@ def names(data: bytes) -> None:
             if name is not None:
                 assert entry.startswith(str(name))
                 assert in_quarantine or entry == str(name)
-                assert 0 <= name.generation <= MAX_NUMBER
+                assert 0 <= name.generation <= MAX_GENERATION
                 assert parse_name(str(name)) == name
     found = newest_first(entries)
     assert [n.generation for n in found] == sorted((n.generation for n in found), reverse=True)

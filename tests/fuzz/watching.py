@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from lastgood.backends.posix import OpenFd, PosixDisk
+from lastgood.backends.posix import PosixDisk
+from lastgood.backends.posix_files import OpenFd
 from tests.fuzz.trees import Sandbox
 from tests.impl.disks import EXT4
 
@@ -18,6 +19,9 @@ ROOT: Final = Path(__file__).resolve().parents[2]
 _ALLOWED: Final = (str(ROOT), os.path.realpath(sys.prefix), os.path.realpath(sys.base_prefix))
 """Where Python reads modules that are imported late."""
 _READABLE: Final = frozenset({"/proc/self/mountinfo"})
+_TOLD_BY_THE_KERNEL: Final = ("/proc/self/fdinfo/", "/proc/fs/jbd2", "/sys/")
+"""What a path is mounted on, and what lies below that."""
+_O_PATH: Final = getattr(os, "O_PATH", 0)
 _LOOKS: Final = frozenset({"kind", "names", "stamp"})
 _READS: Final = frozenset({"read", "digest", "digest_with", "read_and_digest", "map"})
 _CHANGES: Final = frozenset(
@@ -74,7 +78,10 @@ class Watch:
         if isinstance(path, int) or not isinstance(path, str | bytes):
             return
         where, changes = os.fsdecode(path), flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
-        if not changes and (where in _READABLE or where.startswith(_ALLOWED)):
+        if flags & _O_PATH:
+            return  # nothing is opened: the kernel is asked where the path is
+        is_known = where in _READABLE or where.startswith((*_ALLOWED, *_TOLD_BY_THE_KERNEL))
+        if not changes and is_known:
             return
         self.path("open dir" if flags & os.O_DIRECTORY else "open", path)
         if changes and not self._may_change:
@@ -93,7 +100,9 @@ class Watch:
                 self.violations.append(f"{name} {arguments!a}")
             self.changed()
             for path in arguments[: 2 if name == "os.rename" else 1]:
-                self.path(name, path)
+                # What is open was watched as it was opened.
+                if not isinstance(path, int):
+                    self.path(name, path)
         elif name in _FORBIDDEN:
             self.violations.append(f"{name} {arguments!a}")
 

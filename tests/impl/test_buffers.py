@@ -209,3 +209,43 @@ def test_memory_that_its_caller_calls_stable_is_not_copied(tmp_path: Path, stabl
         store.save(1, {"model": buffer}, stable=stable)
 
     assert (disk.seen is buffer) is stable
+
+
+class Negated(ByDlpackOnly):
+    """A view that shows the opposite sign of its memory, as PyTorch's negative bit makes one."""
+
+    def is_neg(self) -> bool:
+        return True
+
+    def resolve_neg(self) -> ByDlpackOnly:
+        return ByDlpackOnly(-self.values)
+
+
+class Conjugated(ByDlpackOnly):
+    def is_conj(self) -> bool:
+        return True
+
+    def resolve_conj(self) -> ByDlpackOnly:
+        return ByDlpackOnly(self.values.conj())
+
+
+def test_a_view_that_changes_the_sign_gives_what_it_shows_and_not_its_memory() -> None:
+    values = np.array([1.0, -2.0])
+    shown = plain_bytes(Negated(values))
+    assert shown is not None
+    assert bytes(shown) == (-values).tobytes()
+
+    values = np.array([1 + 2j])
+    shown = plain_bytes(Conjugated(values))
+    assert shown is not None
+    assert bytes(shown) == values.conj().tobytes()
+
+
+def test_a_masked_array_is_no_plain_memory() -> None:
+    masked = np.ma.masked_array(np.arange(3), mask=[False, True, False])
+
+    with pytest.raises(ValueError, match=r"MaskedArray.*says nothing of its mask.*filled"):
+        plain_bytes(masked)
+    filled = plain_bytes(masked.filled(0))
+    assert filled is not None
+    assert bytes(filled) == np.array([0, 0, 2]).tobytes()

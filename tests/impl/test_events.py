@@ -23,7 +23,7 @@ from lastgood import (
     Store,
     UsageError,
 )
-from lastgood.training.cadence import Cadence, LastSave
+from lastgood.training.cadence import AnyCadence, Cadence, LastSave
 from tests.impl.disks import PARTS, WatchedDisk, failing, open_store
 
 
@@ -97,9 +97,21 @@ def test_when_a_save_is_due(cadence: Cadence, due: set[int]) -> None:
     assert {step for step in range(31) if cadence.is_due(step, float(step), last)} == due
 
 
-@pytest.mark.parametrize("make", [lambda: EverySteps(0), lambda: EveryInterval(0)])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: EverySteps(0),
+        lambda: EverySteps(1.5),  # type: ignore[arg-type]
+        lambda: EveryInterval(0),
+        lambda: EveryInterval("60"),  # type: ignore[arg-type]
+        lambda: AtSteps(3),  # type: ignore[arg-type]
+        lambda: AtSteps(["x"]),  # type: ignore[list-item]
+        lambda: AnyCadence([3]),  # type: ignore[list-item]
+        lambda: AnyCadence(EverySteps(1)),  # type: ignore[arg-type]
+    ],
+)
 def test_a_cadence_that_makes_no_sense_is_refused(make: object) -> None:
-    with pytest.raises(ValueError, match="must be"):
+    with pytest.raises(UsageError, match="expected"):
         make()  # type: ignore[operator]
 
 
@@ -149,6 +161,36 @@ def test_a_signal_is_noted_and_the_run_saves_and_leaves(tmp_path: Path) -> None:
     assert signal.getsignal(signal.SIGTERM) is before
     with open_store(tmp_path) as store:
         assert store.latest_step() == 3
+
+
+@pytest.mark.parametrize("order", ["requested first", "due first", "never asked"])
+def test_a_signal_between_the_if_and_the_leaving_loses_no_step(tmp_path: Path, order: str) -> None:
+    """The documented loop, with the signal at the worst moment of step 3."""
+    trained = []
+
+    def run() -> None:
+        with open_store(tmp_path, when=EverySteps(2)) as store, Preemption() as stop:
+            for step in range(100):
+                trained.append(step)
+                if order == "requested first":
+                    saves = stop.requested or store.is_due(step)
+                elif order == "due first":
+                    saves = store.is_due(step) or stop.requested
+                else:
+                    saves = True
+                if saves:
+                    store.save(step, PARTS)
+                if step == 3:
+                    signal.raise_signal(signal.SIGTERM)
+                stop.leave_if_requested()
+
+    with pytest.raises(SystemExit) as left:
+        run()
+
+    assert left.value.code == 128 + signal.SIGTERM
+    assert len(trained) <= 6
+    with open_store(tmp_path) as store:
+        assert store.latest_step() == trained[-1]
 
 
 def test_a_signal_during_a_save_lets_it_end(tmp_path: Path) -> None:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import copy
+import os
 import subprocess
 import sys
+import threading
+import time
 import warnings
 from pathlib import Path
 from typing import Any
@@ -15,14 +18,16 @@ import lastgood
 from lastgood import (
     IntegrityError,
     LastgoodWarning,
+    LatestN,
     LeaseError,
+    Receipt,
     Store,
     UsageError,
 )
 from lastgood.backends.interface import FileSystemTraits
 from lastgood.backends.posix import PosixDisk
 from lastgood.protocol.plan import FORMS, MODES, Form, Mode
-from tests.impl.disks import EXT4, PARTS, nested, open_store, tree
+from tests.impl.disks import EXT4, PARTS, Unsynced, nested, open_store, tree
 
 TMPFS = FileSystemTraits("tmpfs", "/", True, "process", "it lives in memory")
 MAC = FileSystemTraits("apfs", "/", True, "kernel", "fsync does not flush the drive")
@@ -353,3 +358,47 @@ def test_groups_are_listed_without_reading_their_parts(tmp_path: Path) -> None:
             "no_commit",
             "missing:model",
         ]
+
+
+@pytest.mark.parametrize("place", ["", "quarantine"])
+@pytest.mark.parametrize("prefix", ["", "attempt-", "pruned-"])
+def test_a_stray_directory_of_the_last_generation_blocks_nothing(
+    tmp_path: Path, place: str, prefix: str
+) -> None:
+    stray = f"{prefix}gen-{10**18 - 1}-step-00000001"
+    with open_store(tmp_path) as store:
+        store.save(1, PARTS)
+    (tmp_path / "store" / place / stray).mkdir(parents=True)
+    with open_store(tmp_path, keep=LatestN(1)) as store:
+        assert store.save(2, PARTS).generation == 2
+        loaded = store.load_latest()
+        assert loaded is not None
+        assert (loaded.step, loaded.rejected) == (2, ())
+        assert store.all_steps() == [2]
+    assert (tmp_path / "store" / place / stray).is_dir()
+
+
+def test_a_receipt_has_the_seconds_that_the_caller_waited(tmp_path: Path) -> None:
+    """The phases are summed over threads, so they cannot say it."""
+    begun = threading.Barrier(2, timeout=60)
+    content = os.urandom(9 << 20)  # big enough for a thread of its own
+
+    class Slow(Unsynced):
+        def _sync(self, fd: int) -> None:
+            if os.fstat(fd).st_size == len(content):
+                begun.wait()  # both are here at once
+                time.sleep(0.2)
+
+    with Store(tmp_path / "store", disk=Slow(tmp_path), workers=4) as store:
+        before_s = time.perf_counter()
+        receipt = store.save(1, {"a": content, "b": content})
+        waited_s = time.perf_counter() - before_s
+        with store.attempt(2) as attempt:
+            time.sleep(0.3)
+            (attempt.path / "a").write_bytes(b"weights")
+
+    assert 0.2 <= receipt.wall_s <= waited_s
+    assert receipt.phases["sync_files_s"] >= 0.4
+    assert attempt.receipt is not None
+    assert attempt.receipt.wall_s > 0
+    assert "all threads together" in str(Receipt.__doc__)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -66,3 +67,38 @@ def test_the_quick_start_runs_and_resumes(tmp_path: Path, monkeypatch: pytest.Mo
     exec(compile(block, "guide.md", "exec"), later)  # noqa: S102
 
     assert later["start"] == first.step + 1
+
+
+def saved(tmp_path: Path, tensor: torch.Tensor) -> torch.Tensor:
+    """What a load gives back of a tensor that was saved."""
+    with Store(tmp_path / "store") as store:
+        store.save(1, {"tensor": tensor})
+        data = bytearray(store.restore()["tensor"])
+    return torch.frombuffer(data, dtype=tensor.dtype).reshape(tensor.shape)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: torch.tensor([1 + 2j, 3 - 4j]).conj().imag[:1],
+        lambda: torch.tensor([1.0, -2.0])._neg_view(),
+        lambda: torch.tensor([1 + 2j]).conj(),
+        lambda: torch.tensor([1 + 2j])._neg_view().conj(),
+        lambda: torch.tensor([1.0, -2.0], requires_grad=True)._neg_view(),
+    ],
+)
+def test_a_tensor_is_saved_with_the_sign_that_it_shows(
+    tmp_path: Path, make: Callable[[], torch.Tensor]
+) -> None:
+    tensor = make()
+
+    assert tensor.is_neg() or tensor.is_conj()
+    assert torch.equal(saved(tmp_path, tensor), tensor.detach())
+
+
+def test_a_chunk_is_saved_with_the_sign_that_it_shows(tmp_path: Path) -> None:
+    with Store(tmp_path / "store") as store:
+        store.save(1, {"tensor": [torch.tensor([1.0])._neg_view()]})
+        data = bytearray(store.restore()["tensor"])
+
+    assert torch.frombuffer(data, dtype=torch.float32).tolist() == [-1.0]

@@ -21,6 +21,7 @@ from lastgood.backends.interface import (
     OpenFile,
 )
 from lastgood.format.digests import digest_of
+from lastgood.format.lease_holder import LeaseHolder
 
 
 @runtime_checkable
@@ -41,6 +42,9 @@ class SystemInfo(Protocol):
 
     def may_write(self, path: str) -> bool:
         """Say whether names can be made in a directory now; True if not known."""
+
+    def link_count(self, path: str) -> int | None:
+        """Give the number of names that an entry has; None if not known. OSError."""
 
     def stamp(self, path: str) -> tuple[int, ...] | None:
         """Give numbers that change with an entry, a symlink's own; None if not known. OSError."""
@@ -96,6 +100,9 @@ class _UnknownSystem:
 
     def may_write(self, path: str) -> bool:  # noqa: ARG002
         return True
+
+    def link_count(self, path: str) -> int | None:  # noqa: ARG002
+        return None
 
     def stamp(self, path: str) -> tuple[int, ...] | None:  # noqa: ARG002
         return None
@@ -169,6 +176,12 @@ def full_sync(disk: Disk) -> Callable[[str], None] | None:
     """
     found: Callable[[str], None] | None = getattr(disk, "full_sync_dir", None)
     return found
+
+
+def lease_holder(disk: Disk, path: str) -> LeaseHolder:
+    """The process that holds the lock file of this path, as far as the disk can tell."""
+    found: Callable[[str], LeaseHolder] | None = getattr(disk, "lease_holder", None)
+    return LeaseHolder() if found is None else found(path)
 
 
 @cache

@@ -15,7 +15,8 @@ from typing import Final
 
 from lastgood.backends.darwin_syscalls import map_file
 from lastgood.backends.interface import UNKNOWN_FILE_SYSTEM, FileSystemTraits
-from lastgood.backends.posix import READ_FLAGS, PosixDisk, open_descriptor
+from lastgood.backends.posix import PosixDisk
+from lastgood.backends.posix_files import READ_FLAGS, open_descriptor
 
 _MOUNT: Final = "/sbin/mount"
 _TIMEOUT_S: Final = 10

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Final
 
 from lastgood.backends.interface import UNKNOWN_FILE_SYSTEM, CrashClass, FileSystemTraits
+from lastgood.backends.linux_devices import device_doubt, device_weakness
+from lastgood.backends.linux_mounts import Mount, mount_under
 from lastgood.backends.linux_syscalls import begin_write_back, keep_space
 from lastgood.backends.posix import PosixDisk
 
-MOUNTS: Final = "/proc/self/mountinfo"
 ATOMIC_RENAME: Final = frozenset({"ext3", "ext4", "xfs", "btrfs", "f2fs", "tmpfs", "apfs"})
 IN_MEMORY: Final = frozenset({"tmpfs", "ramfs"})
 PROFILED: Final = frozenset({"ext4", "xfs", "btrfs", "nilfs2"})
@@ -45,13 +45,12 @@ BARRIERS_OFF: Final = {"nobarrier": NO_FLUSH, "barrier=0": NO_FLUSH}
 
 
 class LinuxDisk(PosixDisk):
-    """A POSIX disk that reads the mount table."""
+    """A POSIX disk that asks the kernel for the mount of a path, and for the devices below it."""
 
     def _probe(self, path: str) -> FileSystemTraits:
         try:
-            with open(MOUNTS, encoding="utf-8", errors="surrogateescape") as table:
-                return file_system_of(path, table.read())
-        except OSError:
+            return traits_under(path)
+        except (OSError, ValueError):
             return UNKNOWN_FILE_SYSTEM
 
     def _write_back(self, fd: int) -> None:
@@ -61,34 +60,46 @@ class LinuxDisk(PosixDisk):
         keep_space(fd, size_bytes)
 
 
-def file_system_of(path: str, mounts: str) -> FileSystemTraits:
-    """The file system of a canonical path, by the text of a mount table (mountinfo)."""
-    best, name, options = "", "unknown", ""
-    for line in mounts.splitlines():
-        fields, dash, tail = line.partition(" - ")
-        columns = fields.split(" ")
-        if not dash or len(columns) < 6:
-            continue
-        point = _unescaped(columns[4])
-        inside = path == point or path.startswith(point.rstrip("/") + "/")
-        # Of two mounts on one point, the later one is what a path sees.
-        if inside and len(point) >= len(best):
-            best, name = point, tail.split(" ")[0]
-            options = f"{columns[5]},{tail.rpartition(' ')[2]}"
-    return describe(name, best or "/", frozenset(options.split(",")))
+def traits_under(path: str) -> FileSystemTraits:
+    """The file system that holds, or would hold, a canonical path. OSError."""
+    mount = mount_under(path)
+    return UNKNOWN_FILE_SYSTEM if mount is None else traits_of(mount)
+
+
+def traits_of(mount: Mount) -> FileSystemTraits:
+    """The traits of what is mounted, with what lies below it."""
+    found = describe(mount.kind, mount.point, mount.options)
+    if found.weakness:
+        return found
+    below = device_weakness(mount, _weakness_under)
+    return describe(mount.kind, mount.point, mount.options, below, device_doubt(mount))
+
+
+def _weakness_under(path: str) -> str:
+    """The weakness of the file system of a file that a device is made of."""
+    try:
+        here = traits_under(path)
+    except (OSError, ValueError):
+        here = UNKNOWN_FILE_SYSTEM
+    return f"on {here.name}, {here.weakness}" if here.weakness else ""
 
 
 def describe(
-    name: str, mount_point: str, options: frozenset[str] = frozenset()
+    name: str,
+    mount_point: str,
+    options: frozenset[str] = frozenset(),
+    below: str = "",
+    doubt: str = "",
 ) -> FileSystemTraits:
     """The traits of a Linux file system of that name that lastgood relies on.
 
     More than the death of the program is promised only where a profile of the model speaks for the
-    file system as it is mounted; any other is called weak, with the reason.
+    file system as it is mounted; any other is called weak, with the reason. `below` is the weakness
+    of what lies below it, and `doubt` what the promise hangs on beside the drive.
     """
-    weakness = _weakness(name, options)
+    weakness = _weakness(name, options) or below
     serves: CrashClass = "process" if weakness else "power"
-    note = weakness or "if the drive honours cache flushes"
+    note = weakness or f"if the drive honours cache flushes{doubt}"
     renames = name in ATOMIC_RENAME
     return FileSystemTraits(name, mount_point, renames, serves, note, weakness=weakness)
 
@@ -115,8 +126,3 @@ def _weakness(name: str, options: frozenset[str]) -> str:
     if name == UNKNOWN_FILE_SYSTEM.name:
         return UNKNOWN_FILE_SYSTEM.weakness
     return f"no profile of the model speaks for {name}: what its fsync keeps is not known here"
-
-
-def _unescaped(field: str) -> str:
-    """A path of the mount table: space, tab, newline and backslash are octal there."""
-    return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), field)

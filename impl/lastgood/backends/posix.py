@@ -10,22 +10,31 @@ import os
 import pwd
 import stat
 import weakref
-from collections.abc import Callable, Iterator
-from typing import Final, ParamSpec, TypeVar
+from collections.abc import Iterator
+from typing import Final
 
-from lastgood.backends.interface import UNKNOWN_FILE_SYSTEM, FileSystemTraits, ReadFailedError
+from lastgood.backends.interface import UNKNOWN_FILE_SYSTEM, FileSystemTraits
+from lastgood.backends.posix_files import (
+    READ_FLAGS,
+    OpenFd,
+    clear_lock,
+    open_descriptor,
+    open_into,
+    open_regular,
+    opened_file,
+    posix_error,
+    reading,
+    sign_lock,
+)
 from lastgood.buffers import fresh_memory
 from lastgood.format.digests import new_hasher
+from lastgood.format.lease_holder import LIMIT_BYTES, LeaseHolder, decode_holder
 
-READ_FLAGS: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _MAKE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _LOCK: Final = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _READ_BYTES: Final = 1 << 20
 WRITE_BACK_BYTES: Final = 8 << 20
 """So much of a file is dirty when its write-back is begun: the sync at the end has less to do."""
-
-_P = ParamSpec("_P")
-_Answer = TypeVar("_Answer")
 
 _living: weakref.WeakSet[PosixDisk] = weakref.WeakSet()
 
@@ -64,6 +73,10 @@ class PosixDisk:
             return "dir"
         return "file" if stat.S_ISREG(mode) else "other"
 
+    def link_count(self, path: str) -> int:
+        """See `SystemInfo.link_count`."""
+        return os.lstat(path).st_nlink
+
     def stamp(self, path: str) -> tuple[int, ...]:
         """See `SystemInfo.stamp`."""
         at = os.lstat(path)
@@ -79,12 +92,12 @@ class PosixDisk:
         """See `Disk.read`."""
         pieces: list[bytes] = []
         left = limit_bytes
-        with _opened_file(path, limit_bytes) as (fd, _):
+        with opened_file(path, limit_bytes) as (fd, _):
             # One byte more than allowed is asked for: the file may be growing.
-            while piece := _reading(path, os.read, fd, min(_READ_BYTES, left + 1)):
+            while piece := reading(path, os.read, fd, min(_READ_BYTES, left + 1)):
                 left -= len(piece)
                 if left < 0:
-                    raise _error(errno.EFBIG, path)
+                    raise posix_error(errno.EFBIG, path)
                 pieces.append(piece)
         return b"".join(pieces)
 
@@ -96,11 +109,11 @@ class PosixDisk:
         """See `FastReads.digest_with`."""
         size_bytes, digest = 0, new_hasher(algorithm)
         piece = memoryview(bytearray(_READ_BYTES))
-        with _opened_file(path, limit_bytes) as (fd, _):
-            while count := _reading(path, os.readv, fd, [piece]):
+        with opened_file(path, limit_bytes) as (fd, _):
+            while count := reading(path, os.readv, fd, [piece]):
                 size_bytes += count
                 if size_bytes > limit_bytes:
-                    raise _error(errno.EFBIG, path)
+                    raise posix_error(errno.EFBIG, path)
                 digest.update(piece[:count])
         return size_bytes, digest.hexdigest()
 
@@ -109,34 +122,34 @@ class PosixDisk:
     ) -> tuple[memoryview, str]:
         """See `FastReads.read_and_digest`."""
         digest = new_hasher(algorithm)
-        with _opened_file(path, limit_bytes) as (fd, size_bytes):
+        with opened_file(path, limit_bytes) as (fd, size_bytes):
             # Anonymous memory comes zeroed page by page as it is touched, not beforehand.
             whole = memoryview(fresh_memory(size_bytes) if size_bytes else b"")
             done = 0
             while done < size_bytes:
-                count = _reading(path, os.readv, fd, [whole[done : done + _READ_BYTES]])
+                count = reading(path, os.readv, fd, [whole[done : done + _READ_BYTES]])
                 if not count:
                     break
                 digest.update(whole[done : done + count])
                 done += count
-            if done == size_bytes and _reading(path, os.read, fd, 1):
-                raise _error(errno.EFBIG, path)
+            if done == size_bytes and reading(path, os.read, fd, 1):
+                raise posix_error(errno.EFBIG, path)
         return whole[:done].toreadonly(), digest.hexdigest()
 
     @contextlib.contextmanager
     def open_file(self, path: str, limit_bytes: int) -> Iterator[OpenFd]:
         """See `FastReads.open_file`."""
-        with _opened_file(path, limit_bytes) as (fd, size_bytes):
+        with opened_file(path, limit_bytes) as (fd, size_bytes):
             yield OpenFd(fd, size_bytes, path)
 
     def map(self, path: str, limit_bytes: int) -> memoryview:
         """See `FastReads.map`."""
-        with _opened_file(path, limit_bytes) as (fd, size_bytes):
+        with opened_file(path, limit_bytes) as (fd, size_bytes):
             if not size_bytes:
                 return memoryview(b"")
             # What cannot be read is an error here. Found through a map, it would end the process.
             piece, left = memoryview(bytearray(_READ_BYTES)), size_bytes
-            while left > 0 and (count := _reading(path, os.readv, fd, [piece])):
+            while left > 0 and (count := reading(path, os.readv, fd, [piece])):
                 left -= count
             return self._mapped(fd, size_bytes)
 
@@ -148,7 +161,14 @@ class PosixDisk:
     def create(self, path: str) -> None:
         """See `Disk.create`."""
         self._own(path)
-        self._files[path] = os.open(path, _MAKE, 0o666)
+        held: list[int] = []
+        try:
+            open_into(held, path, _MAKE)
+            self._files[path] = held[0]
+        except BaseException:
+            for fd in held:
+                os.close(fd)
+            raise
 
     def write(self, path: str, data: bytes | memoryview) -> None:
         """See `Disk.write`."""
@@ -201,7 +221,7 @@ class PosixDisk:
         if path in self._files:
             self._sync(self._files[path])
             return
-        with _opened_file(path, None) as (fd, _):
+        with opened_file(path, None) as (fd, _):
             self._sync(fd)
 
     def close(self, path: str) -> None:
@@ -237,21 +257,35 @@ class PosixDisk:
         """See `Disk.lock`."""
         self._own(path)
         if path in self._locks:
-            raise _error(errno.EWOULDBLOCK, path)
-        fd = _open_regular(path, _LOCK)
+            raise posix_error(errno.EWOULDBLOCK, path)
+        held: list[int] = []
         try:
+            open_regular(held, path, _LOCK)
             # flock belongs to this open file: a second store in the same process is kept out too.
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(held[0], fcntl.LOCK_EX | fcntl.LOCK_NB)
+            sign_lock(held[0])
+            self._locks[path] = held[0]
         except BaseException:
-            os.close(fd)
+            for fd in held:
+                os.close(fd)
             raise
-        self._locks[path] = fd
 
     def unlock(self, path: str) -> None:
         """See `Disk.unlock`."""
-        fd = self._locks.pop(path, None)
+        fd = self._locks.get(path)
         if fd is not None:
+            clear_lock(fd)
+            del self._locks[path]
             os.close(fd)
+
+    def lease_holder(self, path: str) -> LeaseHolder:
+        """See `capabilities.lease_holder`."""
+        try:
+            holder = decode_holder(self.read(path, LIMIT_BYTES))
+            is_us = any(disk.holds(path) for disk in list(_living))
+        except OSError:
+            return LeaseHolder()
+        return LeaseHolder(holder.pid, holder.host, holder.since_s, is_us)
 
     def holds(self, path: str) -> bool:
         """See `SystemInfo.holds`."""
@@ -293,7 +327,7 @@ class PosixDisk:
 
     def _handle(self, path: str) -> int:
         if path not in self._files:
-            raise _error(errno.EBADF, path)
+            raise posix_error(errno.EBADF, path)
         return self._files[path]
 
     def _own(self, path: str) -> None:
@@ -301,82 +335,6 @@ class PosixDisk:
             raise OSError(
                 errno.ENOLCK, "a forked child does not hold its parent's lease; open anew", path
             )
-
-
-class OpenFd:
-    """An open file by its descriptor. It keeps no position: any thread may read anywhere."""
-
-    def __init__(self, fd: int, size_bytes: int, path: str = "") -> None:
-        self.size_bytes = size_bytes
-        self._fd, self._path = fd, path
-
-    def read_into(self, offset_bytes: int, room: memoryview) -> int:
-        """See `OpenFile.read_into`."""
-        done = 0
-        while done < len(room):
-            at = offset_bytes + done
-            count = _reading(self._path, os.preadv, self._fd, [room[done:]], at)
-            if not count:
-                break
-            done += count
-        return done
-
-
-@contextlib.contextmanager
-def open_descriptor(path: str, flags: int) -> Iterator[int]:
-    """A descriptor for the length of a block."""
-    fd = os.open(path, flags)
-    try:
-        yield fd
-    finally:
-        os.close(fd)
-
-
-@contextlib.contextmanager
-def _opened_file(path: str, limit_bytes: int | None) -> Iterator[tuple[int, int]]:
-    """A regular file and its size; EFBIG before anything is read where it is too long."""
-    fd = _open_regular(path, READ_FLAGS)
-    try:
-        size_bytes = _reading(path, os.fstat, fd).st_size
-        if limit_bytes is not None and size_bytes > limit_bytes:
-            raise _error(errno.EFBIG, path)
-        yield fd, size_bytes
-    finally:
-        os.close(fd)
-
-
-def _open_regular(path: str, flags: int) -> int:
-    """A descriptor of a regular file: ELOOP for a symlink, EINVAL for all else that is none.
-
-    What is none is not even opened: that alone wakes whoever waits at the other end of a fifo, and
-    starts some devices. It is looked at again once it is open, as it may have been replaced.
-    """
-    with contextlib.suppress(FileNotFoundError):  # O_CREAT is for the open itself to see
-        mode = os.lstat(path).st_mode
-        if not stat.S_ISREG(mode):
-            raise _error(errno.ELOOP if stat.S_ISLNK(mode) else errno.EINVAL, path)
-    fd = os.open(path, flags, 0o666)
-    try:
-        if not stat.S_ISREG(_reading(path, os.fstat, fd).st_mode):
-            raise _error(errno.EINVAL, path)
-    except BaseException:
-        os.close(fd)
-        raise
-    return fd
-
-
-def _reading(
-    path: str, call: Callable[_P, _Answer], /, *args: _P.args, **kwargs: _P.kwargs
-) -> _Answer:
-    """A call on a file that is open; its errno is told from one of an open. ReadFailedError."""
-    try:
-        return call(*args, **kwargs)
-    except OSError as error:
-        raise ReadFailedError(error.errno, error.strerror, path) from error
-
-
-def _error(number: int, path: str) -> OSError:
-    return OSError(number, os.strerror(number), path)
 
 
 def _forget_in_child() -> None:

@@ -223,10 +223,14 @@ def _ending() -> str:
 def _fail(error: BaseException, message: str, status: int, as_json: bool) -> NoReturn:
     complain(message)
     if as_json:
-        kind = type(error).__name__
-        with contextlib.suppress(OutputError):
-            print_json({"error": {"kind": kind, "message": message, "exit_status": status}})
+        print_json_error(type(error).__name__, message, status)
     sys.exit(status)
+
+
+def print_json_error(kind: str, message: str, status: int) -> None:
+    """Print an error for programs, where standard output takes it."""
+    with contextlib.suppress(OutputError):
+        print_json({"error": {"kind": kind, "message": message, "exit_status": status}})
 
 
 def _silence_output() -> None:

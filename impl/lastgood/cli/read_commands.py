@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-import logging
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
@@ -68,10 +67,6 @@ def cli() -> None:
     what they would do; `doctor --probe` and `bench` make a folder of their own in it, and remove
     it. Nothing else changes anything.
     """
-    # The commands say themselves what happens in a store: the log would say it again.
-    log = logging.getLogger("lastgood")
-    if not log.handlers:
-        log.addHandler(logging.NullHandler())
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")

@@ -133,6 +133,8 @@ def prune(
     for group in pruning.given_up:
         say(f"{verb}: {group.name} (step {group.name.step}, {group.size_bytes:,} bytes)")
     _say_left(pruning.stuck, " cannot be deleted")
+    for note in pruning.notes:
+        say(f"note: {note}")
     for rejection in pruning.damaged:
         say(f"left: {rejection.name} is damaged ({rejection.reason}); see `lastgood repair`")
     _say_left(pruning.unjudged)
@@ -313,7 +315,7 @@ def _policy(
 def _require_metric(store: Store, best: BestN) -> None:
     """UsageError where no group has the number: a slip of the pen would give up all but one."""
     groups = store.groups()
-    if groups and not best.keeps([to_candidate(group) for group in groups], 0.0):
+    if best.notes([to_candidate(group) for group in groups]):
         keys = sorted({key for group in groups for key in group.manifest.metadata})
         known = ", ".join(printable(key) for key in keys[:8])
         raise UsageError(
@@ -329,7 +331,8 @@ def _best(text: str) -> BestN:
             f"--keep-best is {text[:80]!r}, expected METRIC:min:N or METRIC:max:N, such as "
             "loss:min:3. Nothing was changed."
         )
-    return BestN(match["metric"], int(match["count"]), "min" if match["mode"] == "min" else "max")
+    mode: Literal["min", "max"] = "min" if match["mode"] == "min" else "max"
+    return BestN(match["metric"], int(match["count"]), mode=mode)
 
 
 def _opened(directory: str, *, writable: bool) -> Store:
@@ -365,6 +368,7 @@ def _pruning_json(pruning: Pruning | None) -> dict[str, object]:
         "leftovers": [str(name) for name in pruning.leftovers],
         "stuck": _rejections(pruning.stuck),
         "unjudged": _rejections(pruning.unjudged),
+        "notes": list(pruning.notes),
         "freed_bytes": pruning.freed_bytes,
     }
 

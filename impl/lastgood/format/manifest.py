@@ -66,7 +66,7 @@ class Part:
     size_bytes: int
     digest: str
     digest_from: str = "memory"
-    chunks: str = ""
+    chunks: str = field(default="", repr=False)
 
 
 @frozen

@@ -20,7 +20,13 @@ MANIFEST: Final = "MANIFEST"
 LOCK: Final = "lock"
 QUARANTINE: Final = "quarantine"
 MAX_NUMBER: Final = 10**18 - 1
-"""The largest generation or step that a name may carry."""
+"""The largest step that a name may carry."""
+MAX_GENERATION: Final = 10**15 - 1
+"""The largest generation: a save in each millisecond of 30,000 years.
+
+A larger number was given by no store. Its name is a stranger's: it is no group, and keeps no store
+from counting on.
+"""
 
 _NAME: Final = re.compile(
     r"(?P<prefix>attempt-|pruned-)?gen-(?P<generation>[0-9]{8,18})-step-(?P<step>[0-9]{8,18})"
@@ -49,6 +55,8 @@ def parse_name(text: str, *, in_quarantine: bool = False) -> GroupName | None:
         return None
     prefix = match["prefix"]
     numbers = int(match["generation"]), int(match["step"])
+    if numbers[0] > MAX_GENERATION:
+        return None
     name = GroupName(*numbers, attempt=prefix == "attempt-", pruned=prefix == "pruned-")
     return name if text == f"{name}{match['suffix'] or ''}" else None
 

@@ -215,8 +215,7 @@ class StepExecutor:
             case steps.SyncFile(path=path):
                 disk.fsync(path)
             case steps.CloseFile(path=path):
-                self._open.remove(path)
-                disk.close(path)
+                self._close(path)
             case steps.SyncDir(path=path):
                 disk.fsync_dir(path)
             case steps.FullSyncDir(path=path):
@@ -228,6 +227,15 @@ class StepExecutor:
                 disk.unlink(path)
             case steps.RemoveDir(path=path):
                 disk.rmdir(path)
+
+    def _close(self, path: str) -> None:
+        """Close a file. It is forgotten last: after Ctrl-C in between `release` closes it."""
+        try:
+            self._disk.close(path)
+        except OSError:
+            self._open.remove(path)
+            raise
+        self._open.remove(path)
 
     def _written(self) -> tuple[Part, ...]:
         """The parts in the order in which the caller gave them, whichever was finished first."""

@@ -51,9 +51,12 @@ class Guarantee:
 class Receipt:
     """An acknowledged save.
 
-    `phases` are seconds of work by the store's clock, of all threads together; `notes` say in
-    words what limits the promise. `pruned` are the names of the groups that retention gave up.
-    `retention_error` says why it failed, where it did: the save stands all the same.
+    `wall_s` are the seconds, by the store's clock, from the call (of an attempt: from the end of
+    its block) to the acknowledgement; retention comes after it. `phases` are seconds of work that
+    all threads together took: with several of them their sum is more than `wall_s`. `notes` say in
+    words what limits the promise, and what retention notes. `pruned` are the names of the groups
+    that retention gave up. `retention_error` says why it failed, where it did: the save stands all
+    the same.
     """
 
     generation: int
@@ -68,6 +71,7 @@ class Receipt:
     notes: tuple[str, ...]
     pruned: tuple[str, ...] = ()
     retention_error: str | None = None
+    wall_s: float = 0.0
 
 
 def guarantee(mode: Mode, file_system: FileSystemTraits) -> Guarantee:

@@ -25,8 +25,8 @@ from lastgood.protocol.plan import Form, Mode, syncs_dirs
 
 _NO_SYNC: Final = frozenset({errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS})
 _ADVICE: Final = (
-    "Its groups survive a crash of the program only. More is promised on a local disk with ext4, "
-    "xfs, btrfs or f2fs (APFS on macOS)"
+    "Its groups survive a crash of the program only. More is promised on a local disk with ext4 "
+    "(with a journal), xfs, btrfs or nilfs2 (APFS on macOS)"
 )
 
 

@@ -15,7 +15,7 @@ from lastgood.recovery.partial_load import check_range, read_part, read_range
 from lastgood.recovery.recovery import Group, Rejection, find_part
 
 
-@frozen
+@frozen(repr=False)
 class _Parts(Mapping[str, "bytes | memoryview"]):
     """A group of which parts can be read. Whatever is handed out was verified."""
 
@@ -24,6 +24,11 @@ class _Parts(Mapping[str, "bytes | memoryview"]):
     _reader: DiskReader = field(repr=False)
     _held: Mapping[str, memoryview] = field(factory=dict, repr=False, eq=False)
     _parallel_map: ParallelMap = field(default=map, repr=False, eq=False, alias="each")
+
+    def __repr__(self) -> str:
+        name, parts = self.group.name, len(self.group.manifest.parts)
+        past = f", past {len(self.rejected)}" if self.rejected else ""
+        return f"<{type(self).__name__} {name}: {parts} parts{past}>"
 
     @property
     def generation(self) -> int:
@@ -94,7 +99,7 @@ class _Parts(Mapping[str, "bytes | memoryview"]):
             raise KeyError(part) from error
 
 
-@frozen
+@frozen(repr=False)
 class Loaded(_Parts):
     """A group that was verified in full, and every newer one that was rejected on the way.
 
@@ -107,7 +112,7 @@ class Loaded(_Parts):
         return Path(join(self.group.path, find_part(self.group, part).path))
 
 
-@frozen
+@frozen(repr=False)
 class Opened(_Parts):
     """A group that was chosen by its manifest and its sizes; `verified` names the parts read.
 

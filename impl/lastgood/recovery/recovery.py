@@ -68,7 +68,7 @@ class Group:
 
     name: GroupName
     path: str
-    manifest: Manifest
+    manifest: Manifest = field(repr=False)
 
     @property
     def part_paths(self) -> tuple[str, ...]:

@@ -12,11 +12,10 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
-from attrs import field, frozen, validators
+from attrs import field, frozen
 
+from lastgood.arguments import as_tuple, check_all_are, check_count, check_seconds
 from lastgood.errors import UsageError
-
-_AT_LEAST_ONE = [validators.instance_of(int), validators.ge(1)]
 
 
 @frozen
@@ -40,8 +39,15 @@ class Policy:
         """
         raise NotImplementedError
 
+    def notes(self, candidates: Sequence[Candidate]) -> tuple[str, ...]:  # noqa: ARG002
+        """Say what somebody should hear about these groups: a metric that none has. Mostly nothing.
+
+        It is told with each prune, by an event and in `Receipt.notes`.
+        """
+        return ()
+
     def __or__(self, other: Policy) -> AnyOf:
-        return AnyOf((self, other))
+        return AnyOf((self, other)) if isinstance(other, Policy) else NotImplemented
 
 
 @frozen
@@ -57,7 +63,7 @@ class KeepAll(Policy):
 class LatestN(Policy):
     """The `count` newest generations."""
 
-    count: int = field(validator=_AT_LEAST_ONE)
+    count: int = field(validator=check_count)
 
     def keeps(self, candidates: Sequence[Candidate], now_s: float) -> set[int]:  # noqa: ARG002
         """See `Policy.keeps`."""
@@ -68,7 +74,7 @@ class LatestN(Policy):
 class EveryKSteps(Policy):
     """Groups of a step that `steps` divides; of several of one step, the newest."""
 
-    steps: int = field(validator=_AT_LEAST_ONE)
+    steps: int = field(validator=check_count)
 
     def keeps(self, candidates: Sequence[Candidate], now_s: float) -> set[int]:  # noqa: ARG002
         """See `Policy.keeps`."""
@@ -87,7 +93,7 @@ class EverySeconds(Policy):
     nothing: its group is kept, because what is deleted by mistake does not come back.
     """
 
-    seconds: float = field(validator=validators.gt(0))
+    seconds: float = field(validator=check_seconds)
 
     def keeps(self, candidates: Sequence[Candidate], now_s: float) -> set[int]:
         """See `Policy.keeps`."""
@@ -103,19 +109,52 @@ class EverySeconds(Policy):
         return kept
 
 
+def _require_metric(_policy: object, _field: object, value: str) -> None:
+    if not isinstance(value, str):
+        raise UsageError(f"metric is {value!r}, expected a key of the metadata, such as 'loss'.")
+
+
+def _require_mode(_policy: object, _field: object, value: str) -> None:
+    if value not in ("min", "max"):
+        raise UsageError(
+            f"mode is {value!r}, expected 'min' where less is better, or 'max' where more is."
+        )
+
+
 @frozen
 class BestN(Policy):
     """The `count` best by a number in the metadata; what has no such number is not among them.
 
-    Of equals the newer one is better. NaN and infinity are no numbers here.
+    `mode` says what is best: "min" or "max". Of equals the newer one is better. NaN and infinity
+    are no numbers here. Where no group has such a number, the metric may be misspelt: then every
+    group is kept, and `notes` says so.
     """
 
-    metric: str = field(validator=validators.instance_of(str))
-    count: int = field(default=1, validator=_AT_LEAST_ONE)
-    mode: Literal["min", "max"] = field(default="min", validator=validators.in_(("min", "max")))
+    metric: str = field(validator=_require_metric)
+    count: int = field(default=1, validator=check_count)
+    mode: Literal["min", "max"] = field(kw_only=True, validator=_require_mode)
 
     def keeps(self, candidates: Sequence[Candidate], now_s: float) -> set[int]:  # noqa: ARG002
         """See `Policy.keeps`."""
+        found = self._scores(candidates)
+        if not found:
+            return {each.generation for each in candidates}
+        return {-generation for _, generation in sorted(found)[: self.count]}
+
+    def notes(self, candidates: Sequence[Candidate]) -> tuple[str, ...]:
+        """See `Policy.notes`."""
+        if not candidates or self._scores(candidates):
+            return ()
+        keys = sorted({key for each in candidates for key in each.metadata})
+        known = ", ".join(map(ascii, keys[:8])) or "no key at all"
+        note = (
+            f"no group has a number {self.metric!r} in its metadata, which has {known}: nothing "
+            "is given up until one has"
+        )
+        return (note,)
+
+    def _scores(self, candidates: Sequence[Candidate]) -> list[tuple[float, int]]:
+        """The groups that have the number: the better first once they are sorted."""
         sign = 1 if self.mode == "min" else -1
         found = []
         for each in candidates:
@@ -124,26 +163,28 @@ class BestN(Policy):
                 continue
             if math.isfinite(value):
                 found.append((sign * value, -each.generation))
-        return {-generation for _, generation in sorted(found)[: self.count]}
+        return found
 
 
 def _policies(given: Iterable[Policy]) -> tuple[Policy, ...]:
-    return tuple(given)
+    return as_tuple("the policies", given)
 
 
 @frozen
 class AnyOf(Policy):
     """Whatever one of several policies keeps."""
 
-    policies: tuple[Policy, ...] = field(
-        converter=_policies, validator=validators.deep_iterable(validators.instance_of(Policy))
-    )
+    policies: tuple[Policy, ...] = field(converter=_policies, validator=check_all_are(Policy))
 
     def keeps(self, candidates: Sequence[Candidate], now_s: float) -> set[int]:
         """See `Policy.keeps`."""
         return {
             generation for policy in self.policies for generation in policy.keeps(candidates, now_s)
         }
+
+    def notes(self, candidates: Sequence[Candidate]) -> tuple[str, ...]:
+        """See `Policy.notes`."""
+        return tuple(note for policy in self.policies for note in policy.notes(candidates))
 
 
 def generations_to_prune(
@@ -170,3 +211,14 @@ def generations_to_prune(
         )
     kept |= set(protected)
     return sorted(each.generation for each in newest_first[1:] if each.generation not in kept)
+
+
+def policy_notes(policy: Policy, candidates: Sequence[Candidate]) -> tuple[str, ...]:
+    """The notes of a policy on groups that are given newest first. UsageError where it raises."""
+    try:
+        return tuple(map(str, policy.notes(candidates)))
+    except Exception as error:  # it is the caller's code: it may raise anything
+        raise UsageError(
+            f"the retention policy {policy!r} failed: {type(error).__name__}: {error}. "
+            "Nothing was given up. Mend its notes()."
+        ) from error

@@ -28,7 +28,7 @@ from lastgood.recovery.recovery import (
     read_group,
 )
 from lastgood.recovery.unread import is_unread_error
-from lastgood.retention.policies import Candidate, Policy, generations_to_prune
+from lastgood.retention.policies import Candidate, Policy, generations_to_prune, policy_notes
 from lastgood.retention.verified_cache import VerifiedCache
 
 MAX_DEPTH: Final = 2048
@@ -47,6 +47,7 @@ class Pruning:
     `unjudged` are groups that a newer version has written: neither counted nor touched.
     `stuck` are entries that a prune cannot delete, and why: leftovers, what is only named like
     them, and groups that cannot be renamed, which are kept.
+    `notes` are those of the policy on the groups that count: see `Policy.notes`.
     """
 
     kept: tuple[Group, ...]
@@ -56,6 +57,7 @@ class Pruning:
     stuck: tuple[Rejection, ...] = ()
     unreadable: tuple[Rejection, ...] = ()
     unjudged: tuple[Rejection, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def freed_bytes(self) -> int:
@@ -99,6 +101,10 @@ class PruneRequest:
         """The generations to give up if these are the groups. UsageError of a policy that fails."""
         candidates = [to_candidate(group) for group in groups]
         return generations_to_prune(self.policy, candidates, {*anchor, *self.protect}, self.now_s)
+
+    def notes(self, groups: Iterable[Group]) -> tuple[str, ...]:
+        """The notes of the policy if these are the groups, newest first. UsageError as above."""
+        return policy_notes(self.policy, [to_candidate(group) for group in groups])
 
 
 @frozen
@@ -158,7 +164,7 @@ def list_leftovers(
 def preview_prune(seen: PruneCandidates, request: PruneRequest) -> Pruning:
     """The prune if every manifest told the truth. Nothing is verified: no group goes for it."""
     going = request.generations_to_prune(seen.groups.values())
-    return _pruning(seen, list(seen.groups.values()), going, seen.damaged)
+    return _pruning(seen, list(seen.groups.values()), going, seen.damaged, request)
 
 
 def decide_prune(
@@ -206,7 +212,7 @@ def decide_prune(
             break
     found = {one.generation for one in damaged}
     newer = [one for one in unread if one.generation not in found]
-    return _pruning(seen, list(groups.values()), going, (*newer, *damaged))
+    return _pruning(seen, list(groups.values()), going, (*newer, *damaged), request)
 
 
 def plan_uncommit(mode: Mode, store: str, pruning: Pruning) -> Iterator[Step]:
@@ -277,7 +283,11 @@ def list_tree(reader: DiskReader, top: str) -> tuple[list[str], list[str]]:
 
 
 def _pruning(
-    seen: PruneCandidates, groups: list[Group], going: list[int], damaged: tuple[Rejection, ...]
+    seen: PruneCandidates,
+    groups: list[Group],
+    going: list[int],
+    damaged: tuple[Rejection, ...],
+    request: PruneRequest,
 ) -> Pruning:
     """The answer; what already is known to be undeletable keeps its group."""
     unread = sorted((one for one in damaged if one.is_unread), key=lambda one: -one.generation)
@@ -288,6 +298,7 @@ def _pruning(
         tuple(one for one in damaged if not one.is_unread),
         unreadable=tuple(unread),
         unjudged=seen.unjudged,
+        notes=request.notes(groups),
     )
     return pruning.without(seen.undeletable)
 

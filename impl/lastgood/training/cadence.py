@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from attrs import field, frozen, validators
+from attrs import field, frozen
+
+from lastgood.arguments import as_integer, as_tuple, check_all_are, check_count, check_seconds
 
 
 @frozen
@@ -29,14 +31,14 @@ class Cadence:
         raise NotImplementedError
 
     def __or__(self, other: Cadence) -> AnyCadence:
-        return AnyCadence((self, other))
+        return AnyCadence((self, other)) if isinstance(other, Cadence) else NotImplemented
 
 
 @frozen
 class EverySteps(Cadence):
     """Steps that `steps` divides, 0 not among them."""
 
-    steps: int = field(validator=[validators.instance_of(int), validators.ge(1)])
+    steps: int = field(validator=check_count)
 
     def is_due(self, step: int, now_s: float, last: LastSave) -> bool:  # noqa: ARG002
         """See `Cadence.is_due`."""
@@ -50,7 +52,7 @@ class EveryInterval(Cadence):
     By the store's `clock`, which only grows: a wall clock that is set makes no save due.
     """
 
-    seconds: float = field(validator=validators.gt(0))
+    seconds: float = field(validator=check_seconds)
 
     def is_due(self, step: int, now_s: float, last: LastSave) -> bool:
         """See `Cadence.is_due`."""
@@ -58,7 +60,7 @@ class EveryInterval(Cadence):
 
 
 def _steps(given: Iterable[int]) -> frozenset[int]:
-    return frozenset(given)
+    return frozenset(as_integer("a step of AtSteps", step) for step in as_tuple("steps", given))
 
 
 @frozen
@@ -73,16 +75,14 @@ class AtSteps(Cadence):
 
 
 def _cadences(given: Iterable[Cadence]) -> tuple[Cadence, ...]:
-    return tuple(given)
+    return as_tuple("the cadences", given)
 
 
 @frozen
 class AnyCadence(Cadence):
     """Whenever one of several is due."""
 
-    cadences: tuple[Cadence, ...] = field(
-        converter=_cadences, validator=validators.deep_iterable(validators.instance_of(Cadence))
-    )
+    cadences: tuple[Cadence, ...] = field(converter=_cadences, validator=check_all_are(Cadence))
 
     def is_due(self, step: int, now_s: float, last: LastSave) -> bool:
         """See `Cadence.is_due`."""

@@ -9,11 +9,16 @@ from typing import Any, Final, Self
 
 from lastgood.errors import UsageError
 
-_NEVER: Final = frozenset({signal.SIGKILL, signal.SIGSTOP})
+_NEVER: Final = frozenset(
+    # Windows has neither; what is imported there says that it is not supported.
+    getattr(signal, name)
+    for name in ("SIGKILL", "SIGSTOP")
+    if hasattr(signal, name)
+)
 
 
 class Preemption:
-    """While it is entered, SIGTERM sets `requested` and nothing else.
+    """While it is entered, SIGTERM sets `requested`, and the run leaves where it likes.
 
         with Preemption() as stop:
             for step in steps:
@@ -21,6 +26,10 @@ class Preemption:
                 if stop.requested or store.is_due(step):
                     store.save(step, parts)
                 stop.leave_if_requested()
+
+    A signal may come at any moment, between the `if` and `leave_if_requested` as well. The run
+    leaves for it only once it has been told of it before, by either of the two: so it has had its
+    chance to save.
 
     The handlers that were there before come back at the end. A handler that a scheduler's library
     had set is called as well. Only the main thread may enter it, as with every signal handler,
@@ -34,17 +43,26 @@ class Preemption:
         self._signals = _catchable(signals)
         self._before: dict[int, Any] = {}
         self._is_entered = False
+        self._is_told = False
         self.signum: int | None = None
 
     @property
     def requested(self) -> bool:
-        """A signal has come."""
-        return self.signum is not None
+        """A signal has come. Who reads this has been told, and saves now or not at all."""
+        # Looked at once: a signal after that is for the next look.
+        has_come = self.signum is not None
+        if has_come:
+            self._is_told = True
+        return has_come
 
     def leave_if_requested(self) -> None:
-        """Raise SystemExit with 128 + the signal's number, as a shell would see it."""
-        if self.signum is not None:
+        """Raise SystemExit with 128 + the signal's number, as a shell would see it.
+
+        Not where nobody has been told of the signal yet: then the next call does.
+        """
+        if self.signum is not None and self._is_told:
             raise SystemExit(128 + self.signum)
+        self._is_told = self.signum is not None
 
     def __enter__(self) -> Self:
         if self._is_entered:

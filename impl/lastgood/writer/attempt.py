@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import errno
+from pathlib import Path
 
 from attrs import frozen
 
-from lastgood.backends.capabilities import fast_reads
+from lastgood.backends.capabilities import fast_reads, system_info
 from lastgood.backends.interface import Disk, join
 from lastgood.errors import Ending, StorageError, UsageError, describe_error
 from lastgood.format.manifest import MAX_SIZE_BYTES, PATH_LIMIT_BYTES
 from lastgood.format.names import GroupName
 from lastgood.protocol.executor import StepExecutor
 from lastgood.protocol.plan import plan_delete
+from lastgood.protocol.receipt import Receipt
 from lastgood.retention.prune import list_tree
 from lastgood.writer.save_request import SaveRequest
 
@@ -24,6 +26,17 @@ class Attempt:
     name: GroupName
     path: str
     request: SaveRequest
+
+
+class OpenAttempt:
+    """A directory for foreign code to fill: see `Store.attempt`. `receipt` is there at the end."""
+
+    def __init__(self, path: str) -> None:
+        self.path = Path(path)
+        self.receipt: Receipt | None = None
+
+    def __fspath__(self) -> str:
+        return str(self.path)
 
 
 def describe_leftover(attempt: Attempt) -> str:
@@ -48,6 +61,7 @@ def remove_attempt(disk: Disk, path: str) -> bool:
 
 def attempt_parts(disk: Disk, path: str, ending: Ending) -> list[str]:
     """All regular files of an attempt, sorted. UsageError for whatever else is in there."""
+    info = system_info(disk)
     try:
         files, _ = list_tree(disk, path)
         for file in files:
@@ -55,6 +69,13 @@ def attempt_parts(disk: Disk, path: str, ending: Ending) -> list[str]:
                 raise UsageError(
                     f"{join(path, file)!r} is a symlink or special file, expected regular "
                     f"files only. {ending()}"
+                )
+            # A copy would cost the space and the time of a whole save, and nobody asked for it.
+            if (info.link_count(join(path, file)) or 1) > 1:
+                raise UsageError(
+                    f"{join(path, file)!r} is a hard link, expected files that have no other name: "
+                    "whoever writes to its other name would damage the group. Other names are "
+                    f"intact. Copy the file into the attempt, or save it as a Path. {ending()}"
                 )
     except OSError as error:
         if error.errno == errno.ENAMETOOLONG:

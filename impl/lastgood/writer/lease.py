@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import datetime
 import errno
 from collections.abc import Iterable
 from typing import Final
 
-from lastgood.backends.capabilities import system_info
+from lastgood.backends.capabilities import lease_holder, system_info
 from lastgood.backends.interface import Disk, DiskReader, describe_kind, join, parents
 from lastgood.errors import (
     Ending,
@@ -17,7 +18,8 @@ from lastgood.errors import (
     nothing_changed,
     storage_error,
 )
-from lastgood.format.names import LOCK, MAX_NUMBER, next_generation
+from lastgood.format.lease_holder import LeaseHolder
+from lastgood.format.names import LOCK, MAX_GENERATION, next_generation
 from lastgood.parts.verify import NOT_REGULAR_ERRNOS
 from lastgood.protocol.executor import StepExecutor
 from lastgood.protocol.plan import plan_ancestors
@@ -45,6 +47,31 @@ def missing_dirs(reader: DiskReader, store: str) -> list[str]:
             )
         missing.append(path)
     return missing
+
+
+def _held_error(store: str, holder: LeaseHolder) -> LeaseError:
+    """The error where somebody has the lease already: who, and since when, by the lock file."""
+    since = "" if holder.since_s is None else f", since {_utc(holder.since_s)}"
+    if holder.is_us:
+        return LeaseError(
+            f"store {store!r}: this process already has it open for writing{since}. Nothing was "
+            "changed. Use the Store that is open, or close() it first: a notebook's cell that "
+            "runs twice opens it twice."
+        )
+    who = f": pid {holder.pid} on {holder.host}{since}" if holder.pid is not None else ""
+    return LeaseError(
+        f"store {store!r}: another live process is its writer (it holds {LOCK!r}){who}. "
+        "Nothing was changed. Open the store read-only, or end that process."
+    )
+
+
+def _utc(when_s: int) -> str:
+    """A Unix time for people."""
+    try:
+        at = datetime.datetime.fromtimestamp(when_s, datetime.UTC)
+    except (OverflowError, ValueError, OSError):
+        return f"{when_s} s"
+    return at.strftime("%Y-%m-%d %H:%M:%SZ")
 
 
 class Lease:
@@ -75,10 +102,10 @@ class Lease:
             for path in reversed(missing_dirs(self.disk, self.store)):
                 with contextlib.suppress(FileExistsError):
                     self.disk.mkdir(path)
+            self._require_leave()
             self._take_lease()
         except OSError as error:
             raise storage_error(f"opening the store {self.store!r}", error) from error
-        self.is_open = True
         try:
             self._sync_ancestors()
         except BaseException:
@@ -88,20 +115,22 @@ class Lease:
     def close(self) -> None:
         """Give the lease back. Safe to call twice."""
         if self.is_open:
-            self.is_open = False
             with contextlib.suppress(OSError):
                 self.disk.unlock(join(self.store, LOCK))
+            # Last: after Ctrl-C in between, the next `close` ends it.
+            self.is_open = False
 
     def _take_lease(self) -> None:
         path = join(self.store, LOCK)
+        # Beforehand: Ctrl-C may come right after the lock was taken, and `close` gives it back.
+        self.is_open = True
         try:
             self.disk.lock(path)
         except BlockingIOError as error:
-            raise LeaseError(
-                f"store {self.store!r}: another live process is its writer (it holds {LOCK!r}). "
-                "Nothing was changed. Open the store read-only, or end that process."
-            ) from error
+            self.is_open = False
+            raise _held_error(self.store, lease_holder(self.disk, path)) from error
         except OSError as error:
+            self.is_open = False
             if error.errno not in NOT_REGULAR_ERRNOS:
                 raise
             raise UsageError(
@@ -149,6 +178,15 @@ class Lease:
                 "Close this store and open it again."
             )
 
+    def _require_leave(self) -> None:
+        """Somebody who may only read the store takes no lock that would keep its writer out."""
+        if not self._info.may_write(self.store):
+            raise StorageError(
+                f"store {self.store!r}: this user may not write to it (its permissions, or a "
+                "mount that is read-only). Nothing was changed and no lock was taken. To load "
+                "from it, use open_read_only(), which needs leave to read only."
+            )
+
     def note_generations(self, in_store: Iterable[str], in_quarantine: Iterable[str] = ()) -> None:
         """Give no generation that one of these names carries."""
         self._next = max(self._next, next_generation(in_store, in_quarantine))
@@ -160,9 +198,9 @@ class Lease:
             self.note_generations(listing.in_store, listing.in_quarantine)
             self._has_listed_all = True
         generation = self._next
-        if generation > MAX_NUMBER:
+        if generation > MAX_GENERATION:
             raise UsageError(
-                f"store {self.store!r} holds a name of generation {MAX_NUMBER}, the last one. "
+                f"store {self.store!r} holds a name of generation {MAX_GENERATION}, the last one. "
                 "Nothing was changed. Move that entry out of the store and its quarantine."
             )
         self._next = generation + 1

@@ -181,6 +181,11 @@ def _content(name: str, data: PartData, stable: bool) -> PartSource:
         raise UsageError(f"part {name!r} is {error}. Nothing was changed.") from error
     if view is not None:
         return PartSource([view], "memory", len(view), stable, is_ours=True)
+    if isinstance(data, set | frozenset):
+        raise UsageError(
+            f"part {name!r} is a {type(data).__name__}, whose order is another one in each "
+            "process, expected chunks of bytes in a list. Nothing was changed."
+        )
     if isinstance(data, str | Mapping) or not isinstance(data, Iterable):
         raise UsageError(
             f"part {name!r} is {type(data).__name__}, expected bytes, an array or a CPU "

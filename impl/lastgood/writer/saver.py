@@ -9,7 +9,7 @@ from attrs import frozen
 
 from lastgood.backends.capabilities import system_info
 from lastgood.backends.interface import join
-from lastgood.errors import StorageError, describe_error, errno_name
+from lastgood.errors import StorageError, advice_on, describe_error, errno_name
 from lastgood.format.chunks import Chunking, enlarge_to_fit, too_many_chunks
 from lastgood.format.manifest import Manifest, Part, encode
 from lastgood.format.names import GroupName
@@ -111,6 +111,9 @@ class Saver:
             executor.execute(make)
         except OSError as error:
             raise self._failed_save(name, error, executor) from error
+        except BaseException:
+            executor.undo()
+            raise
         return Attempt(name, path, request)
 
     def seal(self, attempt: Attempt) -> SavedGroup:
@@ -197,6 +200,7 @@ class Saver:
         except BaseException:
             # The caller's own data failed, or Ctrl-C: nothing is wrong with the disk. (After the
             # rename nothing is found under the attempt's names: the group is whole and stays.)
+            executor.release()
             if executor.is_poisoned and executor.worst is not None:
                 self._close_for(name, executor.worst[1])
             elif attempt is not None:
@@ -260,7 +264,8 @@ class Saver:
             clean = remove_attempt(self._disk, attempt)
         what = "The attempt" if attempt else "What it wrote"
         left = f"{what} was removed." if clean else "The next recovery sets its rest aside."
-        return StorageError(f"{begin}{left} Earlier groups are intact and the store is usable.")
+        usable = "Earlier groups are intact and the store is usable."
+        return StorageError(f"{begin}{left} {usable} {advice_on(error)}".rstrip())
 
     def _close_for(self, name: GroupName, error: OSError) -> bool:
         """Take no more saves, and hide what may look whole; False if it can still be seen.

@@ -165,3 +165,52 @@ def test_a_forked_child_falls_back_moves_nothing_and_does_not_save(tmp_path: Pat
         assert in_child(reads_only)
         assert tree(tmp_path) == before
         assert store.save(3, PARTS).generation == 3
+
+
+def test_an_attempt_that_another_thread_leaves_becomes_a_group_and_wedges_nothing(
+    tmp_path: Path,
+) -> None:
+    with open_store(tmp_path) as store:
+        block = store.attempt(1)
+        attempt = block.__enter__()
+        (attempt.path / "model").write_bytes(b"weights")
+        with pytest.raises(UsageError, match="an attempt of this thread is still going on"):
+            store.save(2, PARTS)
+        failed: list[BaseException] = []
+
+        def leave() -> None:
+            try:
+                block.__exit__(None, None, None)
+            except BaseException as error:
+                failed.append(error)
+
+        saved: list[int] = []
+        waiting = Thread(target=lambda: saved.append(store.save(2, PARTS).step), daemon=True)
+        waiting.start()
+        for thread in (leaving := Thread(target=leave, daemon=True), waiting):
+            if thread is leaving:
+                thread.start()
+            thread.join(TIMEOUT_S / 6)
+
+        assert failed == []
+        assert attempt.receipt is not None
+        assert saved == [2]
+        assert store.save(3, PARTS).step == 3
+        assert store.all_steps() == [1, 2, 3]
+
+
+def test_an_attempt_that_fails_in_another_thread_wedges_nothing(tmp_path: Path) -> None:
+    with open_store(tmp_path) as store:
+        block = store.attempt(1)
+        block.__enter__()
+        error = ValueError("the other thread failed")
+        thread = Thread(target=block.__exit__, args=(ValueError, error, None), daemon=True)
+        thread.start()
+        thread.join(TIMEOUT_S)
+        saved: list[int] = []
+        after = Thread(target=lambda: saved.append(store.save(2, PARTS).step), daemon=True)
+        after.start()
+        after.join(TIMEOUT_S / 6)
+
+        assert saved == [2]
+        assert store.all_steps() == [2]

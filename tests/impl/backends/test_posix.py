@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from lastgood.backends import darwin, linux
+from lastgood.backends import darwin
 from lastgood.backends.darwin_syscalls import map_file
+from lastgood.backends.linux_mounts import find_mount
 from lastgood.backends.posix import PosixDisk
 from tests.impl.disks import names_in
 
@@ -180,36 +181,30 @@ def test_a_forked_child_may_look_and_not_touch(disk: PosixDisk, tmp_path: Path) 
 MOUNTINFO = r"""
 22 1 254:0 / / rw,relatime shared:1 - ext4 /dev/vda rw
 30 22 0:26 / /var rw,nosuid - tmpfs tmpfs rw
-31 22 0:40 / /data\040set rw - xfs /dev/vdb rw
+31 22 0:40 / /data\040set rw master:2 - xfs /dev/vd\040b rw,noquota
 32 30 0:41 / /var rw - btrfs /dev/vdc rw
-33 22 0:50 / /mnt/nfs rw - nfs4 server:/x rw
-34 22 0:51 / /run rw - tmpfs tmpfs rw
+cut off
 """
 
 
 @pytest.mark.parametrize(
-    ("path", "name", "mount_point", "atomic", "serves"),
+    ("number", "kind", "point", "device", "source"),
     [
-        ("/home/run", "ext4", "/", True, "power"),
-        ("/data set/run", "xfs", "/data set", True, "power"),
-        ("/data", "ext4", "/", True, "power"),
-        ("/var/run", "btrfs", "/var", True, "power"),
-        ("/variety", "ext4", "/", True, "power"),
-        ("/mnt/nfs/run", "nfs4", "/mnt/nfs", False, "process"),
-        ("/run/x", "tmpfs", "/run", True, "process"),
+        (22, "ext4", "/", "254:0", "/dev/vda"),
+        (30, "tmpfs", "/var", "0:26", "tmpfs"),
+        (31, "xfs", "/data set", "0:40", "/dev/vd b"),
+        (32, "btrfs", "/var", "0:41", "/dev/vdc"),
     ],
 )
-def test_the_mount_table_says_what_is_under_a_path(
-    path: str, name: str, mount_point: str, atomic: bool, serves: str
+def test_the_mount_table_says_what_a_mount_is_by_its_number(
+    number: int, kind: str, point: str, device: str, source: str
 ) -> None:
-    found = linux.file_system_of(path, MOUNTINFO)
+    found = find_mount(number, MOUNTINFO)
 
-    assert (found.name, found.mount_point, found.rename_is_atomic, found.sync_serves) == (
-        name,
-        mount_point,
-        atomic,
-        serves,
-    )
+    assert found is not None
+    assert (found.kind, found.point, found.device, found.source) == (kind, point, device, source)
+    assert "rw" in found.options
+    assert find_mount(2, MOUNTINFO) is None
 
 
 def test_on_macos_fsync_serves_the_kernel_class_only() -> None:

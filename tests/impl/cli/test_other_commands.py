@@ -155,7 +155,7 @@ def test_a_command_makes_no_store_and_waits_for_no_writer(
     assert names_in(tmp_path) == ["plain", "store"]
     with open_store(tmp_path):
         done = run(command[0], str(store), *command[1:])
-        assert (done.exit_code, "another live process" in done.stderr) == (2, True)
+        assert (done.exit_code, "this process already has it open" in done.stderr) == (2, True)
 
 
 def test_repair_sets_all_damage_aside_and_finishes_prunes(store: Path) -> None:

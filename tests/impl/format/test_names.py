@@ -24,6 +24,8 @@ def test_a_name_is_read_back_as_it_was_written(name: GroupName) -> None:
         "Gen-00000007-step-00000042",
         "gen--0000007-step-00000042",
         "gen-" + "9" * 19 + "-step-00000042",
+        "gen-" + "9" * 18 + "-step-00000042",
+        "gen-1" + "0" * 15 + "-step-00000042",
         "lock",
         "quarantine",
         "",
@@ -49,3 +51,9 @@ def test_no_name_anywhere_lends_its_generation_to_the_next_group() -> None:
 def test_a_name_that_is_taken_gets_the_first_free_number() -> None:
     assert free_name("a", []) == "a"
     assert free_name("a", ["a", "a.1", "a.3"]) == "a.2"
+
+
+def test_a_generation_that_no_store_can_have_counted_to_blocks_nothing() -> None:
+    assert next_generation(["gen-" + "9" * 18 + "-step-00000001"], []) == 1
+    assert next_generation([], ["gen-" + "9" * 18 + "-step-00000001.1"]) == 1
+    assert parse_name("gen-" + "9" * 15 + "-step-" + "9" * 18) is not None

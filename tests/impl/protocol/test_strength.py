@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import re
 import warnings
 from pathlib import Path
 
@@ -10,9 +11,11 @@ import pytest
 
 import powercut
 from lastgood import Event, LastgoodWarning, Store, UsageError
-from lastgood.backends import darwin, linux
+from lastgood.backends import darwin, linux, linux_mounts
 from lastgood.backends.interface import FileSystemTraits
+from lastgood.backends.linux_mounts import find_mount
 from lastgood.backends.posix import PosixDisk
+from lastgood.protocol import strength
 from tests.impl.disks import EXT4, PARTS, WatchedDisk, tree
 
 PROFILES = Path(powercut.__file__).parent / "profiles"
@@ -111,8 +114,9 @@ def test_where_fsync_flushes_the_strongest_mode_is_plain(tmp_path: Path) -> None
 def test_what_is_relied_on_of_each_file_system(
     name: str, options: str, serves: str, renames: bool
 ) -> None:
-    mounts = f"1 0 8:1 / / rw,relatime - {name} /dev/x rw,{options}\n"
-    found = linux.file_system_of("/x", mounts)
+    mount = find_mount(1, f"1 0 8:1 / / rw,relatime - {name} /dev/x rw,{options}\n")
+    assert mount is not None
+    found = linux.describe(mount.kind, mount.point, mount.options)
 
     assert (found.sync_serves, found.rename_is_atomic) == (serves, renames)
     assert bool(found.weakness) == (serves == "process")
@@ -138,7 +142,7 @@ def test_a_mount_option_that_breaks_the_promise_is_named_with_what_to_do(option:
 def test_where_nothing_says_what_it_is_little_is_promised_and_that_is_said(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(linux, "MOUNTS", str(tmp_path / "none"))
+    monkeypatch.setattr(linux_mounts, "MOUNTS", str(tmp_path / "none"))
     disks = [linux.LinuxDisk(), darwin.DarwinDisk(), PosixDisk()]
     monkeypatch.setattr(darwin, "_MOUNT", str(tmp_path / "none"))
 
@@ -151,7 +155,18 @@ def test_where_nothing_says_what_it_is_little_is_promised_and_that_is_said(
         with store:
             receipt = store.save(1, PARTS)
         assert (receipt.form, receipt.guarantee.survives) == ("record", "process")
-    assert linux.file_system_of("/x", "").weakness == found.weakness
+    (tmp_path / "empty").touch()
+    monkeypatch.setattr(linux_mounts, "MOUNTS", str(tmp_path / "empty"))
+    assert linux.LinuxDisk().file_system("/").weakness == found.weakness
+
+
+def test_whatever_the_advice_names_is_promised_a_power_cut() -> None:
+    advice = strength._ADVICE
+    known = linux.PROFILED | linux.DOUBTED | linux.ATOMIC_RENAME - {"ext3"}
+    named = {name for name in known if re.search(rf"\b{name}\b", advice)}
+
+    assert named == linux.PROFILED
+    assert "(with a journal)" in advice
 
 
 def test_a_weak_file_system_is_said_aloud_in_three_ways(tmp_path: Path) -> None:

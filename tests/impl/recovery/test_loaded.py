@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import shutil
 import weakref
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 
 import lastgood
-from lastgood import Event, IntegrityError, LatestN, UsageError
+from lastgood import Event, IntegrityError, LatestN, UsageError, open_read_only
 from lastgood.backends.posix import PosixDisk
 from lastgood.parts.holding_reader import HOLDS, Hold
 from lastgood.protocol.plan import FORMS, Form
@@ -148,3 +149,62 @@ def test_a_repair_reads_every_group_once(tmp_path: Path) -> None:
     assert [each.name for each in repaired.moved] == [group(2)]
     assert len(digested) == len(set(digested))
     assert names_aside(tmp_path / "store") == [group(2)]
+
+
+def test_only_what_is_newer_was_rejected_on_the_way(tmp_path: Path) -> None:
+    """A dead attempt that is older than the group was in nobody's way."""
+    events: list[Event] = []
+    with open_store(tmp_path) as store:
+        for step in (1, 2, 3, 4):
+            store.save(step, PARTS)
+        shutil.rmtree(store.path / "gen-00000002-step-00000002")
+        (store.path / "attempt-gen-00000002-step-00000002").mkdir()
+        (store.path / "gen-00000004-step-00000004" / "model").unlink()
+        reader = open_read_only(store.path)
+        for loaded in (reader.load_latest(), reader.open_group(), store.load_latest()):
+            assert loaded is not None
+            assert [each.name for each in loaded.rejected] == ["gen-00000004-step-00000004"]
+    # What moves aside is told all the same.
+    with open_store(tmp_path, on_event=events.append) as store:
+        (store.path / "attempt-gen-00000001-step-00000001").mkdir()
+        loaded = store.load_latest()
+        assert loaded is not None
+        assert loaded.rejected == ()
+    assert [event.kind for event in events] == ["rejected", "quarantined", "loaded"]
+
+
+def test_a_damaged_group_of_a_step_names_the_older_one_of_that_step(tmp_path: Path) -> None:
+    with open_store(tmp_path) as store:
+        for step in (5, 4, 5):
+            store.save(step, PARTS)
+        (store.path / "gen-00000003-step-00000005" / "model").unlink()
+        older = r"An older group of step 5 is there and was not verified: load\(generation=1\)"
+        with pytest.raises(IntegrityError, match=older) as caught:
+            store.load(5)
+        assert caught.value.reason == "missing:model"
+        with pytest.raises(IntegrityError) as caught:
+            store.load(generation=3)
+        assert "older group" not in str(caught.value)
+        (store.path / "gen-00000001-step-00000005" / "MANIFEST").unlink()
+        with pytest.raises(IntegrityError) as caught:
+            store.load(5)
+        assert "older group" not in str(caught.value)
+
+
+def test_whatever_a_program_prints_is_short(tmp_path: Path) -> None:
+    with open_store(tmp_path, chunk_bytes=4096) as store:
+        parts = {f"part-{n:03}": bytes(20_000) for n in range(60)}
+        store.save(1, parts)
+        opened = store.open_group()
+        loaded = store.load_latest()
+        pruning = store.prune(LatestN(1), dry_run=True)
+        shown = [store, loaded, opened, store.groups(), pruning, store.verify()]
+
+        assert repr(loaded) == "<Loaded gen-00000001-step-00000001: 60 parts>"
+        assert repr(store) == f"<Store {str(store.path)!r}, atomic_dirsync>"
+        assert repr(open_read_only(store.path)) == f"<Store {str(store.path)!r}, read-only>"
+        assert all(len(repr(each)) < 400 for each in shown)
+        assert loaded is not None
+        (part, *_) = loaded.group.manifest.parts
+        assert len(part.chunks) == 5 * 64
+        assert part.chunks not in repr(loaded.group.manifest)

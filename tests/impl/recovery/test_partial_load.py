@@ -24,7 +24,7 @@ from lastgood import (
     open_read_only,
 )
 from lastgood.backends.interface import FileSystemTraits
-from lastgood.backends.posix import OpenFd
+from lastgood.backends.posix_files import OpenFd
 from lastgood.buffers import fresh_memory
 from tests.impl.disks import EXT4, Unsynced, WatchedDisk, names_in, open_store, tree
 from tests.impl.format.test_chunks import CHUNK, noise
@@ -37,7 +37,7 @@ class Counted(OpenFd):
     """Notes which bytes of a file were asked for, and may refuse them."""
 
     def __init__(self, file: OpenFd, seen: list[tuple[int, int]], refusal: int | None) -> None:
-        super().__init__(file._fd, file.size_bytes)
+        super().__init__(file._fd, file.size_bytes, file._path)
         self._seen, self._refusal = seen, refusal
 
     def read_into(self, offset_bytes: int, room: memoryview) -> int:

@@ -229,7 +229,7 @@ def test_a_quarantine_that_leads_elsewhere_is_refused(two_groups: Path) -> None:
 
 
 def test_a_generation_that_nothing_can_follow_is_reported(two_groups: Path) -> None:
-    (two_groups / "store" / ("gen-" + "9" * 18 + "-step-00000001")).mkdir()
+    (two_groups / "store" / ("gen-" + "9" * 15 + "-step-00000001")).mkdir()
     before = tree(two_groups)
     with (
         open_store(two_groups) as store,

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
+from lastgood import UsageError
 from lastgood.retention.policies import (
     AnyOf,
     BestN,
@@ -47,12 +48,12 @@ def scored(*values: object) -> list[Candidate]:
         # A step that was saved again: the newer group.
         (EveryKSteps(100), run(100, 150, 100), {3}),
         (EverySeconds(60), stamped(0, 30, 60, 61, 119, 120), {1, 3, 6}),
-        (BestN("loss"), scored(0.5, 0.1, 0.4), {2}),
-        (BestN("loss", 2, "max"), scored(0.5, 0.1, 0.4), {1, 3}),
+        (BestN("loss", mode="min"), scored(0.5, 0.1, 0.4), {2}),
+        (BestN("loss", 2, mode="max"), scored(0.5, 0.1, 0.4), {1, 3}),
         # Of equals, the newer.
-        (BestN("loss"), scored(0.1, 0.1), {2}),
+        (BestN("loss", mode="min"), scored(0.1, 0.1), {2}),
         (LatestN(1) | EveryKSteps(100), run(100, 150, 160), {1, 3}),
-        (AnyOf([LatestN(1), BestN("loss")]), scored(0.1, 0.2, 0.3), {1, 3}),
+        (AnyOf([LatestN(1), BestN("loss", mode="min")]), scored(0.1, 0.2, 0.3), {1, 3}),
     ],
 )
 def test_what_a_policy_keeps(
@@ -63,8 +64,8 @@ def test_what_a_policy_keeps(
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, True, "0.1", None, [0.1], 1j])
 def test_what_is_no_number_is_never_the_best(value: object) -> None:
-    assert BestN("loss").keeps(scored(value, 0.5), NOW_S) == {2}
-    assert BestN("loss").keeps([Candidate(1, 1)], NOW_S) == set()
+    assert BestN("loss", mode="min").keeps(scored(value, 0.5), NOW_S) == {2}
+    assert BestN("loss", mode="min").keeps(scored(value, value), NOW_S) == {1, 2}  # there is none
 
 
 @pytest.mark.parametrize("at_s", [None, int(NOW_S) + 1, 10**18])
@@ -92,12 +93,41 @@ def test_neither_the_newest_nor_a_protected_group_goes() -> None:
     [
         lambda: LatestN(0),
         lambda: LatestN(1.5),  # type: ignore[arg-type]
+        lambda: LatestN(True),
+        lambda: LatestN("3"),  # type: ignore[arg-type]
         lambda: EveryKSteps(0),
         lambda: EverySeconds(0),
-        lambda: BestN("loss", 0),
+        lambda: EverySeconds(math.nan),
+        lambda: EverySeconds("60"),  # type: ignore[arg-type]
+        lambda: BestN("loss", 0, mode="min"),
+        lambda: BestN(3, mode="min"),  # type: ignore[arg-type]
+        lambda: AnyOf(LatestN(1)),  # type: ignore[arg-type]
+        lambda: AnyOf([3]),  # type: ignore[list-item]
         lambda: BestN("loss", mode="most"),  # type: ignore[arg-type]
     ],
 )
 def test_a_policy_that_makes_no_sense_is_refused(make: Callable[[], Policy]) -> None:
-    with pytest.raises((ValueError, TypeError)):
+    with pytest.raises(UsageError, match="expected"):
         make()
+
+
+def test_the_best_by_a_metric_needs_to_know_what_is_best() -> None:
+    with pytest.raises(TypeError, match="mode"):
+        BestN("accuracy")  # type: ignore[call-arg]
+    with pytest.raises(TypeError):
+        BestN("accuracy", 3, "max")  # type: ignore[call-arg,misc,unused-ignore]
+
+
+def test_a_metric_that_no_group_has_gives_nothing_up_and_is_told() -> None:
+    groups = scored(0.5, 0.1, 0.4)
+    policy = LatestN(1) | BestN("los", mode="min")
+
+    assert generations_to_prune(policy, groups, (), NOW_S) == []
+    (note,) = policy.notes(groups)
+    assert note == (
+        "no group has a number 'los' in its metadata, which has 'loss': nothing is given up until "
+        "one has"
+    )
+    assert policy.notes([]) == ()
+    assert (LatestN(1) | BestN("loss", mode="min")).notes(groups) == ()
+    assert "no key at all" in BestN("x", mode="max").notes(run(1))[0]

@@ -103,7 +103,7 @@ def test_a_dry_run_says_what_would_go_and_changes_nothing(tmp_path: Path) -> Non
     before = tree(tmp_path)
     reader = lastgood.open_read_only(tmp_path / "store")
 
-    pruning = reader.prune(EveryKSteps(2) | BestN("loss"), dry_run=True)
+    pruning = reader.prune(EveryKSteps(2) | BestN("loss", mode="min"), dry_run=True)
 
     assert pruning is not None
     assert [g.name.step for g in pruning.kept] == [5, 4, 2]
@@ -111,7 +111,7 @@ def test_a_dry_run_says_what_would_go_and_changes_nothing(tmp_path: Path) -> Non
     assert pruning.freed_bytes == 2 * sum(map(len, PARTS.values()))
     assert tree(tmp_path) == before
     with open_store(tmp_path) as store:
-        assert store.prune(EveryKSteps(2) | BestN("loss")) == pruning
+        assert store.prune(EveryKSteps(2) | BestN("loss", mode="min")) == pruning
         assert store.all_steps() == [2, 4, 5]
 
 
@@ -350,3 +350,34 @@ def test_what_is_half_pruned_is_neither_a_group_nor_damage(tmp_path: Path) -> No
         assert store.save(3, PARTS).generation == 3
         store.prune(LatestN(5))
     assert names_in(tmp_path / "store") == [group(2), group(3), "lock"]
+
+
+def test_a_misspelt_metric_gives_nothing_up_and_the_receipt_and_an_event_say_so(
+    tmp_path: Path,
+) -> None:
+    events: list[Event] = []
+    keep = LatestN(1) | BestN("acuracy", 3, mode="max")
+    with open_store(tmp_path, keep=keep, on_event=events.append) as store:
+        receipts = [store.save(step, PARTS, {"accuracy": 0.5}) for step in (1, 2, 3, 4)]
+
+        assert store.all_steps() == [1, 2, 3, 4]
+        assert all(not receipt.pruned for receipt in receipts)
+        assert all("no group has a number 'acuracy'" in " ".join(r.notes) for r in receipts)
+        told = [event for event in events if event.kind == "prune_noted"]
+        assert len(told) == 4
+        assert "which has 'accuracy'" in told[0].message
+
+        # Once a group has it, the policy is what it says.
+        receipt = store.save(5, PARTS, {"acuracy": 0.1})
+        assert receipt.notes == ()
+        assert store.all_steps() == [5]
+
+
+def test_a_dry_run_notes_what_the_prune_would(tmp_path: Path) -> None:
+    with open_store(tmp_path) as store:
+        for step in (1, 2):
+            store.save(step, PARTS)
+        would = store.prune(BestN("loss", mode="min"), dry_run=True)
+        assert would is not None
+        assert (len(would.given_up), len(would.notes)) == (0, 1)
+        assert store.prune(BestN("loss", mode="min")) == would

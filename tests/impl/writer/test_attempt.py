@@ -297,3 +297,25 @@ def test_a_read_only_store_hands_no_folder_out(tmp_path: Path) -> None:
     store: Store = lastgood.open_read_only(tmp_path / "store")
     with pytest.raises(UsageError, match="read-only"), store.attempt(1):
         pass
+
+
+@pytest.mark.parametrize("inside", [True, False])
+def test_a_hard_link_in_an_attempt_is_refused_and_its_other_name_stays(
+    tmp_path: Path, inside: bool
+) -> None:
+    """Whoever writes to the other name later would damage the group."""
+    mine = tmp_path / "mine"
+    mine.write_bytes(b"weights")
+    with open_store(tmp_path) as store:
+        before = tree(tmp_path)
+
+        def link() -> None:
+            with store.attempt(1) as attempt:
+                (attempt.path / "optim").write_bytes(b"moments")
+                other = attempt.path / "optim" if inside else mine
+                (attempt.path / "model").hardlink_to(other)
+
+        with pytest.raises(UsageError, match=r"is a hard link.*Copy the file.*was removed"):
+            link()
+        assert tree(tmp_path) == before
+        assert store.save(1, PARTS).generation == 2

@@ -17,6 +17,8 @@ from tests.impl.disks import PARTS, WatchedDisk, failing, nested, open_store, tr
 
 RELEASED = memoryview(b"gone")
 RELEASED.release()
+MASKED = np.ma.masked_array(np.arange(3), mask=[False, True, False])
+MASKED_VIEW = memoryview(MASKED)  # type: ignore[arg-type]
 CIRCULAR: dict[str, Any] = {}
 CIRCULAR["x"] = [CIRCULAR]
 
@@ -43,6 +45,12 @@ CIRCULAR["x"] = [CIRCULAR]
         (1.0, PARTS, {}, "step is 1.0"),
         (1, None, {}, "parts is NoneType"),
         (1, [b""], {}, "parts is list"),
+        (1, {"a"}, {}, "parts is set"),
+        (1, {"a": {b"x", b"y"}}, {}, "is a set, whose order is another one in each process"),
+        (1, {"a": frozenset({b"x"})}, {}, "is a frozenset"),
+        (1, {"a": MASKED}, {}, "MaskedArray, whose memory says nothing of its mask"),
+        (1, {"a": MASKED_VIEW}, {}, "MaskedArray, whose memory says nothing of its mask"),
+        (1, {"a": np.ma.masked_array([1, 2])}, {}, "pass array.filled(...)"),
         (1, PARTS, [], "found list, expected a mapping"),
         (1, {"a": Path("/no/such/file")}, {}, "no regular file"),
         (1, PARTS, {"x": float("nan")}, "metadata['x'] is nan, which JSON cannot say"),
@@ -209,3 +217,71 @@ def test_names_that_are_one_on_some_file_systems_are_refused(
     first, second = str(caught.value).split(" are one name")[0].split(" and ")
     assert first != second
     assert first.isascii()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"workers": "2"},
+        {"workers": 0},
+        {"workers": True},
+        {"workers": 1.5},
+        {"on_event": 5},
+        {"clock": 5},
+        {"now": 5},
+        {"new_id": "id"},
+        {"chunk_bytes": "4096"},
+        {"mode": 5},
+        {"digest": "md5"},
+    ],
+)
+def test_an_option_that_makes_no_sense_is_a_usage_error_and_makes_no_store(
+    tmp_path: Path, options: dict[str, Any]
+) -> None:
+    with pytest.raises(UsageError, match="Nothing was changed"):
+        Store(tmp_path / "store", **options)
+    assert tree(tmp_path) == {}
+
+
+@pytest.mark.parametrize("given", [math.nan, math.inf, "noon", None, True])
+def test_a_clock_that_gives_no_time_ends_a_save_in_words(tmp_path: Path, given: Any) -> None:
+    with open_store(tmp_path) as store:
+        store.save(1, PARTS)
+    before = tree(tmp_path)
+    with open_store(tmp_path, now=lambda: given, keep=lastgood.LatestN(1)) as store:
+        with pytest.raises(UsageError, match=r"now\(\) gave .*expected Unix time"):
+            store.save(2, PARTS)
+        with pytest.raises(UsageError, match=r"now\(\) gave"):
+            store.prune()
+    assert tree(tmp_path) == before
+
+
+@pytest.mark.parametrize("number", ["1", True, 1.0, -1, b"1", 1j])
+@pytest.mark.parametrize("form", ["step", "generation", "older_than"])
+def test_what_is_no_integer_is_no_group_to_ask_for(tmp_path: Path, number: Any, form: str) -> None:
+    with open_store(tmp_path) as store:
+        store.save(1, PARTS)
+        match = f"{form} is .*expected an integer from 0. Nothing was changed"
+        with pytest.raises(UsageError, match=match):
+            store.open_group(**{form: number})
+        if form != "older_than":
+            with pytest.raises(UsageError, match=match):
+                store.load(**{form: number})
+        if form == "step":
+            with pytest.raises(UsageError, match=match):
+                store.restore(number)
+
+
+def test_an_integer_of_another_library_is_one_to_ask_for(tmp_path: Path) -> None:
+    with open_store(tmp_path) as store:
+        store.save(7, PARTS)
+
+        assert store.load(np.int64(7)).step == 7  # type: ignore[arg-type]
+        assert store.load(Index()).generation == 1  # type: ignore[arg-type]
+
+
+def test_parts_to_open_that_are_not_several_are_refused(tmp_path: Path) -> None:
+    with open_store(tmp_path) as store:
+        store.save(1, PARTS)
+        with pytest.raises(UsageError, match="parts is 5, expected paths"):
+            store.open_group(parts=5)  # type: ignore[arg-type]

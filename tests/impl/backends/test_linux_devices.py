@@ -1,0 +1,140 @@
+"""What lies under a Linux file system, told from a /sys that a test has made."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from lastgood.backends import linux, linux_devices
+from lastgood.backends.linux_mounts import Mount, mount_under
+
+FLUSHES = "if the drive honours cache flushes"
+
+
+@pytest.fixture
+def sys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A /sys with the disk vda, its first partition, and nothing that has a journal."""
+    monkeypatch.setattr(linux, "device_weakness", linux_devices.device_weakness)
+    monkeypatch.setattr(linux_devices, "SYS", str(tmp_path / "sys"))
+    monkeypatch.setattr(linux_devices, "JOURNALS", str(tmp_path / "jbd2"))
+    device(tmp_path / "sys", "vda", "254:0")
+    device(tmp_path / "sys", "vda/vda1", "254:1", partition="1")
+    return tmp_path / "sys"
+
+
+def device(sys: Path, path: str, number: str, **files: str) -> None:
+    """A block device, with files in its folder; `__` in a file's name stands for a folder."""
+    home = sys / "devices" / path
+    for name, text in {"dev": number, **files}.items():
+        file = home / name.replace("__", "/")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text + "\n")
+    for link in (sys / "dev/block" / number, sys / "class/block" / home.name):
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(home)
+
+
+def journal(sys: Path, name: str, task: str) -> None:
+    home = sys / "fs/ext4" / name
+    home.mkdir(parents=True)
+    (home / "journal_task").write_text(task + "\n")
+
+
+def mount(kind: str, number: str, source: str = "/dev/none") -> Mount:
+    return Mount(kind, "/", frozenset({"rw"}), number, source)
+
+
+def note(found: Mount) -> tuple[str, str]:
+    traits = linux.traits_of(found)
+    return traits.sync_serves, traits.note
+
+
+def test_ext4_with_a_journal_on_a_disk_is_promised_a_power_cut(sys: Path) -> None:
+    journal(sys, "vda1", "17")
+
+    assert note(mount("ext4", "254:1")) == ("power", FLUSHES)
+
+
+def test_an_old_kernel_shows_a_journal_elsewhere(sys: Path) -> None:
+    (sys.parent / "jbd2" / "vda1-8").mkdir(parents=True)
+
+    assert note(mount("ext4", "254:1")) == ("power", FLUSHES)
+
+
+@pytest.mark.parametrize("number", ["254:0", "254:1", "9:9"])
+def test_where_it_cannot_be_told_whether_there_is_a_journal_that_is_said(
+    sys: Path, number: str
+) -> None:
+    serves, said = note(mount("ext4", number))
+
+    assert serves == "process"
+    assert said == "whether this ext4 has a journal cannot be told (/sys does not show it)"
+
+
+def test_where_a_device_is_hidden_the_promise_says_what_it_hangs_on(sys: Path) -> None:
+    serves, said = note(mount("xfs", "9:9"))
+
+    assert serves == "power"
+    assert said == f"{FLUSHES} and if it is no device in memory, which " + linux_devices._UNTOLD
+
+
+@pytest.mark.parametrize("name", ["zram0", "ram1"])
+def test_a_device_in_memory_survives_nothing(sys: Path, name: str) -> None:
+    device(sys, name, "7:7")
+    journal(sys, name, "17")
+
+    assert note(mount("ext4", "7:7"))[0] == "process"
+    assert "lives in memory" in note(mount("xfs", "7:7"))[1]
+
+
+def test_a_mapped_device_over_a_partition_of_a_loop_device_is_followed(
+    sys: Path, tmp_path: Path
+) -> None:
+    image = tmp_path / "image"
+    image.touch()
+    device(sys, "loop3", "7:3", loop__backing_file=str(image))
+    device(sys, "loop3/loop3p1", "259:1", partition="1")
+    device(sys, "dm-0", "253:0", slaves__loop3p1="", dm__name="luks-x")
+    here = linux._weakness_under(str(image))
+
+    serves, said = note(mount("xfs", "253:0"))
+    assert (serves == "process") == bool(here)
+    if here:
+        assert said == f"its device loop3 is the file {str(image)!r}, and of that: {here}"
+    # btrfs is known by the node that was mounted, also by one that is not to be seen here.
+    assert note(mount("btrfs", "0:40", "/dev/mapper/luks-x")) == (serves, said)
+    image.unlink()
+    serves, said = note(mount("btrfs", "0:40", "/dev/mapper/luks-x"))
+    assert serves == "process"
+    assert f"cannot be seen from here ({str(image)!r})" in said
+
+
+def test_every_device_of_a_btrfs_counts(sys: Path) -> None:
+    device(sys, "zram0", "252:0")
+    for name in ("vda1", "zram0"):
+        (sys / "fs/btrfs/some-id/devices" / name).mkdir(parents=True)
+
+    assert note(mount("btrfs", "0:40", "vda1"))[0] == "process"
+    assert note(mount("btrfs", "0:40", "vda")) == ("power", FLUSHES)
+
+
+def test_devices_that_lie_on_themselves_end_somewhere(sys: Path) -> None:
+    device(sys, "dm-1", "253:1", slaves__dm_1="")
+    (sys / "devices/dm-1/slaves/dm_1").rename(sys / "devices/dm-1/slaves/dm-1")
+
+    assert "what is below its device dm-1 cannot be told" in note(mount("xfs", "253:1"))[1]
+
+
+def test_what_does_not_exist_yet_will_be_on_the_mount_of_its_nearest_directory(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "file").touch()
+
+    here = mount_under(str(tmp_path))
+    assert here is not None
+    assert mount_under(str(tmp_path / "a" / "b")) == here
+    assert mount_under(str(tmp_path / "file" / "b")) == here
+    proc = mount_under("/proc/self")
+    assert proc is not None
+    assert (proc.kind, proc.point) == ("proc", "/proc")

@@ -1,0 +1,104 @@
+"""Errors as other processes get them, and what each says to do."""
+
+from __future__ import annotations
+
+import copy
+import errno
+import multiprocessing
+import os
+import pickle
+from pathlib import Path
+
+import pytest
+
+import lastgood
+from lastgood import Damaged, IntegrityError, LastgoodError, NewerFormatError
+from lastgood.errors import storage_error
+from tests.impl.disks import PARTS, fill, open_store
+
+DAMAGED = (Damaged("model", "digest_mismatch:model", 0, 7), Damaged("a", "missing:a", 0, 0, 1, 2))
+TIMEOUT_S = 60
+PUBLIC = [
+    kind
+    for kind in map(vars(lastgood).get, lastgood.__all__)
+    if isinstance(kind, type) and issubclass(kind, BaseException)
+]
+
+
+def of(kind: type[BaseException]) -> BaseException:
+    if issubclass(kind, IntegrityError):
+        return kind("group gen-1: damaged", "digest_mismatch:model", "gen-1", DAMAGED)
+    if issubclass(kind, NewerFormatError):
+        return kind("gen-1", "format 2")
+    return kind("what was found")
+
+
+@pytest.mark.parametrize("kind", PUBLIC)
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_every_public_exception_comes_back_from_a_pickle_with_all_its_fields(
+    kind: type[BaseException], protocol: int
+) -> None:
+    error = of(kind)
+    error.add_note("which of the ranks it was")
+
+    for twin in (pickle.loads(pickle.dumps(error, protocol)), copy.copy(error)):  # noqa: S301
+        assert type(twin) is kind
+        assert str(twin) == str(error)
+        assert twin.args == error.args
+        assert vars(twin) == vars(error)
+        assert twin.__notes__ == ["which of the ranks it was"]
+
+
+def load_damaged(store: str) -> None:
+    lastgood.open_read_only(store).load(1)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_an_integrity_error_leaves_a_pool_of_processes(tmp_path: Path) -> None:
+    store = fill(tmp_path, [1])
+    (store / "gen-00000001-step-00000001" / "model").write_bytes(b"WEIGHTS")
+
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        waiting = pool.apply_async(load_damaged, (str(store),))
+        with pytest.raises(IntegrityError) as caught:
+            waiting.get(TIMEOUT_S)
+
+    assert caught.value.group == "gen-00000001-step-00000001"
+    assert caught.value.reason == "sha_mismatch:model"
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [
+        (errno.EROFS, "mounted read-only.*open_read_only"),
+        (errno.EACCES, "this user may not.*open_read_only"),
+        (errno.EPERM, "this user may not.*open_read_only"),
+        (errno.ENOSPC, "Make room"),
+        (errno.EDQUOT, "Make room"),
+        (errno.ENAMETOOLONG, "shorter path"),
+        (errno.EIO, "Mend the disk"),
+    ],
+)
+def test_each_error_of_the_disk_says_what_to_do(number: int, words: str) -> None:
+    error = storage_error("opening the store", OSError(number, os.strerror(number)))
+
+    assert isinstance(error, LastgoodError)
+    with pytest.raises(LastgoodError, match=words):
+        raise error
+
+
+def test_a_path_that_is_too_long_for_a_store_is_said_to_be(tmp_path: Path) -> None:
+    with pytest.raises(lastgood.StorageError, match=r"ENAMETOOLONG.*Choose a shorter path"):
+        open_store(tmp_path / ("x" * 300))
+
+
+def test_a_save_without_room_says_to_make_some(tmp_path: Path) -> None:
+    from tests.impl.disks import WatchedDisk, failing
+
+    disk = WatchedDisk(tmp_path, failing("write", "model", errno.ENOSPC))
+    with open_store(tmp_path, disk=disk) as store:
+        with pytest.raises(lastgood.StorageError, match=r"ENOSPC.*Make room"):
+            store.save(1, PARTS)
+        disk.fault = failing("create", "model", errno.EROFS)
+        with pytest.raises(lastgood.StorageError, match=r"EROFS.*mounted read-only"):
+            store.save(1, PARTS)
