@@ -94,11 +94,13 @@ def open_store(
 ) -> Store:
     """A store at `root`/store whose clock ticks whole seconds and whose ids are counted."""
     seconds, ids = count(), count(1)
+    disk = PosixDisk(EXT4) if disk is None else disk
+    disk.signs_locks = True
     return Store(
         root / "store",
         mode=mode,
         form=form,
-        disk=PosixDisk(EXT4) if disk is None else disk,
+        disk=disk,
         clock=lambda: float(next(seconds)),
         new_id=lambda: f"id{next(ids)}",
         **{"now": lambda: 1_700_000_000.0, "workers": 1, **more},

@@ -11,8 +11,14 @@ if TYPE_CHECKING:
     from lastgood.backends.posix import PosixDisk
 
 
-def disk_here() -> PosixDisk:
+def disk_here(*, signs_locks: bool = True) -> PosixDisk:
     """Give a new disk for this platform; a plain POSIX one where it is not known. UsageError."""
+    disk = _disk_here()
+    disk.signs_locks = signs_locks
+    return disk
+
+
+def _disk_here() -> PosixDisk:
     if sys.platform == "win32":
         raise UsageError(
             "lastgood does not run on Windows: directories cannot be synced there, so no group "

@@ -46,6 +46,9 @@ class PosixDisk:
     is the parent's, and a child that kept its descriptors would keep the lease alive.
     """
 
+    signs_locks = False
+    """Whether a lock file names who holds it, for people: no promise rests on that."""
+
     def __init__(self, file_system: FileSystemTraits | None = None) -> None:
         """Look the file system up where it is asked for, or answer with the one given."""
         self._given = file_system
@@ -263,7 +266,8 @@ class PosixDisk:
             open_regular(held, path, _LOCK)
             # flock belongs to this open file: a second store in the same process is kept out too.
             fcntl.flock(held[0], fcntl.LOCK_EX | fcntl.LOCK_NB)
-            sign_lock(held[0])
+            if self.signs_locks:
+                sign_lock(held[0])
             self._locks[path] = held[0]
         except BaseException:
             for fd in held:
@@ -274,7 +278,8 @@ class PosixDisk:
         """See `Disk.unlock`."""
         fd = self._locks.get(path)
         if fd is not None:
-            clear_lock(fd)
+            if self.signs_locks:
+                clear_lock(fd)
             del self._locks[path]
             os.close(fd)
 

@@ -140,8 +140,11 @@ class LastgoodSubject:
         return _handed_out(disk, newest_valid(disk, store, list_entries(disk, store)))
 
     def real_disk(self) -> Disk:
-        """Give the disk that production uses on this machine."""
-        return disk_here()
+        """Give the disk that production uses on this machine, but for the note in its lock file.
+
+        Who holds a lease is written there for people. It is no step of the protocol.
+        """
+        return disk_here(signs_locks=False)
 
 
 class PaperSession:
@@ -188,8 +191,11 @@ class PaperSubject:
         return None if found is None else RecoveredGroup(found[0], found[0], found[1])
 
     def real_disk(self) -> Disk:
-        """Give the disk that production uses on this machine."""
-        return disk_here()
+        """Give the disk that production uses on this machine, but for the note in its lock file.
+
+        Who holds a lease is written there for people. It is no step of the protocol.
+        """
+        return disk_here(signs_locks=False)
 
 
 def _mode(text: str, known: tuple[Mode, ...]) -> Mode:
