@@ -10,7 +10,7 @@ import importlib
 import importlib.util
 import json
 import sys
-from importlib.machinery import ExtensionFileLoader, SourceFileLoader
+from importlib.machinery import ExtensionFileLoader, PathFinder, SourceFileLoader
 from pathlib import Path
 from types import ModuleType
 
@@ -26,6 +26,20 @@ def agent() -> ModuleType:
     return module
 
 
+def replaced_source(name: str, module: ModuleType) -> str | None:
+    """The source of a module that put another one in its own place; None for any other.
+
+    Python 3.13 has one: collections/abc.py.
+    """
+    package = getattr(sys.modules.get(name.rpartition(".")[0]), "__path__", None)
+    spec = getattr(module, "__spec__", None)
+    if package is None or spec is None or spec.name == name:
+        return None
+    found = PathFinder.find_spec(name, package)
+    loader = None if found is None else found.loader
+    return loader.path if isinstance(loader, SourceFileLoader) else None
+
+
 def main() -> None:
     """Import what is asked for and print what was read."""
     asked = json.load(sys.stdin)
@@ -34,7 +48,10 @@ def main() -> None:
         importlib.import_module(name)
     # By this file Python finds its library, although the module itself is built in.
     sources, compiled = {str(Path(encodings.__file__).parent.with_name("os.py"))}, set()
-    for module in tuple(sys.modules.values()):
+    for name, module in tuple(sys.modules.items()):
+        replaced = replaced_source(name, module)
+        if replaced is not None:
+            sources.add(replaced)
         if getattr(module, "__file__", None) is None:  # built in, or a package passed over
             continue
         loader = getattr(module.__spec__, "loader", None)

@@ -35,7 +35,7 @@ BOOT_S: Final = 30.0
 """How long a guest may take to boot; where it gets little of the processor, as much of its time."""
 
 _BOOT_AT_MOST_S: Final = 150.0
-MEMORY_MIB: Final = 256
+MEMORY_MIB: Final = 384
 DISK_BYTES: Final = max(fs.size_bytes for fs in FILE_SYSTEMS.values() if fs.in_guest)
 """The size of the disk that a guest sees as memory; a smaller file system is at its beginning."""
 

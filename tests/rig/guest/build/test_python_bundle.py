@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from powercut_rig.errors import RigUnavailable
+from powercut_rig.guest.build import module_closure
 from powercut_rig.guest.build.python_bundle import (
     AGENT_MODULES,
     PythonBundle,
@@ -73,3 +74,26 @@ def test_its_name_changes_with_what_a_module_says(tmp_path: Path) -> None:
 def test_a_module_that_does_not_import_here_is_a_reason() -> None:
     with pytest.raises(RigUnavailable, match="no_such_module_here"):
         bundle_of(("no_such_module_here",))
+
+
+def test_the_source_of_a_module_that_replaced_itself_is_found(tmp_path: Path) -> None:
+    (tmp_path / "package").mkdir()
+    (tmp_path / "package/__init__.py").write_text("")
+    other = "import sys, json\nsys.modules[__name__] = json\n"
+    (tmp_path / "package/replaced.py").write_text(other)
+    asked = f"""
+import importlib.util, sys
+sys.path.insert(0, {str(tmp_path)!r})
+spec = importlib.util.spec_from_file_location("closure", {module_closure.__file__!r})
+closure = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(closure)
+import package.replaced
+print(closure.replaced_source("package.replaced", sys.modules["package.replaced"]))
+print(closure.replaced_source("json", sys.modules["json"]))
+"""
+
+    done = subprocess.run(
+        [sys.executable, "-c", asked], capture_output=True, text=True, timeout=60, check=True
+    )
+
+    assert done.stdout.split() == [str(tmp_path / "package/replaced.py"), "None"]

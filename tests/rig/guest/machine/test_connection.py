@@ -27,7 +27,13 @@ from powercut_rig.filesystems import FILE_SYSTEMS
 from powercut_rig.guest.machine import messages
 from powercut_rig.guest.machine.connection import Connection, GuestLostError
 from powercut_rig.guest.machine.op_codec import op_from, op_to
-from powercut_rig.guest.machine.qemu import DISK_BYTES, BootKernel, InheritedFiles, qemu_arguments
+from powercut_rig.guest.machine.qemu import (
+    DISK_BYTES,
+    MEMORY_MIB,
+    BootKernel,
+    InheritedFiles,
+    qemu_arguments,
+)
 from powercut_rig.guest.machine.qemu_monitor import Monitor
 from powercut_rig.guest.machine.tree_codec import snapshot_from, snapshot_to
 from powercut_rig.guest.machine.write_log import MAGIC, LogReader
@@ -372,8 +378,8 @@ def test_a_guest_that_goes_on_changes_neither_the_saved_memory_nor_its_devices()
         return [line[n + 1].partition(",")[0] for n, word in enumerate(line) if word == "-device"]
 
     assert devices(booted) == devices(going_on) == devices(qemu_arguments(RECORDING, MEMORY, None))
-    assert "mem-path=/c/memory,,1,size=268435456,share=on" in " ".join(booted)
-    assert "mem-path=/c/memory,,1,size=268435456,share=off" in " ".join(going_on)
+    assert f"mem-path=/c/memory,,1,size={MEMORY_MIB << 20},share=on" in " ".join(booted)
+    assert f"mem-path=/c/memory,,1,size={MEMORY_MIB << 20},share=off" in " ".join(going_on)
     assert "-kernel" in booted
     assert "-incoming" in going_on
     assert "elevateprivileges=deny,resourcecontrol=deny,spawn=deny" in " ".join(going_on)
