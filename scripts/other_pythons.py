@@ -24,7 +24,7 @@ TESTS_LIMIT_S = 1800
 
 
 def is_python(path, version):
-    """Whether the program starts and is this version of Python."""
+    """Tell if the program starts and is this version of Python."""
     ask = "import sys; print(sys.version_info[0], sys.version_info[1], sep='.')"
     try:
         done = subprocess.run(
@@ -40,7 +40,7 @@ def is_python(path, version):
 
 
 def candidates(version):
-    """Where that Python may be, in the order in which it is looked for."""
+    """The places of that Python, in the order in which it is looked for."""
     for folder in os.get_exec_path():
         yield Path(folder) / f"python{version}"
     pyenv = Path(os.environ.get("PYENV_ROOT") or "~/.pyenv").expanduser()

@@ -47,7 +47,7 @@ def room(module: str) -> str:
 
 
 def arrows_of(graph: grimp.ImportGraph, package: str) -> dict[str, set[str]]:
-    """Who imports whom inside one package. A wing's own `__init__` counts as its module."""
+    """The imports inside one package, by module. A wing's own `__init__` counts as its module."""
     modules = {name for name in graph.modules if name.split(".")[0] == package}
     return {name: graph.find_modules_directly_imported_by(name) & modules for name in modules}
 

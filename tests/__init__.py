@@ -1,4 +1,4 @@
-"""Where the tests are: `ROOT` is the repository."""
+"""The tests; `ROOT` is the repository."""
 
 from pathlib import Path
 from typing import Final

@@ -1,6 +1,7 @@
 """THE MODEL: the rules that make a crash state legal or illegal.
 
-Read it with a man page beside it and agree or object, rule by rule.
+Read it with a man page beside it and agree or object, rule by rule.  It is longer than other files
+may be, so that there is one to read.
 
 **Events.**  An op of a program does not reach the disk as a whole.  It issues *persistence events*,
 the smallest changes that can reach the medium apart from each other.  There are three: the data of
@@ -249,7 +250,7 @@ def op_atomic(one: Piece, other: Piece) -> bool:
 
 
 def last_committed(sync: SyncCall) -> int:
-    """How many events there are up to the last change that this sync has to commit.
+    """The number of events up to the last change that this sync has to commit.
 
     Fdatasync skips changes that are not needed to read the data.
     """

@@ -47,7 +47,7 @@ class PosixDisk:
     """
 
     signs_locks = False
-    """Whether a lock file names who holds it, for people: no promise rests on that."""
+    """True: a lock file names who holds it, for people. No promise rests on that."""
 
     def __init__(self, file_system: FileSystemTraits | None = None) -> None:
         """Look the file system up where it is asked for, or answer with the one given."""

@@ -70,7 +70,7 @@ def litmus(files: tuple[Path, ...], profile: str | None, show_all: bool, as_json
 
 @frozen
 class LitmusAnswer:
-    """What one profile answers to one litmus test, beside what the test records; None: nothing.
+    """The answer of one profile to one litmus test, beside the recorded one; None: none.
 
     `hangs_on` are the rules of the profile without which, one by one, the answer is another.
     """

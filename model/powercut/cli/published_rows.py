@@ -1,4 +1,4 @@
-"""What `powercut litmus` prints of published cases: counts for each family, and row by row."""
+"""The output of `powercut litmus` for published cases: counts for each family, and row by row."""
 
 from __future__ import annotations
 

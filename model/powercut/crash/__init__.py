@@ -1,1 +1,1 @@
-"""Which crash states are legal: tearing, constraints from rules, downsets, one crash enumerated."""
+"""The legal crash states: torn writes, constraints from rules, downsets, one crash enumerated."""

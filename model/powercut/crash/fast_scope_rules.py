@@ -88,7 +88,7 @@ def _checkpoint(sync: SyncCall, catalog: Catalog) -> int:
 
 
 def _behind_linked(sync: SyncCall, catalog: Catalog) -> int:
-    """What comes after the first name that a link gave to a file without one, or may have."""
+    """The names after the first one that a link gave to a file without one, or may have."""
     found = (n for n, e in enumerate(sync.issued) if e is None or gives_first_name_by_link(e))
     return catalog.entries & ~catalog.before(next(found, len(sync.issued)) + 1)
 

@@ -1,1 +1,1 @@
-"""What a program asks of a file system, and what it sees: ops, inodes, events, immutable states."""
+"""The volatile file system, as a program uses it: ops, inodes, events, immutable states."""

@@ -1,4 +1,4 @@
-"""What a file system knows of one inode when it is synced: its names, changes and neighbours.
+"""The history of an inode, as known when it is synced: its names, changes and neighbours.
 
 The scope rules in rules.py speak of these facts.  None of them decides anything by itself.
 A fact that says *how far back* something happened is a count: the number of events, in program
@@ -110,7 +110,7 @@ class InodeHistory:
 
     @cached_property
     def names(self) -> int:
-        """How many names it has."""
+        """The number of its names."""
         return sum(
             child == self._inode
             for held in self._view.values()
@@ -151,7 +151,7 @@ class InodeHistory:
 
     @cached_property
     def children(self) -> frozenset[int]:
-        """What was named since the last sync, in it or in those below."""
+        """The inodes that were named since the last sync, in it or in those below."""
         return frozenset(
             e.target for e in self._recent if e.directory in self._new_below and e.target
         )
@@ -200,7 +200,7 @@ class InodeHistory:
 
     @cached_property
     def _entries(self) -> list[tuple[int, Entry]]:
-        """What changed its names or its entries, each with the events up to it, latest first."""
+        """The changes of its names or its entries, each with the events up to it, latest first."""
         number = self._inode
         found = [
             (count, event)
@@ -215,7 +215,7 @@ class InodeHistory:
         return next((count for count, event in self._entries if match(event)), 0)
 
     def _last(self, match: Callable[[Event], bool]) -> int:
-        """How many events there are up to the last that matches; 0 where none does."""
+        """The number of events up to the last that matches; 0 where none does."""
         latest_first = zip(range(len(self._issued), 0, -1), reversed(self._issued), strict=True)
         return next((n for n, event in latest_first if event is not None and match(event)), 0)
 

@@ -16,7 +16,7 @@ from powercut.filesystem.inodes import Tree
 from powercut.filesystem.tree_log import Logged, brought
 
 ThreadSlot = tuple[int, str]
-"""Where an op of a thread stands: the number of its concurrent section, and the thread."""
+"""The place of an op of a thread: the number of its concurrent section, and the thread."""
 
 _NO_LOG = ("return", "sync")
 
@@ -49,7 +49,7 @@ class SyncCall:
 
     @cached_property
     def about(self) -> InodeHistory:
-        """What is known of the synced inode at this moment."""
+        """The facts of the synced inode at this moment."""
         return InodeHistory(self.issued, self._view, self.inode or 0, self.since, self.span)
 
     @cached_property

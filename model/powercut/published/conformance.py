@@ -103,7 +103,7 @@ class ConformanceRow:
 
 
 def published_names(beside: Iterable[Profile] = ()) -> dict[str, Profile]:
-    """Which profile stands for each name that others use: a built-in one, or one of those beside.
+    """The profile for each name that others use: a built-in one, or one of those beside.
 
     ProfileError where two profiles stand for one name.
     """
