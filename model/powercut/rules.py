@@ -71,7 +71,8 @@ kernel.
 
 **What else decides, and where.**  These parts are arithmetic or history, too long for here:
 
-* filesystem/lower.py, content.py: which events an op issues; that holes read as zeros.
+* filesystem/lower.py, content.py: which events an op issues; that holes read as zeros; what a cut
+  leaves behind it, unseen, until zeros are written there.
 * crash/torn_writes.py: where an event may be torn, and which pieces are fresh.
 * filesystem/inode_history.py: facts about a synced inode (`sync.about`), one sentence each.
 * filesystem/tree_log.py: which names a btrfs log may hold at most (`sync.may_log`).
@@ -136,6 +137,20 @@ def truncation_in_order(earlier: Piece, later: Piece) -> bool:
     return one.truncates or other.truncates
 
 
+@rule("zeros-before-cut", "order")
+def zeros_before_cut(earlier: Piece, later: Piece) -> bool:
+    """A file is cut only when the rest of the page in which it then ends is zeros on the medium.
+
+    Otherwise a size that grows later shows the old bytes again, behind the cut.
+    Source: ext4.data=ordered, ext4.block-truncate
+    Litmus: cut-inside-page-then-grow
+    """
+    zeros, cut = earlier.event, later.event
+    if not (isinstance(zeros, Extent) and isinstance(cut, Size) and zeros.op == cut.op):
+        return False
+    return zeros.zeroes and cut.truncates
+
+
 @rule("new-blocks-before-size", "order")
 def new_blocks_before_size(earlier: Piece, later: Piece) -> bool:
     """Data in newly allocated blocks is there before the size that lets a reader see it.
@@ -156,7 +171,8 @@ def new_blocks_before_size(earlier: Piece, later: Piece) -> bool:
 def data_before_its_size(earlier: Piece, later: Piece) -> bool:
     """A size lands only when the data that it newly exposes has: the write's own, at its place.
 
-    A later part of the file may be there, and its size, while an earlier part reads as zeros.
+    A later part of the file may be there, and its size, while an earlier part reads as zeros, or as
+    what a cut has left in its page.
     Source: xfs.size-at-completion
     Litmus: append-inside-block, append-in-two-parts
     Errs: allows too much: data submitted together land together more often than not.
@@ -164,7 +180,8 @@ def data_before_its_size(earlier: Piece, later: Piece) -> bool:
     data, size = earlier.event, later.event
     if not (isinstance(data, Extent) and isinstance(size, Size) and data.inode == size.inode):
         return False
-    return not size.truncates and data.span[0] < size.new and size.old < data.span[1]
+    exposes = not size.truncates and data.span[0] < size.new and size.old < data.span[1]
+    return exposes and not data.zeroes
 
 
 @rule("same-sector-in-order", "order")

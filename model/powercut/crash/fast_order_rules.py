@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from attrs import define, field
 
+from powercut.filesystem.content import page_end
 from powercut.filesystem.events import Entry, Extent, Piece, Size
 from powercut.filesystem.syncs import ThreadSlot, concurrent
 from powercut.rule import Rule
@@ -225,6 +226,16 @@ def _data(piece: Piece) -> Reach | None:
     return piece.event.span if isinstance(piece.event, Extent) else None
 
 
+def _zeros(piece: Piece) -> Reach | None:
+    event = piece.event
+    return event.span if isinstance(event, Extent) and event.zeroes else None
+
+
+def _cut(piece: Piece) -> Reach | None:
+    event = piece.event
+    return (event.new, page_end(event.new)) if isinstance(event, Size) and event.truncates else None
+
+
 def _fresh_end(piece: Piece) -> Reach | None:
     end = piece.event.span[1] if isinstance(piece.event, Extent) and piece.fresh else None
     return None if end is None else (end, end)
@@ -322,6 +333,7 @@ def _local(
 
 _IMMEDIATE: Final[dict[str, Callable[[Catalog], Pairs]]] = {
     "truncation-in-order": _around_cuts,
+    "zeros-before-cut": _local("zeros-before-cut", _zeros, _cut),
     "new-blocks-before-size": _local("new-blocks-before-size", _fresh_end, _up_to),
     "data-before-its-size": _local("data-before-its-size", _data, _exposed),
     "same-sector-in-order": _local("same-sector-in-order", _sectors, _sectors),

@@ -229,9 +229,7 @@ class CrashSpace:
             event = self.pieces[position].event
             there = landed >> position & 1
             if isinstance(event, Size) and there:
-                content = (
-                    content.truncate(event.new) if event.truncates else content.resize(event.new)
-                )
+                content = content.cut(event.new) if event.truncates else content.resize(event.new)
             elif isinstance(event, Extent) and there:
                 content = content.overlay(event.run)
             elif isinstance(event, Extent):
@@ -243,7 +241,7 @@ class CrashSpace:
             start, stop = self.pieces[position].event.span  # type: ignore[union-attr]
             if _has_hole(content, start, min(stop, content.size)):
                 exposed |= 1 << position
-        return File(content.truncate(content.size)), exposed  # growing zeroes what lies beyond
+        return File(content.cut(content.size)), exposed
 
 
 def _has_hole(content: Content, start: int, stop: int) -> bool:

@@ -20,6 +20,9 @@ STALE: Final = None
 STALE_BYTE: Final = 0xDB
 """What a program reads where the content is STALE; any value would do."""
 
+PAGE_BYTES: Final = 4096
+"""What a kernel keeps of a file in memory, and writes back, as one."""
+
 _EXPAND_LIMIT_BYTES = 4096  # short fills become literal bytes, so that equal contents compare equal
 
 
@@ -74,6 +77,11 @@ def run_of(start: int, data: Data) -> ByteRun:
     return ByteRun(start, start + len(data), data)
 
 
+def page_end(offset: int) -> int:
+    """The end of the last page that begins before `offset`."""
+    return -(-offset // PAGE_BYTES) * PAGE_BYTES
+
+
 @frozen
 class Content:
     """An immutable file content: `size` bytes, of which the runs say all that is not zero."""
@@ -105,14 +113,23 @@ class Content:
         return filled
 
     def truncate(self, size: int) -> Content:
-        """This content cut or extended to `size`; a cut kills the bytes behind it for good."""
+        """This content cut or extended to `size`, as programs see it: zeros behind a cut."""
         if size >= self.size and all(r.stop <= size for r in self.runs):
             return Content(size, self.runs)
         return Content(size, tuple(r.cut(0, size) for r in self.runs if r.start < size))
 
+    def cut(self, size: int) -> Content:
+        """This content cut to `size`, as the medium has it: the rest of the page stays, unseen."""
+        return self.truncate(page_end(size)).resize(size)
+
     def resize(self, size: int) -> Content:
         """This content with another size and every byte kept, those beyond the size unseen."""
         return Content(size, self.runs)
+
+    @property
+    def hidden(self) -> int:
+        """The end of what is there behind the size, unseen; the size where nothing is."""
+        return max(self.size, self.runs[-1].stop) if self.runs else self.size
 
     def covers(self, start: int, stop: int) -> bool:
         """Some byte of [start, stop) was written, whether the size shows it or not."""

@@ -1,7 +1,7 @@
 """Persistence events: the smallest changes that can separately reach the medium.
 
 Lowering turns each op into events.  An event is named by the op that caused it and by its
-kind (`w1.data`, `w1.size`, `r2.add`, `r2.remove`), never by an index, so that a trace survives
+kind (`w1.data`, `w1.size`, `t1.zeros`, `r2.add`, `r2.remove`), never by an index, so that a trace survives
 a change in how other ops are lowered.  Extents and sizes can be split: `w1.data[0:4096]`.
 """
 
@@ -19,17 +19,22 @@ _NOT_WORKED_OUT: Final = -1
 
 @frozen
 class Extent:
-    """Bytes of a file: `run` written into `inode` by `op`; `direct` past the page cache."""
+    """Bytes of a file: `run` written into `inode` by `op`; `direct` past the page cache.
+
+    `zeroes` marks what the kernel writes of its own accord: zeros over the rest of a page, where a
+    file was cut, or where it grows over what an earlier cut has left there.
+    """
 
     op: str
     inode: int
     run: ByteRun
     direct: bool = False
+    zeroes: bool = False
 
     @property
     def name(self) -> str:
         """The event's name; the same for every piece of it."""
-        return f"{self.op}.data"
+        return f"{self.op}.{'zeros' if self.zeroes else 'data'}"
 
     @property
     def span(self) -> tuple[int, int]:
@@ -43,7 +48,10 @@ class Extent:
 
 @frozen
 class Size:
-    """The size of `inode` goes from `old` to `new`; smaller is a truncation, which kills data."""
+    """The size of `inode` goes from `old` to `new`; smaller is a truncation, which frees data.
+
+    What is freed is gone, but for the rest of the page in which the file ends now.
+    """
 
     op: str
     inode: int

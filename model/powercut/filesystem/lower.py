@@ -13,7 +13,7 @@ from typing import Any, Final
 from attrs import frozen
 
 from powercut.filesystem import ops
-from powercut.filesystem.content import ByteRun, Data, run_of
+from powercut.filesystem.content import ByteRun, Content, Data, page_end, run_of
 from powercut.filesystem.events import Entry, Event, Extent, Size
 from powercut.filesystem.inodes import (
     HANDLES,
@@ -33,9 +33,6 @@ from powercut.filesystem.inodes import (
 
 SECTOR_BYTES: Final = 512
 """What an O_DIRECT write is aligned to."""
-
-PAGE_BYTES: Final = 4096
-"""Up to the end of its last page, a file that is cut is written over with zeros."""
 
 
 @frozen
@@ -252,6 +249,8 @@ def _put(low: _Lowering, number: int, offset: int, data: Data, flags: frozenset[
     if direct and (run.start % SECTOR_BYTES or run.stop % SECTOR_BYTES):
         raise fail(errno.EINVAL, str(number))
     content = low.file(number).content
+    if run.start > content.size:
+        content = _zero_hidden(low, number, content, run.start)
     low.events.append(Extent(low.op_id, number, run, direct))
     if run.stop > content.size:
         low.events.append(Size(low.op_id, number, content.size, run.stop))
@@ -269,13 +268,25 @@ def _truncate(low: _Lowering, op: ops.Truncate) -> None:
 
 
 def _resize(low: _Lowering, number: int, size: int) -> None:
+    """Another size. The rest of the page in which a file is cut is written over with zeros."""
     content = low.file(number).content
-    tail = min(content.size, -(-size // PAGE_BYTES) * PAGE_BYTES)
+    tail = min(content.size, page_end(size))
     if size < tail:
-        low.events.append(Extent(low.op_id, number, ByteRun(size, tail, 0)))
+        low.events.append(Extent(low.op_id, number, ByteRun(size, tail, 0), zeroes=True))
+    content = _zero_hidden(low, number, content, size)
     if size != content.size:
         low.events.append(Size(low.op_id, number, content.size, size))
     low.view[number] = File(content.truncate(size))
+
+
+def _zero_hidden(low: _Lowering, number: int, content: Content, size: int) -> Content:
+    """Write zeros over what an earlier cut has left on the medium, where the file grows over it."""
+    tail = min(content.hidden, size)
+    if content.size < tail:
+        run = ByteRun(content.size, tail, 0)
+        low.events.append(Extent(low.op_id, number, run, zeroes=True))
+        content = content.overlay(run)
+    return content
 
 
 def _link(low: _Lowering, op: ops.Link) -> None:

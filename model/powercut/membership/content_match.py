@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from attrs import define, field, frozen
 
-from powercut.filesystem.content import Content, Payload
+from powercut.filesystem.content import Content, Payload, page_end
 from powercut.filesystem.events import Extent, Piece, Size
 from powercut.profile import Profile
 
@@ -83,7 +83,7 @@ class FileHistory:
             if isinstance(change, Extent):
                 first, last = bisect_left(marks, change.span[0]), bisect_left(marks, change.span[1])
             elif isinstance(change, Size) and change.truncates:
-                first, last = bisect_left(marks, change.new), len(marks)
+                first, last = bisect_left(marks, page_end(change.new)), len(marks)
             else:
                 continue
             certain = self.landed >> event & 1
@@ -121,7 +121,7 @@ class FileHistory:
             if isinstance(change, Extent):
                 marks.update(change.span)
             elif isinstance(change, Size) and change.truncates:
-                marks.add(change.new)
+                marks.add(page_end(change.new))
         for run in self.base.runs:
             marks.update((run.start, run.stop))
         return sorted(mark for mark in marks if mark < size)
