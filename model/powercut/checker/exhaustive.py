@@ -20,7 +20,7 @@ from powercut.crash.space import Crash, CrashSpace
 from powercut.crash.torn_writes import Cuts, even_cuts
 from powercut.errors import PowercutError
 from powercut.filesystem import ops
-from powercut.filesystem.inodes import visible_tree
+from powercut.filesystem.inodes import hidden_tree, visible_tree
 from powercut.filesystem.state import State, first_bytes
 from powercut.profile import Profile
 from powercut.simulation.oracle import Oracle
@@ -145,7 +145,8 @@ class Enumeration:
             if self._spent():
                 return
             self.tally.represented += 1
-            key = (visible_tree(state.base), oracle.key, crashes_left)
+            looks = visible_tree(state.base), hidden_tree(state.base)
+            key = (*looks, oracle.key, crashes_left)
             if key in self._seen:
                 continue
             self._seen.add(key)

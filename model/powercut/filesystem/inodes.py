@@ -223,6 +223,19 @@ def visible_tree(tree: Tree) -> VisibleTree:
     return tuple(shown)
 
 
+def hidden_tree(tree: Tree) -> VisibleTree:
+    """What no program sees of the tree: the bytes behind the ends of its files, by path.
+
+    Two trees that look alike and differ in it can differ after the next crash.
+    """
+    files = ((path, tree[number]) for path, number in walk(tree))
+    return tuple(
+        (path, file.content.resize(file.content.hidden).look())
+        for path, file in files
+        if isinstance(file, File) and file.content.hidden > file.content.size
+    )
+
+
 def plain(tree: Tree) -> dict[str, bytes | None]:
     """Relative paths to contents, None for a directory: the form in which the rig reads a disk."""
     out: dict[str, bytes | None] = {}
