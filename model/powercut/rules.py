@@ -296,6 +296,18 @@ def gives_first_name_by_link(event: Event) -> bool:
     return isinstance(event, Entry) and event.first and event.op_kind == "link"
 
 
+def in_span(sync: SyncCall, piece: Piece) -> bool:
+    """The piece is of the synced file, in blocks that meet the bytes that a ranged sync names."""
+    event, unit = piece.event, piece.block_bytes
+    if isinstance(event, Entry) or event.inode != sync.inode or sync.span is None:
+        return False
+    start, stop = sync.span[0] // unit * unit, -(-sync.span[1] // unit) * unit
+    first, last = event.span
+    if isinstance(event, Size) and event.truncates:
+        first = last = event.old
+    return first < stop and last > start
+
+
 @rule("fsync-data", "scope", on=FILE_SYNCS)
 def fsync_data(sync: SyncCall, piece: Piece) -> bool:
     """Fsync of a file makes its data and its size durable.
@@ -311,20 +323,28 @@ def fsync_data(sync: SyncCall, piece: Piece) -> bool:
 def ranged_sync_data(sync: SyncCall, piece: Piece) -> bool:
     """A write with O_SYNC or O_DSYNC, or an msync, makes the blocks that it names durable.
 
-    And the steps of the size that end in them; older dirty blocks of the file stay dirty, and read
-    as zeros under that size.
+    And the steps of the size that end in them, where they are its own or end in new blocks. Older
+    dirty blocks of the file stay dirty, and read as zeros under that size.
     Source: posix.o_sync, posix.msync, ext4.o_sync
     Litmus: o-sync-own-bytes, msync-own-bytes, o-sync-then-panic, o-sync-behind-unsynced
     Errs: allows too much: the folio around them is written back whole.
     """
-    event, unit = piece.event, piece.block_bytes
-    if isinstance(event, Entry) or event.inode != sync.inode or sync.span is None:
+    event = piece.event
+    if isinstance(event, Size) and not (event.truncates or event.op == sync.op or piece.fresh):
         return False
-    start, stop = sync.span[0] // unit * unit, -(-sync.span[1] // unit) * unit
-    first, last = event.span
-    if isinstance(event, Size) and event.truncates:
-        first = last = event.old
-    return first < stop and last > start
+    return in_span(sync, piece)
+
+
+@rule("ranged-sync-size", "scope", on=RANGED_SYNCS)
+def ranged_sync_size(sync: SyncCall, piece: Piece) -> bool:
+    """Such a sync makes every step of the size durable that ends in the blocks that it names.
+
+    Also one that an earlier write has taken, whose own blocks stay dirty. Without it a write over
+    the end of a block that is on the medium can return, and be cut off there.
+    Source: xfs.size-at-completion, ext4.o_sync
+    Litmus: o-sync-below-unsynced
+    """
+    return isinstance(piece.event, Size) and in_span(sync, piece)
 
 
 @rule("ranged-sync-takes-file", "scope", on=RANGED_SYNCS)

@@ -35,6 +35,8 @@ class Catalog:
     entries: int = 0
     firsts: int = 0
     truncations: int = 0
+    extensions: int = 0
+    fresh: int = 0
     overwrites: int = 0
     of_file: dict[int, int] = field(factory=dict)
     in_directory: dict[int, int] = field(factory=dict)
@@ -71,7 +73,10 @@ class Catalog:
                     _add(self.about, event.replaced, bit)
             else:
                 _add(self.of_file, event.inode, bit)
-                self.truncations |= bit if isinstance(event, Size) and event.truncates else 0
+                self.fresh |= bit if piece.fresh else 0
+                if isinstance(event, Size):
+                    self.truncations |= bit if event.truncates else 0
+                    self.extensions |= 0 if event.truncates else bit
                 if isinstance(event, Extent) and not piece.fresh:
                     self.overwrites |= bit
                     self.direct |= bit if event.direct else 0

@@ -41,6 +41,13 @@ def _inode(sync: SyncCall) -> int:
 
 
 def _ranged(sync: SyncCall, catalog: Catalog) -> int:
+    """In whole blocks that the span meets: data, cuts, and the sizes that it takes along."""
+    named = _in_span(sync, catalog)
+    own = catalog.of_op.get(sync.op, 0)
+    return named & ~(catalog.extensions & ~catalog.fresh & ~own)
+
+
+def _in_span(sync: SyncCall, catalog: Catalog) -> int:
     """Whole blocks that the span meets; a truncation counts where the old end lies behind."""
     mask = 0
     for position in bits(catalog.of_file.get(_inode(sync), 0) if sync.span else 0):
@@ -113,6 +120,7 @@ def _below(sync: SyncCall, catalog: Catalog) -> int:
 _COVERS: Final[dict[str, Callable[[SyncCall, Catalog], int]]] = {
     "fsync-data": lambda s, c: c.of_file.get(_inode(s), 0),
     "ranged-sync-data": _ranged,
+    "ranged-sync-size": lambda s, c: _in_span(s, c) & (c.extensions | c.truncations),
     "ranged-sync-takes-file": lambda s, c: c.of_file.get(_inode(s), 0),
     "fsync-logs-names": lambda s, c: c.about.get(_inode(s), 0),
     "fsync-logs-ancestors": lambda s, c: (

@@ -24,7 +24,7 @@ class InodeHistory:
     """The facts of one inode, from the events issued so far and the tree that programs see.
 
     `since` is where the events begin that came after the last sync.  `span` are the bytes that a
-    ranged sync names.  An event that is None was issued, and nothing is known of it: another thread
+    ranged sync names, `op` is the sync.  An event that is None was issued, and nothing is known of it: another thread
     did it at the same time.  Each fact is worked out when it is asked for, in O(events) at worst.
     """
 
@@ -33,6 +33,7 @@ class InodeHistory:
     _inode: int
     _since: int
     _span: tuple[int, int] | None = None
+    _op: str = ""
 
     # --- counts: how far back something happened to the inode ---
 
@@ -41,7 +42,7 @@ class InodeHistory:
         """Its last change that is sure to be one, and that the sync waits for.
 
         Bytes written over others within a tick of the clock change nothing but themselves, and a
-        ranged sync leaves a size beyond its span in memory.
+        ranged sync leaves a size that another write has given in memory.
         """
         return self._last(
             lambda e: self._resizes(e) if isinstance(e, Extent | Size) else touches(e, self._inode)
@@ -220,12 +221,10 @@ class InodeHistory:
         return next((n for n, event in latest_first if event is not None and match(event)), 0)
 
     def _resizes(self, event: Event) -> bool:
-        """The size changes, in what the sync writes out."""
+        """The size changes, and the sync is sure to write that: all of it, or what is its own."""
         if not isinstance(event, Size) or event.inode != self._inode:
             return False
-        if self._span is None or event.truncates:
-            return True
-        return event.old < self._span[1] and event.new > self._span[0]
+        return self._span is None or event.truncates or event.op == self._op
 
     def _entry(self, match: Callable[[Entry], bool]) -> int:
         return self._last(lambda event: isinstance(event, Entry) and match(event))

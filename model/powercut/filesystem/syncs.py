@@ -50,7 +50,9 @@ class SyncCall:
     @cached_property
     def about(self) -> InodeHistory:
         """The facts of the synced inode at this moment."""
-        return InodeHistory(self.issued, self._view, self.inode or 0, self.since, self.span)
+        return InodeHistory(
+            self.issued, self._view, self.inode or 0, self.since, self.span, self.op
+        )
 
     @cached_property
     def linked_first(self) -> frozenset[int]:
