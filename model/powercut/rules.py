@@ -395,8 +395,8 @@ def log_may_bring(sync: SyncCall, piece: Piece) -> bool:
     Source: btrfs.log-follows, btrfs.tree-log, btrfs.directory-log
     Litmus: logged-file-renamed, logged-name-unlinked, log-brings-grandchild, log-brings-neighbour,
     logged-file-moved-below-new, logged-file-linked-below-new, logged-name-brings-removal,
-    moved-out-of-logged-and-on
-    Errs: allows too much: an inode counts as held if it may have been, in whatever transaction.
+    moved-out-of-logged-and-on, synced-log-brings-nothing
+    Errs: allows too much: an inode counts as held if it may have been, since the last `sync`.
     """
     return isinstance(piece.event, Entry) and piece.event.op in sync.may_log
 

@@ -78,13 +78,17 @@ class SyncCall:
 
     @cached_property
     def may_log(self) -> frozenset[str]:
-        """The ops of which a log, by this sync or an earlier one, may bring a change of a name."""
-        logs = [
-            Logged(sync.position, sync.about.full, sync.about.held)
-            for sync in (*self._earlier, self)
-            if sync.kind not in _NO_LOG
-        ]
-        return brought(self.issued, self._view, logs)
+        """The ops of which a log, by this sync or an earlier one, may bring a change of a name.
+
+        A sync of everything that has returned leaves the log empty.
+        """
+        start, logs = 0, list[Logged]()
+        for sync in (*self._earlier, self):
+            if sync.kind == "sync" and sync.op not in self._thread_slots:
+                start, logs = sync.position, []
+            elif sync.kind not in _NO_LOG:
+                logs.append(Logged(sync.position - start, sync.about.full, sync.about.held))
+        return brought(self.issued[start:], self._view, logs)
 
 
 def concurrent(thread_slots: Mapping[str, ThreadSlot], one: str, other: str) -> bool:
