@@ -315,7 +315,7 @@ class Store(StoreReader):
             new = [each for each in pruning.unreadable if each.generation not in self._unread]
             self._tell_rejected(new)
             if pruning.given_up or not remembers:  # then all that is kept was verified
-                self._unread -= {group.name.generation for group in pruning.kept}
+                self._unread &= {each.generation for each in pruning.unreadable}
             for note in pruning.notes:
                 self._events.tell("prune_noted", note)
         return pruning

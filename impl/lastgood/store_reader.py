@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -50,9 +50,10 @@ def _newer(group: Group, scan: Scan) -> tuple[Rejection, ...]:
     return tuple(each for each in scan.rejected if each.generation > group.name.generation)
 
 
-def _is_told(rejection: Rejection, scan: Scan, moved: Collection[str]) -> bool:
-    """Somebody hears of it: it was passed over, or moved."""
-    return scan.group is None or rejection.name in moved or rejection in _newer(scan.group, scan)
+def _told(scan: Scan, moved: Iterable[str] = ()) -> Iterator[Rejection]:
+    """What somebody hears of: it was passed over, or moved."""
+    newest, names = -1 if scan.group is None else scan.group.name.generation, frozenset(moved)
+    return (each for each in scan.rejected if each.generation > newest or each.name in names)
 
 
 class StoreReader:
@@ -90,7 +91,7 @@ class StoreReader:
         holding = self._holding(hold)
         with self._guard.enter("load_latest"):
             scan, moved = self._scan(holding)
-        self._tell_rejected(each for each in scan.rejected if _is_told(each, scan, moved))
+        self._tell_rejected(_told(scan, moved))
         if moved:
             message = f"{len(moved)} moved to {QUARANTINE}: {', '.join(moved)}"
             self._events.tell("quarantined", message, names=moved)
@@ -172,7 +173,7 @@ class StoreReader:
             examination=examination,
             older_than=older_than,
         )
-        self._tell_rejected(each for each in scan.rejected if _is_told(each, scan, ()))
+        self._tell_rejected(_told(scan))
         if scan.group is None:
             self._require_all_read(scan.rejected)
             return None

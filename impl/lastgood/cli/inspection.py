@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from pathlib import Path
 from typing import Any, Final
 
 from attrs import asdict, evolve, frozen
@@ -345,19 +344,27 @@ def _judged(
     One that is older than a committed group is no save that goes on: there is one writer, and its
     generations grow.
     """
-    return [
-        row if row.verdict != NO_COMMIT else _unfinished(reader, store, names, row) for row in rows
-    ]
+    if all(row.verdict != NO_COMMIT for row in rows):
+        return rows
+    newest = _newest_committed(reader, store, names)
+    return [row if row.verdict != NO_COMMIT else _unfinished(row, newest) for row in rows]
 
 
-def _unfinished(reader: DiskReader, store: str, names: list[GroupName], row: GroupRow) -> GroupRow:
-    newer = [n for n in names if n.generation > row.generation and not n.attempt]
-    for group in (join(store, str(name)) for name in newer):
-        # What only has a group's name may be a symlink that leads out of the store.
-        is_dir = _kind_if_known(reader, group) == "dir"
-        if is_dir and _kind_if_known(reader, join(group, MANIFEST)) != "missing":
-            return evolve(row, detail=_LOST)
+def _unfinished(row: GroupRow, newest_committed: int) -> GroupRow:
+    if newest_committed > row.generation:
+        return evolve(row, detail=_LOST)
     return evolve(row, is_damage=False)
+
+
+def _newest_committed(reader: DiskReader, store: str, names: list[GroupName]) -> int:
+    """The newest generation that has a MANIFEST, whatever is in it; 0 for none. StorageError."""
+    for name in names:
+        group = join(store, str(name))
+        # What only has a group's name may be a symlink that leads out of the store.
+        is_dir = not name.attempt and _kind_if_known(reader, group) == "dir"
+        if is_dir and _kind_if_known(reader, join(group, MANIFEST)) != "missing":
+            return name.generation
+    return 0
 
 
 def _kind_if_known(reader: DiskReader, path: str) -> str:
@@ -374,7 +381,7 @@ def _row(
     store: str, name: GroupName, answer: Group | Rejection, word: str, entry: str = ""
 ) -> GroupRow:
     entry = entry or str(name)
-    head = entry, str(Path(store) / entry), name.generation, name.step
+    head = entry, join(store, entry), name.generation, name.step
     if isinstance(answer, Rejection):
         reason, damaged = answer.reason, answer.damaged
         is_unknown = answer.is_forbidden or is_unjudged(answer)

@@ -10,7 +10,7 @@ import math
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from types import FrameType
 from typing import Any, Final, NoReturn, ParamSpec
 
@@ -42,6 +42,8 @@ Exit status:
 """
 
 P = ParamSpec("P")
+_WIDEST: Final = 64
+"""Of a column: what is longer, as a damaged part's path may be, shifts the rest of its line."""
 _DONE: Final = "lastgood.done"
 
 
@@ -120,6 +122,28 @@ def say_table(table: Table) -> None:
     """Print a table. OutputError."""
     with writing_output():
         _Console().print(table)
+
+
+def say_columns(
+    headings: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    numbers: int = 0,
+    colours: Sequence[str | None] = (),
+) -> None:
+    """Print a table of any length; the first `numbers` of its columns are flush right. OutputError.
+
+    A line is as long as it has to be, and a very long text makes no other line longer. `colours`
+    are those of the lines, where a terminal shows any.
+    """
+    table = [headings, *([printable(text) for text in row] for row in rows)]
+    widths = [min(max(map(len, column)), _WIDEST) for column in zip(*table, strict=True)]
+    sides = [">" if column < numbers else "<" for column in range(len(widths))]
+    form = "  ".join(f"{{:{side}{width}}}" for side, width in zip(sides, widths, strict=True))
+    lines = [form.format(*row).rstrip() for row in table]
+    shown = [click.style(lines[0], bold=True)]
+    for line, colour in zip(lines[1:], colours or [None] * len(rows), strict=True):
+        shown.append(line if colour is None else click.style(line, fg=colour))
+    say("\n".join(shown))
 
 
 def print_json(value: dict[str, Any]) -> None:

@@ -47,8 +47,9 @@ from lastgood.protocol.strength import require_store
 from lastgood.recovery.listing import list_entries
 from lastgood.recovery.newer_format import is_unjudged, require_all_judged
 from lastgood.recovery.recovery import Group, Rejection
+from lastgood.retention.manifest_cache import to_candidate
 from lastgood.retention.policies import BestN, EveryKSteps, EverySeconds, LatestN, Policy
-from lastgood.retention.prune import Pruning, list_leftovers, to_candidate
+from lastgood.retention.prune import Pruning, list_leftovers
 from lastgood.store import Store, open_read_only
 
 _DRY_RUN = click.option("--dry-run", is_flag=True, help="Say what would be done; change nothing.")
@@ -110,7 +111,7 @@ def prune(
             if moved:
                 require_quarantine(disk, path)
         else:
-            before = [entry for entry, _ in known_aside(disk, path)]
+            before = {entry for entry, _ in known_aside(disk, path)}
             pruning = store.prune(policy)
             moved = newly_quarantined(disk, path, before)
             note_done("The prune was carried out: `lastgood ls` shows what is left.")

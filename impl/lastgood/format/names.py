@@ -10,7 +10,7 @@ STORE/quarantine/                               what a recovery rejected, under 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from itertools import chain, count
 from typing import Final
 
@@ -80,8 +80,7 @@ def next_generation(in_store: Iterable[str], in_quarantine: Iterable[str]) -> in
     return 1 + max((name.generation for name in found if name is not None), default=0)
 
 
-def free_name(name: str, taken: Iterable[str]) -> str:
+def free_name(name: str, taken: Collection[str]) -> str:
     """`name`, or with the first suffix .1, .2, … that is not taken."""
-    used = set(taken)
     candidates = chain([name], (f"{name}.{number}" for number in count(1)))
-    return next(free for free in candidates if free not in used)
+    return next(free for free in candidates if free not in taken)

@@ -16,7 +16,10 @@ from lastgood.protocol.plan import at_full_strength, plan_delete
 from lastgood.protocol.steps import RenameEntry, Step, describe_step
 from lastgood.recovery.listing import list_entries
 from lastgood.recovery.recovery import Rejection
+from lastgood.retention.manifest_cache import ManifestCache
+from lastgood.retention.policies import Candidate, needs_manifests
 from lastgood.retention.prune import (
+    Look,
     PruneRequest,
     Pruning,
     decide_prune,
@@ -25,11 +28,12 @@ from lastgood.retention.prune import (
     list_leftovers,
     list_tree,
     plan_uncommit,
-    preview_prune,
+    prune_of_nothing,
     pruned_name,
+    to_name,
     undeletable_rejection,
 )
-from lastgood.retention.verified_cache import VerifiedCache
+from lastgood.retention.verified_cache import Stamped, VerifiedCache
 from lastgood.writer.lease import Lease
 from lastgood.writer.options import WriterOptions
 from lastgood.writer.recoverer import Recoverer
@@ -44,24 +48,27 @@ class StorePruner:
     def __init__(self, lease: Lease, options: WriterOptions, recoverer: Recoverer) -> None:
         self._lease, self._disk, self._store = lease, lease.disk, lease.store
         self._options, self._recoverer = options, recoverer
-        self._verified = VerifiedCache(lease.disk)
+        self._verified = VerifiedCache(lease.disk, lease.store)
+        self._manifests = ManifestCache(lease.disk, lease.store)
 
     def prune(self, request: PruneRequest, *, remembers: bool) -> Pruning | None:
         """See `Writer.prune`."""
-        seen = list_candidates(self._disk, self._store, list_entries(self._disk, self._store))
+        names = list_entries(self._disk, self._store)
+        look = self._look(request) if remembers else None
+        seen = list_candidates(self._disk, self._store, names, look)
         if remembers:
-            at_most = preview_prune(seen, request)
-            if not at_most.given_up:
-                return self._give_up(at_most) if seen.groups else None
-        newest = next(iter(seen.groups.values()), None)
-        stamps = None if newest is None else self._verified.stamps_of(newest)
+            of_nothing = prune_of_nothing(seen, request)
+            if of_nothing is not None:
+                return self._give_up(of_nothing) if seen.groups else None
+        newest = next(map(to_name, seen.groups.values()), None)
+        stamped = None if newest is None else self._verified.read(newest)
         mode, durable = at_full_strength(self._options.mode), self._recoverer.durable
-        scan = self._recoverer.recover(mode, self._disk, durable)
+        scan = self._recoverer.recover(mode, self._disk, durable, names)
         anchor = scan.group
         if anchor is None:
             return None
-        if newest is not None and newest.name == anchor.name:
-            self._verified.remember(anchor.name, stamps)
+        if isinstance(stamped, Stamped) and stamped.group.name == anchor.name:
+            self._verified.remember(stamped)
         pruning = decide_prune(
             self._disk,
             self._store,
@@ -73,6 +80,12 @@ class StorePruner:
             parallel_map=self._options.parallel_map,
         )
         return self._give_up(pruning)
+
+    def _look(self, request: PruneRequest) -> Look:
+        """A look at a group that tells the policy what it needs: its name alone may do."""
+        if needs_manifests(request.policy):
+            return self._manifests.look
+        return lambda name: Candidate(name.generation, name.step)
 
     def finish(self) -> Pruning:
         """Delete what earlier prunes left in the store. Errors as `prune`."""
@@ -92,6 +105,7 @@ class StorePruner:
         undeletable = self._delete(map(pruned_name, names))
         for name in names:
             self._verified.forget(name)
+            self._manifests.forget(name)
         return evolve(pruning, stuck=(*pruning.stuck, *undeletable))
 
     def _uncommit(self, pruning: Pruning) -> tuple[Rejection, ...]:

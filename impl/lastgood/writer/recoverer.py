@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from attrs import evolve
 
@@ -37,9 +37,18 @@ class Recoverer:
         self._lease, self._disk, self._store = lease, lease.disk, lease.store
         self._options = options
 
-    def recover(self, mode: Mode, reader: DiskReader, durable: GroupName | None = None) -> Scan:
-        """See `Writer.recover`; where the answer is the group named `durable`, change nothing."""
-        names = list_entries(self._disk, self._store)
+    def recover(
+        self,
+        mode: Mode,
+        reader: DiskReader,
+        durable: GroupName | None = None,
+        names: Collection[str] | None = None,
+    ) -> Scan:
+        """See `Writer.recover`; where the answer is the group named `durable`, change nothing.
+
+        `names` are the entries of the store, where it was listed just now.
+        """
+        names = list_entries(self._disk, self._store) if names is None else names
         # The names in quarantine are noted before the first save: a load needs none of them.
         self._lease.note_generations(names)
         scan = newest_valid(reader, self._store, names, parallel_map=self._options.parallel_map)
