@@ -252,3 +252,33 @@ class Taken(Collection[str]):
 
 def test_a_free_name_is_found_without_going_through_those_that_are_taken() -> None:
     assert free_name("a", Taken("a", "a.1")) == "a.2"
+
+
+def test_a_prune_among_twice_as_many_damaged_groups_takes_at_most_about_twice_the_calls(
+    tmp_path: Path,
+) -> None:
+    found = []
+    for count in (60, 120):
+        store = fill(tmp_path / str(count), range(1, count + 1), disk=Unsynced(tmp_path))
+        for number in range(1, count):
+            (store / str(GroupName(number, number)) / "model").write_bytes(b"WEIGHTS")
+        reader = lastgood.open_read_only(store)
+        pruning = reader.prune(LatestN(2), dry_run=True)
+        assert pruning is not None
+        assert (len(pruning.kept), len(pruning.damaged)) == (1, count - 1)
+        found.append(python_calls(partial(reader.prune, LatestN(2), dry_run=True)))
+
+    assert found[1] < 2.1 * found[0]
+
+
+def test_a_few_damaged_groups_have_none_read_that_a_prune_gives_up(tmp_path: Path) -> None:
+    store = fill(tmp_path, range(1, 9))
+    for number in (5, 6, 7):
+        (store / str(GroupName(number, number)) / "model").write_bytes(b"WEIGHTS")
+    disk = WatchedDisk(tmp_path)
+    pruning = lastgood.open_read_only(store, disk=disk).prune(LatestN(2), dry_run=True)
+    assert pruning is not None
+    assert [group.name.step for group in pruning.kept] == [8, 4]
+    digested = {call.split("/")[1] for call in disk.calls if call.startswith("digest ")}
+
+    assert digested == {str(GroupName(number, number)) for number in (8, 7, 6, 5, 4)}

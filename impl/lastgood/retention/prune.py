@@ -39,6 +39,9 @@ MAX_DEPTH: Final = 2048
 No path of 4096 bytes, which Linux ends at, names anything deeper.
 """
 
+_MANY: Final = 8
+"""So many damaged groups are found one by one, before as many are verified at a time."""
+
 
 @frozen
 class Pruning:
@@ -212,47 +215,58 @@ def decide_prune(
     has a group's name would be kept or would go, and is looked at for either. What is none is taken
     out, and the policy is asked again, until it was asked of nothing but groups. `kept` then has
     only those whose manifests had been read before.
+
+    Where many were no groups, as many of those that would go, the newest of them, are verified too
+    before it is asked again: one at a time would take as many rounds as groups are damaged.
     """
     newest = anchor.name.generation
     groups = {n: group for n, group in seen.groups.items() if n <= newest} | {newest: anchor}
     # What is newer and damaged goes to quarantine; what is newer and cannot be read stays.
     damaged = [one for one in seen.damaged if one.generation <= newest or one.is_unread]
     unjudged = list(seen.unjudged)
-    good = {newest}
+    good, failed = {newest}, 0
     while True:
         going = request.generations_to_prune(groups.values(), {newest})
+        doubted = sorted(going, reverse=True)[:failed] if failed >= _MANY else ()
+        unverified = (groups.keys() - going - good).union(doubted) - good
         bad: list[Rejection] = []
         for n, group in list(groups.items()):
-            name = to_name(group)
-            if n in going:
-                if isinstance(group, Group):
-                    continue
-                answer = read_group(reader, store, name)
-                if isinstance(answer, Group):
-                    groups[n] = answer
-            elif n in good:
-                continue
-            elif verified is None:
-                answer = examine(reader, store, name, parallel_map=parallel_map)
-            elif verified.vouches_for(name):
-                good.add(n)
-                continue
-            else:
-                answer = verified.examine(name, parallel_map)
+            answer: Group | Rejection | None = None
+            if n in unverified:
+                answer = _verify(reader, store, to_name(group), verified, parallel_map)
+            if n in going and answer is None and not isinstance(group, Group):
+                answer = read_group(reader, store, to_name(group))
             if isinstance(answer, Rejection):
                 bad.append(answer)
-            elif n not in going:
+                continue
+            if n in going and answer is not None:
+                groups[n] = answer
+            if n in unverified:
                 good.add(n)
-        unjudged += [answer for answer in bad if is_unjudged(answer)]
-        damaged += [each for each in bad if not is_unjudged(each) and each.reason != GONE]
         for rejection in bad:
             del groups[rejection.generation]
+        unjudged += [answer for answer in bad if is_unjudged(answer)]
+        damaged += [each for each in bad if not is_unjudged(each) and each.reason != GONE]
+        failed += len(bad)
         if not bad:
             break
     found = {one.generation for one in damaged}
     newer = [one for one in unread if one.generation not in found]
     seen = evolve(seen, unjudged=tuple(unjudged))
     return _pruning(seen, groups.values(), going, (*newer, *damaged), request)
+
+
+def _verify(
+    reader: DiskReader,
+    store: str,
+    name: GroupName,
+    verified: VerifiedCache | None,
+    parallel_map: ParallelMap,
+) -> Group | Rejection | None:
+    """Verify a group in full; None where it was `verified` and has not been touched since."""
+    if verified is None:
+        return examine(reader, store, name, parallel_map=parallel_map)
+    return None if verified.vouches_for(name) else verified.examine(name, parallel_map)
 
 
 def plan_uncommit(mode: Mode, store: str, pruning: Pruning) -> Iterator[Step]:
