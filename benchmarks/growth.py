@@ -145,7 +145,12 @@ def command(
     @contextlib.contextmanager
     def measured(store: Path, _count: int, counter: Counter) -> Iterator[Work]:
         def run() -> None:
-            with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):
+            out = io.StringIO()
+            with (
+                contextlib.redirect_stdout(out),
+                contextlib.redirect_stderr(out),
+                contextlib.suppress(SystemExit),
+            ):
                 read_commands.cli.main([*arguments, str(store)], standalone_mode=False)
 
         modules = read_commands, write_commands

@@ -338,7 +338,7 @@ class Store(StoreReader):
 
     def _prune_request(self, policy: Policy) -> PruneRequest:
         # What could not be read is looked at again: where that fails again, it stays uncounted.
-        return PruneRequest(policy, self._now(), self._protected() | self._unread)
+        return PruneRequest(policy, self._now(), self._protected(), self._unread)
 
     def _tell_undeletable(self, undeletable: tuple[Rejection, ...]) -> None:
         for each in undeletable:

@@ -313,6 +313,7 @@ class StoreReader:
             answer = examination(reader, self._path, name, parallel_map=self._parallel_map)
             if isinstance(answer, Group):
                 return answer
+            self._note_unread([answer])
             _require_permitted(answer)
             require_judged(answer.name, answer.reason)
             if answer.reason != NO_COMMIT:

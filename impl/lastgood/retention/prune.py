@@ -95,18 +95,22 @@ class Pruning:
 
 @frozen
 class PruneRequest:
-    """A policy, the Unix time, and the generations that stay in any case."""
+    """A policy, the Unix time, and the generations that stay in any case.
+
+    `unread` could not be read once: they stay as well, and are verified again whoever did before.
+    """
 
     policy: Policy
     now_s: float
     protect: Collection[int] = ()
+    unread: Collection[int] = ()
 
     def generations_to_prune(
         self, groups: Iterable[Group | Candidate], anchor: Collection[int] = ()
     ) -> set[int]:
         """The generations to give up if these are the groups. UsageError of a policy that fails."""
         candidates = [to_candidate(group) for group in groups]
-        protected = {*anchor, *self.protect}
+        protected = {*anchor, *self.protect, *self.unread}
         return set(generations_to_prune(self.policy, candidates, protected, self.now_s))
 
     def notes(self, groups: Iterable[Group | Candidate]) -> tuple[str, ...]:
@@ -233,7 +237,8 @@ def decide_prune(
         for n, group in list(groups.items()):
             answer: Group | Rejection | None = None
             if n in unverified:
-                answer = _verify(reader, store, to_name(group), verified, parallel_map)
+                earlier = None if n in request.unread else verified
+                answer = _verify(reader, store, to_name(group), earlier, parallel_map)
             if n in going and answer is None and not isinstance(group, Group):
                 answer = read_group(reader, store, to_name(group))
             if isinstance(answer, Rejection):

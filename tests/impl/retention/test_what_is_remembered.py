@@ -7,25 +7,30 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
+from attrs import evolve
 
 from lastgood import (
     BestN,
     Candidate,
     EveryKSteps,
     EverySeconds,
+    IntegrityError,
     KeepAll,
     LatestN,
     Policy,
     Pruning,
 )
-from lastgood.crashtest.subjects import AUTO
+from lastgood.crashtest.subjects import AUTO, LastgoodSession
 from lastgood.format.manifest import decode, encode
+from lastgood.format.names import GroupName
 from lastgood.retention.manifest_cache import ManifestCache
 from lastgood.retention.policies import needs_manifests
 from lastgood.retention.prune import PruneRequest
 from lastgood.retention.verified_cache import VerifiedCache
+from powercut.checker.exhaustive import Bound
 from powercut.filesystem.state import State
 from powercut.simulation.model_disk import ModelDisk
+from tests.harness.verdicts import ALL_HOLD, verdicts_of
 from tests.impl.disks import PARTS, Unsynced, failing, open_store
 from tests.impl.format.newer_manifests import group_path, make_newer
 
@@ -170,8 +175,6 @@ class ByLoss(Policy):
 
 
 def with_loss(manifest: Path, loss: float) -> bytes:
-    from attrs import evolve
-
     return encode(evolve(decode(manifest.read_bytes()), metadata={"loss": loss}))
 
 
@@ -213,6 +216,32 @@ def test_where_a_manifest_that_was_remembered_is_torn_its_group_does_not_count(
         assert group_path(store.path, 2).is_dir()
 
 
+@pytest.mark.parametrize("entry", ["model", "MANIFEST"])
+def test_a_group_that_could_not_be_read_once_is_verified_again_though_it_was_before(
+    tmp_path: Path, entry: str
+) -> None:
+    disk = Unsynced(tmp_path)
+    with open_store(tmp_path, disk=disk, keep=LatestN(3)) as store:
+        for step in range(1, 6):
+            store.save(step, PARTS)
+        assert store.all_steps() == [3, 4, 5]
+        call = "read" if entry == "MANIFEST" else "digest"
+        disk.fault = failing(call, f"{group_path(store.path, 4).name}/{entry}")
+        with pytest.raises(IntegrityError):
+            store.load(4)
+        receipt = store.save(6, PARTS)
+
+        # It does not count, so that another one stays for it.
+        assert receipt.pruned == ()
+        assert [note.partition(":")[0] for note in receipt.notes] == ["not counted"]
+        disk.fault = lambda _call, _path: None
+        assert store.save(7, PARTS).pruned == (group_path(store.path, 3).name,)
+        assert store.all_steps() == [4, 5, 6, 7]
+        assert store.save(8, PARTS).pruned == tuple(
+            group_path(store.path, number).name for number in (5, 4)
+        )
+
+
 def test_metadata_that_is_long_is_not_remembered(tmp_path: Path) -> None:
     with open_store(tmp_path) as store:
         store.save(1, PARTS, {"text": "x" * 5000})
@@ -232,8 +261,6 @@ def test_a_disk_without_stamps_has_every_manifest_read_and_every_group_verified_
     session = AUTO.open(disk, "/run", "atomic_dirsync", rename_is_atomic=True)
     session.save(1, {"part": b"one"})
     session.close()
-    from lastgood.format.names import GroupName
-
     name = GroupName(1, 1)
     manifests, verified = ManifestCache(disk, "/run"), VerifiedCache(disk, "/run")
     assert manifests.look(name) == manifests.look(name) == Candidate(1, 1)
@@ -251,3 +278,19 @@ def test_groups_of_one_shape_share_the_paths_that_are_remembered(tmp_path: Path)
             assert cache.vouches_for(group.name)
 
     assert len({id(paths) for _, paths in cache._known.values()}) == 1
+
+
+@pytest.mark.parametrize("policy", [LatestN(1), BestN("loss", mode="min") | LatestN(1)])
+@pytest.mark.parametrize("profile", ["posix-minimal", "ext4-ordered"])
+def test_a_store_whose_retention_reads_little_keeps_every_promise(
+    monkeypatch: pytest.MonkeyPatch, profile: str, policy: Policy
+) -> None:
+    def prune(session: LastgoodSession, _keep: int) -> None:
+        session._writer.prune(PruneRequest(policy, 0.0), remembers=True)
+
+    monkeypatch.setattr(LastgoodSession, "prune", prune)
+    small = Bound(saves=1, crashes=1, parts=1, pieces=1)
+    begun = Bound(saves=1, crashes=2, parts=1, pieces=1, runs=60)
+
+    verdicts = verdicts_of("lastgood+keep1:atomic_dirsync", profile, "power", small, begun)
+    assert verdicts == ALL_HOLD
