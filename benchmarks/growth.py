@@ -29,7 +29,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from unittest import mock
 
-import click
 from attrs import evolve, frozen
 
 from lastgood import (
@@ -146,15 +145,15 @@ def command(
     def measured(store: Path, _count: int, counter: Counter) -> Iterator[Work]:
         def run() -> None:
             out = io.StringIO()
-            with (
-                contextlib.redirect_stdout(out),
-                contextlib.redirect_stderr(out),
-                contextlib.suppress(SystemExit),
-            ):
-                read_commands.cli.main([*arguments, str(store)], standalone_mode=False)
+            try:
+                with contextlib.redirect_stdout(out), contextlib.redirect_stderr(out):
+                    read_commands.cli.main([*arguments, str(store)], standalone_mode=False)
+            except SystemExit as ended:
+                if ended.code not in range(4):  # a signal, not a status of its own
+                    raise
 
         modules = read_commands, write_commands
-        with contextlib.ExitStack() as patched, contextlib.suppress(click.Abort):
+        with contextlib.ExitStack() as patched:
             disk = mock.Mock(return_value=counter.disk)
             for module in modules:
                 patched.enter_context(mock.patch.object(module, "disk_here", disk))
