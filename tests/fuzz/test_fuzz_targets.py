@@ -171,6 +171,9 @@ def test_an_exception_that_nobody_documented_is_a_finding(
         ("store-tree", "lastgood.recovery.recovery.require_judged", "fell back past"),
         ("store-writer", "lastgood.recovery.recovery.require_judged", "fell back past"),
         ("store-writer", "lastgood.recovery.quarantine.is_unjudged", "was touched"),
+        ("store-mixed", "lastgood.recovery.recovery.require_judged", "not what is owed"),
+        ("store-mixed", "lastgood.recovery.quarantine.is_unjudged", "touched"),
+        ("store-mixed", "lastgood.writer.recoverer.stays", "touched"),
         ("manifest-newer", "lastgood.format.manifest.require_known_format", "unknown"),
         ("manifest-newer", "lastgood.format.manifest.require_known_features", "unknown"),
     ],
@@ -185,4 +188,27 @@ def test_who_judges_what_a_newer_version_has_written_is_a_finding(
     monkeypatch.setattr(broken, lambda *_: None)
 
     with pytest.raises(AssertionError, match=says):
+        all_seeds()
+
+
+@pytest.mark.parametrize(
+    ("name", "broken", "says"),
+    [
+        ("recovery.quarantine.MISSING_ERRNOS", frozenset(), "ENOENT"),
+        ("recovery.quarantine.NOT_REGULAR_ERRNOS", frozenset(), "EINVAL"),
+        ("store_reader.read_report", lambda *_: "none", "left out"),
+        ("recovery.quarantine.free_name", lambda name, _taken: name, "not empty"),
+        ("recovery.quarantine_report._is_text", lambda _value: True, "printable"),
+    ],
+)
+def test_a_report_that_decides_or_is_believed_is_a_finding(
+    monkeypatch: pytest.MonkeyPatch, name: str, broken: object, says: str
+) -> None:
+    def all_seeds() -> None:
+        for data in seeds("store-reports"):
+            TARGETS["store-reports"](data)
+
+    monkeypatch.setattr(f"lastgood.{name}", broken)
+
+    with pytest.raises((AssertionError, StorageError), match=says):
         all_seeds()
