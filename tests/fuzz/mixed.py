@@ -209,16 +209,16 @@ class Writing:
         self.store = store
         self.made = list(made)
         self.may_go: set[bytes] = set()
-        self._box = box
+        self._box, self._seen = box, photograph(box.store)
         self._loaded: GroupName | None = None
         self._noted: set[GroupName] = set()
 
     def turn(self, work: int) -> None:
         """One call, and what it owes."""
-        before = photograph(self._box.store)
+        before = self._seen
         calls = (self.load, self.repair, self.prune, self.save, self.verify)
         allowed = calls[work % len(calls)](work // len(calls))
-        after = photograph(self._box.store)
+        self._seen = after = photograph(self._box.store)
         root = os.fsencode(self._box.store)
         for each in list(self.made):
             home = os.path.join(root, str(each.name).encode())

@@ -6,6 +6,7 @@ And the other half: each oracle notices what it is there for.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pytest
 
 from lastgood.errors import StorageError
 from lastgood.format.manifest import ManifestError, decode
+from tests import ROOT
 from tests.fuzz import stores, values
 from tests.fuzz.seeds import seeds
 from tests.fuzz.tape import NAMES, Tape, spelled_blob, spelled_number, spelled_path
@@ -29,6 +31,13 @@ def test_every_seed_and_every_kept_input_keeps_the_promises(target: str) -> None
         TARGETS[target](data)
         count += 1
     assert count
+
+
+def test_make_fuzz_runs_every_target() -> None:
+    makefile = (ROOT / "Makefile").read_text().replace("\\\n", " ")
+    (named,) = re.findall(r"^FUZZ_TARGETS \?= (.*)$", makefile, re.MULTILINE)
+
+    assert sorted(named.split()) == sorted(TARGETS)
 
 
 def test_a_tape_reads_what_was_spelled() -> None:

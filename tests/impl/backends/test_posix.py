@@ -158,7 +158,7 @@ def test_a_forked_child_may_look_and_not_touch(disk: PosixDisk, tmp_path: Path) 
     ready, done = os.pipe(), os.pipe()
 
     def look_and_touch() -> list[object]:
-        found = [code(disk.mkdir, f"{tmp_path}/child"), disk.kind(path)]
+        found: list[object] = [code(disk.mkdir, f"{tmp_path}/child"), disk.kind(path)]
         os.write(ready[1], b"y")
         os.read(done[0], 1)
         return found

@@ -13,8 +13,9 @@ from typing import Any, Final
 import pytest
 
 from lastgood import StorageError, Store, UsageError
-from lastgood.backends.interface import OpenFile, ReadFailedError
+from lastgood.backends.interface import ReadFailedError
 from lastgood.backends.posix import PosixDisk
+from lastgood.backends.posix_files import OpenFd
 from lastgood.format.manifest import decode
 from tests.impl.disks import EXT4, PARTS, Unsynced, failing, open_store, tree
 
@@ -40,7 +41,7 @@ class LastFirst(PosixDisk):
         return super().digest(path, limit_bytes)
 
     @contextmanager
-    def open_file(self, path: str, limit_bytes: int) -> Iterator[OpenFile]:
+    def open_file(self, path: str, limit_bytes: int) -> Iterator[OpenFd]:
         self._wait_for_next(path)
         with super().open_file(path, limit_bytes) as file:
             yield file
@@ -103,14 +104,14 @@ class Unreadable(Unsynced):
         return super().digest(path, limit_bytes)
 
     @contextmanager
-    def open_file(self, path: str, limit_bytes: int) -> Iterator[OpenFile]:
+    def open_file(self, path: str, limit_bytes: int) -> Iterator[OpenFd]:
         is_meant = path.endswith("/model")
         self.opened += is_meant
         if is_meant and self.opened == {"size": 1, "open": 2}.get(self.refuses):
             raise self.error
         with super().open_file(path, limit_bytes) as file:
             if is_meant and self.refuses == "read":
-                file.read_into = self._fail  # type: ignore[method-assign]
+                file.read_into = self._fail  # type: ignore[method-assign, assignment]
             yield file
 
     def _of_a_read(self) -> OSError:
