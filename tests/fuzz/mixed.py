@@ -49,7 +49,7 @@ class Made:
 def store_mixed(data: bytes) -> None:
     """Groups of every kind in one store: nothing intact, newer or unreadable is lost or moved."""
     tape = Tape(data)
-    turns = tape.take(4)
+    turns, keeps = tape.take(4), tape.byte() % 4
     with sandbox() as box:
         refused: dict[str, int] = {}
         made = [_group(box, tape, n, refused) for n in range(1 + tape.byte() % MOST, 0, -1)]
@@ -61,7 +61,7 @@ def store_mixed(data: bytes) -> None:
         assert photograph(box.store.parent) == before
         with watched(box, may_change=True) as disk:
             disk.refused = refused
-            _write(disk, box, made, turns)
+            _write(disk, box, made, turns, keeps)
 
 
 def _group(box: Sandbox, tape: Tape, number: int, refused: dict[str, int]) -> Made:
@@ -205,8 +205,8 @@ def _judged(found: Any, made: list[Made]) -> None:
 class Writing:
     """A writer's store, and what must still be in it."""
 
-    def __init__(self, box: Sandbox, store: Store, made: list[Made]) -> None:
-        self.store = store
+    def __init__(self, box: Sandbox, store: Store, made: list[Made], keeps: int) -> None:
+        self.store, self._keeps = store, keeps
         self.made = list(made)
         self.may_go: set[bytes] = set()
         self._box, self._seen = box, photograph(box.store)
@@ -261,33 +261,44 @@ class Writing:
         """
         keeps = 1 + detail % 3
         state, name = self._choice()
-        good = [each.name for each in self.made if each.state == GOOD]
-        kept = {*good[:keeps], *([] if self._loaded is None else [self._loaded])}
-        going = set(good) - kept
+        going, may_go = self._pruned(keeps)
         found = _outcome(lambda: self.store.prune(LatestN(keeps)))
-        if isinstance(found, StorageError) and any(each.state == MACHINE for each in self.made):
+        if isinstance(found, StorageError) and self._names(MACHINE):
             return set()
         if _require_owed(found, None if state == UNREAD else state, name) is None:
             return set()
-        assert {group.name for group in found.given_up} >= going
+        assert going <= {group.name for group in found.given_up} <= may_go, "not what was asked for"
         assert {each.name for each in found.unjudged} == self._names(NEWER)
-        oldest = good[:keeps][-1].generation if len(good) >= keeps else 0
+        return may_go
+
+    def save(self, detail: int) -> set[GroupName]:
+        """The next save works, and is above every name; then the store's own policy is applied."""
+        receipt = self.store.save(100 + detail, {"model": b"new", "optim/adam": b"too"})
+        assert receipt.generation > max((each.name.generation for each in self.made), default=0)
+        new = Made(GroupName(receipt.generation, receipt.step), GOOD, GOOD)
+        self.made.insert(0, new)
+        if not self._keeps:
+            return set()
+        going, may_go = self._pruned(self._keeps)
+        if receipt.retention_error is not None:
+            assert self._names(MACHINE), receipt.retention_error
+            return set()
+        names = set(receipt.pruned)
+        assert {*map(str, going)} <= names <= {*map(str, may_go)}, "not what was asked for"
+        return may_go
+
+    def _pruned(self, keeps: int) -> tuple[set[GroupName], set[GroupName]]:
+        """The groups that go where the newest so many stay, and those that may."""
+        good = [each.name for each in self.made if each.state == GOOD]
+        going = set(good[keeps:]) - {self._loaded}
+        oldest = good[keeps - 1].generation if len(good) >= keeps else 0
         unread = {
             each.name
             for each in self.made
             if each.at_a_glance == GOOD and each.state != GOOD and each.name not in self._noted
             if each.name.generation < oldest
         }
-        assert going | unread >= {group.name for group in found.given_up}, "more than was asked for"
-        return going | unread
-
-    def save(self, detail: int) -> set[GroupName]:
-        """The next save works, and is above every name."""
-        receipt = self.store.save(100 + detail, {"model": b"new", "optim/adam": b"too"})
-        assert receipt.generation > max((each.name.generation for each in self.made), default=0)
-        new = Made(GroupName(receipt.generation, receipt.step), GOOD, GOOD)
-        self.made.insert(0, new)
-        return set()
+        return going, going | unread
 
     def verify(self, _detail: int) -> set[GroupName]:
         """A look, after which the store knows of what cannot be read."""
@@ -314,13 +325,14 @@ class Writing:
         self._noted |= {each.name for each in self.made if each.state in (UNREAD, REFUSED)}
 
 
-def _write(disk: WatchingDisk, box: Sandbox, made: list[Made], turns: bytes) -> None:
-    """A few turns of a writer, if it may open the store at all."""
+def _write(disk: WatchingDisk, box: Sandbox, made: list[Made], turns: bytes, keeps: int) -> None:
+    """A few turns of a writer, if it may open the store at all. 0: no save prunes."""
     before = contents(box.store)
     photographed = photograph(box.store)
     known = [each for each in made if each.at_a_glance in (GOOD, NEWER)]
     state, name = choice((each.name, each.at_a_glance) for each in known)
-    found = _outcome(lambda: open_store(box.store.parent, disk=disk))
+    keep = LatestN(keeps) if keeps else None
+    found = _outcome(lambda: open_store(box.store.parent, disk=disk, keep=keep))
     if state == NEWER:
         _require_owed(found, state, name)
         after = photograph(box.store)
@@ -329,7 +341,7 @@ def _write(disk: WatchingDisk, box: Sandbox, made: list[Made], turns: bytes) -> 
         return
     assert isinstance(found, Store), found
     with found as store:
-        writing = Writing(box, store, made)
+        writing = Writing(box, store, made, keeps)
         for work in turns:
             writing.turn(work)
     leftovers = {top for top in before if top.startswith(b"pruned-")}

@@ -195,8 +195,8 @@ def _worked_on() -> Iterator[bytes]:
 def _mixed() -> Iterator[bytes]:
     """Every kind of group as the newest, above a good one, below one, and alone."""
     for kind in range(9):
-        for turns in (b"\0\1\2\3", b"\4\2\3\2", b"\3\7\0\2"):
-            odd = bytes([9, 1, kind, 1, 2, 3, 1])
+        for four in (b"\0\1\2\3", b"\4\2\3\2", b"\3\7\0\2"):
+            odd, turns = bytes([9, 1, kind, 1, 2, 3, 1]), four + bytes([kind % 4])
             yield turns + b"\2" + odd + bytes(7) + odd
             yield turns + b"\1" + bytes([9, 0, 0]) + odd + b"\3\0\4\0\1\1\4\1\2\4\0"
             yield turns + b"\0" + odd
