@@ -192,7 +192,7 @@ def _edited_report(tape: Tape) -> bytes:
     keys = sorted(raw)
     for _ in range(1 + tape.byte() % 3):
         parts = raw["parts"]
-        in_part = tape.byte() % 3 == 0 and isinstance(parts, list) and parts
+        in_part = tape.byte() % 3 == 0 and isinstance(parts, list) and parts and parts[0]
         where = parts[0] if in_part and isinstance(parts[0], dict) else raw
         inner = sorted(where) if where is not raw else keys
         where[inner[tape.byte() % len(inner)]] = value(tape)
