@@ -119,8 +119,8 @@ thorough:
 	test -z "$$failed"
 
 # Atheris has no wheel for every Python: it has an environment of its own, which nothing else needs.
-FUZZ_TARGETS ?= manifest-bytes manifest-body manifest-values part-path metadata names report \
-	store-tree store-writer paper-tree
+FUZZ_TARGETS ?= manifest-bytes manifest-body manifest-values manifest-newer part-path metadata \
+	names report store-reports store-tree store-writer store-mixed paper-tree
 FUZZ_SECONDS ?= 60
 FUZZ_RUNS ?= -1
 

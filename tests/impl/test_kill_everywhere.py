@@ -5,7 +5,6 @@ The process that dies is a fork of this one, which is quick: hundreds of deaths,
 
 from __future__ import annotations
 
-import os
 import shutil
 import signal
 import sys
@@ -18,6 +17,7 @@ import lastgood
 from lastgood import LatestN, Store
 from lastgood.protocol.plan import Form
 from tests.impl.disks import Unsynced, killing, open_store
+from tests.impl.forks import Child
 from tests.impl.killed_writer import content, save
 
 Work = Callable[[Store], None]
@@ -50,21 +50,13 @@ def a_repair(store: Store) -> None:
 
 def dies_before(call: int, root: Path, form: Form, work: Work) -> bool:
     """Do the work in a fork that dies before its call of that number; False if it ended first."""
-    child = os.fork()
-    if child == 0:
-        status = 1
-        try:
-            with open_store(root, form=form, disk=Unsynced(root, killing(call))) as store:
-                work(store)
-            status = 0
-        finally:
-            os._exit(status)
-    _, status = os.waitpid(child, 0)
-    if os.WIFSIGNALED(status):
-        assert os.WTERMSIG(status) == signal.SIGKILL
+
+    def works() -> bool:
+        with open_store(root, form=form, disk=Unsynced(root, killing(call))) as store:
+            work(store)
         return True
-    assert os.WEXITSTATUS(status) == 0
-    return False
+
+    return Child(works).answer(killed_by=signal.SIGKILL) is None
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="forks of a process with threads")

@@ -17,6 +17,7 @@ from lastgood.backends.darwin_syscalls import map_file
 from lastgood.backends.linux_mounts import find_mount
 from lastgood.backends.posix import PosixDisk
 from tests.impl.disks import names_in
+from tests.impl.forks import Child
 
 
 def code(call: Callable[..., object], *args: object) -> int | None:
@@ -155,26 +156,27 @@ def test_a_forked_child_may_look_and_not_touch(disk: PosixDisk, tmp_path: Path) 
     path = f"{tmp_path}/lock"
     disk.lock(path)
     ready, done = os.pipe(), os.pipe()
-    child = os.fork()
-    if child == 0:
-        try:
-            refused = code(disk.mkdir, f"{tmp_path}/child")
-            looked = disk.kind(path)
-            os.write(ready[1], b"y" if (refused, looked) == (errno.ENOLCK, "file") else b"n")
-            os.read(done[0], 1)
-        finally:
-            os._exit(0)
+
+    def look_and_touch() -> list[object]:
+        found: list[object] = [code(disk.mkdir, f"{tmp_path}/child"), disk.kind(path)]
+        os.write(ready[1], b"y")
+        os.read(done[0], 1)
+        return found
+
+    child = Child(look_and_touch)
+    os.close(ready[1])  # or a child that fails would be waited for
     try:
-        assert os.read(ready[0], 1) == b"y"
-        disk.unlock(path)
-        other = PosixDisk()
-        other.lock(path)  # the child is alive and does not hold it
-        other.unlock(path)
+        if os.read(ready[0], 1):
+            disk.unlock(path)
+            other = PosixDisk()
+            other.lock(path)  # the child is alive and does not hold it
+            other.unlock(path)
     finally:
         os.write(done[1], b"x")
-        os.waitpid(child, 0)
-        for fd in (*ready, *done):
+        found = child.answer()
+        for fd in (ready[0], *done):
             os.close(fd)
+    assert found == [errno.ENOLCK, "file"]
     assert not (tmp_path / "child").exists()
 
 
