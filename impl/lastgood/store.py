@@ -6,9 +6,11 @@ import contextlib
 import time
 import uuid
 import weakref
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import PurePath
 from typing import Any, Literal, Self, SupportsIndex
+
+from attrs import evolve
 
 from lastgood.arguments import as_integer, require_a, require_callable, unix_time
 from lastgood.backends.interface import Disk
@@ -20,7 +22,7 @@ from lastgood.format.names import GroupName
 from lastgood.parts.holding_reader import HoldingReader
 from lastgood.parts.thread_pool import default_workers, new_parallel_map
 from lastgood.protocol.plan import FORMS, MODES, Form, Mode
-from lastgood.protocol.receipt import Receipt, guarantee, phase_of
+from lastgood.protocol.receipt import Receipt, phase_of
 from lastgood.protocol.steps import SimpleStep
 from lastgood.protocol.strength import (
     Strength,
@@ -29,6 +31,7 @@ from lastgood.protocol.strength import (
     require_store,
     store_path,
 )
+from lastgood.recovery.clearing import decide_clearing
 from lastgood.recovery.listing import list_entries
 from lastgood.recovery.recovery import Rejection, Scan
 from lastgood.retention.policies import Policy
@@ -37,6 +40,13 @@ from lastgood.store_reader import StoreReader
 from lastgood.training.cadence import Cadence, LastSave
 from lastgood.writer.attempt import Attempt, OpenAttempt, describe_leftover, remove_attempt
 from lastgood.writer.options import WriterOptions
+from lastgood.writer.outcomes import (
+    new_receipt,
+    tell_cleared,
+    tell_pruned,
+    tell_saved,
+    tell_undeletable,
+)
 from lastgood.writer.save_request import PartData, part_sources
 from lastgood.writer.saver import SavedGroup
 from lastgood.writer.writer import Repair, Writer
@@ -162,9 +172,9 @@ class Store(StoreReader):
             writer = self._require_writer()
             content = part_sources(parts, stable=stable)
             self._phases = {}
-            with self._telling_failures(step):
+            with self._telling_failures(step), self._telling_cleared() as left:
                 saved = writer.save(step, content, {} if metadata is None else metadata)
-            return self._acknowledged(writer, saved, self._clock() - begun_s)
+            return self._acknowledged(writer, saved, self._clock() - begun_s, left)
 
     @contextlib.contextmanager
     def attempt(
@@ -180,7 +190,8 @@ class Store(StoreReader):
         with self._guard.enter("attempt"):
             writer = self._require_writer()
             self._phases = {}
-            attempt: Attempt = writer.begin(step, {} if metadata is None else metadata)
+            with self._telling_cleared() as left:
+                attempt: Attempt = writer.begin(step, {} if metadata is None else metadata)
             handed_out = OpenAttempt(attempt.path)
             try:
                 yield handed_out
@@ -192,7 +203,7 @@ class Store(StoreReader):
             with self._telling_failures(step):
                 saved = writer.seal(attempt)
             wall_s = self._clock() - begun_s
-            handed_out.receipt = self._acknowledged(writer, saved, wall_s)
+            handed_out.receipt = self._acknowledged(writer, saved, wall_s, left)
 
     def is_due(self, step: int) -> bool:
         """Say whether the store's `when` asks for a save at this step; True where there is none."""
@@ -223,16 +234,18 @@ class Store(StoreReader):
             return self._prune(self._prune_request(policy))
 
     def repair(self) -> Repair:
-        """Recover, verify every group, and move each damaged one to quarantine.
+        """Recover, verify every group, move each damaged one to quarantine, delete dead attempts.
 
         What cannot be read, and what a newer version has written, stays: it is in
-        `Repair.unreadable`, or in `Repair.unjudged`. Deletions that a prune began are finished;
-        nothing else is deleted. UsageError; NewerFormatError as a load; StorageError.
+        `Repair.unreadable`, or in `Repair.unjudged`. Of groups without a MANIFEST the newest goes
+        to quarantine and older ones are deleted: with dead attempts they are `Repair.discarded`.
+        What can be neither moved nor deleted is in `Repair.stuck`. Deletions that a prune began are
+        finished. UsageError; NewerFormatError as a load; StorageError.
         """
-        with self._guard.enter("repair"):
+        with self._guard.enter("repair"), self._telling_cleared() as left:
             repaired = self._require_writer().repair()
         self._tell_rejected((*repaired.moved, *repaired.unreadable))
-        self._tell_undeletable(repaired.stuck)
+        tell_undeletable(self._events, [each for each in repaired.stuck if each not in left])
         return repaired
 
     def close(self) -> None:
@@ -251,42 +264,17 @@ class Store(StoreReader):
     def __exit__(self, *_error: object) -> None:
         self.close()
 
-    def _acknowledged(self, writer: Writer, saved: SavedGroup, wall_s: float) -> Receipt:
+    def _acknowledged(
+        self, writer: Writer, saved: SavedGroup, wall_s: float, left: Sequence[Rejection]
+    ) -> Receipt:
         """Prune, if that was asked for, and say what was promised."""
         phases = dict(self._phases)
-        notes = [*writer.lease.notes, *saved.notes]
         pruning, failure = self._retain()
-        if failure is not None:
-            notes.append(f"not pruned: {failure}")
-        if pruning is not None:
-            notes += [f"not deleted: {each.name}: {each.detail}" for each in pruning.stuck]
-            notes += [f"not counted: {each.name}: {each.detail}" for each in pruning.unreadable]
-            notes += pruning.notes
+        stuck = dict.fromkeys([*left, *(() if pruning is None else pruning.stuck)])
         self._last = LastSave(saved.name.step, self._clock())
-        receipt = Receipt(
-            generation=saved.name.generation,
-            step=saved.name.step,
-            path=saved.path,
-            size_bytes=sum(part.size_bytes for part in saved.manifest.parts),
-            mode=writer.options.mode,
-            form=writer.options.form,
-            file_system=self._strength.file_system.name,
-            guarantee=guarantee(writer.options.mode, self._strength.file_system),
-            phases=phases,
-            notes=tuple(notes),
-            pruned=() if pruning is None else tuple(str(g.name) for g in pruning.given_up),
-            retention_error=failure,
-            wall_s=wall_s,
-        )
-        self._events.tell(
-            "saved",
-            f"{saved.name} was saved, {receipt.size_bytes} bytes",
-            name=str(saved.name),
-            size_bytes=receipt.size_bytes,
-            survives=receipt.guarantee.survives,
-            wall_s=wall_s,
-            **phases,
-        )
+        notes = *writer.lease.notes, *saved.notes
+        receipt = new_receipt(saved, self._strength, notes, stuck, pruning, failure, wall_s, phases)
+        tell_saved(self._events, saved, receipt)
         return receipt
 
     def _retain(self) -> tuple[Pruning | None, str | None]:
@@ -304,13 +292,11 @@ class Store(StoreReader):
             return None, failure
 
     def _prune(self, request: PruneRequest, *, remembers: bool = False) -> Pruning | None:
-        pruning = self._require_writer().prune(request, remembers=remembers)
-        if pruning is not None and (pruning.given_up or pruning.leftovers):
-            names = [str(group.name) for group in pruning.given_up]
-            message = f"{len(names)} groups were given up: {', '.join(names)}"
-            self._events.tell("pruned", message, names=names, freed_bytes=pruning.freed_bytes)
+        with self._telling_cleared() as left:
+            pruning = self._require_writer().prune(request, remembers=remembers)
         if pruning is not None:
-            self._tell_undeletable(pruning.stuck)
+            tell_pruned(self._events, pruning)
+            tell_undeletable(self._events, [each for each in pruning.stuck if each not in left])
             # Retention comes after every save: what stays unreadable is told of once.
             new = [each for each in pruning.unreadable if each.generation not in self._unread]
             self._tell_rejected(new)
@@ -325,25 +311,38 @@ class Store(StoreReader):
         scan, _ = super()._scan(None)
         if scan.group is None:
             return None
-        seen = list_candidates(self._disk, self._path, list_entries(self._disk, self._path))
-        return decide_prune(
+        names = list_entries(self._disk, self._path)
+        pruning = decide_prune(
             self._disk,
             self._path,
-            seen,
+            list_candidates(self._disk, self._path, names),
             scan.group,
             request,
             unread=[each for each in scan.rejected if each.is_unread],
             parallel_map=self._parallel_map,
         )
+        clearing = decide_clearing(self._disk, self._path, names, scan.rejected)
+        return evolve(pruning, stuck=(*pruning.stuck, *clearing.stuck))
 
     def _prune_request(self, policy: Policy) -> PruneRequest:
         # What could not be read is looked at again: where that fails again, it stays uncounted.
         return PruneRequest(policy, self._now(), self._protected() | self._unread)
 
-    def _tell_undeletable(self, undeletable: tuple[Rejection, ...]) -> None:
-        for each in undeletable:
-            message = f"{each.name} was not deleted ({each.reason}): {each.detail}"
-            self._events.tell("prune_failed", message, name=each.name, reason=each.reason)
+    @contextlib.contextmanager
+    def _telling_cleared(self) -> Iterator[list[Rejection]]:
+        """Tell of what was cleared in the block; what stays all the same is there at its end."""
+        left: list[Rejection] = []
+        try:
+            yield left
+        finally:
+            if self._writer is not None:
+                cleared = self._writer.clearer.take_pending()
+                tell_cleared(self._events, cleared)
+                left += cleared.stuck
+
+    def _tell_cleared(self) -> None:
+        with self._telling_cleared():
+            pass
 
     def _scan(self, holding: HoldingReader | None) -> tuple[Scan, list[str]]:
         """As the lease holder: the group made durable, and what was rejected moved aside."""
@@ -351,7 +350,7 @@ class Store(StoreReader):
         if writer is None or not writer.lease.is_open or writer.lease.failed is not None:
             return super()._scan(holding)
         scan = writer.recover(holding)
-        return scan, [each.name for each in scan.rejected if not each.is_unread]
+        return scan, [each.name for each in writer.clearer.pending.moved]
 
     def _hidden(self) -> GroupName | None:
         return None if self._writer is None else self._writer.saver.unsure

@@ -25,6 +25,7 @@ from lastgood.format.names import (
 from lastgood.parts.thread_pool import ParallelMap
 from lastgood.protocol.strength import require_store
 from lastgood.recovery.changing_store import newest_valid_now
+from lastgood.recovery.clearing import Clearing, decide_clearing
 from lastgood.recovery.listing import list_entries, list_quarantine
 from lastgood.recovery.newer_format import is_unjudged
 from lastgood.recovery.partial_load import check_entry_kinds
@@ -231,16 +232,17 @@ def newly_quarantined(reader: DiskReader, store: str, before: Collection[str]) -
     return sorted(moved, key=lambda each: -each.generation)
 
 
-def preview_quarantine(reader: DiskReader, store: str, newest: int) -> list[Rejection]:
-    """The groups that a prune would quarantine where `newest` is the newest valid generation."""
-    names = [name for name in _names(reader, store) if name.attempt or name.generation > newest]
-    answers = [examine(reader, store, name) for name in names]
-    return rejected_for_damage(answers)
+def preview_clearing(reader: DiskReader, store: str, newest: int) -> Clearing:
+    """What a prune would clear away where `newest` is the newest valid generation."""
+    entries = list_entries(reader, store)
+    names = [n for n in newest_first(entries) if n.attempt or n.generation > newest]
+    bad = rejected_for_damage(examine(reader, store, name) for name in names)
+    return decide_clearing(reader, store, entries, bad)
 
 
 def rejected_for_damage(answers: Iterable[Group | Rejection]) -> list[Rejection]:
-    """What the holder of the lease would set aside of what was looked at."""
-    rejected = [answer for answer in answers if isinstance(answer, Rejection)]
+    """What the holder of the lease would clear away of what was looked at, in its words."""
+    rejected = [as_lease_holder(answer) for answer in answers if isinstance(answer, Rejection)]
     return [one for one in rejected if one.reason != GONE and not stays(one)]
 
 

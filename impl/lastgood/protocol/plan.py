@@ -127,6 +127,28 @@ def plan_delete(home: str, files: Sequence[str], dirs: Sequence[str]) -> Iterato
     yield RemoveDir(home)
 
 
+def plan_set_aside(entry: str, aside: str, folder: str | None) -> Iterator[Step]:
+    """Move what is no valid group out of sight: to `aside`, in a `folder` that may be to be made.
+
+    Nothing is synced: where a crash takes the move back, the next recovery repeats it.
+    """
+    if folder is not None:
+        yield MakeDir(folder)
+    yield RenameEntry(entry, aside)
+
+
+def plan_discard(
+    home: str, files: Sequence[str], dirs: Sequence[str], report: str | None = None
+) -> Iterator[Step]:
+    """Delete what was never acknowledged, or is given up: `plan_delete`, then the report on it.
+
+    It needs no room, and no sync: what a crash leaves is without MANIFEST first of all.
+    """
+    yield from plan_delete(home, files, dirs)
+    if report is not None:
+        yield Remove(report)
+
+
 def plan_ancestors(mode: Mode, store: str, top: str) -> Iterator[Step]:
     """The directories above the store, up to `top`: one of them may never have been synced."""
     if syncs_dirs(mode):

@@ -56,7 +56,7 @@ class StorePruner:
         newest = next(iter(seen.groups.values()), None)
         stamps = None if newest is None else self._verified.stamps_of(newest)
         mode, durable = at_full_strength(self._options.mode), self._recoverer.durable
-        scan = self._recoverer.recover(mode, self._disk, durable)
+        scan, clearing = self._recoverer.recover(mode, self._disk, durable)
         anchor = scan.group
         if anchor is None:
             return None
@@ -72,7 +72,7 @@ class StorePruner:
             verified=self._verified if remembers else None,
             parallel_map=self._options.parallel_map,
         )
-        return self._give_up(pruning)
+        return self._give_up(evolve(pruning, stuck=(*pruning.stuck, *clearing.stuck)))
 
     def finish(self) -> Pruning:
         """Delete what earlier prunes left in the store. Errors as `prune`."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, SupportsIndex
 
 from attrs import frozen
@@ -79,14 +79,18 @@ class Saver:
     """Saves groups while the lease is held.
 
     `unsure` names a group that was never acknowledged and whose bytes may not be on the medium,
-    whole as it may look.
+    whole as it may look. `before_first` makes the store ready for a save; it is called before each,
+    and knows itself whether there is something to do.
     """
 
-    def __init__(self, lease: Lease, options: WriterOptions) -> None:
+    def __init__(
+        self, lease: Lease, options: WriterOptions, before_first: Callable[[], None]
+    ) -> None:
         self.options = options
         self.unsure: GroupName | None = None
         self._lease, self._disk, self._store = lease, lease.disk, lease.store
         self._info = system_info(self._disk)
+        self._before_first = before_first
 
     def save(
         self, step: SupportsIndex, content: Mapping[str, PartSource], metadata: Mapping[str, Any]
@@ -94,6 +98,7 @@ class Saver:
         """See `Writer.save`."""
         self._lease.require_usable()
         request = check_request(step, list(content), metadata)
+        self._make_ready()
         self._require_space(content)
         name = GroupName(self._lease.take_generation(), request.step)
         plan = plan_save(*self._where(name), list(content))
@@ -104,6 +109,7 @@ class Saver:
         """See `Writer.begin`."""
         self._lease.require_usable()
         request = check_request(step, None, metadata)
+        self._make_ready()
         name = GroupName(self._lease.take_generation(), request.step)
         path, make = plan_attempt(*self._where(name))
         executor = self._executor()
@@ -230,6 +236,11 @@ class Saver:
             observe=self.options.observe,
         )
 
+    def _make_ready(self) -> None:
+        """Rid the store of what dead saves have left, once nothing else refuses this one."""
+        self._lease.require_generation()
+        self._before_first()
+
     def _require_space(self, content: Mapping[str, PartSource]) -> None:
         """A save that cannot fit fails before its first byte."""
         needed = sum(each.size_bytes or 0 for each in content.values())
@@ -263,7 +274,7 @@ class Saver:
         if attempt:
             clean = remove_attempt(self._disk, attempt)
         what = "The attempt" if attempt else "What it wrote"
-        left = f"{what} was removed." if clean else "The next recovery sets its rest aside."
+        left = f"{what} was removed." if clean else "The next recovery clears its rest away."
         usable = "Earlier groups are intact and the store is usable."
         return StorageError(f"{begin}{left} {usable} {advice_on(error)}".rstrip())
 
