@@ -21,13 +21,15 @@ Kind = Literal[
     "discarded",
     "not_set_aside",
     "pruned",
+    "purged",
+    "purge_failed",
     "prune_failed",
     "prune_noted",
     "weakened",
 ]
 # "weakened" is not among them: a LastgoodWarning is loud already, and both would be printed.
 _WARNINGS: Final = frozenset(
-    {"save_failed", "rejected", "not_set_aside", "prune_failed", "prune_noted"}
+    {"save_failed", "rejected", "not_set_aside", "prune_failed", "prune_noted", "purge_failed"}
 )
 
 

@@ -6,11 +6,9 @@ import contextlib
 import time
 import uuid
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import PurePath
 from typing import Any, Literal, Self, SupportsIndex
-
-from attrs import evolve
 
 from lastgood.arguments import as_integer, require_a, require_callable, unix_time
 from lastgood.backends.interface import Disk
@@ -31,19 +29,21 @@ from lastgood.protocol.strength import (
     require_store,
     store_path,
 )
-from lastgood.recovery.clearing import decide_clearing
-from lastgood.recovery.listing import list_entries
+from lastgood.recovery.quarantine_usage import Purge, decide_purge
 from lastgood.recovery.recovery import Rejection, Scan
 from lastgood.retention.policies import Policy
-from lastgood.retention.prune import PruneRequest, Pruning, decide_prune, list_candidates
+from lastgood.retention.preview import would_prune
+from lastgood.retention.prune import PruneRequest, Pruning
 from lastgood.store_reader import StoreReader
 from lastgood.training.cadence import Cadence, LastSave
 from lastgood.writer.attempt import Attempt, OpenAttempt, describe_leftover, remove_attempt
-from lastgood.writer.options import WriterOptions
+from lastgood.writer.options import WriterOptions, weakly
 from lastgood.writer.outcomes import (
+    check_purge,
     new_receipt,
     tell_cleared,
     tell_pruned,
+    tell_purged,
     tell_saved,
     tell_undeletable,
 )
@@ -129,7 +129,7 @@ class Store(StoreReader):
             parallel_map=self._parallel_map,
             now_s=self._now,
             clock=clock,
-            observe=_weak(self),
+            observe=weakly(self._observe),
         )
         self._writer = Writer(self._disk, self._path, options)
         # A store that is dropped without `close` gives its lease back as well.
@@ -229,7 +229,9 @@ class Store(StoreReader):
             raise UsageError("prune() needs a policy, such as LatestN(3). Nothing was changed.")
         with self._guard.enter("prune"):
             if dry_run:
-                return self._would_prune(self._prune_request(policy))
+                scan, _ = super()._scan(None)
+                request = self._prune_request(policy)
+                return would_prune(self._disk, self._path, scan, request, self._parallel_map)
             self._require_writer()
             return self._prune(self._prune_request(policy))
 
@@ -247,6 +249,28 @@ class Store(StoreReader):
         self._tell_rejected((*repaired.moved, *repaired.unreadable))
         tell_undeletable(self._events, [each for each in repaired.stuck if each not in left])
         return repaired
+
+    def purge(
+        self,
+        entries: Collection[str] | Literal["all"] | None = None,
+        *,
+        older_than_s: float | None = None,
+        dry_run: bool = False,
+    ) -> Purge:
+        """Delete what lies in quarantine: these entries, "all", or what is older than that.
+
+        The age is that of an entry's report, by the store's `now`; without one it is not known, and
+        the entry stays. What cannot be deleted is in `Purge.stuck`. With `dry_run`, which does with
+        a read-only store, nothing is changed. UsageError, also where an entry is not there;
+        StorageError.
+        """
+        names, older_than_s = check_purge(entries, older_than_s)
+        with self._guard.enter("purge"):
+            if dry_run:
+                return decide_purge(self._disk, self._path, names, older_than_s, self._now())
+            purge = self._require_writer().purge(names, older_than_s)
+        tell_purged(self._events, purge)
+        return purge
 
     def close(self) -> None:
         """Give the lease back. Safe to call twice; loading still works afterwards."""
@@ -305,24 +329,6 @@ class Store(StoreReader):
             for note in pruning.notes:
                 self._events.tell("prune_noted", note)
         return pruning
-
-    def _would_prune(self, request: PruneRequest) -> Pruning | None:
-        """The same answer, by looking only."""
-        scan, _ = super()._scan(None)
-        if scan.group is None:
-            return None
-        names = list_entries(self._disk, self._path)
-        pruning = decide_prune(
-            self._disk,
-            self._path,
-            list_candidates(self._disk, self._path, names),
-            scan.group,
-            request,
-            unread=[each for each in scan.rejected if each.is_unread],
-            parallel_map=self._parallel_map,
-        )
-        clearing = decide_clearing(self._disk, self._path, names, scan.rejected)
-        return evolve(pruning, stuck=(*pruning.stuck, *clearing.stuck))
 
     def _prune_request(self, policy: Policy) -> PruneRequest:
         # What could not be read is looked at again: where that fails again, it stays uncounted.
@@ -384,15 +390,3 @@ class Store(StoreReader):
 def open_read_only(path: str | PurePath, *, disk: Disk | None = None) -> Store:
     """Open a store to look at it: no lease, and nothing is ever changed. UsageError."""
     return Store(path, writable=False, disk=disk)
-
-
-def _weak(store: Store) -> Callable[[SimpleStep, float], None]:
-    """The store's phases for its writer, without a cycle that would keep the lease alive."""
-    reference = weakref.ref(store)
-
-    def observe(step: SimpleStep, seconds: float) -> None:
-        alive = reference()
-        if alive is not None:
-            alive._observe(step, seconds)  # noqa: SLF001
-
-    return observe

@@ -24,6 +24,7 @@ from lastgood.recovery.loaded import Loaded, Opened
 from lastgood.recovery.partial_load import examine_manifest
 from lastgood.recovery.quarantine import examine_quarantine, read_report
 from lastgood.recovery.quarantine_report import QuarantineReport
+from lastgood.recovery.quarantine_usage import QuarantineUsage, measure_quarantine
 from lastgood.recovery.recovery import (
     NO_COMMIT,
     Examine,
@@ -235,10 +236,17 @@ class StoreReader:
     def quarantined(self) -> dict[str, Group | Rejection]:
         """The entries of the quarantine by name, each verified anew: a group, or why it is none.
 
-        Changes nothing. Nothing in there is ever deleted: that is for people to do. StorageError.
+        Changes nothing. `quarantine_usage` has their sizes; `purge` deletes. StorageError.
         """
         aside = examine_quarantine(self._disk, self._path, parallel_map=self._parallel_map)
         return {entry: answer for entry, _, answer in aside}
+
+    def quarantine_usage(self) -> QuarantineUsage:
+        """The room that the quarantine takes, by entry. UsageError where it is none; StorageError.
+
+        Changes nothing.
+        """
+        return measure_quarantine(self._disk, self._path)
 
     def reports(self) -> dict[str, QuarantineReport]:
         """The reports on the entries of the quarantine, by entry: see `QuarantineReport`.

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Final
 
 import click
 
 from lastgood.backends.detect import disk_here
-from lastgood.backends.interface import describe_kind, join, kind_at
+from lastgood.backends.interface import DiskReader, describe_kind, join, kind_at
+from lastgood.cli.inspection import known_aside
 from lastgood.cli.output import complain, note_done, say
 from lastgood.errors import LastgoodWarning, UsageError
 from lastgood.events import Event, Hook
 from lastgood.format.features import require_judged
-from lastgood.format.names import LOCK, GroupName
+from lastgood.format.names import LOCK, QUARANTINE, GroupName, newest_first
 from lastgood.protocol.strength import require_store
-from lastgood.recovery.clearing import NOT_SET_ASIDE
-from lastgood.recovery.recovery import Group, Rejection
+from lastgood.recovery.clearing import NOT_SET_ASIDE, Clearing, decide_clearing
+from lastgood.recovery.listing import list_entries
+from lastgood.recovery.quarantine import stays
+from lastgood.recovery.recovery import GONE, Group, Rejection, as_lease_holder, examine
 from lastgood.recovery.unread import not_permitted_error
 from lastgood.store import Store
 
@@ -48,6 +51,33 @@ def opened(directory: str, *, writable: bool, on_event: Hook | None = None) -> S
         complain(str(warning.message))
     note_done("What had been done by then stands: `lastgood ls` shows it.")
     return store
+
+
+def newly_quarantined(reader: DiskReader, store: str, before: Collection[str]) -> list[Rejection]:
+    """The entries that came to the quarantine since it had those `before`, and why."""
+    folder, moved = join(store, QUARANTINE), []
+    # A move lists it first: where that cannot be done, nothing came.
+    for entry, name in known_aside(reader, store):
+        if entry not in before:
+            answer = examine(reader, folder, name, entry=entry)
+            if isinstance(answer, Group):
+                answer = Rejection(entry, name.generation, "valid", "it is intact now")
+            moved.append(as_lease_holder(answer))
+    return sorted(moved, key=lambda each: -each.generation)
+
+
+def preview_clearing(reader: DiskReader, store: str, newest: int) -> Clearing:
+    """What a prune would clear away where `newest` is the newest valid generation."""
+    entries = list_entries(reader, store)
+    names = [n for n in newest_first(entries) if n.attempt or n.generation > newest]
+    bad = rejected_for_damage(examine(reader, store, name) for name in names)
+    return decide_clearing(reader, store, entries, bad)
+
+
+def rejected_for_damage(answers: Iterable[Group | Rejection]) -> list[Rejection]:
+    """What the holder of the lease would clear away of what was looked at, in its words."""
+    rejected = [as_lease_holder(answer) for answer in answers if isinstance(answer, Rejection)]
+    return [one for one in rejected if one.reason != GONE and not stays(one)]
 
 
 def told(heard: Iterable[Event], kind: str) -> list[Rejection]:

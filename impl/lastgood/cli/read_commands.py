@@ -63,9 +63,9 @@ def cli() -> None:
     DIR is a store: a directory of groups, each of which is one checkpoint. The name of a group
     has its generation, which counts saves, and its step of training: gen-00000003-step-00000030.
 
-    `prune` and `repair` change one, as the holder of its lease, and say beforehand with --dry-run
-    what they would do; `doctor --probe` and `bench` make a folder of their own in it, and remove
-    it. Nothing else changes anything.
+    `prune`, `repair` and `purge` change one, as the holder of its lease, and say beforehand with
+    --dry-run what they would do; `doctor --probe` and `bench` make a folder of their own in it, and
+    remove it. Nothing else changes anything.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -193,10 +193,10 @@ def why(directory: str, as_json: bool) -> None:
 @AS_JSON
 @exits_with_status
 def quarantine(directory: str, as_json: bool) -> None:
-    """List what was set aside in DIR, why, and what is wrong with it now.
+    """List what was set aside in DIR, why, what is wrong with it now, and the bytes that it takes.
 
-    Nothing in there is ever deleted. Beside each entry its report says what was found, of which
-    part, and what to do: how to take the entry back as well.
+    Beside each entry its report says what was found, of which part, and what to do: how to take the
+    entry back as well. `lastgood purge` deletes entries.
     """
     report = _verifying(report_quarantine, directory)
     if as_json:
@@ -206,7 +206,7 @@ def quarantine(directory: str, as_json: bool) -> None:
         say(f"nothing in quarantine in {printable(report.store)}")
         return
     table = Table(caption=Text(f"{len(report.rows)} in {report.store}/{QUARANTINE}"))
-    for heading in ("entry", "set aside", "for", "now"):
+    for heading in ("entry", "set aside", "for", "now", "bytes"):
         table.add_column(heading, overflow="fold")
     for row in report.rows:
         why = row.report
@@ -214,7 +214,13 @@ def quarantine(directory: str, as_json: bool) -> None:
         if isinstance(why, QuarantineReport):
             when, reason = format_time(why.when_s), why.reason
         style = "green" if row.verdict == "valid" else ""
-        table.add_row(Text(row.name), Text(when), Text(reason), Text(row.verdict, style))
+        table.add_row(
+            Text(row.name),
+            Text(when),
+            Text(reason),
+            Text(row.verdict, style),
+            f"{row.used_bytes:,}",
+        )
     say_table(table)
     if any(isinstance(row.report, QuarantineReport) for row in report.rows):
         say(f"ENTRY{REPORT_SUFFIX} beside each says what was found, of which part, and what to do")
@@ -335,7 +341,9 @@ def _show(report: StoreReport, as_json: bool) -> None:
     if as_json:
         print_json(report.as_json())
         return
-    aside = f"\n{len(report.aside)} in quarantine" if report.aside else ""
+    aside = ""
+    if report.aside:
+        aside = f"\n{len(report.aside)} in quarantine, {report.aside_bytes:,} bytes"
     if report.aside_error:
         aside = "\nthe quarantine cannot be listed"
     if not report.rows:

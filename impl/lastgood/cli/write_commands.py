@@ -18,7 +18,10 @@ from lastgood.cli.bench import measure
 from lastgood.cli.changes import (
     DRY_RUN,
     finished,
+    newly_quarantined,
     opened,
+    preview_clearing,
+    rejected_for_damage,
     rejections_json,
     require_a_choice,
     say_discarded,
@@ -29,12 +32,7 @@ from lastgood.cli.changes import (
     unread_of,
 )
 from lastgood.cli.doctor import diagnose
-from lastgood.cli.inspection import (
-    known_aside,
-    newly_quarantined,
-    preview_clearing,
-    rejected_for_damage,
-)
+from lastgood.cli.inspection import known_aside
 from lastgood.cli.output import (
     AS_JSON,
     DIRECTORY,

@@ -145,8 +145,13 @@ def plan_discard(
     It needs no room, and no sync: what a crash leaves is without MANIFEST first of all.
     """
     yield from plan_delete(home, files, dirs)
-    if report is not None:
-        yield Remove(report)
+    yield from plan_remove([] if report is None else [report])
+
+
+def plan_remove(files: Sequence[str]) -> Iterator[Step]:
+    """Remove names of files, in that order."""
+    for file in files:
+        yield Remove(file)
 
 
 def plan_ancestors(mode: Mode, store: str, top: str) -> Iterator[Step]:

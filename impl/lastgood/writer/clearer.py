@@ -6,7 +6,7 @@ prune or a save: what can be neither moved nor deleted stays, and is told of.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from attrs import evolve
 
@@ -14,7 +14,8 @@ from lastgood.backends.interface import join
 from lastgood.errors import UsageError
 from lastgood.format.names import QUARANTINE
 from lastgood.protocol.executor import StepExecutor
-from lastgood.protocol.plan import plan_discard
+from lastgood.protocol.plan import plan_discard, plan_remove
+from lastgood.protocol.steps import Step
 from lastgood.recovery.clearing import (
     NO_ROOM,
     Clearing,
@@ -48,8 +49,8 @@ class Clearer:
         plan = decide_clearing(self._disk, self._store, names, rejected)
         here = [each for each in plan.discarded if "/" not in each.name]
         # First: that needs no room, and gives some to what comes next.
-        done = self._discard(here) + self._move(plan)
-        done += self._discard([each for each in plan.discarded if each not in here])
+        done = self.discard(here) + self._move(plan)
+        done += self.discard([each for each in plan.discarded if each not in here])
         done = evolve(done, stuck=(*plan.stuck, *done.stuck))
         self.pending += done
         return done
@@ -67,10 +68,13 @@ class Clearer:
         stuck = tuple(not_moved(r, error) for r, error in left if r not in dropped)
         names = {each.name for each, _ in left}
         moved = tuple(each for each in plan.moved if each.name not in names)
-        return Clearing(moved, (), stuck) + self._discard(dropped)
+        return Clearing(moved, (), stuck) + self.discard(dropped)
 
-    def _discard(self, rejected: Iterable[Rejection]) -> Clearing:
-        """Delete what was never acknowledged, or counts as if it were not."""
+    def discard(self, rejected: Iterable[Rejection]) -> Clearing:
+        """Delete what was never acknowledged, or is given up, by its path in the store.
+
+        MANIFEST goes first, and last the report on what lies in quarantine.
+        """
         done = Clearing()
         for each in rejected:
             home = join(self._store, each.name)
@@ -79,10 +83,17 @@ class Clearer:
             try:
                 if report is not None and self._disk.kind(report) == "missing":
                     report = None
-                for step in plan_discard(home, *list_tree(self._disk, home), report):
+                for step in self._plan(home, report):
                     StepExecutor(self._disk).execute(step)
             except OSError as error:
                 done += Clearing(stuck=(not_deleted(each, error),))
             else:
                 done += Clearing(discarded=(each,))
         return done
+
+    def _plan(self, home: str, report: str | None) -> Iterator[Step]:
+        """The plan of a deletion. What is no directory is no tree either. OSError."""
+        kind = self._disk.kind(home)
+        if kind == "dir":
+            return plan_discard(home, *list_tree(self._disk, home), report)
+        return plan_remove([*([] if kind == "missing" else [home]), *([report] if report else [])])

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Collection, Iterable, Mapping
+from typing import Literal
 
+from lastgood.errors import UsageError
 from lastgood.events import Announcer
 from lastgood.format.names import QUARANTINE
 from lastgood.protocol.receipt import Receipt, guarantee
 from lastgood.protocol.strength import Strength
 from lastgood.recovery.clearing import Clearing
+from lastgood.recovery.quarantine_usage import Purge
 from lastgood.recovery.recovery import Rejection
 from lastgood.retention.prune import Pruning
 from lastgood.writer.saver import SavedGroup
@@ -78,6 +82,41 @@ def tell_undeletable(events: Announcer, stuck: Iterable[Rejection]) -> None:
     for each in stuck:
         message = f"{each.name} was not deleted ({each.reason}): {each.detail}"
         events.tell("prune_failed", message, name=each.name, reason=each.reason)
+
+
+def check_purge(
+    entries: Collection[str] | Literal["all"] | None, older_than_s: float | None
+) -> tuple[Collection[str] | None, float | None]:
+    """The entries to purge, or None for all, and their least age, or None. UsageError."""
+    if (entries is None) == (older_than_s is None):
+        raise UsageError(
+            'purge() takes either entries, such as "all" or names of quarantine_usage(), or '
+            "older_than_s. Nothing was changed."
+        )
+    if older_than_s is not None:
+        if not isinstance(older_than_s, int | float) or not 0 <= older_than_s < math.inf:
+            raise UsageError(
+                f"older_than_s is {older_than_s!r}, expected seconds from 0. Nothing was changed."
+            )
+        return None, older_than_s
+    if entries == "all":
+        return None, None
+    if isinstance(entries, str) or not isinstance(entries, Collection):
+        raise UsageError(
+            f'entries is {entries!r}, expected "all" or a list of names. Nothing was changed.'
+        )
+    return entries, None
+
+
+def tell_purged(events: Announcer, purge: Purge) -> None:
+    """Tell of what a purge has deleted, and of what it could not."""
+    names = [each.entry for each in purge.deleted]
+    if names:
+        message = f"{len(names)} purged from {QUARANTINE}: {', '.join(names)}"
+        events.tell("purged", message, names=names, freed_bytes=purge.freed_bytes)
+    for each in purge.stuck:
+        message = f"{each.name} was not deleted ({each.reason}): {each.detail}"
+        events.tell("purge_failed", message, **_said(each))
 
 
 def tell_cleared(events: Announcer, cleared: Clearing) -> None:

@@ -9,7 +9,14 @@ from attrs import frozen
 
 from lastgood.backends.capabilities import system_info
 from lastgood.backends.interface import join
-from lastgood.errors import StorageError, advice_on, describe_error, errno_name
+from lastgood.errors import (
+    FREE_ROOM,
+    StorageError,
+    UsageError,
+    advice_on,
+    describe_error,
+    errno_name,
+)
 from lastgood.format.chunks import Chunking, enlarge_to_fit, too_many_chunks
 from lastgood.format.manifest import Manifest, Part, encode
 from lastgood.format.names import GroupName
@@ -17,7 +24,9 @@ from lastgood.parts.part_writer import PartSource
 from lastgood.protocol.executor import RecordEncoder, StepExecutor
 from lastgood.protocol.plan import Form, Mode, plan_attempt, plan_save, plan_seal
 from lastgood.protocol.steps import Step, describe_step
+from lastgood.recovery.clearing import NO_ROOM
 from lastgood.recovery.quarantine import quarantine_failed_save
+from lastgood.recovery.quarantine_usage import measure_quarantine
 from lastgood.writer.attempt import (
     Attempt,
     attempt_parts,
@@ -251,8 +260,8 @@ class Saver:
         if free is not None and needed > free:
             raise StorageError(
                 f"store {self._store!r}: a save of {needed} bytes was asked for and {free} are "
-                "free (ENOSPC). Nothing was changed; earlier groups are intact and the store is "
-                "usable. Make room, or prune."
+                "free (ENOSPC). It was not begun; earlier groups are intact and the store is "
+                f"usable. {FREE_ROOM}{self._room_aside()}"
             )
 
     def _failed_save(
@@ -276,7 +285,17 @@ class Saver:
         what = "The attempt" if attempt else "What it wrote"
         left = f"{what} was removed." if clean else "The next recovery clears its rest away."
         usable = "Earlier groups are intact and the store is usable."
-        return StorageError(f"{begin}{left} {usable} {advice_on(error)}".rstrip())
+        aside = self._room_aside() if error.errno in NO_ROOM else ""
+        return StorageError(f"{begin}{left} {usable} {advice_on(error)}{aside}".rstrip())
+
+    def _room_aside(self) -> str:
+        """A sentence on the bytes that a purge of the quarantine would free at most, if any."""
+        try:
+            entries = measure_quarantine(self._disk, self._store).entries
+        except (StorageError, UsageError):
+            return ""
+        used_bytes = sum(each.size_bytes for each in entries)
+        return f" What it has set aside takes {used_bytes:,} bytes." * bool(entries)
 
     def _close_for(self, name: GroupName, error: OSError) -> bool:
         """Take no more saves, and hide what may look whole; False if it can still be seen.

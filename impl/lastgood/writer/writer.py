@@ -6,7 +6,7 @@ framework: `store.Store` puts those around it, and a crash model drives it as it
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, SupportsIndex
 
 from attrs import frozen
@@ -15,6 +15,7 @@ from lastgood.backends.interface import Disk, DiskReader
 from lastgood.format.names import GroupName
 from lastgood.parts.part_writer import PartSource
 from lastgood.recovery.newer_format import is_unjudged, require_readable
+from lastgood.recovery.quarantine_usage import Purge
 from lastgood.recovery.recovery import Group, Rejection, Scan
 from lastgood.retention.prune import PruneRequest, Pruning
 from lastgood.writer.attempt import Attempt
@@ -22,6 +23,7 @@ from lastgood.writer.clearer import Clearer
 from lastgood.writer.lease import Lease
 from lastgood.writer.options import WriterOptions
 from lastgood.writer.pruner import StorePruner
+from lastgood.writer.purger import Purger
 from lastgood.writer.recoverer import Recoverer
 from lastgood.writer.saver import SavedGroup, Saver
 
@@ -57,6 +59,7 @@ class Writer:
         self._recoverer = Recoverer(self.lease, options, self.clearer)
         self.saver = Saver(self.lease, options, self._recoverer.clear_unacknowledged)
         self._pruner = StorePruner(self.lease, options, self._recoverer)
+        self._purger = Purger(self.lease, options, self.clearer)
 
     def open(self) -> None:
         """Take the lease: see `Lease.open`.
@@ -137,6 +140,16 @@ class Writer:
         return Repair(
             scan.group, cleared.moved, done.leftovers, stuck, unread, unjudged, cleared.discarded
         )
+
+    def purge(
+        self, entries: Collection[str] | None = None, older_than_s: float | None = None
+    ) -> Purge:
+        """Delete entries of the quarantine: see `decide_purge`, and errors as there.
+
+        Nothing is synced: what was given up may come back with a crash, as what it was.
+        """
+        self.lease.require_usable()
+        return self._purger.purge(entries, older_than_s)
 
     def _acknowledged(self, saved: SavedGroup) -> SavedGroup:
         self._recoverer.note_durable(saved.name, self.saver.options.mode)
