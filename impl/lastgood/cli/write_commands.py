@@ -120,7 +120,8 @@ def prune(
             before = [entry for entry, _ in known_aside(disk, path)]
             pruning = store.prune(policy)
             moved = tuple(newly_quarantined(disk, path, before))
-            discarded, stuck = told(heard, "discarded"), told(heard, "not_set_aside")
+            discarded = tuple(told(heard, "discarded"))
+            stuck = tuple(told(heard, "not_set_aside"))
             note_done("The prune was carried out: `lastgood ls` shows what is left.")
         unread = list(pruning.unreadable) if pruning else unread_of(store.verify())
     stuck = pruning.stuck if pruning else stuck
@@ -360,7 +361,6 @@ def _pruning_json(pruning: Pruning | None) -> dict[str, object]:
         "given_up": [str(group.name) for group in pruning.given_up],
         "damaged": rejections_json(pruning.damaged),
         "leftovers": [str(name) for name in pruning.leftovers],
-        "stuck": rejections_json(pruning.stuck),
         "unjudged": rejections_json(pruning.unjudged),
         "notes": list(pruning.notes),
         "freed_bytes": pruning.freed_bytes,

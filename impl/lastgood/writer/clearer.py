@@ -47,10 +47,9 @@ class Clearer:
     def clear(self, names: Iterable[str], rejected: Iterable[Rejection]) -> Clearing:
         """Delete, or set aside, what was rejected in a store with these entries: what was done."""
         plan = decide_clearing(self._disk, self._store, names, rejected)
-        here = [each for each in plan.discarded if "/" not in each.name]
-        # First: that needs no room, and gives some to what comes next.
-        done = self.discard(here) + self._move(plan)
-        done += self.discard([each for each in plan.discarded if each not in here])
+        # Deletions come first: they need no room and give some, and what a crash leaves of the rest
+        # is still in the store, where the next recovery finds it.
+        done = self.discard(plan.discarded) + self._move(plan)
         done = evolve(done, stuck=(*plan.stuck, *done.stuck))
         self.pending += done
         return done

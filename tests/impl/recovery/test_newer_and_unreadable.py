@@ -189,7 +189,8 @@ def test_a_repair_moves_neither_and_sets_damage_aside(tmp_path: Path, watched: W
     assert [each.name for each in repaired.moved] == [name(1)]
     assert [each.name for each in repaired.unreadable] == [name(5), name(3)]
     assert [each.name for each in repaired.unjudged] == [name(2)]
-    assert [event.fields["name"] for event in events] == [name(1), name(5), name(3)]
+    assert (events[0].kind, events[0].fields["names"]) == ("quarantined", [name(1)])
+    assert [event.fields["name"] for event in events[1:]] == [name(1), name(5), name(3)]
     left = [name(2), name(3), name(4), name(5), "lock", "quarantine"]
     assert names_in(store) == left
     assert name(1) in names_in(store / "quarantine")
