@@ -11,7 +11,7 @@ import lastgood.recovery.clearing as clearing
 from lastgood import IntegrityError
 from lastgood.crashtest.subjects import LastgoodSubject, RepairingSession
 from lastgood.format.names import parse_name
-from lastgood.protocol.plan import Form
+from lastgood.protocol.plan import FORMS, Form
 from powercut.checker.exhaustive import Bound
 from powercut.crash.space import CrashSpace
 from powercut.crash.torn_writes import even_cuts
@@ -172,3 +172,52 @@ def test_a_crash_in_a_repair_costs_neither_the_group_nor_the_newest_without_a_ma
         session.close()
 
     assert {frozenset({0, 2, newest}), frozenset({newest})} <= seen
+
+
+def leftovers(form: Form, profile_name: str) -> dict[str, State]:
+    """States after a power cut in a second save, one for each way in which its names are left."""
+    profile, subject = load_profile(profile_name), LastgoodSubject(form)
+    disk = ModelDisk(State())
+    session = subject.open(disk, STORE, "atomic_dirsync", rename_is_atomic=form == "rename")
+    session.save(1, {"part1": b"1"})
+    opened = len(disk.program)
+    session.save(2, {"part1": b"2"})
+    found: dict[str, State] = {}
+    for _, _, state in disk.program[opened:]:
+        space = CrashSpace.of(state, profile, "power", even_cuts(profile, 1))
+        for _, _, after in space.states():
+            left = ModelDisk(after)
+            dead = [n for n in left.names(STORE) if n.endswith(group(2))]
+            inside = {name: left.names(f"{STORE}/{name}") for name in dead}
+            found.setdefault(str(inside), after)
+    return {inside: state for inside, state in found.items() if "gen" in inside}
+
+
+@pytest.mark.parametrize("profile", ["posix-minimal", "xfs"])
+@pytest.mark.parametrize("form", FORMS)
+def test_a_process_that_never_loads_clears_and_saves_and_a_crash_in_it_costs_nothing(
+    form: Form, profile: str
+) -> None:
+    subject, rules = LastgoodSubject(form), load_profile(profile)
+    cleared = set()
+    for inside, state in leftovers(form, profile).items():
+        disk = ModelDisk(state)
+        session = subject.open(disk, STORE, "atomic_dirsync", rename_is_atomic=form == "rename")
+        opened = len(disk.program)
+        generation = session.save(3, {"part1": b"3"})
+        assert generation > 2
+        cleared.add(inside != "" and not [n for n in disk.names(STORE) if n.endswith(group(2))])
+        acknowledged = disk.program[-1][2]
+        for _, _, during in disk.program[opened:]:
+            space = CrashSpace.of(during, rules, "power", even_cuts(rules, 1))
+            for _, _, after in space.states():
+                again = ModelDisk(after)
+                last = subject.open(
+                    again, STORE, "atomic_dirsync", rename_is_atomic=form == "rename"
+                )
+                found = last.recover()
+                last.close()
+                assert found is not None
+                assert found.parts["part1"] == b"%d" % found.step
+                assert during is not acknowledged or found.generation == generation
+    assert True in cleared
