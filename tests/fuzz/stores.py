@@ -18,11 +18,11 @@ from typing import Final
 from click.testing import CliRunner, Result
 
 from lastgood import EverySeconds, LatestN, Store
+from lastgood.cli.changes import preview_clearing
 from lastgood.cli.inspection import (
     find_group,
     find_latest,
     list_groups,
-    preview_quarantine,
     report_quarantine,
     verify_groups,
 )
@@ -133,7 +133,7 @@ def _inspect(disk: WatchingDisk, store: str, detail: int) -> None:
         lambda: find_latest(disk, store, None),
         lambda: find_latest(disk, store, detail % 8),
         lambda: report_quarantine(disk, store),
-        lambda: preview_quarantine(disk, store, detail % 8),
+        lambda: preview_clearing(disk, store, detail % 8),
         lambda: find_group(disk, store, detail % 8),
     )
     for look in looks:

@@ -168,18 +168,6 @@ def test_an_ancestor_that_cannot_be_synced_ends_the_open_and_frees_the_lease(
         assert store.save(1, PARTS).generation == 1
 
 
-def test_a_quarantine_that_fails_is_a_storage_error(tmp_path: Path) -> None:
-    with open_store(tmp_path) as store:
-        store.save(1, PARTS)
-    (tmp_path / "store" / "gen-00000001-step-00000001" / "model").unlink()
-    disk = WatchedDisk(tmp_path, failing("rename", "gen-00000001-step-00000001", errno.EROFS))
-    with (
-        open_store(tmp_path, disk=disk) as store,
-        pytest.raises(StorageError, match=r"moving damaged groups.*EROFS"),
-    ):
-        store.load_latest()
-
-
 GROUP = "gen-00000002-step-00000002"
 
 

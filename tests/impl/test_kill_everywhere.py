@@ -48,6 +48,30 @@ def a_repair(store: Store) -> None:
     store.repair()
 
 
+def a_clearing(store: Store) -> None:
+    """A recovery past a dead attempt, and dead saves of the record form, one in quarantine."""
+    put_dead(store.path)
+    store.load_latest()
+
+
+def a_purge(store: Store) -> None:
+    put_dead(store.path)
+    (store.path / "gen-00000003-step-00000003" / "model").unlink(missing_ok=True)
+    store.load_latest()
+    store.purge("all")
+
+
+def put_dead(store: Path) -> None:
+    for name in (
+        "attempt-gen-00000005-step-00000005/sub",
+        "gen-00000006-step-00000006",
+        "gen-00000007-step-00000007",
+        "quarantine/gen-00000004-step-00000004",
+    ):
+        (store / name).mkdir(parents=True, exist_ok=True)
+        (store / name / "model").write_bytes(b"half")
+
+
 def dies_before(call: int, root: Path, form: Form, work: Work) -> bool:
     """Do the work in a fork that dies before its call of that number; False if it ended first."""
 
@@ -69,6 +93,8 @@ def dies_before(call: int, root: Path, form: Form, work: Work) -> bool:
         (a_prune, "rename", 3, 60),
         (a_recovery, "rename", 2, 15),
         (a_repair, "record", 2, 25),
+        (a_clearing, "rename", 3, 40),
+        (a_purge, "record", 2, 60),
     ],
 )
 def test_killed_before_any_call_the_next_process_goes_on(
@@ -89,7 +115,7 @@ def test_killed_before_any_call_the_next_process_goes_on(
         assert read is not None
         assert read.step >= survivor
         aside, reports = read_only.quarantined(), read_only.reports()
-        # Whatever was moved is there, with its report or before it; never a report on nothing.
+        # Whatever was moved is there, with its report or before it.
         assert set(reports) <= set(aside)
         reported |= {entry in reports for entry in aside}
         with open_store(root, form=form, disk=Unsynced(root)) as store:
@@ -113,4 +139,5 @@ def test_killed_before_any_call_the_next_process_goes_on(
 
     assert call > calls
     assert survivor in found
-    assert reported == ({True, False} if work in (a_recovery, a_repair) else set())
+    moves = work in (a_recovery, a_repair, a_clearing, a_purge)
+    assert reported == ({True, False} if moves else set())

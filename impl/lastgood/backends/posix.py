@@ -201,6 +201,12 @@ class PosixDisk:
         status = os.statvfs(path)
         return status.f_bavail * status.f_frsize
 
+    def used_bytes(self, path: str) -> int:
+        """See `SystemInfo.used_bytes`."""
+        at = os.lstat(path)
+        # Space that is kept for a file counts. A file system may count no blocks at all.
+        return at.st_blocks * 512 or at.st_size
+
     def may_write(self, path: str) -> bool:
         """See `SystemInfo.may_write`."""
         effective = os.access in os.supports_effective_ids

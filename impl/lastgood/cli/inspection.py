@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
+from pathlib import Path
 from typing import Any, Final
 
 from attrs import asdict, evolve, frozen
@@ -27,10 +28,10 @@ from lastgood.recovery.changing_store import newest_valid_now
 from lastgood.recovery.listing import list_entries, list_quarantine
 from lastgood.recovery.newer_format import is_unjudged
 from lastgood.recovery.partial_load import check_entry_kinds
-from lastgood.recovery.quarantine import examine_quarantine, has_quarantine, read_report, stays
+from lastgood.recovery.quarantine import examine_quarantine, has_quarantine, read_report
 from lastgood.recovery.quarantine_report import QuarantineReport
+from lastgood.recovery.quarantine_usage import measure_quarantine
 from lastgood.recovery.recovery import (
-    GONE,
     NO_COMMIT,
     Group,
     Rejection,
@@ -54,7 +55,8 @@ class GroupRow:
     `is_forbidden`: this user may not read it, so nobody knows.
     `damaged` are ranges known to be damaged, all of them after a `verify`; `chunk_bytes` is the
     size of its chunks, None where it has none.
-    `report` is that of something in quarantine, or in words why none can be read.
+    `report` is that of something in quarantine, or in words why none can be read, and `used_bytes`
+    what both take on the disk.
     """
 
     name: str
@@ -70,6 +72,7 @@ class GroupRow:
     chunk_bytes: int | None = None
     damaged: tuple[Damaged, ...] = ()
     report: QuarantineReport | str | None = None
+    used_bytes: int | None = None
 
     @property
     def is_unjudged(self) -> bool:
@@ -82,6 +85,8 @@ class GroupRow:
         found["damage"] = found.pop("is_damage")
         del found["is_forbidden"]
         found["damaged"] = [each.as_json() for each in self.damaged]
+        if self.used_bytes is None:
+            del found["used_bytes"]
         why = found.pop("report")
         if why is not None:
             found["report"] = {"error": why} if isinstance(why, str) else why.as_json()
@@ -92,8 +97,8 @@ class GroupRow:
 class StoreReport:
     """Rows, newest first, and the exit status that they deserve.
 
-    `aside` are the entries of the quarantine, where somebody asked for them; `aside_error` says why
-    they cannot be listed.
+    `aside` are the entries of the quarantine, where somebody asked for them, and `aside_bytes` what
+    all in there takes on the disk; `aside_error` says why they cannot be listed.
     """
 
     store: str
@@ -101,13 +106,20 @@ class StoreReport:
     exit_status: int
     aside: tuple[str, ...] | None = None
     aside_error: str = ""
+    aside_bytes: int = 0
 
     def as_json(self) -> dict[str, Any]:
         """The report as JSON can say it."""
         found = {"store": self.store, "groups": [row.as_json() for row in self.rows]}
         if self.aside_error:
             found["quarantine_error"] = self.aside_error
-        return found if self.aside is None else {**found, "quarantined": list(self.aside)}
+        if self.aside is None:
+            return found
+        return {
+            **found,
+            "quarantined": list(self.aside),
+            "quarantined_bytes": self.aside_bytes,
+        }
 
 
 def list_groups(reader: DiskReader, store: str) -> StoreReport:
@@ -122,10 +134,11 @@ def list_groups(reader: DiskReader, store: str) -> StoreReport:
     report = evolve(report, exit_status=_status(known))
     try:
         aside = tuple(entry for entry, _ in list_quarantine(reader, store))
+        used_bytes = bytes_aside(reader, store)
     except StorageError as error:
         # Nobody needs what lies there to load, nor to see what a load would take.
         return evolve(report, aside_error=str(error))
-    return evolve(report, aside=aside)
+    return evolve(report, aside=aside, aside_bytes=used_bytes)
 
 
 def verify_groups(
@@ -200,13 +213,23 @@ def report_quarantine(
     _names(reader, store)
     require_quarantine(reader, store)
     folder = join(store, QUARANTINE)
+    used = {each.entry: each.size_bytes for each in measure_quarantine(reader, store).entries}
     rows = []
     for entry, name, answer in examine_quarantine(reader, store, parallel_map=parallel_map):
         # Nobody saves in there.
         found = as_lease_holder(answer) if isinstance(answer, Rejection) else answer
         row = _row(folder, name, found, "valid", entry)
-        rows.append(evolve(row, report=read_report(reader, store, entry)))
+        report = read_report(reader, store, entry)
+        rows.append(evolve(row, report=report, used_bytes=used.get(entry, 0)))
     return StoreReport(store, tuple(rows), OK)
+
+
+def bytes_aside(reader: DiskReader, store: str) -> int:
+    """The bytes that all in quarantine takes; 0 where that is none. StorageError."""
+    try:
+        return measure_quarantine(reader, store).size_bytes
+    except UsageError:
+        return 0
 
 
 def require_quarantine(reader: DiskReader, store: str) -> None:
@@ -215,32 +238,6 @@ def require_quarantine(reader: DiskReader, store: str) -> None:
         has_quarantine(reader, store)
     except OSError as error:
         raise storage_error(f"looking at {join(store, QUARANTINE)!r}", error) from error
-
-
-def newly_quarantined(reader: DiskReader, store: str, before: Collection[str]) -> list[Rejection]:
-    """The entries that came to the quarantine since it had those `before`, and why."""
-    folder, moved = join(store, QUARANTINE), []
-    # A move lists it first: where that cannot be done, nothing came.
-    for entry, name in known_aside(reader, store):
-        if entry not in before:
-            answer = examine(reader, folder, name, entry=entry)
-            if isinstance(answer, Group):
-                answer = Rejection(entry, name.generation, "valid", "it is intact now")
-            moved.append(as_lease_holder(answer))
-    return sorted(moved, key=lambda each: -each.generation)
-
-
-def preview_quarantine(reader: DiskReader, store: str, newest: int) -> list[Rejection]:
-    """The groups that a prune would quarantine where `newest` is the newest valid generation."""
-    names = [name for name in _names(reader, store) if name.attempt or name.generation > newest]
-    answers = [examine(reader, store, name) for name in names]
-    return rejected_for_damage(answers)
-
-
-def rejected_for_damage(answers: Iterable[Group | Rejection]) -> list[Rejection]:
-    """What the holder of the lease would set aside of what was looked at."""
-    rejected = [answer for answer in answers if isinstance(answer, Rejection)]
-    return [one for one in rejected if one.reason != GONE and not stays(one)]
 
 
 def find_group(reader: DiskReader, store: str, generation: int) -> Group | Rejection:

@@ -61,9 +61,9 @@ def cli() -> None:
     DIR is a store: a directory of groups, each of which is one checkpoint. The name of a group
     has its generation, which counts saves, and its step of training: gen-00000003-step-00000030.
 
-    `prune` and `repair` change one, as the holder of its lease, and say beforehand with --dry-run
-    what they would do; `doctor --probe` and `bench` make a folder of their own in it, and remove
-    it. Nothing else changes anything.
+    `prune`, `repair` and `purge` change one, as the holder of its lease, and say beforehand with
+    --dry-run what they would do; `doctor --probe` and `bench` make a folder of their own in it, and
+    remove it. Nothing else changes anything.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -188,10 +188,10 @@ def why(directory: str, as_json: bool) -> None:
 @AS_JSON
 @exits_with_status
 def quarantine(directory: str, as_json: bool) -> None:
-    """List what was set aside in DIR, why, and what is wrong with it now.
+    """List what was set aside in DIR, why, what is wrong with it now, and the bytes that it takes.
 
-    Nothing in there is ever deleted. Beside each entry its report says what was found, of which
-    part, and what to do: how to take the entry back as well.
+    Beside each entry its report says what was found, of which part, and what to do: how to take the
+    entry back as well. `lastgood purge` deletes entries.
     """
     report = _verifying(report_quarantine, directory)
     if as_json:
@@ -206,9 +206,10 @@ def quarantine(directory: str, as_json: bool) -> None:
         when, reason = "", str(why)
         if isinstance(why, QuarantineReport):
             when, reason = format_time(why.when_s), why.reason
-        rows.append((row.name, when, reason, row.verdict))
+        used = f"{row.used_bytes:,}"
+        rows.append((row.name, when, reason, row.verdict, used))
     colours = ["green" if row.verdict == "valid" else None for row in report.rows]
-    say_columns(("entry", "set aside", "for", "now"), rows, colours=colours)
+    say_columns(("entry", "set aside", "for", "now", "bytes"), rows, colours=colours)
     say(f"{len(rows)} in {printable(report.store)}/{QUARANTINE}")
     if any(isinstance(row.report, QuarantineReport) for row in report.rows):
         say(f"ENTRY{REPORT_SUFFIX} beside each says what was found, of which part, and what to do")
@@ -329,7 +330,9 @@ def _show(report: StoreReport, as_json: bool) -> None:
     if as_json:
         print_json(report.as_json())
         return
-    aside = f"\n{len(report.aside)} in quarantine" if report.aside else ""
+    aside = ""
+    if report.aside:
+        aside = f"\n{len(report.aside)} in quarantine, {report.aside_bytes:,} bytes"
     if report.aside_error:
         aside = "\nthe quarantine cannot be listed"
     if not report.rows:

@@ -102,6 +102,17 @@ class RepairingSession(LastgoodSession):
         return _handed_out(self._writer.disk, Scan(repaired.group, ()))
 
 
+class PurgingSession(PruningSession):
+    """A process that keeps one group and purges all of its quarantine, whenever it recovers."""
+
+    def recover(self) -> RecoveredGroup | None:
+        """Recover, purge the quarantine, and prune."""
+        found = LastgoodSession.recover(self)
+        self._writer.purge()
+        self.prune(1)
+        return found
+
+
 class AttemptSession(LastgoodSession):
     """A process whose parts are written by foreign code, which syncs nothing, into an attempt."""
 
@@ -234,4 +245,5 @@ APART: Final = LastgoodSubject(None, options={"max_open_files": 1})
 REPORTED: Final = LastgoodSubject(None, options={"reports": True})
 REPAIRED: Final = LastgoodSubject(None, RepairingSession)
 KEEP_ONE: Final = LastgoodSubject(None, PruningSession)
+PURGED: Final = LastgoodSubject(None, PurgingSession)
 PAPER: Final = PaperSubject()

@@ -127,6 +127,33 @@ def plan_delete(home: str, files: Sequence[str], dirs: Sequence[str]) -> Iterato
     yield RemoveDir(home)
 
 
+def plan_set_aside(entry: str, aside: str, folder: str | None) -> Iterator[Step]:
+    """Move what is no valid group out of sight: to `aside`, in a `folder` that may be to be made.
+
+    Nothing is synced: where a crash takes the move back, the next recovery repeats it.
+    """
+    if folder is not None:
+        yield MakeDir(folder)
+    yield RenameEntry(entry, aside)
+
+
+def plan_discard(
+    home: str, files: Sequence[str], dirs: Sequence[str], report: str | None = None
+) -> Iterator[Step]:
+    """Delete what was never acknowledged, or is given up: `plan_delete`, then the report on it.
+
+    It needs no room, and no sync: what a crash leaves is without MANIFEST first of all.
+    """
+    yield from plan_delete(home, files, dirs)
+    yield from plan_remove([] if report is None else [report])
+
+
+def plan_remove(files: Sequence[str]) -> Iterator[Step]:
+    """Remove names of files, in that order."""
+    for file in files:
+        yield Remove(file)
+
+
 def plan_ancestors(mode: Mode, store: str, top: str) -> Iterator[Step]:
     """The directories above the store, up to `top`: one of them may never have been synced."""
     if syncs_dirs(mode):

@@ -44,6 +44,8 @@ from lastgood.recovery.unread import (
     not_permitted_error,
 )
 
+ATTEMPT: Final = "attempt"
+"""The reason of a group in the making, of the rename form."""
 NO_COMMIT: Final = "no_commit"
 """The reason of a group without a manifest."""
 GONE: Final = "gone"
@@ -56,7 +58,7 @@ _GOING_ON: Final = "a save that is still going on, or that ended before {}"
 """A reader cannot tell which: a live process may be writing there."""
 
 _ENDED: Final = {
-    "attempt": "a save that ended before its rename",
+    ATTEMPT: "a save that ended before its rename",
     NO_COMMIT: f"{MANIFEST} is missing: a save that ended before its commit, or a group that has "
     "lost it",
 }
@@ -192,7 +194,7 @@ def examine(
     damage ends the look, unless it `surveys`: then the damaged group is read again to its end.
     """
     if name.attempt:
-        return new_rejection(name, "attempt", _GOING_ON.format("its rename"))
+        return new_rejection(name, ATTEMPT, _GOING_ON.format("its rename"))
     group = read_group(reader, store, name, entry)
     if isinstance(group, Rejection):
         return group

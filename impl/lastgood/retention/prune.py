@@ -51,7 +51,8 @@ class Pruning:
     `unreadable` are groups of any age that cannot, or may not, be read: nor are these.
     `unjudged` are groups that a newer version has written: neither counted nor touched.
     `stuck` are entries that a prune cannot delete, and why: leftovers, what is only named like
-    them, and groups that cannot be renamed, which are kept.
+    them, and groups that cannot be renamed, which are kept. And what could not be cleared away
+    before it: damage that cannot be set aside, dead attempts that cannot be deleted.
     `notes` are those of the policy on the groups that count: see `Policy.notes`.
     """
 

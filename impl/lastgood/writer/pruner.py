@@ -63,7 +63,7 @@ class StorePruner:
         newest = next(map(to_name, seen.groups.values()), None)
         stamped = None if newest is None else self._verified.read(newest)
         mode, durable = at_full_strength(self._options.mode), self._recoverer.durable
-        scan = self._recoverer.recover(mode, self._disk, durable, names)
+        scan, clearing = self._recoverer.recover(mode, self._disk, durable, names)
         anchor = scan.group
         if anchor is None:
             return None
@@ -79,7 +79,7 @@ class StorePruner:
             verified=self._verified if remembers else None,
             parallel_map=self._options.parallel_map,
         )
-        return self._give_up(pruning)
+        return self._give_up(evolve(pruning, stuck=(*pruning.stuck, *clearing.stuck)))
 
     def _look(self, request: PruneRequest) -> Look:
         """A look at a group that tells the policy what it needs: its name alone may do."""

@@ -173,9 +173,11 @@ def test_repair_sets_all_damage_aside_and_finishes_prunes(store: Path) -> None:
     assert reasons == {
         GROUPS[2]: "no_commit",
         GROUPS[0]: "sha_mismatch:model",
-        "attempt-gen-00000004-step-00000004": "attempt",
     }
     assert {each["name"] for each in dry["moved"]} == set(reasons)
+    for answer in (dry, done):
+        (attempt,) = answer["discarded"]
+        assert attempt["name"] == "attempt-gen-00000004-step-00000004"
     assert done["newest"] == GROUPS[1]
     assert names_in(store) == [GROUPS[1], "lock", "quarantine"]
     assert names_aside(store) == sorted(reasons)

@@ -106,6 +106,7 @@ def test_the_entry_points_name_these_objects() -> None:
     assert found["lastgood+keep1"] is subjects.KEEP_ONE
     assert found["lastgood+repair"] is subjects.REPAIRED
     assert found["lastgood+report"] is subjects.REPORTED
+    assert found["lastgood+purge"] is subjects.PURGED
     assert found["paper"] is subjects.PAPER
 
 
@@ -138,10 +139,10 @@ def test_the_parts_of_a_chunked_save_have_chunks(tmp_path: Path) -> None:
 def test_only_a_session_that_reports_writes_reports(tmp_path: Path) -> None:
     for subject, names in (
         (RECORD, []),
-        (REPORTED, [report_name("attempt-gen-00000009-step-00000001")]),
+        (REPORTED, [report_name("gen-00000009-step-00000001")]),
     ):
         home = tmp_path / str(len(names))
-        (home / "run" / "attempt-gen-00000009-step-00000001").mkdir(parents=True)
+        (home / "run" / "gen-00000009-step-00000001").mkdir(parents=True)
         session = subject.open(WatchedDisk(home), f"{home.resolve()}/run", "unsafe", True)
         session.recover()
         session.close()
