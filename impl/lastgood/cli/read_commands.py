@@ -206,7 +206,7 @@ def quarantine(directory: str, as_json: bool) -> None:
         say(f"nothing in quarantine in {printable(report.store)}")
         return
     table = Table(caption=Text(f"{len(report.rows)} in {report.store}/{QUARANTINE}"))
-    for heading in ("entry", "set aside", "for", "now", "bytes"):
+    for heading in ("entry", "set aside", "for", "now"):
         table.add_column(heading, overflow="fold")
     for row in report.rows:
         why = row.report
@@ -214,13 +214,8 @@ def quarantine(directory: str, as_json: bool) -> None:
         if isinstance(why, QuarantineReport):
             when, reason = format_time(why.when_s), why.reason
         style = "green" if row.verdict == "valid" else ""
-        table.add_row(
-            Text(row.name),
-            Text(when),
-            Text(reason),
-            Text(row.verdict, style),
-            f"{row.used_bytes:,}",
-        )
+        entry = Text(f"{row.name}\n{row.used_bytes:,} bytes")
+        table.add_row(entry, Text(when), Text(reason), Text(row.verdict, style))
     say_table(table)
     if any(isinstance(row.report, QuarantineReport) for row in report.rows):
         say(f"ENTRY{REPORT_SUFFIX} beside each says what was found, of which part, and what to do")
