@@ -79,7 +79,7 @@ def test_an_attempt_beside_its_own_group_is_not_deleted_as_that_would_take_the_g
     if not is_careful:
         fate = clearing._fate
         monkeypatch.setattr(clearing, "_fate", lambda r, s, _names, each: fate(r, s, set(), each))
-    found = set()
+    found: set[object] = set()
     for disk in torn_renames():
         session = LastgoodSubject("rename").open(
             disk, STORE, "atomic_dirsync", rename_is_atomic=True

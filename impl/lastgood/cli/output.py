@@ -35,7 +35,8 @@ Exit status:
      `why`, `prune` and `repair` one of those that they rejected where nothing is loadable
   3  this machine cannot do it: an I/O error of the store's own directory, a permission (`ls`
      and `verify`: a group that this user may not read, where there is no damage), a deletion
-     that the disk refuses, a missing library, an output that cannot be written; or a newer
+     that the disk refuses, damage that `prune` or `repair` cannot set aside, a missing
+     library, an output that cannot be written; or a newer
      version of lastgood has written what it would have to read (`ls` lists such a group as
      newer_format, which is no damage, and ends with 0)
   128 and the number of the signal that ended it, such as 130 after Ctrl-C

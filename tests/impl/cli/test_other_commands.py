@@ -46,6 +46,7 @@ def test_every_command_takes_json_and_documents_its_exit_status() -> None:
         "latest",
         "why",
         "prune",
+        "purge",
         "repair",
         "quarantine",
         "doctor",
@@ -212,7 +213,8 @@ def test_doctor_looks_and_changes_nothing(store: Path, tmp_path: Path) -> None:
     elsewhere = said("doctor", str(tmp_path / "not" / "yet"))
 
     counts = {"groups": 3, "attempts": 0, "half_pruned": 0, "quarantined": 0}
-    assert found["store"] == {**counts, "written_by_a_newer_version": 0}
+    more = {"written_by_a_newer_version": 0, "quarantined_bytes": 0}
+    assert found["store"] == {**counts, **more}
     assert set(found["probes"].values()) == {"not tried"}
     assert (elsewhere["store"], elsewhere["file_system"]) == ({}, found["file_system"])
     assert tree(tmp_path) == before

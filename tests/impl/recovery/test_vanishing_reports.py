@@ -49,6 +49,9 @@ SWAPS: dict[str, tuple[Swap, str]] = {
 }
 
 
+MANY = 1000
+
+
 class Swapping(Unsynced):
     """A disk on which somebody replaces the report on one entry, right after a look at it.
 
@@ -124,7 +127,9 @@ def test_the_command_lists_every_entry_and_says_why_one_has_no_report(
     store: Path, swapped: tuple[Swapping, str]
 ) -> None:
     disk, why = swapped
-    disk.spared = 1  # of its size
+    disk.spared = MANY
+    said("quarantine", str(store))
+    disk.spared = MANY - disk.spared - 1  # the last look is the one before the reading
     rows = {row["name"]: row for row in said("quarantine", str(store))["groups"]}
 
     assert disk.swaps == 1
