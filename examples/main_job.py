@@ -32,7 +32,7 @@ from powercut.cli.commands import show_report
 from powercut.filesystem.state import State
 from powercut.profile import load_profile
 from powercut.simulation.model_disk import ModelDisk
-from powercut.simulation.oracle import PROPERTIES, Oracle
+from powercut.simulation.oracle import OF_CRASHES, Oracle
 from powercut.simulation.subject import load_subject
 from powercut.trace.explain import explain, render
 from powercut.trace.replay import replay
@@ -187,7 +187,7 @@ def ask(
     profile: str,
     effort: CheckEffort,
     folder: Path,
-    properties: tuple[str, ...] = tuple(PROPERTIES),
+    properties: tuple[str, ...] = OF_CRASHES,
 ) -> CheckReport:
     """One question to the model, answered on the screen; its traces are written."""
     question = CheckQuestion(load_subject(subject), load_profile(profile), "power", properties)

@@ -14,6 +14,7 @@ from attrs import frozen
 
 from powercut.filesystem import ops
 from powercut.filesystem.content import ByteRun, Data, run_of
+from powercut.filesystem.damage import gone_bad
 from powercut.filesystem.events import Entry, Event, Extent, Size
 from powercut.filesystem.inodes import (
     HANDLES,
@@ -142,10 +143,12 @@ class _Lowering:
         return number, frozenset(flags)
 
     def file(self, number: int) -> File:
-        """The regular file with that number; the caller has opened it."""
+        """The regular file with that number; the caller has opened it. EIO if it is unreadable."""
         inode = self.view[number]
         if not isinstance(inode, File):
             raise fail(errno.EISDIR, str(number))
+        if inode.unreadable:
+            raise fail(errno.EIO, str(number))
         self.used.add(number)
         return inode
 
@@ -307,6 +310,8 @@ def _rmdir(low: _Lowering, op: ops.Rmdir) -> None:
         raise fail(errno.EBUSY, op.path)
     if not isinstance(target, Directory):
         raise fail(errno.ENOTDIR, op.path)
+    if target.unreadable:
+        raise fail(errno.EIO, op.path)
     if target.entries:
         raise fail(errno.ENOTEMPTY, op.path)
     low.set_entry(place, None)
@@ -355,6 +360,12 @@ def _msync(low: _Lowering, op: ops.Msync) -> None:
     low.span = (op.offset, op.offset + op.size)
 
 
+def _damage(low: _Lowering, op: ops.Damage) -> None:
+    """No event: what goes bad at rest is pending nowhere."""
+    _, number = low.existing(op.path)
+    low.view[number] = gone_bad(low.view[number], op)
+
+
 def _nothing(low: _Lowering, op: ops.Op) -> None:
     """Neither a whole-system sync nor a mark changes the view."""
 
@@ -381,6 +392,7 @@ _LOWER: Final[dict[type, Callable[[_Lowering, Any], None]]] = {
     ops.Fullsync: _sync_of,
     ops.Sync: _nothing,
     ops.Mark: _nothing,
+    ops.Damage: _damage,
 }
 
 

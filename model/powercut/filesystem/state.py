@@ -72,6 +72,10 @@ class State:
         is unchanged then.
         """
         lowered = lower(self.view, self.handles, op, op_id, self.next_inode)
+        if isinstance(op, ops.Damage):
+            if thread:
+                raise ConcurrencyError(f"{op_id}: damage at rest is of no thread")
+            return State.settled(lowered.view, self.next_inode, self.handles)
         state = self._in_lane(lowered, op_id, thread)
         issued = (*self.issued, *lowered.events)
         sync = state.sync_record(op, op_id, lowered, issued)
@@ -140,6 +144,8 @@ class State:
     def begin(self, op: ops.Op, op_id: str, thread: str = "") -> State:
         """The state in which `op` has begun and not returned: a sync may have landed in part."""
         after = self.perform(op, op_id, thread)
+        if isinstance(op, ops.Damage):  # it comes at once
+            return after
         return evolve(after, syncs=(*self.syncs, evolve(after.syncs[-1], done=False)))
 
     def killed(self) -> State:

@@ -1,0 +1,31 @@
+"""Damage at rest, as it is done to one inode."""
+
+from __future__ import annotations
+
+import errno
+
+from attrs import evolve
+
+from powercut.filesystem import ops
+from powercut.filesystem.content import run_of
+from powercut.filesystem.inodes import Directory, File, Inode, SymlinkInode, fail
+
+
+def gone_bad(inode: Inode, op: ops.Damage) -> Inode:
+    """A file or a directory after the damage.
+
+    OSError: EINVAL for damage that nobody could find, of an empty file or behind its end, EISDIR
+    where the bytes of a directory are meant.
+    """
+    if op.how == "unreadable" and not isinstance(inode, SymlinkInode):
+        return evolve(inode, unreadable=True)
+    if not isinstance(inode, File):
+        raise fail(errno.EISDIR if isinstance(inode, Directory) else errno.EINVAL, op.path)
+    content = inode.content
+    at = content.size // 2 if op.at is None else op.at
+    if op.how not in ops.HARMS or not 0 <= at < content.size:
+        raise fail(errno.EINVAL, op.path)
+    if op.how == "truncated":
+        return evolve(inode, content=content.truncate(at))
+    flipped = bytes([content.read()[at] ^ 0xFF])
+    return evolve(inode, content=content.overlay(run_of(at, flipped)))
