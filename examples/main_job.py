@@ -289,7 +289,7 @@ def real_weights_on_a_real_disk() -> tuple[int, set[float], int]:
         for image, mounted in zip(chosen, rig.images(recording, chosen), strict=True):
             images += 1
             acknowledged = sum(image.ops_completed >= end for end in duties)
-            owed = evolve(oracle, acknowledged=acknowledged)
+            owed = evolve(oracle, returned=frozenset(range(1, acknowledged + 1)))
             answer = recover_for_real(subject, profile, mounted.mountpoint)
             if answer.error or owed.judge(answer.parts):
                 bad += 1

@@ -9,7 +9,6 @@ from attrs import field, frozen
 from powercut.simulation.model_disk import SubjectDisk
 from powercut.simulation.subject import Subject
 
-
 UNREAD = b"?"
 
 
@@ -77,7 +76,7 @@ class ToySession:
             path = f"{self.store}/s{number}"
             data = self._content(path)
             whole = data.endswith(b".") and b"\0" not in data and b"\xdb" not in data
-            if whole and (data.isascii() or self.mode == "no_digest") or self.mode == "no_check":
+            if (whole and (data.isascii() or self.mode == "no_digest")) or self.mode == "no_check":
                 if resync:
                     self._sync(path)
                     self._sync(self.store)

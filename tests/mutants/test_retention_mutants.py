@@ -17,7 +17,7 @@ from powercut.crash.space import Crash
 from powercut.filesystem import ops
 from powercut.profile import load_profile
 from powercut.simulation.subject import load_subject
-from powercut.simulation.world import CrashStep, Perform, Recover, SaveLive, World
+from powercut.simulation.world import CrashStep, Perform, Recover, SaveLive, Step, World
 
 REMEMBERS: Final = load_subject("lastgood+remembers:atomic_dirsync")
 VOUCHED: Final = "good.add(group.name)\n                continue\n"
@@ -45,7 +45,7 @@ def broken_by(damaged: int) -> set[str]:
     """The properties broken where one of three kept groups goes bad, a save prunes, and then the
     two that it counted for certain go bad as well."""
     world = World(load_profile("posix-minimal"), REMEMBERS)
-    steps = [save(1), save(2), save(3), save(4), cut(damaged), save(5)]
+    steps: list[Step] = [save(1), save(2), save(3), save(4), cut(damaged), save(5)]
     steps += [cut(n) for n in (5, 4, 3) if n != damaged][:2]
     for step in [*steps, Recover(), CrashStep(Crash("process")), Recover()]:
         world.apply(step)

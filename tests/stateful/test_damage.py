@@ -9,6 +9,7 @@ from attrs import evolve
 
 import lastgood.crashtest.subjects as subjects
 import lastgood.writer.recoverer as recoverer
+from lastgood.writer.writer import Writer
 from powercut.checker.exhaustive import DAMAGED, Bound, breaks, enumerate_verdicts
 from powercut.checker.random_search import sample_verdicts
 from powercut.profile import load_profile
@@ -137,7 +138,7 @@ def test_a_recovery_that_moves_what_it_cannot_read_is_refuted(
 def test_a_recovery_that_moves_older_groups_along_is_refuted(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    original = subjects.Writer.recover
+    original = Writer.recover
 
     def mutant(self: Any, *arguments: Any) -> Any:
         scan = original(self, *arguments)
@@ -147,7 +148,7 @@ def test_a_recovery_that_moves_older_groups_along_is_refuted(
             self.disk.rename(f"{older}.old", f"{older}.kept")
         return scan
 
-    monkeypatch.setattr(subjects.Writer, "recover", mutant)
+    monkeypatch.setattr(Writer, "recover", mutant)
     monkeypatch.setattr(subjects, "_handed_out", lambda *_: None)
 
     assert p7_of_lastgood() == "fails"

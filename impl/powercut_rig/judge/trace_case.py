@@ -41,8 +41,8 @@ def check_judgeable(trace: Trace, where: str) -> None:
         )
     if any(isinstance(s, Perform) and isinstance(s.op, ops.Damage) for s in trace.steps):
         raise TraceError(
-            f"{where}: it has damage at rest, which no disk does on request; expected crashes only. "
-            "Nothing was run."
+            f"{where}: it has damage at rest, which no disk does on request; expected crashes "
+            "only. Nothing was run."
         )
 
 

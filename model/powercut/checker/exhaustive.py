@@ -76,6 +76,10 @@ class HistoryPoint:
     kill_only: bool = False
 
 
+Scripted = Perform | Recover | SaveLive
+"""What a history without its crashes is made of; the one op is damage."""
+
+
 @define
 class Tally:
     """What was counted: states that were represented, states on which recovery was run."""
@@ -111,9 +115,10 @@ class Enumeration:
             self._play(start, [*saves, Recover(), end], self.bound.crashes)
             return
         for damage, point, crashes in self._rests(start, saves):
-            before = saves if point is start else []
-            script = [*before, *damage, Recover(), end, Recover()]
-            self._play(point, script, crashes, script.index(Recover()))
+            if not self.open_questions:
+                return
+            before: Sequence[Scripted] = [*(saves if point is start else ()), *damage]
+            self._play(point, [*before, Recover(), end, Recover()], crashes, len(before))
 
     def _rests(
         self, start: HistoryPoint, saves: Sequence[SaveLive]
@@ -156,7 +161,7 @@ class Enumeration:
     def _play(
         self,
         start: HistoryPoint,
-        script: Sequence[Perform | Recover | SaveLive],
+        script: Sequence[Scripted],
         crashes_left: int,
         only: int | None = None,
     ) -> None:
@@ -172,14 +177,12 @@ class Enumeration:
         for number, step in enumerate(script):
             before, done = point_of(world), len(world.program)
             world.apply(step)
-            crashed = not isinstance(step, Perform) and only in (None, number)
-            if crashed:
-                points += points_within(before, step, world.program[done:])
+            inside = points_within(before, step, world.program[done:])
+            points += inside if only in (None, number) else ()
             if world.violations:
                 self._note(world)
                 break
-            if crashed:
-                points.append(point_of(world))
+            points += [point_of(world)] if only in (None, number) else ()
         if not crashes_left:
             return
         for point in points:
@@ -235,9 +238,11 @@ def point_of(world: World) -> HistoryPoint:
 
 
 def points_within(
-    before: HistoryPoint, step: Recover | SaveLive, program: Sequence[tuple[str, ops.Op, State]]
+    before: HistoryPoint, step: Scripted, program: Sequence[tuple[str, ops.Op, State]]
 ) -> Iterator[HistoryPoint]:
-    """The op boundaries inside one step, and the middle of each of its writes."""
+    """The op boundaries inside one step, and the middle of each of its writes; damage has none."""
+    if isinstance(step, Perform):
+        return
     state, oracle = before.state, before.oracle
     if isinstance(step, SaveLive):
         oracle = oracle.begin(step.number, step.parts)

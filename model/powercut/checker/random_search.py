@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
+    initialize,
     precondition,
     rule,
     run_state_machine_as_test,
@@ -119,9 +120,14 @@ class CrashHistories(RuleBasedStateMachine):
 
 
 class DamageHistories(CrashHistories):
-    """The same, where something of a group goes bad at rest: once, and not before there are two."""
+    """The same on a store that has groups, of which something goes bad at rest, once."""
 
-    @precondition(lambda self: len(self.world.oracle.returned) > 1)
+    @initialize(count=st.integers(1, 3))
+    def first_saves(self, count: int) -> None:
+        """Save, so that there is something to go bad."""
+        for _ in range(count):
+            self.save()
+
     @precondition(lambda self: not self.world.oracle.damaged)
     @rule(data=st.data())
     def damage(self, data: st.DataObject) -> None:

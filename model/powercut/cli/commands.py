@@ -206,7 +206,8 @@ def how_far(verdict: Verdict) -> str:
     bounds: dict[str, list[str]] = {}
     for name, value in verdict.bound.items():
         kind, _, plain = name.rpartition("_")
-        bounds.setdefault(kind, []).append(f"{value} {plain}")
+        if not (verdict.exhaustive and plain in ("states", "runs")):  # limits that were not met
+            bounds.setdefault(kind, []).append(f"{value} {plain}")
     first, *more = map(", ".join, bounds.values())
     if verdict.method == "sampled":
         return f"nothing found in {first} (sampled: no proof)"

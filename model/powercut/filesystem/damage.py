@@ -1,4 +1,4 @@
-"""Damage at rest, as it is done to one inode."""
+"""Damage at rest: what it does to a tree. No event comes of it, so nothing of it is ever pending."""
 
 from __future__ import annotations
 
@@ -8,15 +8,30 @@ from attrs import evolve
 
 from powercut.filesystem import ops
 from powercut.filesystem.content import run_of
-from powercut.filesystem.inodes import Directory, File, Inode, SymlinkInode, fail
+from powercut.filesystem.inodes import (
+    Directory,
+    File,
+    Inode,
+    SymlinkInode,
+    Tree,
+    fail,
+    locate,
+)
 
 
-def gone_bad(inode: Inode, op: ops.Damage) -> Inode:
-    """A file or a directory after the damage.
+def damaged(tree: Tree, op: ops.Damage) -> Tree:
+    """The tree after the damage.
 
-    OSError: EINVAL for damage that nobody could find, of an empty file or behind its end, EISDIR
-    where the bytes of a directory are meant.
+    OSError: those of a path; EINVAL for damage that nobody could find, of an empty file or behind
+    its end; EISDIR where the bytes of a directory are meant.
     """
+    number = locate(tree, op.path, follow=False).inode
+    if number is None:
+        raise fail(errno.ENOENT, op.path)
+    return {**tree, number: _gone_bad(tree[number], op)}
+
+
+def _gone_bad(inode: Inode, op: ops.Damage) -> Inode:
     if op.how == "unreadable" and not isinstance(inode, SymlinkInode):
         return evolve(inode, unreadable=True)
     if not isinstance(inode, File):

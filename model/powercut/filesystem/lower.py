@@ -14,7 +14,6 @@ from attrs import frozen
 
 from powercut.filesystem import ops
 from powercut.filesystem.content import ByteRun, Data, run_of
-from powercut.filesystem.damage import gone_bad
 from powercut.filesystem.events import Entry, Event, Extent, Size
 from powercut.filesystem.inodes import (
     HANDLES,
@@ -360,12 +359,6 @@ def _msync(low: _Lowering, op: ops.Msync) -> None:
     low.span = (op.offset, op.offset + op.size)
 
 
-def _damage(low: _Lowering, op: ops.Damage) -> None:
-    """No event: what goes bad at rest is pending nowhere."""
-    _, number = low.existing(op.path)
-    low.view[number] = gone_bad(low.view[number], op)
-
-
 def _nothing(low: _Lowering, op: ops.Op) -> None:
     """Neither a whole-system sync nor a mark changes the view."""
 
@@ -392,14 +385,13 @@ _LOWER: Final[dict[type, Callable[[_Lowering, Any], None]]] = {
     ops.Fullsync: _sync_of,
     ops.Sync: _nothing,
     ops.Mark: _nothing,
-    ops.Damage: _damage,
 }
 
 
 def lower(
     view: Tree, handles: Mapping[str, Handle], op: ops.Op, op_id: str, next_inode: int
 ) -> Lowered:
-    """What `op` does to the view, and its events. OSError as the kernel; nothing changed then."""
+    """What `op`, but no damage, does to the view, and its events. OSError; nothing changed then."""
     low = _Lowering(view, handles, op_id, op, next_inode)
     _LOWER[type(op)](low, op)
     made = (low.view, low.handles, tuple(low.events), low.next_inode)

@@ -6,8 +6,8 @@ goes on meaning its file when every name of it is gone; a crash ends it.  `flags
 open(2).
 
 Two ask nothing of the file system.  A `Mark` puts a moment into the history that an observer can
-see, such as an acknowledgement.  A `Damage` is what a medium does by itself.  What is not here is not modelled: whoever reads a program refuses
-it by name (`NOT_MODELLED`).
+see, such as an acknowledgement.  A `Damage` is what a medium does by itself.  What is not here is
+not modelled: whoever reads a program refuses it by name (`NOT_MODELLED`).
 """
 
 from __future__ import annotations
@@ -205,7 +205,7 @@ class Damage:
     By then all that was issued before is on the medium.  The damage is there at once for whoever
     reads, and no crash takes it back: no rule speaks of it.  "unreadable": a look into the file,
     or into the directory, fails with EIO.  "changed": every bit of the byte at `at` is flipped.
-    "truncated": the file is cut to `at` bytes.  Without `at` it is the middle byte, or half of them.
+    "truncated": the file is cut to `at` bytes.  Without `at` it is half the size.
     """
 
     path: str

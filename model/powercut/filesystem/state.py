@@ -19,6 +19,7 @@ from attrs import evolve, field, frozen
 from powercut.errors import ConcurrencyError
 from powercut.filesystem import ops
 from powercut.filesystem.content import Data, Fill
+from powercut.filesystem.damage import damaged
 from powercut.filesystem.events import Entry, Event
 from powercut.filesystem.inodes import EMPTY_TREE, HANDLES, ROOT, Directory, Tree
 from powercut.filesystem.lower import Handle, Lowered, lower
@@ -71,11 +72,11 @@ class State:
         OSError as the kernel's, ConcurrencyError where a concurrent op is in the way; this state
         is unchanged then.
         """
-        lowered = lower(self.view, self.handles, op, op_id, self.next_inode)
         if isinstance(op, ops.Damage):
             if thread:
                 raise ConcurrencyError(f"{op_id}: damage at rest is of no thread")
-            return State.settled(lowered.view, self.next_inode, self.handles)
+            return State.settled(damaged(self.view, op), self.next_inode, self.handles)
+        lowered = lower(self.view, self.handles, op, op_id, self.next_inode)
         state = self._in_lane(lowered, op_id, thread)
         issued = (*self.issued, *lowered.events)
         sync = state.sync_record(op, op_id, lowered, issued)

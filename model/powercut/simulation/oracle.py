@@ -3,9 +3,8 @@
 The properties are those of docs/properties.md.  Saves are numbered from 1 in the order in which
 they began; the content of each is unlike any other's, so that a recovered group names its save.
 
-A save is *damaged* once something of it has gone bad at rest.  Nothing but P1 and P7 is owed of
-such a one: what is owed of the newest save is owed of the newest undamaged one instead, among those
-that the store still had to keep.
+A save is *damaged* once something of it has gone bad at rest.  It is owed to nobody any more: P2 to
+P4 speak of the newest undamaged save instead, among those that the store still had to keep.
 """
 
 from __future__ import annotations
@@ -60,9 +59,9 @@ class Oracle:
     `saves` maps a save's number to its parts; `returned` are the saves that returned, `recovered`
     those that a writable recovery returned; `clean` is the save that the next recovery must return
     because nothing has crashed since (0: none).  `generations` are those given or found since the
-    last crash: what was lost may lose its number too.  Of a store that `keeps` so many groups (None:
-    all), `kept` are the saves that it has not been free to give up.  `homes` and `damaged` speak of
-    saves that have returned, or were recovered: where each one lies, and what was done to it.
+    last crash: what was lost may lose its number too.  Where a store `keeps` so many groups (None:
+    all of them), `kept` are the saves that it was never free to give up.  `homes` and `damaged` are
+    of saves that returned, or were recovered: where each one lies, and what was done to it.
     """
 
     saves: Mapping[int, Mapping[str, bytes]] = field(factory=dict)
