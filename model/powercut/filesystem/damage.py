@@ -1,4 +1,4 @@
-"""Damage at rest: what it does to a tree. No event comes of it, so nothing of it is ever pending."""
+"""Damage at rest, done to a tree. No event comes of it: nothing of it is ever pending."""
 
 from __future__ import annotations
 

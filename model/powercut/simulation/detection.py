@@ -73,7 +73,7 @@ def damage(oracle: Oracle, tree: Tree, op: ops.Damage) -> Oracle:
     harms = {
         number: Harm(entry, op.path, op.how == "unreadable")
         for number, entry in whole.items()
-        if f"{op.path}/".startswith(f"{STORE}/{entry}/")
+        if _one_in_the_other(op.path, f"{STORE}/{entry}")
     }
     entries = entries_of(tree)
     held = [n for n, parts in oracle.saves.items() if any(_holders(tree, entries, parts))]
@@ -128,6 +128,10 @@ def judge_tree(oracle: Oracle, before: Tree, after: Tree, more: Collection[int])
         if harm.unreadable and number in owed and was not in (None, paths_now.get(harm.path)):
             found.append(f"recovery moved {harm.path}, which cannot be read")
     return [Violation("P7", what) for what in found]
+
+
+def _one_in_the_other(path: str, other: str) -> bool:
+    return f"{path}/".startswith(f"{other}/") or f"{other}/".startswith(f"{path}/")
 
 
 def _holders(tree: Tree, entries: Entries, parts: Mapping[str, bytes]) -> Iterator[str]:

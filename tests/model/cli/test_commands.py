@@ -122,6 +122,16 @@ def test_the_json_of_a_check_has_the_keys_of_the_contract_and_no_other() -> None
         assert answer["method"] == "enumerated"
 
 
+def test_damage_is_explained_as_no_loss_of_a_crash() -> None:
+    trace = ROOT / "traces/counterexamples/paper-atomic-dirsync-posix-minimal-process-P7.toml"
+    done, data = run("explain", trace), json.loads(run("explain", trace, "--json").stdout)
+
+    assert done.exit_code == 0
+    assert "/ckpt/run/epoch_0002  went bad at rest: unreadable" in done.stdout
+    assert "no rule and no sync forbids it" in done.stdout
+    assert data["damages"] == [{"path": "/ckpt/run/epoch_0002", "how": "unreadable"}]
+
+
 def test_a_property_that_fails_is_not_exhaustive_and_one_that_holds_has_no_trace() -> None:
     answers = json.loads(run(*FAILS, "--json").stdout)["properties"]
 
