@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from attrs import evolve
 
 import lastgood.crashtest.subjects as subjects
+import lastgood.recovery.recovery as recovery
 import lastgood.writer.recoverer as recoverer
-from lastgood.writer.writer import Writer
+from lastgood.backends.interface import Disk
+from lastgood.crashtest.subjects import LastgoodSession
+from lastgood.errors import StorageError
+from lastgood.parts.verify import RejectedError
+from lastgood.recovery.recovery import Group, Scan
 from powercut.checker.exhaustive import DAMAGED, Bound, breaks, enumerate_verdicts
 from powercut.checker.random_search import sample_verdicts
-from powercut.profile import load_profile
+from powercut.profile import load_profile, profile_names
 from powercut.simulation.oracle import PROPERTIES
-from powercut.simulation.subject import load_subject
+from powercut.simulation.subject import STORE, load_subject
 from tests.harness.toys import toy
 from tests.harness.verdicts import verdicts_of
 
@@ -98,6 +104,22 @@ def test_lastgood_keeps_every_promise_where_something_goes_bad(
     assert all(v.exhaustive for v in found.values())
 
 
+@pytest.mark.parametrize("mode", ["unsafe", "atomic_nodirsync"])
+def test_a_weak_mode_reports_damage_too_and_hands_none_out(mode: str) -> None:
+    bound = evolve(DAMAGED, runs=300)
+    found = verdicts_of(f"lastgood:{mode}", POSIX.name, "power", bound, of=("P1", "P7"))
+
+    assert found == {"P1": "holds", "P7": "holds"}
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("profile", profile_names())
+def test_p7_holds_on_every_file_system(profile: str) -> None:
+    found = verdicts_of("lastgood:atomic_dirsync", profile, "power", DAMAGED, of=("P1", "P7"))
+
+    assert found == {"P1": "holds", "P7": "holds"}
+
+
 def test_a_store_that_prunes_with_memory_keeps_every_promise_too() -> None:
     """Four saves, so that the last one gives the first up, and the next one the second."""
     bound = evolve(DAMAGED, saves=4, crashes=0)
@@ -115,40 +137,87 @@ def test_the_paper_reports_nothing_and_stops_at_what_it_cannot_read() -> None:
     }  # fmt: skip
 
 
-def p7_of_lastgood() -> str:
-    return verdicts_of("lastgood:atomic_dirsync", POSIX.name, "power", SMALL, of=("P7",))["P7"]
+def why_p7_fails() -> str:
+    """The first counterexample of lastgood as it is now, in words."""
+    subject = load_subject("lastgood:atomic_dirsync")
+    verdict = enumerate_verdicts(subject, POSIX, "power", ("P7",), SMALL)["P7"]
+    return "" if verdict.counterexample is None else verdict.counterexample.because
 
 
-def test_a_recovery_that_hides_what_it_passed_over_is_refuted(
-    monkeypatch: pytest.MonkeyPatch,
+def hides_what_it_passed_over(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(subjects, "_reasons", lambda _scan: {})
+
+
+def moves_what_it_cannot_read(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(recoverer, "stays", lambda _rejection: False)
+
+
+def compares_no_digest(patch: pytest.MonkeyPatch) -> None:
+    def mutant(*arguments: Any) -> None:
+        try:
+            check_parts(*arguments)
+        except RejectedError as rejected:
+            if not rejected.reason.startswith("sha_mismatch"):
+                raise
+
+    def read(disk: Disk, group: Group, path: str) -> bytes:
+        return disk.read(f"{group.path}/{path}", 99)
+
+    check_parts = recovery.check_parts
+    patch.setattr(recovery, "check_parts", mutant)
+    patch.setattr(subjects, "read_part", read)
+
+
+def fails_where_something_is_rejected(patch: pytest.MonkeyPatch) -> None:
+    def mutant(disk: Disk, store: str, scan: Scan) -> Any:
+        if scan.rejected:
+            raise StorageError("something was rejected")
+        return handed_out(disk, store, scan)
+
+    handed_out = subjects._handed_out
+    patch.setattr(subjects, "_handed_out", mutant)
+
+
+def falls_back_to_nothing(patch: pytest.MonkeyPatch) -> None:
+    def mutant(disk: Disk, store: str, scan: Scan) -> Any:
+        return None if scan.rejected else handed_out(disk, store, scan)
+
+    handed_out = subjects._handed_out
+    patch.setattr(subjects, "_handed_out", mutant)
+
+
+def clears_up_after_handing_out(patch: pytest.MonkeyPatch) -> None:
+    def mutant(self: LastgoodSession) -> Any:
+        found = recover(self)
+        if self.passed_over and found is not None:
+            name = f"gen-{found.generation:08}-step-{found.step:08}"
+            self._writer.disk.unlink(f"{STORE}/{name}/part1")
+        return found
+
+    recover = LastgoodSession.recover
+    patch.setattr(LastgoodSession, "recover", mutant)
+
+
+MUTANTS = [
+    (hides_what_it_passed_over, "recovery did not report gen-"),
+    (moves_what_it_cannot_read, "recovery moved /ckpt/run/gen-"),
+    (compares_no_digest, "recovery handed out what no save wrote"),
+    (fails_where_something_is_rejected, "recovery failed with StorageError"),
+    (falls_back_to_nothing, "recovery returned nothing; save 1 is there, undamaged"),
+    (clears_up_after_handing_out, "recovery changed gen-"),
+]
+
+
+def test_lastgood_as_it_is_has_no_counterexample() -> None:
+    assert why_p7_fails() == ""
+
+
+@pytest.mark.parametrize(
+    ("mutate", "because"), MUTANTS, ids=lambda each: getattr(each, "__name__", "")
+)
+def test_a_recovery_is_refuted_that(
+    mutate: Callable[[pytest.MonkeyPatch], None], because: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(subjects, "_reasons", lambda _scan: {})
+    mutate(monkeypatch)
 
-    assert p7_of_lastgood() == "fails"
-
-
-def test_a_recovery_that_moves_what_it_cannot_read_is_refuted(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(recoverer, "stays", lambda _rejection: False)
-
-    assert p7_of_lastgood() == "fails"
-
-
-def test_a_recovery_that_moves_older_groups_along_is_refuted(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    original = Writer.recover
-
-    def mutant(self: Any, *arguments: Any) -> Any:
-        scan = original(self, *arguments)
-        if scan.rejected and scan.group is not None:
-            older = scan.group.path
-            self.disk.rename(older, f"{older}.old")
-            self.disk.rename(f"{older}.old", f"{older}.kept")
-        return scan
-
-    monkeypatch.setattr(Writer, "recover", mutant)
-    monkeypatch.setattr(subjects, "_handed_out", lambda *_: None)
-
-    assert p7_of_lastgood() == "fails"
+    assert why_p7_fails().startswith(because)
