@@ -113,7 +113,8 @@ def test_damage_comes_beneath_the_live_process_and_does_not_end_it() -> None:
     assert [op_id for op_id, _, _ in found.program[before:]] == ["bad"]
 
     found.apply(Recover())
-    assert (found.violations, found.oracle.recovered) == ([], {1})
+    assert found.violations == []
+    assert found.oracle.recovered == {1}
 
 
 def test_what_a_crash_had_torn_is_not_damaged() -> None:
