@@ -26,7 +26,7 @@ from rich.panel import Panel
 from lastgood import Store
 from lastgood.backends.detect import disk_here
 from powercut.checker.check import CheckEffort, CheckQuestion, check, write_traces
-from powercut.checker.exhaustive import Bound
+from powercut.checker.exhaustive import DEEP, Bound
 from powercut.checker.verdict import CheckReport
 from powercut.cli.commands import show_report
 from powercut.filesystem.state import State
@@ -202,7 +202,7 @@ def prove(folder: Path, summary: Summary) -> str:
     console.rule("2. The model proves one mode, within a bound")
     states, bound = [], {}
     for profile in ("posix-minimal", "ext4-ordered"):
-        report = ask(PROVED, profile, CheckEffort(), folder)
+        report = ask(PROVED, profile, CheckEffort(bounds=(Bound(), DEEP)), folder)
         verdicts = report.properties.values()
         bound = dict(report.properties["P1"].bound)
         states.append(report.properties["P1"].represented)
