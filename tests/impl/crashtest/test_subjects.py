@@ -17,6 +17,7 @@ from lastgood.crashtest.subjects import (
     KEEP_ONE,
     PAPER,
     RECORD,
+    REMEMBERS,
     RENAME,
     REPAIRED,
     REPORTED,
@@ -37,6 +38,7 @@ SUBJECTS = [
     CHUNKED,
     APART,
     KEEP_ONE,
+    REMEMBERS,
     REPAIRED,
     REPORTED,
     PAPER,
@@ -104,6 +106,7 @@ def test_the_entry_points_name_these_objects() -> None:
     assert found["lastgood+attempt"] is subjects.ATTEMPT
     assert found["lastgood+chunked"] is subjects.CHUNKED
     assert found["lastgood+keep1"] is subjects.KEEP_ONE
+    assert found["lastgood+remembers"] is subjects.REMEMBERS
     assert found["lastgood+repair"] is subjects.REPAIRED
     assert found["lastgood+report"] is subjects.REPORTED
     assert found["lastgood+purge"] is subjects.PURGED
