@@ -22,9 +22,8 @@ from tests.faults.stores import (
     HERE,
     SMALL_GROUPS,
     Truth,
-    intact_in,
+    lost,
     make_store,
-    moved_intact,
     open_store,
     tree_of,
 )
@@ -32,14 +31,14 @@ from tests.faults.tally import Tally
 
 PART: Final = "calls"
 DEADLINE_S: Final = 20.0
-ERRNOS: Final = tuple(
-    getattr(errno, name)
-    for name in (
-        "EIO EUCLEAN EBADMSG ENOSPC EDQUOT EROFS EACCES EPERM ENOENT EINVAL EISDIR ENOTDIR ELOOP "
-        "ENXIO EFBIG EBUSY EMFILE ENFILE ENOMEM EAGAIN EINTR ESTALE ETIMEDOUT ENOTSUP ENOSYS "
-        "EOVERFLOW ENAMETOOLONG EXDEV EMLINK EEXIST ENOTEMPTY ENODEV"
-    ).split()
-)
+ERRNOS: Final = (
+    errno.EIO, errno.EUCLEAN, errno.EBADMSG, errno.ENOSPC, errno.EDQUOT, errno.EROFS,
+    errno.EACCES, errno.EPERM, errno.ENOENT, errno.EINVAL, errno.EISDIR, errno.ENOTDIR,
+    errno.ELOOP, errno.ENXIO, errno.EFBIG, errno.EBUSY, errno.EMFILE, errno.ENFILE,
+    errno.ENOMEM, errno.EAGAIN, errno.EINTR, errno.ESTALE, errno.ETIMEDOUT, errno.ENOTSUP,
+    errno.ENOSYS, errno.EOVERFLOW, errno.ENAMETOOLONG, errno.EXDEV, errno.EMLINK, errno.EEXIST,
+    errno.ENOTEMPTY, errno.ENODEV,
+)  # fmt: skip
 OPERATIONS: Final = {**CHANGING, **LOOKING, **COMMANDS}
 _SYNCS: Final = frozenset({"fsync", "fsyncdir"})
 _SAVES: Final = tuple(name for name in CHANGING if name.startswith(("save", "attempt")))
@@ -73,6 +72,7 @@ class Bench:
     def fresh(self) -> Truth:
         """Set the store back to what it was; nobody remembers a name."""
         self.control.disarm()
+        self.control.direct = 1
         shutil.rmtree(self.real, ignore_errors=True)
         shutil.copytree(self.kept, self.real)
         self.control.epoch += 1
@@ -82,6 +82,7 @@ class Bench:
         """The calls of each kind that an operation makes where nothing fails."""
         call = Call(self.seen, self.real, self.fresh(), PosixDisk(HERE))
         self.control.clear()
+        self.control.direct = int("map" not in operation)
         answer = carry_out(OPERATIONS[operation], call)
         assert (answer.raw, answer.said, answer.wrong) == ("", "", []), (operation, answer)
         return self.control.counts()
@@ -117,11 +118,12 @@ def drawn(bench: Bench, cases: int | None, seed: int) -> list[Fault]:
     every = list(_every_fault(bench))
     if cases is None:
         return every
-    dice = random.Random(seed)
+    dice = random.Random(seed)  # noqa: S311 - drawn with a seed
     shares: dict[tuple[str, str], list[Fault]] = {}
     for fault in every:
         shares.setdefault((fault.operation, fault.kind), []).append(fault)
-    of_each = [dice.sample(share, len(share)) for share in dice.sample(list(shares.values()), len(shares))]
+    order = dice.sample(list(shares.values()), len(shares))
+    of_each = [dice.sample(share, len(share)) for share in order]
     turns = (fault for turn in zip_longest(*of_each) for fault in turn if fault is not None)
     return list(islice(turns, cases))
 
@@ -130,6 +132,9 @@ def _every_fault(bench: Bench) -> Iterator[Fault]:
     for operation in OPERATIONS:
         for kind, count in bench.counts(operation).items():
             for number in ERRNOS:
+                # The C library takes it for the end of the directory, and nobody hears of it.
+                if (kind, number) == ("readdir", errno.ENOENT):
+                    continue
                 for nth in range(1, count + 1):
                     yield Fault(operation, kind, nth, number, sticky=False)
                 # Python repeats what was interrupted, by itself and for ever.
@@ -149,7 +154,7 @@ def judge(bench: Bench, fault: Fault, tally: Tally) -> None:
         bench.control.disarm()
         if fault.operation in _SAVES and fault.kind in _SYNCS and bench.control.hits:
             try:
-                store.save(71, NEW)
+                call.save(store, 71)
             except LastgoodError as error:
                 refused.append(str(error))
             else:
@@ -159,6 +164,8 @@ def judge(bench: Bench, fault: Fault, tally: Tally) -> None:
     ended = "hang"
     try:
         with deadline(DEADLINE_S):
+            # What is mapped is in the kernel's cache, and the kernel repeats what it read ahead.
+            bench.control.direct = int("map" not in fault.operation)
             bench.control.arm(fault.kind, fault.nth, fault.number, sticky=fault.sticky)
             answer = carry_out(OPERATIONS[fault.operation], call)
             bench.control.disarm()
@@ -184,24 +191,18 @@ def judge(bench: Bench, fault: Fault, tally: Tally) -> None:
 
 def after_faults(seen: Path, real: Path, truth: Truth) -> list[str]:
     """What may not be once the faults have ended: something lost, moved, or not found."""
-    found = [f"{name} is whole and was moved to quarantine" for name in moved_intact(real, truth)]
-    there = intact_in(real, truth)
-    for name in sorted(set(truth.groups) - truth.given_up - there - moved_intact(real, truth)):
-        found.append(f"{name} was acknowledged and is lost or changed")
-    checks: list[tuple[str, Callable[[], object]]] = [
-        ("a reader", lambda: _loads(open_read_only(seen, disk=PosixDisk(HERE)), truth)),
-        ("a writer", lambda: _recovers(seen, truth)),
-    ]
-    for who, check in checks:
+    found = lost(real, truth)
+    checks: dict[str, Callable[[], str | None]] = {
+        "a reader": lambda: _loads(open_read_only(seen, disk=PosixDisk(HERE)), truth),
+        "a writer": lambda: _recovers(seen, truth),
+    }
+    for who, check in checks.items():
         try:
             if (wrong := check()) is not None:
                 found.append(f"{who} afterwards {wrong}")
         except Exception as error:
             found.append(f"{who} afterwards: {type(error).__name__}: {error}"[:300])
-    there = intact_in(real, truth)
-    for name in sorted(set(truth.groups) - truth.given_up - there - moved_intact(real, truth)):
-        found.append(f"{name} is lost after the recovery")
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys(found + lost(real, truth)))
 
 
 def _loads(store: Store, truth: Truth) -> str | None:
@@ -213,9 +214,7 @@ def _loads(store: Store, truth: Truth) -> str | None:
     name = str(loaded.group.name)
     if name < newest:
         return f"loads {name}, not {newest}"
-    files = truth.groups.get(name) or dict(truth.begun.get(name, {}))
-    wanted = {part: data for part, data in files.items() if part != "MANIFEST"}
-    if {part: bytes(loaded[part]) for part in loaded.parts} != wanted:
+    if {part: bytes(loaded[part]) for part in loaded.parts} != truth.parts(name):
         return f"loads other bytes than those of {name}"
     return None
 

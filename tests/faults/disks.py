@@ -39,7 +39,9 @@ def made_for(fs: FileSystem, *mkfs: str, options: str = "", size_bytes: int = 0)
     )
 
 
-def make_image(fs: FileSystem, folder: str, fill: Callable[[Path], _T]) -> tuple[Mapping[int, bytes], _T]:
+def make_image(
+    fs: FileSystem, folder: str, fill: Callable[[Path], _T]
+) -> tuple[Mapping[int, bytes], _T]:
     """The chunks of a new file system that `fill` has filled, unmounted, and its answer."""
     with SparseFile(fs.size_bytes) as file:
         backing = f"/proc/self/fd/{file.fd}"

@@ -21,8 +21,15 @@ from powercut_rig.filesystems import FileSystem
 from powercut_rig.system.subprocesses import wait_for_exit
 from powercut_rig.system.worker import private_folder, report_alive
 from tests.faults.disks import BTRFS, EXT4, SECTOR, XFS, Disk, made_for, make_image
-from tests.faults.operations import KEPT, NEW, Call, LOOKING, carry_out
-from tests.faults.stores import HERE, Truth, intact_in, make_store, moved_intact, name_of, open_store
+from tests.faults.operations import KEPT, LOOKING, NEW, Call, carry_out
+from tests.faults.stores import (
+    HERE,
+    Truth,
+    intact_in,
+    make_store,
+    moved_intact,
+    name_of,
+)
 from tests.faults.tally import Tally
 
 DEADLINE_S: Final = 60.0
@@ -58,17 +65,19 @@ class Image:
 
     def __init__(self, fs: FileSystem, base: Mapping[int, bytes], truth: Truth) -> None:
         self.fs, self.base, self.truth = fs, base, truth
-        files = [data for group in truth.groups.values() for data in group.values() if data]
-        blocks = {f[at : at + 64] for f in files for at in range(0, len(f), 4096) if len(f) >= 2048}
+        self._data = [
+            [number for number, chunk in base.items() if chunk[:64] in blocks]
+            for group in truth.groups.values()
+            if (blocks := _blocks_of(group))
+        ]
         manifests = [group["MANIFEST"] for group in truth.groups.values()]
-        self._data = [n for n, chunk in base.items() if chunk[:64] in blocks]
         self._manifests = [
             (number, at)
             for number, chunk in base.items()
             for manifest in manifests
             if (at := chunk.find(manifest[: min(len(manifest), 120)])) >= 0
         ]
-        with_data = set(self._data)
+        with_data = {number for numbers in self._data for number in numbers}
         self._metadata = [n for n in base if n not in with_data]
         self._same = defaultdict(list)
         for number in self._metadata:
@@ -79,7 +88,7 @@ class Image:
         aim = dice.choice(AIMS)
         within = dice.randrange(CHUNK_BYTES)
         if aim == "data":
-            places = [dice.choice(self._data)]
+            places = [dice.choice(dice.choice(self._data))]
         elif aim == "manifest":
             number, start = dice.choice(self._manifests)
             within = min(start + dice.randrange(300), CHUNK_BYTES - 1)
@@ -112,13 +121,21 @@ class Image:
         return found
 
 
+def _blocks_of(group: Mapping[str, bytes]) -> set[bytes]:
+    """The beginnings of the blocks of all files that have blocks of their own."""
+    files = [data for data in group.values() if len(data) > 2048]
+    return {data[at : at + 64] for data in files for at in range(0, len(data), CHUNK_BYTES)}
+
+
 def run_flips(flips: int, seed: int) -> Tally:
-    """`flips` of btrfs, shared among its images, and half as many more of the others."""
+    """`flips` of btrfs, shared among its images, and half as many of the others. In a worker."""
     tally = Tally()
     of_btrfs = [name for name in IMAGES if name.startswith("btrfs")]
     for name, fs in IMAGES.items():
         share = of_btrfs.index(name) if name in of_btrfs else None
-        count = flips // 4 if share is None else (flips + len(of_btrfs) - 1 - share) // len(of_btrfs)
+        count = (
+            flips // 4 if share is None else (flips + len(of_btrfs) - 1 - share) // len(of_btrfs)
+        )
         if count:
             flip_image(name, fs, count, seed, tally)
     return tally
@@ -126,7 +143,7 @@ def run_flips(flips: int, seed: int) -> Tally:
 
 def flip_image(name: str, fs: FileSystem, count: int, seed: int, tally: Tally) -> None:
     """Flip one image so often, each time from what it was."""
-    part, dice = f"flips: {name}", random.Random(f"{seed} {name}")
+    part, dice = f"flips: {name}", random.Random(f"{seed} {name}")  # noqa: S311
     with private_folder() as folder:
         base, truth = make_image(fs, folder, lambda root: make_store(root / "run"))
         image = Image(fs, base, truth)
@@ -163,7 +180,11 @@ def use(store: Path, truth: Truth, whole: set[str]) -> dict[str, Any]:
     said: dict[str, Any] = {"outcomes": [], "wrong": [], "saved": "", "given_up": []}
     newest = max(whole, default=None)
     said["outcomes"].append(_reader(store, truth, newest, said["wrong"]))
-    for name in ("verify, groups, quarantined", "lastgood ls, latest, why", "lastgood verify, quarantine"):
+    for name in (
+        "verify, groups, quarantined",
+        "lastgood ls, latest, why",
+        "lastgood verify, quarantine",
+    ):
         answer = carry_out(LOOKING[name], Call(store, store, truth.copy()))
         said["wrong"] += [f"{name}: {each}" for each in (*answer.wrong, answer.raw) if each]
     said["wrong"] += _verified(store, truth, whole)
@@ -187,7 +208,11 @@ def _reader(store: Path, truth: Truth, newest: str | None, wrong: list[str]) -> 
     wrong += _loaded(loaded, truth, newest)
     if loaded is None:
         return "nothing to load"
-    return "the newest loaded" if str(loaded.group.name) == max(truth.groups) else "an older one loaded"
+    return (
+        "the newest loaded"
+        if str(loaded.group.name) == max(truth.groups)
+        else "an older one loaded"
+    )
 
 
 def _loaded(loaded: Any, truth: Truth, newest: str | None) -> Iterator[str]:
@@ -196,8 +221,7 @@ def _loaded(loaded: Any, truth: Truth, newest: str | None) -> Iterator[str]:
         yield f"a load took {name}, and the newest intact one is {newest}"
     if loaded is None or name not in truth.groups:
         return
-    files = truth.groups[name]
-    if {p: bytes(loaded[p]) for p in loaded.parts} != {p: d for p, d in files.items() if p != "MANIFEST"}:
+    if {part: bytes(loaded[part]) for part in loaded.parts} != truth.parts(name):
         yield f"a load handed out other bytes than those of {name}"
     told = {each.name for each in loaded.rejected}
     if silent := {each for each in truth.groups if each > name} - told:
@@ -242,7 +266,9 @@ def _write(call: Call, newest: str | None, said: dict[str, Any]) -> None:
     said["outcomes"].append("saved")
 
 
-def left_behind(store: Path, truth: Truth, whole: set[str], said: Mapping[str, Any]) -> Iterator[str]:
+def left_behind(
+    store: Path, truth: Truth, whole: set[str], said: Mapping[str, Any]
+) -> Iterator[str]:
     """What may not be after all of it: something intact that was moved, or is gone."""
     given_up, kept = set(said["given_up"]), set(sorted(whole)[-KEPT:])
     there = intact_in(store, truth)
@@ -286,4 +312,3 @@ def in_a_child(work: Callable[[], dict[str, Any]], timeout_s: float) -> dict[str
         return None
     answer: dict[str, Any] = json.loads(said)
     return answer
-

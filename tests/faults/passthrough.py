@@ -34,6 +34,7 @@ NAMES: Final = tuple(dict.fromkeys(KINDS.values()))
 _NUMBERS: Final = {opcode: NAMES.index(name) for opcode, name in KINDS.items()}
 
 _FORGET, _INIT, _INTERRUPT, _DESTROY, _BATCH_FORGET = 2, 26, 36, 38, 42
+_WITH_HANDLE: Final = frozenset({15, 16, 18, 28, 29})
 _SILENT: Final = frozenset({_FORGET, _BATCH_FORGET, _INTERRUPT})
 _IN: Final = struct.Struct("<IIQQIIIHH")
 _OUT: Final = struct.Struct("<IiQ")
@@ -57,7 +58,8 @@ class Control(ctypes.Structure):
 
     The `nth` call of the kind `kind` (from 1 on) fails with `number`, and with `sticky` each one
     after it; `kind` -1 lets all pass.  `hits` are the calls that were made to fail, `calls` all of
-    each kind.  A new `epoch` lets the server forget every name.
+    each kind.  A new `epoch` lets the server forget every name.  With `direct` the kernel keeps no
+    bytes: else it repeats a read that failed.
     """
 
     _fields_ = (
@@ -67,6 +69,7 @@ class Control(ctypes.Structure):
         ("sticky", ctypes.c_int),
         ("hits", ctypes.c_int),
         ("epoch", ctypes.c_int),
+        ("direct", ctypes.c_int),
         ("calls", ctypes.c_int * len(NAMES)),
     )
 
@@ -102,6 +105,7 @@ class PassThrough:
         self._last_node = 1
         self._listed: dict[int, list[bytes]] = {}
         self._locks: dict[int, int] = {}
+        self._open_fds: set[int] = set()
         self._do: dict[int, Callable[[int, memoryview], bytes]] = {
             1: self._lookup, 3: self._getattr, 4: self._setattr, 9: self._mkdir,
             10: self._unlink, 11: self._rmdir, 12: self._rename, 14: self._open, 15: self._read,
@@ -154,6 +158,8 @@ class PassThrough:
         act = self._do.get(opcode)
         if act is None:
             raise OSError(errno.EOPNOTSUPP if opcode == 43 else errno.ENOSYS, "not served")
+        if opcode in _WITH_HANDLE and struct.unpack_from("<Q", body)[0] not in self._open_fds:
+            raise OSError(errno.EBADF, "not open")  # where ENOSYS was the answer to its open
         return act(node, body)
 
     def _below(self, node: int, name: memoryview) -> str:
@@ -234,14 +240,18 @@ class PassThrough:
     def _open(self, node: int, body: memoryview) -> bytes:
         (flags,) = struct.unpack_from("<I", body)
         wanted = flags & (os.O_ACCMODE | os.O_TRUNC | os.O_APPEND) | os.O_CLOEXEC
-        return _OPEN_OUT.pack(os.open(self._path(node), wanted, dir_fd=self._root), 0, 0)
+        return self._opened(os.open(self._path(node), wanted, dir_fd=self._root))
+
+    def _opened(self, fd: int) -> bytes:
+        self._open_fds.add(fd)
+        return _OPEN_OUT.pack(fd, self._control.direct, 0)
 
     def _create(self, node: int, body: memoryview) -> bytes:
         flags, mode = struct.unpack_from("<II", body)
         path = self._below(node, body[16:])
         wanted = flags & (os.O_ACCMODE | os.O_EXCL) | os.O_CREAT | os.O_CLOEXEC
         fd = os.open(path, wanted, mode & 0o777, dir_fd=self._root)
-        return self._entry(path) + _OPEN_OUT.pack(fd, 0, 0)
+        return self._entry(path) + self._opened(fd)
 
     def _read(self, node: int, body: memoryview) -> bytes:
         fh, offset, size = struct.unpack_from("<QQI", body)
@@ -260,6 +270,7 @@ class PassThrough:
         fh, _, flags, owner = struct.unpack_from("<QIIQ", body)
         if flags & _FLOCK_UNLOCK and self._locks.get(node) == owner:
             del self._locks[node]
+        self._open_fds.discard(fh)
         os.close(fh)
         return b""
 
@@ -267,7 +278,7 @@ class PassThrough:
         flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
         fd = os.open(self._path(node), flags, dir_fd=self._root)
         self._listed[fd] = [os.fsencode(name) for name in sorted(os.listdir(fd))]
-        return _OPEN_OUT.pack(fd, 0, 0)
+        return self._opened(fd)
 
     def _readdir(self, node: int, body: memoryview) -> bytes:
         fh, offset, size = struct.unpack_from("<QQI", body)
@@ -283,6 +294,7 @@ class PassThrough:
     def _releasedir(self, node: int, body: memoryview) -> bytes:
         (fh,) = struct.unpack_from("<Q", body)
         del self._listed[fh]
+        self._open_fds.discard(fh)
         os.close(fh)
         return b""
 

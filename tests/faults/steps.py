@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import fcntl
 import os
 import random
@@ -21,9 +20,18 @@ from powercut_rig.filesystems import FileSystem
 from powercut_rig.system import linux_syscalls
 from powercut_rig.system.deadline import DeadlineError, deadline
 from powercut_rig.system.worker import private_folder, report_alive
-from tests.faults.disks import BTRFS, EXT4, XFS, Disk, Filler, made_for, make_image, memory_file_system
+from tests.faults.disks import (
+    BTRFS,
+    EXT4,
+    XFS,
+    Disk,
+    Filler,
+    made_for,
+    make_image,
+    memory_file_system,
+)
 from tests.faults.operations import CHANGING, LOOKING, NEW, Answer, Call, carry_out, purge
-from tests.faults.stores import HERE, Truth, intact_in, make_store, moved_intact, open_store
+from tests.faults.stores import HERE, Truth, lost, make_store, open_store
 from tests.faults.tally import Tally
 from tests.impl.disks import CHANGES, WatchedDisk
 
@@ -35,7 +43,10 @@ _SHUTDOWN: Final = 0x8004587D
 _NOLOGFLUSH: Final = struct.pack("<I", 2)
 _REMOUNT: Final = 32
 _ROOMS: Final = (4096, 3 * 4096, 8 * 4096)
+_BARE: Final = "no quarantine yet, "
 _ADVICE: Final = ("room", "prune", "open it again")
+
+_LITTLE: Final = {"r": b"a little"}
 
 DISKS: Final[Mapping[str, FileSystem | None]] = {
     "ext4": made_for(EXT4, "-m", "0", options="errors=remount-ro"),
@@ -117,14 +128,20 @@ class Moment:
         return f"{self.operation}: {self.how} before step {self.step}"
 
 
-def drawn(
-    ground: Ground, hows: Sequence[str], share: float, dice: random.Random
-) -> list[Moment]:
+def _dice(seed: str) -> random.Random:
+    return random.Random(seed)  # noqa: S311 - drawn with a seed
+
+
+def drawn(ground: Ground, hows: Sequence[str], share: float, dice: random.Random) -> list[Moment]:
     """Every step of every operation, or a share of them; at least one of each operation."""
     found = []
     for operation in CHANGING:
-        every = [Moment(operation, step, how) for step in range(1, steps_of(ground, operation) + 1) for how in hows]
-        found += dice.sample(every, max(1, round(share * len(every))))
+        every = [
+            Moment(operation, step, how)
+            for step in range(1, steps_of(ground, operation) + 1)
+            for how in hows
+        ]
+        found += dice.sample(every, max(1, round(share * len(every))) if share else 0)
     return found
 
 
@@ -136,7 +153,8 @@ def run_full(share: float, seed: int, names: Sequence[str] = tuple(DISKS)) -> Ta
         with grounds(name, DISKS[name]) as ground:
             # Only these two have a number of inodes that a small file can exhaust.
             possible = hows if name in ("ext4", _TMPFS) else (hows[0], *hows[2:])
-            for moment in drawn(ground, possible, share, random.Random(f"{seed} full {name}")):
+            possible = (*possible, *(f"{_BARE}{how}" for how in possible[:2]))
+            for moment in drawn(ground, possible, share, _dice(f"{seed} full {name}")):
                 _judge(ground, moment, tally, f"full disk: {name}", _fill)
                 report_alive()
     return tally
@@ -147,12 +165,18 @@ def run_read_only(share: float, seed: int) -> Tally:
     tally = Tally()
     for name, hows in {"ext4": ("read-only", "gone"), "xfs": ("gone",)}.items():
         with grounds(name, DISKS[name]) as ground:
-            for moment in drawn(ground, hows, share, random.Random(f"{seed} ro {name}")):
+            for moment in drawn(ground, hows, share, _dice(f"{seed} ro {name}")):
                 part = f"{moment.how} in the middle: {name}"
                 _judge(ground, moment, tally, part, _take_away)
                 report_alive()
-    for name, fs in DISKS.items():
-        with grounds(name, fs) as ground:
+    return tally
+
+
+def run_between(names: Sequence[str] = tuple(DISKS)) -> Tally:
+    """Every operation on each disk, remounted read-only before it and writable again after it."""
+    tally = Tally()
+    for name in names:
+        with grounds(name, DISKS[name]) as ground:
             _between(ground, tally)
             report_alive()
     return tally
@@ -178,7 +202,10 @@ def _fill(ground: Ground, moment: Moment, truth: Truth) -> tuple[str, list[str]]
     """Fill the disk before a step; judge what is there, the way out, and what comes after."""
     with ground.fresh() as root:
         filler, path = Filler(root), root / "run"
-        room = int(moment.how.split()[0]) if moment.how[0].isdigit() else 0
+        how = moment.how.removeprefix(_BARE)
+        if how != moment.how:
+            shutil.rmtree(path / "quarantine")
+        room = int(how.split()[0]) if how[0].isdigit() else 0
         fill = filler.inodes if "inode" in moment.how else lambda: filler.fill(room)
         disk = before(moment.step, fill, root)
         answer = carry_out(CHANGING[moment.operation], _call(root, truth, disk))
@@ -263,18 +290,10 @@ def _go_down(_ground: Ground, root: Path) -> None:
 def _clear(answer: Answer, errnos: Sequence[str], advice: Sequence[str]) -> list[str]:
     """What is wrong with an error of its own: it is raw, or says not what to do."""
     found = [*answer.wrong, *([f"let out {answer.raw}"] if answer.raw else [])]
-    if answer.said and any(each in answer.said for each in errnos):
-        if not any(word in answer.said.lower() for word in advice):
-            found.append(f"says not what to do: {answer.said}")
+    is_of_these = answer.said and any(each in answer.said for each in errnos)
+    if is_of_these and not any(word in answer.said.lower() for word in advice):
+        found.append(f"says not what to do: {answer.said}")
     return found
-
-
-def lost(store: Path, truth: Truth) -> list[str]:
-    """The acknowledged groups that are not in their place any more, and no policy took."""
-    aside, there = moved_intact(store, truth), intact_in(store, truth)
-    found = [f"{name} is whole and was moved to quarantine" for name in sorted(aside)]
-    gone = set(truth.groups) - truth.given_up - there - aside
-    return [*found, *(f"{name} was acknowledged and is lost or changed" for name in sorted(gone))]
 
 
 def _tried(who: str, act: Callable[[], str | None]) -> list[str]:
@@ -294,10 +313,8 @@ def _reads(path: Path, truth: Truth) -> str | None:
     name = str(loaded.group.name)
     if name < newest:
         return f"loads {name}, not {newest}"
-    files = truth.groups.get(name) or truth.begun.get(name, {})
-    wanted = {part: data for part, data in files.items() if part != "MANIFEST"}
     got = {part: bytes(loaded[part]) for part in loaded.parts}
-    return None if got == wanted else f"loads other bytes than those of {name}"
+    return None if got == truth.parts(name) else f"loads other bytes than those of {name}"
 
 
 def _looks(path: Path, truth: Truth) -> str | None:
@@ -318,8 +335,9 @@ def _way_out(path: Path, truth: Truth) -> str | None:
         truth.given_up |= {name for name in truth.groups if name < newest}
         del loaded
         store.prune(LatestN(1))
-        receipt = store.save(81, NEW)
-        truth.note(path, Path(receipt.path).name, NEW)
+        # So little that it fits where the smallest of the groups was.
+        receipt = store.save(81, _LITTLE)
+        truth.note(path, Path(receipt.path).name, _LITTLE)
     return _reads(path, truth)
 
 
@@ -333,5 +351,3 @@ def _goes_on(path: Path, truth: Truth) -> str | None:
         receipt = store.save(82, NEW)
         truth.note(path, Path(receipt.path).name, NEW)
     return _reads(path, truth)
-
-

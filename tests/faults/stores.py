@@ -148,6 +148,14 @@ def moved_intact(store: Path, truth: Truth) -> set[str]:
     return {name for name, files in truth.groups.items() if any(_is(files, t) for t in trees)}
 
 
+def lost(store: Path, truth: Truth) -> list[str]:
+    """The acknowledged groups that are not in their place any more, and no policy took."""
+    aside, there = moved_intact(store, truth), intact_in(store, truth)
+    found = [f"{name} is whole and was moved to quarantine" for name in sorted(aside)]
+    gone = set(truth.groups) - truth.given_up - there - aside
+    return [*found, *(f"{name} was acknowledged and is lost or changed" for name in sorted(gone))]
+
+
 def _is(files: dict[str, bytes], found: dict[str, bytes] | None) -> bool:
     """Say whether a tree has these files and no others; a MANIFEST that nobody read may be any."""
     if found is None or "MANIFEST" not in found:

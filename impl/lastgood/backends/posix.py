@@ -18,6 +18,7 @@ from lastgood.backends.posix_files import (
     READ_FLAGS,
     OpenFd,
     clear_lock,
+    mode_of,
     open_descriptor,
     open_into,
     open_regular,
@@ -68,9 +69,8 @@ class PosixDisk:
 
     def kind(self, path: str) -> str:
         """See `Disk.kind`."""
-        try:
-            mode = os.lstat(path).st_mode
-        except (FileNotFoundError, NotADirectoryError):
+        mode = mode_of(path)
+        if mode is None:
             return "missing"
         if stat.S_ISDIR(mode):
             return "dir"
