@@ -20,6 +20,7 @@ from lastgood.cli.main import cli
 from lastgood.parts.holding_reader import Hold
 from tests.faults.stores import HERE, Parts, Truth, content, name_of, open_store
 
+CAN_PURGE: Final = hasattr(Store, "purge")
 NEW_STEP: Final = 70
 NEW: Final[Parts] = {"model": content("new", 7000), "optim/adam": content("newer", 60)}
 KEPT: Final = 2
@@ -229,9 +230,8 @@ def _prune_command(call: Call) -> None:
 
 
 def purge(store: Any) -> None:
-    """Empty the quarantine, where the library has that."""
-    if hasattr(store, "purge"):
-        store.purge()
+    """Empty the quarantine."""
+    store.purge("all")
 
 
 CHANGING: Final[Mapping[str, Callable[[Call], None]]] = {
@@ -244,7 +244,7 @@ CHANGING: Final[Mapping[str, Callable[[Call], None]]] = {
     "recovery": _writer_load,
     "prune": _prune,
     "repair": _repair,
-    **({"purge": _purge} if hasattr(Store, "purge") else {}),
+    **({"purge": _purge} if CAN_PURGE else {}),
 }
 """The operations that change a store."""
 LOOKING: Final[Mapping[str, Callable[[Call], None]]] = {

@@ -30,8 +30,8 @@ GROUPS: Final[Mapping[int, tuple[int, Parts]]] = {
     1: (0, {"rng": content("1r", 40), "a/b": content("1b", 100)}),
     2: (0, {"model": content("2m", 64 << 10), "optim/adam": content("2a", 5000)}),
     3: (4096, {"model": content("3m", 70_000), "rng": content("3r", 48), "empty": b""}),
-    4: (0, {"model": content("4m", 200 << 10)}),
-    5: (8192, {"model": content("5m", 90_001), "optim/adam": content("5a", 12_345), "r": b"5"}),
+    4: (0, {"model": content("4m", 400 << 10)}),
+    5: (8192, {"model": content("5m", 300_001), "optim/adam": content("5a", 12_345), "r": b"5"}),
 }
 """The size of chunks (0: none) and the parts of each step: inline files, extents, chunks."""
 SMALL_GROUPS: Final[Mapping[int, tuple[int, Parts]]] = {
@@ -87,7 +87,11 @@ def open_store(path: Path, disk: PosixDisk | None = None, **more: Any) -> Store:
 
 
 def make_store(
-    path: Path, groups: Mapping[int, tuple[int, Parts]] = GROUPS, *, leftovers: bool = True
+    path: Path,
+    groups: Mapping[int, tuple[int, Parts]] = GROUPS,
+    *,
+    leftovers: bool = True,
+    quarantined_bytes: int = 3000,
 ) -> Truth:
     """A store of these groups, with one damaged group in quarantine.
 
@@ -95,8 +99,8 @@ def make_store(
     """
     truth = Truth()
     with open_store(path) as store:
-        store.save(0, {"model": b"to be damaged"})
-        (path / name_of(1, 0) / "model").write_bytes(b"damaged")
+        store.save(0, {"model": content("to be damaged", quarantined_bytes)})
+        (path / name_of(1, 0) / "model").write_bytes(content("damaged", quarantined_bytes))
         store.repair()
     for step, (chunk_bytes, parts) in groups.items():
         with open_store(path, chunk_bytes=chunk_bytes or None) as store:
