@@ -136,8 +136,11 @@ class Filler:
         self._folder = root / "filler"
         self._count = 0
 
-    def fill(self, room_bytes: int = 0) -> None:
-        """Take every block and every inode that an ordinary file can have, but for some room."""
+    def fill(self, room_bytes: int = 0, *, metadata: bool = False) -> None:
+        """Take every block that an ordinary file can have, but for some room.
+
+        With `metadata` also what a disk keeps for other things than the bytes of files.
+        """
         self._folder.mkdir(exist_ok=True)
         reserve = self._folder / "reserve"
         if room_bytes:
@@ -149,10 +152,11 @@ class Filler:
         for size in (_BLOCK, 100):
             while self._one(size):
                 pass
-        for size in (_ATTRIBUTE, 100):
-            while self._attribute(size):
-                pass
-        self.inodes()
+        if metadata:
+            for size in (_ATTRIBUTE, 100):
+                while self._attribute(size):
+                    pass
+            self.inodes()
         reserve.unlink(missing_ok=True)
 
     def _free_bytes(self) -> int:

@@ -9,6 +9,7 @@ import random
 import shutil
 import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -51,8 +52,18 @@ _SHUTDOWN: Final = 0x8004587D
 """The request of ext4 and xfs to go down at once, without writing their log."""
 _NOLOGFLUSH: Final = struct.pack("<I", 2)
 _REMOUNT: Final = 32
-_ROOMS: Final = (4096, 3 * 4096, 8 * 4096)
 _BARE: Final = "no quarantine yet, "
+_METADATA: Final = "no room for metadata"
+_HOWS: Final = (
+    "no block left",
+    "4096 bytes left",
+    "12288 bytes left",
+    "32768 bytes left",
+    f"{_BARE}no block left",
+)
+_INODES: Final = ("no inode left", f"{_BARE}no inode left")
+_MORE_HOWS: Final = {"ext4": _INODES, "tmpfs": _INODES, "btrfs": (_METADATA,)}
+"""Only two have a number of inodes that a small file can exhaust, and one has room of two kinds."""
 _ADVICE: Final = ("room", "prune", "open it again")
 
 _ASIDE: Final = 300_000
@@ -161,13 +172,10 @@ def drawn(ground: Ground, hows: Sequence[str], share: float, dice: random.Random
 def run_full(share: float, seed: int, names: Sequence[str] = tuple(DISKS)) -> Tally:
     """A share of all steps at which a disk can become full, on each disk. In a worker."""
     tally = Tally()
-    hows = ("no block left", "no inode left", *(f"{room} bytes left" for room in _ROOMS))
     for name in names:
         with grounds(name, DISKS[name]) as ground:
-            # Only these two have a number of inodes that a small file can exhaust.
-            possible = hows if name in ("ext4", _TMPFS) else (hows[0], *hows[2:])
-            possible = (*possible, *(f"{_BARE}{how}" for how in possible[:2]))
-            for moment in drawn(ground, possible, share, _dice(f"{seed} full {name}")):
+            hows = (*_HOWS, *_MORE_HOWS.get(name, ()))
+            for moment in drawn(ground, hows, share, _dice(f"{seed} full {name}")):
                 _judge(ground, moment, tally, f"full disk: {name}", _fill)
                 report_alive()
     return tally
@@ -219,7 +227,8 @@ def _fill(ground: Ground, moment: Moment, truth: Truth) -> tuple[str, list[str]]
         if how != moment.how:
             shutil.rmtree(path / "quarantine")
         room = int(how.split()[0]) if how[0].isdigit() else 0
-        fill = filler.inodes if "inode" in moment.how else lambda: filler.fill(room)
+        no_metadata = how == _METADATA
+        fill = filler.inodes if "inode" in how else lambda: filler.fill(room, metadata=no_metadata)
         disk = before(moment.step, fill, root)
         answer = carry_out(CHANGING[moment.operation], _call(root, truth, disk))
         found = _clear(answer, ("ENOSPC", "EDQUOT"), _ADVICE)
@@ -227,7 +236,9 @@ def _fill(ground: Ground, moment: Moment, truth: Truth) -> tuple[str, list[str]]
             return "not reached", found
         found += lost(path, truth)
         found += _tried("a reader on the full disk", lambda: _reads(path, truth))
-        found += _tried("a writer on the full disk", lambda: _way_out(path, truth, moment.step % 2))
+        if not no_metadata:  # of that no group has enough to give it back
+            out = moment.step % 2
+            found += _tried("a writer on the full disk", lambda: _way_out(path, truth, out))
         filler.free()
         found += _tried("a writer with room again", lambda: _goes_on(path, truth))
         return answer.ended, found + lost(path, truth)
@@ -266,8 +277,8 @@ def _between(ground: Ground, tally: Tally) -> None:
                 found = _clear(answer, ("",), ("read-only",))
                 if operation in LOOKING and answer.ended != "returned":
                     found.append(f"a look failed: {answer.said}")
-                found += _tried("a reader", lambda path=path, truth=truth: _reads(path, truth))
-            found += _tried("a writer", lambda path=path, truth=truth: _goes_on(path, truth))
+                found += _tried("a reader", partial(_reads, path, truth))
+            found += _tried("a writer", partial(_goes_on, path, truth))
             found += lost(path, truth)
         tally.count(part, [answer.ended])
         tally.find(part, operation, found)

@@ -17,7 +17,7 @@ from powercut_rig import run_in_worker
 from powercut_rig.system.worker import private_folder
 from tests.faults import calls, flips
 from tests.faults.calls import Bench, Fault
-from tests.faults.disks import Filler, memory_file_system
+from tests.faults.disks import Disk, Filler, make_image, memory_file_system
 from tests.faults.flips import Flip, Image
 from tests.faults.operations import Call
 from tests.faults.passthrough import NAMES, failing_disk
@@ -146,7 +146,7 @@ def filled() -> dict[str, int]:
             with memory_file_system(folder, "size=1m,nr_inodes=50") as root:
                 filler = Filler(root)
                 (root / "there").touch()
-                getattr(filler, what)()
+                filler.fill(metadata=True) if what == "fill" else filler.inodes()
                 try:
                     (root / "new").touch()
                 except OSError as error:
@@ -175,11 +175,11 @@ def flipped() -> tuple[list[str], list[str], list[str]]:
     """The outcomes of a flip in the newest group's data, on ext4; and what the judge found."""
     fs = flips.IMAGES["ext4"]
     with private_folder() as folder:
-        base, truth = flips.make_image(fs, folder, lambda root: make_store(root / "run"))
+        base, truth = make_image(fs, folder, lambda root: make_store(root / "run"))
         image = Image(fs, base, truth)
         newest = truth.groups[max(truth.groups)]["model"][:64]
         (place,) = [n * 4096 + c.find(newest) for n, c in base.items() if newest in c]
-        with flips.Disk(fs, folder, base) as disk:
+        with Disk(fs, folder, base) as disk:
             outcomes, found = flips.judge(disk, image, Flip("data", (place,), 1))
             # And with a truth that says that the other byte was the one that was saved.
             truth.groups[max(truth.groups)]["model"] = b"other"

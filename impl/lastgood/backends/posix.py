@@ -199,7 +199,8 @@ class PosixDisk:
     def free_bytes(self, path: str) -> int:
         """See `SystemInfo.free_bytes`."""
         status = os.statvfs(path)
-        return status.f_bavail * status.f_frsize
+        # A nearly full btrfs says that nothing is available, and takes files all the same.
+        return (status.f_bavail or status.f_bfree) * status.f_frsize
 
     def may_write(self, path: str) -> bool:
         """See `SystemInfo.may_write`."""

@@ -9,6 +9,7 @@ import mmap
 import os
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -328,6 +329,16 @@ def test_a_close_that_fails_after_a_read_says_nothing_of_the_file(
 
     with pytest.raises(ReadFailedError):
         PosixDisk().read(str(tmp_path / "part"), 100)
+
+
+@pytest.mark.parametrize(("available", "free", "told"), [(3, 5, 3), (0, 5, 5), (0, 0, 0)])
+def test_a_disk_that_has_free_blocks_is_not_said_to_be_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, available: int, free: int, told: int
+) -> None:
+    status = SimpleNamespace(f_bavail=available, f_bfree=free, f_frsize=4096)
+    monkeypatch.setattr(os, "statvfs", lambda _path: status)
+
+    assert PosixDisk().free_bytes(str(tmp_path)) == told * 4096
 
 
 def refusing(number: int) -> Callable[..., Any]:
