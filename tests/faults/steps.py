@@ -64,7 +64,7 @@ _HOWS: Final = (
 _INODES: Final = ("no inode left", f"{_BARE}no inode left")
 _MORE_HOWS: Final = {"ext4": _INODES, "tmpfs": _INODES, "btrfs": (_METADATA,)}
 """Only two have a number of inodes that a small file can exhaust, and one has room of two kinds."""
-_ADVICE: Final = ("room", "prune", "open it again")
+_ADVICE: Final = ("make room", "open it again")
 
 _ASIDE: Final = 300_000
 """So much lies in quarantine. It and any group but the newest are what xfs asks for at least."""
