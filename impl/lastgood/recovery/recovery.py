@@ -44,12 +44,11 @@ from lastgood.recovery.unread import (
     not_permitted_error,
 )
 
+# Reasons: a group in the making, of the rename form; a group without a manifest; what is not in the
+# store any more, which is no damage.
 ATTEMPT: Final = "attempt"
-"""The reason of a group in the making, of the rename form."""
 NO_COMMIT: Final = "no_commit"
-"""The reason of a group without a manifest."""
 GONE: Final = "gone"
-"""The reason of what is not in the store any more. It is no damage."""
 
 _NOT_PERMITTED: Final = "not_permitted:"
 """The beginning of the reason of what this user may not read."""

@@ -10,10 +10,10 @@ from attrs import evolve
 
 from lastgood.backends.interface import join
 from lastgood.errors import StorageError, describe_error, errno_name
-from lastgood.format.names import GroupName, parse_name
+from lastgood.format.names import MANIFEST, GroupName, parse_name
 from lastgood.protocol.executor import StepExecutor
 from lastgood.protocol.plan import at_full_strength, plan_delete
-from lastgood.protocol.steps import RenameEntry, Step, describe_step
+from lastgood.protocol.steps import Remove, RenameEntry, Step, SyncDir, describe_step
 from lastgood.recovery.listing import list_entries
 from lastgood.recovery.recovery import Rejection
 from lastgood.retention.manifest_cache import ManifestCache
@@ -40,6 +40,7 @@ from lastgood.writer.recoverer import Recoverer
 
 _HELD_ERRNOS: Final = frozenset({errno.EACCES, errno.EBUSY, errno.EPERM})
 """A rename that fails so was refused before anything changed."""
+_NO_ROOM_ERRNOS: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 class StorePruner:
@@ -100,27 +101,44 @@ class StorePruner:
         cannot be deleted holds nothing else up: it is no group any more, and nobody waits for it.
         """
         pruning = pruning.without(self._delete(pruning.leftovers))
-        pruning = pruning.without(self._uncommit(pruning))
+        held, in_place = self._uncommit(pruning)
+        pruning = pruning.without(held)
         names = [group.name for group in reversed(pruning.given_up)]
-        undeletable = self._delete(map(pruned_name, names))
+        undeletable = self._delete(n if n in in_place else pruned_name(n) for n in names)
         for name in names:
             self._verified.forget(name)
             self._manifests.forget(name)
         return evolve(pruning, stuck=(*pruning.stuck, *undeletable))
 
-    def _uncommit(self, pruning: Pruning) -> tuple[Rejection, ...]:
-        """Un-commit the groups that go, durably; those that the disk holds on to stay groups."""
-        held = []
+    def _uncommit(self, pruning: Pruning) -> tuple[tuple[Rejection, ...], list[GroupName]]:
+        """Un-commit the groups that go, durably.
+
+        Those that the disk holds on to, which stay groups; and those that have kept their names.
+        """
+        held, in_place = [], []
         for step in plan_uncommit(self._options.mode, self._store, pruning):
             executor = StepExecutor(self._disk)
             try:
                 executor.execute(step)
             except OSError as error:
-                name = parse_name(step.src.rpartition("/")[2]) if _is_held(step, error) else None
-                if name is None:
+                name = parse_name(step.src.rpartition("/")[2]) if _is_rename(step) else None
+                if name is not None and error.errno in _HELD_ERRNOS:
+                    held.append(held_rejection(name, error))
+                elif name is not None and error.errno in _NO_ROOM_ERRNOS:
+                    self._uncommit_in_place(name)
+                    in_place.append(name)
+                else:
                     raise self._failure(executor, error) from error
-                held.append(held_rejection(name, error))
-        return tuple(held)
+        return tuple(held), in_place
+
+    def _uncommit_in_place(self, name: GroupName) -> None:
+        """Un-commit a group for whose other name a full disk has no room: to unlink takes none."""
+        home, executor = join(self._store, str(name)), StepExecutor(self._disk)
+        try:
+            for step in (Remove(join(home, MANIFEST)), SyncDir(home)):
+                executor.execute(step)
+        except OSError as error:
+            raise self._failure(executor, error) from error
 
     def _delete(self, names: Iterable[GroupName]) -> tuple[Rejection, ...]:
         """Delete what is no group any more; what is undeletable.
@@ -151,6 +169,5 @@ class StorePruner:
         )
 
 
-def _is_held(step: Step, error: OSError) -> TypeGuard[RenameEntry]:
-    """Say whether a group may not be renamed, and nothing else is amiss."""
-    return isinstance(step, RenameEntry) and error.errno in _HELD_ERRNOS
+def _is_rename(step: Step) -> TypeGuard[RenameEntry]:
+    return isinstance(step, RenameEntry)

@@ -9,11 +9,14 @@ import mmap
 import os
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from lastgood.backends import darwin
 from lastgood.backends.darwin_syscalls import map_file
+from lastgood.backends.interface import ReadFailedError
 from lastgood.backends.linux_mounts import find_mount
 from lastgood.backends.posix import PosixDisk
 from tests.impl.disks import names_in
@@ -280,3 +283,70 @@ def test_a_map_on_macos_refuses_as_every_other_and_maps_an_empty_file(tmp_path: 
     assert code(disk.map, str(path), 1) == errno.EFBIG
     with path.open("wb") as written:  # a descriptor that may not be read
         assert code(map_file, written.fileno(), 1) == errno.EACCES
+
+
+@pytest.mark.parametrize(
+    "number",
+    [
+        errno.ENOENT,
+        errno.ENOTDIR,
+        errno.ELOOP,
+        errno.EINVAL,
+        errno.EISDIR,
+        errno.ENXIO,
+        errno.EFBIG,
+    ],
+)
+def test_an_open_that_says_of_a_regular_file_that_it_is_none_is_a_read_that_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    (tmp_path / "part").write_bytes(b"there")
+    monkeypatch.setattr(os, "open", refusing(number))
+
+    with pytest.raises(ReadFailedError) as caught:
+        PosixDisk().read(str(tmp_path / "part"), 100)
+
+    assert caught.value.errno == number
+
+
+def test_a_name_that_its_directory_lists_is_not_missing_because_a_look_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "part").write_bytes(b"there")
+    monkeypatch.setattr(os, "lstat", refusing(errno.ENOENT))
+    disk = PosixDisk()
+
+    with pytest.raises(ReadFailedError):
+        disk.kind(str(tmp_path / "part"))
+    with pytest.raises(ReadFailedError):
+        disk.read(str(tmp_path / "part"), 100)
+    assert disk.kind(str(tmp_path / "other")) == "missing"
+
+
+def test_a_close_that_fails_after_a_read_says_nothing_of_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "part").write_bytes(b"there")
+    monkeypatch.setattr(os, "close", refusing(errno.EFBIG))
+
+    with pytest.raises(ReadFailedError):
+        PosixDisk().read(str(tmp_path / "part"), 100)
+
+
+@pytest.mark.parametrize(("available", "free", "told"), [(3, 5, 3), (0, 5, 5), (0, 0, 0)])
+def test_a_disk_that_has_free_blocks_is_not_said_to_be_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, available: int, free: int, told: int
+) -> None:
+    status = SimpleNamespace(f_bavail=available, f_bfree=free, f_frsize=4096)
+    monkeypatch.setattr(os, "statvfs", lambda _path: status)
+
+    assert PosixDisk().free_bytes(str(tmp_path)) == told * 4096
+
+
+def refusing(number: int) -> Callable[..., Any]:
+    """A call of the system that fails."""
+
+    def refuse(*_args: object, **_more: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    return refuse
