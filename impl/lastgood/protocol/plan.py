@@ -118,6 +118,16 @@ def plan_give_up(mode: Mode, store: str, groups: Sequence[GroupName]) -> Iterato
         yield _last_sync(at_full_strength(mode), store)
 
 
+def plan_give_up_in_place(mode: Mode, store: str, group: GroupName) -> Iterator[Step]:
+    """Un-commit one group, durably, where a full disk has no room for another name.
+
+    To remove a name takes no room. As `plan_give_up`, only for what is older than a durable group.
+    """
+    home = join(store, str(group))
+    yield Remove(join(home, MANIFEST))
+    yield _last_sync(at_full_strength(mode), home)
+
+
 def plan_delete(home: str, files: Sequence[str], dirs: Sequence[str]) -> Iterator[Step]:
     """Delete a directory that is no group any more. `dirs` with a parent before its children."""
     for file in sorted(files, key=lambda file: file != MANIFEST):

@@ -44,8 +44,7 @@ from lastgood.recovery.unread import (
     not_permitted_error,
 )
 
-# Reasons: a group in the making, of the rename form; a group without a manifest; what is not in the
-# store any more, which is no damage.
+# Reasons: in the making (rename form); without MANIFEST; not there any more, which is no damage.
 ATTEMPT: Final = "attempt"
 NO_COMMIT: Final = "no_commit"
 GONE: Final = "gone"

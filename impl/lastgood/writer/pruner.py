@@ -10,10 +10,10 @@ from attrs import evolve
 
 from lastgood.backends.interface import join
 from lastgood.errors import StorageError, describe_error, errno_name
-from lastgood.format.names import MANIFEST, GroupName, parse_name
+from lastgood.format.names import GroupName, parse_name
 from lastgood.protocol.executor import StepExecutor
-from lastgood.protocol.plan import at_full_strength, plan_delete
-from lastgood.protocol.steps import Remove, RenameEntry, Step, SyncDir, describe_step
+from lastgood.protocol.plan import at_full_strength, plan_delete, plan_give_up_in_place
+from lastgood.protocol.steps import RenameEntry, Step, describe_step
 from lastgood.recovery.listing import list_entries
 from lastgood.recovery.recovery import Rejection
 from lastgood.retention.manifest_cache import ManifestCache
@@ -133,9 +133,9 @@ class StorePruner:
 
     def _uncommit_in_place(self, name: GroupName) -> None:
         """Un-commit a group for whose other name a full disk has no room: to unlink takes none."""
-        home, executor = join(self._store, str(name)), StepExecutor(self._disk)
+        executor = StepExecutor(self._disk)
         try:
-            for step in (Remove(join(home, MANIFEST)), SyncDir(home)):
+            for step in plan_give_up_in_place(self._options.mode, self._store, name):
                 executor.execute(step)
         except OSError as error:
             raise self._failure(executor, error) from error
