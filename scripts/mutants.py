@@ -19,6 +19,7 @@ import hashlib
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -26,6 +27,7 @@ import sys
 import tempfile
 import time
 from collections import Counter, defaultdict
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -34,11 +36,13 @@ import mutation
 ROOT = Path(__file__).resolve().parent.parent
 LIBRARY = "impl/lastgood"
 NOT_THESE = ("impl/lastgood/crashtest/paper_protocol.py",)  # it is wrong on purpose
-TESTS = ("tests/impl", "tests/stateful", "tests/mutants", "tests/snapshots")
+TESTS = ("tests/impl", "tests/snapshots")
 # They compare a signature with a page that is generated from it: no behaviour.
 NOT_TESTS = ("tests/impl/test_library_docs.py",)
 KEPT = ROOT / "build" / "mutants"
 COVERAGE_LIMIT_S = 3600
+SLOWEST_S = 2.0
+"""Tests that take longer under coverage, some 40 searches and series of deaths, are not asked."""
 LEAST_LIMIT_S, TIMES_AS_LONG = 30, 10
 START_LIMIT_S = 120
 COVERAGE_RC = """
@@ -72,25 +76,27 @@ class Known(NamedTuple):
     seconds: dict[str, float]
     executed: dict[str, dict[str, list[str]]]
 
-    def tests_for(self, mutant: Mutant) -> list[str]:
+    def tests_for(self, mutant: Mutant, root: Path = ROOT) -> list[str]:
         """The tests that may notice, quickest first."""
-        lines = self.executed.get(mutant.path, {})
-
-        def of(wanted: range) -> set[str]:
-            return {test for line in wanted for test in lines.get(str(line), ())}
-
         change = mutant.change
-        first, last = change.lines
-        if not change.at_import:
-            near = of(range(change.line, change.line + 1)) or of(range(first, last + 1))
+        near = self._of(mutant.path, range(change.line, change.line + 1))
+        near = near or self._of(mutant.path, range(change.lines[0], change.lines[1] + 1))
+        if not change.names:
             return self._by_time(near)
-        near = of(range(first, last + 1))
-        same = {test for tests in lines.values() for test in tests} - near
-        others = set(self.seconds) - near - same
-        return [*self._by_time(near), *self._by_time(same), *self._by_time(others)]
+        # It runs as the module is imported, in no test: those that use the module or the name.
+        word = re.compile(rf"\b({'|'.join(map(re.escape, change.names))})\b")
+        users = {test for tests in self.executed.get(mutant.path, {}).values() for test in tests}
+        for path in self.executed:
+            lines = (root / path).read_text().splitlines()
+            users |= self._of(path, [n for n, line in enumerate(lines, 1) if word.search(line)])
+        return [*self._by_time(near), *self._by_time(users - near)]
+
+    def _of(self, path: str, wanted: Iterable[int]) -> set[str]:
+        lines = self.executed.get(path, {})
+        return {test for line in wanted for test in lines.get(str(line), ())}
 
     def _by_time(self, tests: set[str]) -> list[str]:
-        known = [test for test in tests if test in self.seconds]
+        known = [test for test in tests if self.seconds.get(test, SLOWEST_S + 1) <= SLOWEST_S]
         return sorted(known, key=lambda test: (self.seconds[test], test))
 
 
@@ -281,6 +287,8 @@ def main() -> int:
         if len(chosen) < len(numbers):
             parser.error(f"found mutants 0 to {len(everything) - 1}, not all of {options.only}")
     say(f"mutants: {len(chosen)} of {len(everything)}")
+    # An end that is asked for removes the copy as well.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     if options.list:
         for mutant in chosen:
             say(str(mutant))

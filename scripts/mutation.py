@@ -56,8 +56,8 @@ class Mutation:
     """One change: `old` at `start` becomes `new`. Offsets are bytes of UTF-8.
 
     `lines` are those whose execution may be changed: of an expression, those of the simple
-    statement around it or of the head of the compound one. Where they run as the module is
-    imported, any test may notice.
+    statement around it or of the head of the compound one. What runs as the module is imported
+    has the `names` under which others know it: of the variable, of the class around it.
     """
 
     kind: str
@@ -67,7 +67,7 @@ class Mutation:
     old: str
     new: str
     lines: tuple[int, int]
-    at_import: bool
+    names: frozenset[str]
 
     def apply(self, source: bytes) -> bytes:
         """The module with this change made."""
@@ -86,6 +86,7 @@ class _Finder:
         self.gaps = _tokens(source, self.starts)
         self.found: list[Mutation] = []
         self.lines = (1, 1)
+        self.names: list[str] = []
         self.depth = 0
 
     # Positions
@@ -113,8 +114,8 @@ class _Finder:
         """Keep a change, if there is one."""
         old = self.source[start:end].decode()
         line = self.source.count(b"\n", 0, start) + 1
-        at_import = self.depth == 0
-        self.found.append(Mutation(kind, line, start, end, old, new, self.lines, at_import))
+        names = frozenset() if self.depth else frozenset(self.names)
+        self.found.append(Mutation(kind, line, start, end, old, new, self.lines, names))
 
     def replace(self, kind: str, node: ast.AST, new: str) -> None:
         """Keep another text for a node."""
@@ -142,8 +143,12 @@ class _Finder:
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
             self.definition(node)
             return
+        targets = getattr(node, "targets", None) or [getattr(node, "target", None)]
+        bound = [each.id for each in targets if isinstance(each, ast.Name)]
+        self.names += bound
         _OF_STATEMENT.get(type(node), lambda *_: None)(self, node)
         self.fields(node)
+        del self.names[len(self.names) - len(bound) :]
 
     def definition(self, node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) -> None:
         """A function or a class: its decorators and defaults, then its body."""
@@ -151,6 +156,14 @@ class _Finder:
         names = {self.text(each).rpartition(".")[2] for each in node.decorator_list}
         if node.name == "__repr__" or "overload" in names:
             return
+        self.names.append(node.name)
+        self.definition_of(node, own)
+        self.names.pop()
+
+    def definition_of(
+        self, node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef, own: tuple[int, int]
+    ) -> None:
+        """The same, under its name."""
         for each in node.decorator_list:
             self.lines = own
             if self.text(each).partition("(")[0].rpartition(".")[2] not in FOR_TYPES_ONLY:

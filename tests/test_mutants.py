@@ -139,11 +139,11 @@ def test_a_change_names_the_lines_that_run_with_it() -> None:
     source = b"x = 1\n\n\ndef f(a):\n    if (\n  a\n    ):\n        return g(\n  a, 2\n        )\n"
     found = mutation.mutations(source)
 
-    of = {(each.kind, each.old): (each.lines, each.at_import) for each in found}
+    of = {(each.kind, each.old): (each.lines, each.names) for each in found}
 
-    assert of["constant", "1"] == ((1, 1), True)
-    assert of["condition negated", "a"] == ((5, 7), False)
-    assert of["constant", "2"] == ((8, 10), False)
+    assert of["constant", "1"] == ((1, 1), {"x"})
+    assert of["condition negated", "a"] == ((5, 7), set())
+    assert of["constant", "2"] == ((8, 10), set())
 
 
 def test_a_sample_is_the_same_for_a_seed_and_another_for_another() -> None:
@@ -174,10 +174,16 @@ def test_the_tests_of_a_mutant_are_those_that_execute_its_line_quickest_first() 
     assert known_of((1, "other")).tests_for(mutant) == []
 
 
-def test_what_runs_as_a_module_is_imported_may_be_noticed_by_any_test() -> None:
+def test_what_runs_as_a_module_is_imported_is_tested_by_all_that_use_the_module_or_the_name(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "m.py").write_text("x = 1\n\ndef f():\n    return 2\n")
+    (tmp_path / "n.py").write_text("def g():\n    return m.x\n")
+    executed = {"m.py": {"4": ["slow"]}, "n.py": {"1": ["other"], "2": ["quick"]}}
+    known = mutants.Known({"slow": 2.0, "quick": 1.0, "other": 0.5}, executed)
     mutant = mutant_of("x = 1\n", "constant")
 
-    assert known_of((7, "slow")).tests_for(mutant) == ["slow", "other", "quick"]
+    assert known.tests_for(mutant, tmp_path) == ["quick", "slow"]
 
 
 def toy(folder: Path, test: str) -> Path:
