@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,11 @@ import pytest
 import lastgood
 from lastgood import StorageError
 from lastgood.protocol.plan import FORMS, Form
-from tests.impl.disks import PARTS, Fault, WatchedDisk, failing, open_store, tree
+from lastgood.recovery.newer_format import list_unjudged
+from lastgood.recovery.partial_load import check_entry_kinds
+from lastgood.recovery.recovery import read_group
+from lastgood.retention.verified_cache import VerifiedCache
+from tests.impl.disks import PARTS, Fault, WatchedDisk, failing, fill, open_store, tree
 
 SYNCS = [
     ("fsync", "model"),
@@ -251,3 +256,52 @@ def test_an_attempt_that_stays_in_sight_is_told_and_not_loaded_by_its_store(
             assert [group.name.generation for group in store.groups()] == [1]
             store.close()
         assert tree(tmp_path) == {**before, "store/lock": b""}
+
+
+class Exhausted(WatchedDisk):
+    """A disk on which the calls of one kind end because this process has no memory left."""
+
+    def __init__(self, root: Path, call: str, ending: str) -> None:
+        super().__init__(root, self.exhaust)
+        self.call, self.ending = call, ending
+
+    def exhaust(self, call: str, path: str) -> None:
+        if call == self.call and path.endswith(self.ending):
+            raise MemoryError
+
+    def stamp(self, path: str) -> tuple[int, ...] | None:
+        self.exhaust("stamp", path)
+        return super().stamp(path)
+
+
+def the_group(disk: WatchedDisk, store: Path) -> lastgood.Group:
+    (name,) = (group.name for group in lastgood.open_read_only(store).groups())
+    group = read_group(disk, str(store), name)
+    assert isinstance(group, lastgood.Group)
+    return group
+
+
+def looking(disk: WatchedDisk, store: Path) -> None:
+    assert check_entry_kinds(disk, the_group(disk, store)) is None
+
+
+def listing(disk: WatchedDisk, store: Path) -> None:
+    assert list_unjudged(disk, str(store)) == ()
+
+
+def stamping(disk: WatchedDisk, store: Path) -> None:
+    assert VerifiedCache(disk).stamps_of(the_group(disk, store))
+
+
+@pytest.mark.parametrize(
+    ("work", "call", "ending"),
+    [(looking, "kind", "model"), (listing, "read", "MANIFEST"), (stamping, "stamp", "model")],
+)
+def test_a_process_without_memory_is_no_disk_that_refuses(
+    tmp_path: Path, work: Callable[[WatchedDisk, Path], None], call: str, ending: str
+) -> None:
+    store = fill(tmp_path, [1])
+
+    work(Exhausted(tmp_path, call, "nothing"), store)
+    with pytest.raises(MemoryError):
+        work(Exhausted(tmp_path, call, ending), store)
