@@ -7,7 +7,6 @@ the wording of messages, which is any text with a blank in it, in a `raise`, or 
 
 import ast
 import io
-import keyword
 import tokenize
 from dataclasses import dataclass
 from typing import Final
@@ -75,7 +74,7 @@ class Mutation:
 
 
 class _Finder:
-    """Walks one module. `where` is the innermost statement, `inside` the names of its functions."""
+    """Walks one module. `lines` are those of the innermost statement; at depth 0 is no function."""
 
     def __init__(self, source: bytes) -> None:
         self.source = source
@@ -157,13 +156,6 @@ class _Finder:
         if node.name == "__repr__" or "overload" in names:
             return
         self.names.append(node.name)
-        self.definition_of(node, own)
-        self.names.pop()
-
-    def definition_of(
-        self, node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef, own: tuple[int, int]
-    ) -> None:
-        """The same, under its name."""
         for each in node.decorator_list:
             self.lines = own
             if self.text(each).partition("(")[0].rpartition(".")[2] not in FOR_TYPES_ONLY:
@@ -171,18 +163,23 @@ class _Finder:
                 self.change("decorator removed", self.source.rindex(b"@", 0, first), last, "")
             self.expression(each)
         if isinstance(node, ast.ClassDef):
-            for base in [*node.bases, *node.keywords]:
-                self.expression(base)
+            for each in [*node.bases, *node.keywords]:
+                self.expression(each)
             self.statements(node.body)
-            return
-        for default in [*node.args.defaults, *filter(None, node.args.kw_defaults)]:
+        else:
             self.lines = own
-            if not isinstance(default, ast.Constant):
-                self.replace("default argument", default, "None")
-            self.expression(default)
-        self.depth += 1
-        self.statements(node.body)
-        self.depth -= 1
+            self.defaults(node.args)
+            self.depth += 1
+            self.statements(node.body)
+            self.depth -= 1
+        self.names.pop()
+
+    def defaults(self, arguments: ast.arguments) -> None:
+        """The defaults of a function; those that are constants change as such."""
+        for each in [*arguments.defaults, *filter(None, arguments.kw_defaults)]:
+            if not isinstance(each, ast.Constant):
+                self.replace("default argument", each, "None")
+            self.expression(each)
 
     def fields(self, node: ast.AST) -> None:
         """All that is below a node but annotations, and what f-strings are made of."""
@@ -220,8 +217,7 @@ class _Finder:
             return
         _OF_EXPRESSION.get(type(node), lambda *_: None)(self, node)
         if isinstance(node, ast.Lambda):
-            for default in [*node.args.defaults, *filter(None, node.args.kw_defaults)]:
-                self.expression(default)
+            self.defaults(node.args)
             self.expression(node.body)
         elif isinstance(node, ast.Call) and self.text(node.func) == "cast":
             self.expression(node.args[1])
@@ -392,12 +388,10 @@ def _tokens(source: bytes, starts: list[int]) -> list[tuple[int, int]]:
     found, lines = [], source.decode().splitlines(keepends=True)
     for token in tokenize.generate_tokens(io.StringIO(source.decode()).readline):
         sign = token.type == tokenize.OP and token.string.startswith(OPERATORS)
-        if sign or (keyword.iskeyword(token.string) and token.string in WORDS):
-            (row, column), (end_row, end_column) = token.start, token.end
+        if sign or token.string in WORDS:
+            row, column = token.start
             first = starts[row - 1] + len(lines[row - 1][:column].encode())
-            found.append(
-                (first, starts[end_row - 1] + len(lines[end_row - 1][:end_column].encode()))
-            )
+            found.append((first, first + len(token.string)))
     return found
 
 
