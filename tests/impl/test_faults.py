@@ -269,7 +269,7 @@ class Exhausted(WatchedDisk):
         if call == self.call and path.endswith(self.ending):
             raise MemoryError
 
-    def stamp(self, path: str) -> tuple[int, ...] | None:
+    def stamp(self, path: str) -> tuple[int, ...]:
         self.exhaust("stamp", path)
         return super().stamp(path)
 
