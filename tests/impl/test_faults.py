@@ -13,8 +13,6 @@ from lastgood import StorageError
 from lastgood.protocol.plan import FORMS, Form
 from lastgood.recovery.newer_format import list_unjudged
 from lastgood.recovery.partial_load import check_entry_kinds
-from lastgood.recovery.recovery import read_group
-from lastgood.retention.verified_cache import VerifiedCache
 from tests.impl.disks import PARTS, Fault, WatchedDisk, failing, fill, open_store, tree
 
 SYNCS = [
@@ -274,28 +272,23 @@ class Exhausted(WatchedDisk):
         return super().stamp(path)
 
 
-def the_group(disk: WatchedDisk, store: Path) -> lastgood.Group:
-    (name,) = (group.name for group in lastgood.open_read_only(store).groups())
-    group = read_group(disk, str(store), name)
-    assert isinstance(group, lastgood.Group)
-    return group
-
-
 def looking(disk: WatchedDisk, store: Path) -> None:
-    assert check_entry_kinds(disk, the_group(disk, store)) is None
+    (group,) = lastgood.open_read_only(store).groups()
+    assert check_entry_kinds(disk, group) is None
 
 
 def listing(disk: WatchedDisk, store: Path) -> None:
     assert list_unjudged(disk, str(store)) == ()
 
 
-def stamping(disk: WatchedDisk, store: Path) -> None:
-    assert VerifiedCache(disk).stamps_of(the_group(disk, store))
+def pruning(disk: WatchedDisk, store: Path) -> None:
+    with open_store(store.parent, disk=disk) as opened:
+        assert opened.prune(lastgood.LatestN(1)) is not None
 
 
 @pytest.mark.parametrize(
     ("work", "call", "ending"),
-    [(looking, "kind", "model"), (listing, "read", "MANIFEST"), (stamping, "stamp", "model")],
+    [(looking, "kind", "model"), (listing, "read", "MANIFEST"), (pruning, "stamp", "model")],
 )
 def test_a_process_without_memory_is_no_disk_that_refuses(
     tmp_path: Path, work: Callable[[WatchedDisk, Path], None], call: str, ending: str
