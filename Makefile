@@ -17,7 +17,7 @@ export PYTHONDONTWRITEBYTECODE :=
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-all test-pythons thorough lint format contracts soak images apfs-images
 .PHONY: bench wheel clean run-env all-env rig-env
-.PHONY: structure test-torch bench-peers bench-curve chaos faults fuzz fuzz-env
+.PHONY: structure test-torch bench-peers bench-curve chaos faults fuzz fuzz-env mutants
 
 help:
 	@echo "make demo       the worked example: the promise, its proof and a real crash"
@@ -32,6 +32,7 @@ help:
 	@echo "make contracts  CrossHair on the pure parts, within a fixed budget"
 	@echo "make soak       the stateful suites with many more examples, others each time"
 	@echo "make fuzz       all that reads a store, coverage-guided: FUZZ_TARGETS, FUZZ_SECONDS each"
+	@echo "make mutants    MUTANTS changes of the library, drawn by SEED: does a test notice? (by hand: an hour)"
 	@echo "make images     crash images of ext4, xfs and btrfs, IMAGES of them, held against the model"
 	@echo "make apfs-images  crash images of APFS (linux-apfs-rw) in a guest: no root, no KVM"
 	@echo "make faults     flips, full disks, remounts, calls that fail: FLIPS, STEPS (a share), CALLS, SEED"
@@ -134,6 +135,14 @@ fuzz: fuzz-env
 	  nice $(VENV)-fuzz/bin/python -m tests.fuzz $$target --seconds $(FUZZ_SECONDS) \
 	    --runs $(FUZZ_RUNS) || exit $$?; \
 	done
+
+# By hand. What was found is in docs/mutants.md.
+MUTANTS ?= 100
+SEED ?= 1
+MUTANTS_ARGS ?=
+
+mutants: all-env
+	$(BIN)/python scripts/mutants.py --count $(MUTANTS) --seed $(SEED) $(MUTANTS_ARGS)
 
 images: all-env rig-env
 	$(BIN)/powercut soak --images $(IMAGES) --traces build/powercut-traces --junit build/images.xml

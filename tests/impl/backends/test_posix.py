@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import gc
 import hashlib
 import mmap
@@ -221,6 +222,9 @@ def test_on_macos_fsync_serves_the_kernel_class_only() -> None:
 
     assert darwin.file_system_of("/Users/me", mounts).name == "apfs"
     assert darwin.file_system_of("/Users/me", mounts).sync_serves == "kernel"
+    assert darwin.file_system_of("/Users/me", mounts).rename_is_atomic
+    hfs = darwin.file_system_of("/", mounts.replace("apfs", "hfs"))
+    assert (hfs.sync_serves, hfs.rename_is_atomic) == ("kernel", False)
     other = darwin.file_system_of("/Volumes/My Disk/run", mounts)
     assert (other.name, other.mount_point, other.rename_is_atomic) == (
         "exfat",
@@ -350,3 +354,48 @@ def refusing(number: int) -> Callable[..., Any]:
         raise OSError(number, os.strerror(number))
 
     return refuse
+
+
+def test_a_new_file_is_what_the_umask_leaves_of_one_that_is_no_program(
+    disk: PosixDisk, tmp_path: Path
+) -> None:
+    before = os.umask(0o002)
+    try:
+        disk.create(str(tmp_path / "part"))
+        disk.close(str(tmp_path / "part"))
+    finally:
+        os.umask(before)
+
+    assert (tmp_path / "part").stat().st_mode & 0o777 == 0o664
+
+
+@pytest.mark.parametrize(
+    ("number", "told"), [(errno.ENOTSUP, None), (errno.ENOTTY, None), (errno.ENOSPC, errno.ENOSPC)]
+)
+def test_on_macos_space_that_cannot_be_kept_is_no_error_and_a_full_disk_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, told: int | None
+) -> None:
+    def refuse(_fd: int, _command: int, _store: bytes) -> None:
+        raise OSError(number, os.strerror(number))
+
+    disk, path = darwin.DarwinDisk(), str(tmp_path / "part")
+    disk.create(path)
+    monkeypatch.setattr(fcntl, "fcntl", refuse)
+
+    try:
+        if told is None:
+            disk.preallocate(path, 4096)
+        else:
+            assert code(disk.preallocate, path, 4096) == told
+    finally:
+        disk.close(path)
+
+
+def test_whose_a_path_is_that_nobody_can_look_at_is_not_known(
+    disk: PosixDisk, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch(mode=0o640)
+
+    assert disk.owner(str(tmp_path / "none")) is None
+    known = disk.owner(str(tmp_path / "file")) or ""
+    assert f"(uid {os.getuid()}) and has the mode 640" in known

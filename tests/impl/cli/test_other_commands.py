@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import lastgood
 import lastgood.cli.doctor
 from lastgood import Store
 from lastgood.backends.posix import PosixDisk
@@ -70,6 +71,20 @@ def test_show_prints_the_manifest(store: Path) -> None:
     text = run("show", str(store), "2")
     assert text.exit_code == 0
     assert shown["parts"][0]["digest"][:20] in text.stdout
+
+
+def test_of_two_groups_of_one_generation_show_takes_the_one_that_a_load_takes(
+    tmp_path: Path,
+) -> None:
+    for home, step in (("one", 1), ("other", 2)):
+        with open_store(tmp_path / home) as opened:
+            opened.save(step, PARTS)
+    twin = "gen-00000001-step-00000002"
+    (tmp_path / "other/store" / twin).rename(tmp_path / "one/store" / twin)
+    loaded = lastgood.open_read_only(tmp_path / "one/store").load_latest()
+
+    assert loaded is not None
+    assert said("show", str(tmp_path / "one/store"), "1")["step"] == loaded.step
 
 
 def test_show_of_a_damaged_manifest_says_what_is_wrong(store: Path) -> None:

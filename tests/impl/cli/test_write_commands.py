@@ -76,6 +76,34 @@ def test_where_nothing_valid_is_left_the_status_is_that_of_latest(
     assert (again.exit_code, "quarantine" in again.stdout) == (1, False)
 
 
+@pytest.mark.parametrize(
+    ("options", "kept"),
+    [
+        (["--keep-latest", "2"], [2, 1]),
+        (["--keep-every", "1"], [2, 1, 0]),
+        (["--keep-every", "20"], [2, 1]),
+        (["--keep-every", "7"], [2]),
+        (["--keep-seconds", "1"], [2, 0]),
+        (["--keep-latest", "1", "--keep-every", "10"], [2, 1, 0]),
+    ],
+)
+def test_prune_keeps_what_any_of_its_options_keeps(
+    store: Path, options: list[str], kept: list[int]
+) -> None:
+    answer = said("prune", str(store), *options)
+
+    assert answer["kept"] == [GROUPS[number] for number in kept]
+    assert names_in(store) == [*(GROUPS[number] for number in sorted(kept)), "lock"]
+
+
+@pytest.mark.parametrize("option", ["--keep-latest", "--keep-every", "--keep-seconds"])
+def test_prune_refuses_to_keep_every_zeroth(store: Path, option: str) -> None:
+    done = run("prune", str(store), option, "0")
+
+    assert (done.exit_code, option in done.stderr) == (2, True)
+    assert names_in(store) == [*GROUPS, "lock"]
+
+
 def test_prune_says_what_it_sets_aside_and_goes_on(store: Path) -> None:
     (store / GROUPS[2] / "model").write_bytes(b"weight?")
     (store / "attempt-gen-00000004-step-00000040").mkdir()
