@@ -9,8 +9,8 @@ import pytest
 from attrs import evolve
 
 import lastgood.crashtest.subjects as subjects
+import lastgood.recovery.clearing as clearing
 import lastgood.recovery.recovery as recovery
-import lastgood.writer.recoverer as recoverer
 from lastgood.backends.interface import Disk
 from lastgood.crashtest.subjects import LastgoodSession
 from lastgood.errors import StorageError
@@ -149,7 +149,7 @@ def hides_what_it_passed_over(patch: pytest.MonkeyPatch) -> None:
 
 
 def moves_what_it_cannot_read(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(recoverer, "stays", lambda _rejection: False)
+    patch.setattr(clearing, "stays", lambda _rejection: False)
 
 
 def compares_no_digest(patch: pytest.MonkeyPatch) -> None:

@@ -45,6 +45,9 @@ class StampedDisk:
     def free_bytes(self, path: str) -> None:
         """See `SystemInfo.free_bytes`."""
 
+    def used_bytes(self, path: str) -> None:
+        """See `SystemInfo.used_bytes`."""
+
     def may_write(self, path: str) -> bool:  # noqa: ARG002
         """See `SystemInfo.may_write`."""
         return True

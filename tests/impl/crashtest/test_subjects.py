@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from importlib.metadata import entry_points
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 from lastgood import open_read_only
+from lastgood.backends.capabilities import SystemInfo, system_info
+from lastgood.backends.interface import Disk
 from lastgood.crashtest import subjects
+from lastgood.crashtest.stamped_disk import with_stamps
 from lastgood.crashtest.subjects import (
     APART,
     ATTEMPT,
@@ -169,3 +173,14 @@ def test_small_parts_are_written_together_and_otherwise_one_after_the_other(
     calls = [c.split()[0] + c[-2:] for c in disk.calls if c.endswith(("/a", "/b"))]
 
     assert calls[:6] == order
+
+
+def test_a_disk_that_has_stamps_alone_is_taken_for_one_that_knows_its_system() -> None:
+    class Bare:
+        def stamp(self, path: str) -> tuple[int, ...]:
+            return (len(path),)
+
+    disk = with_stamps(cast("Disk", Bare()))
+
+    assert isinstance(disk, SystemInfo)
+    assert system_info(disk).stamp("/a") == (2,)
