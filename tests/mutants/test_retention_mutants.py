@@ -21,7 +21,7 @@ from powercut.simulation.world import CrashStep, Perform, Recover, SaveLive, Ste
 
 REMEMBERS: Final = load_subject("lastgood+remembers:atomic_dirsync")
 COUNTED: Final = "                good.add(n)\n"
-STOPS: Final = "                if answer is None:\n                    break\n"
+STOPS: Final = "                if answer is None:\n                    unverified = set()\n"
 
 
 def save(number: int) -> SaveLive:
