@@ -17,14 +17,14 @@ export PYTHONDONTWRITEBYTECODE :=
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-all test-pythons thorough lint format contracts soak images apfs-images
 .PHONY: bench wheel clean run-env all-env rig-env
-.PHONY: structure test-torch bench-peers bench-curve chaos fuzz fuzz-env
+.PHONY: structure test-torch bench-peers bench-curve chaos faults fuzz fuzz-env mutants
 
 help:
 	@echo "make demo       the worked example: the promise, its proof and a real crash"
 	@echo "make test       every claim and every mutant, within small bounds: some minutes"
 	@echo "make test-all   what make test leaves out: the same within larger bounds"
 	@echo "make test-pythons  the model's and the library's tests on each other Python that is here"
-	@echo "make thorough   what is too long for both: soak, fuzz, images and chaos, for hours"
+	@echo "make thorough   what is too long for both: soak, fuzz, images, faults and chaos, for hours"
 	@echo "make all-env    the environment with the tools for tests and lint; runs nothing"
 	@echo "make lint       ruff, mypy --strict and the import contracts"
 	@echo "make structure  circles, long modules, rooms at the top, class names used twice"
@@ -32,8 +32,10 @@ help:
 	@echo "make contracts  CrossHair on the pure parts, within a fixed budget"
 	@echo "make soak       the stateful suites with many more examples, others each time"
 	@echo "make fuzz       all that reads a store, coverage-guided: FUZZ_TARGETS, FUZZ_SECONDS each"
+	@echo "make mutants    MUTANTS changes of the library, drawn by SEED: does a test notice? (by hand: an hour)"
 	@echo "make images     crash images of ext4, xfs and btrfs, IMAGES of them, held against the model"
 	@echo "make apfs-images  crash images of APFS (linux-apfs-rw) in a guest: no root, no KVM"
+	@echo "make faults     flips, full disks, remounts, calls that fail: FLIPS, STEPS (a share), CALLS, SEED"
 	@echo "make bench      the benchmarks (they print ratios; nothing is asserted)"
 	@echo "make bench-peers  the library against moonclip, PyTorch, safetensors, DCP, Orbax, durablewrite"
 	@echo "make bench-curve  what a save costs from 1 KiB to 4 GiB, in 1 to 256 parts (an hour, 5 GiB free)"
@@ -101,7 +103,7 @@ soak: all-env rig-env
 	HYPOTHESIS_PROFILE=soak $(BIN)/python $(PYTEST) -m "thorough or not thorough" $(SOAK) $(PYTEST_ARGS)
 
 # By hand. Each step runs, whatever became of the others; what ran and what failed comes last.
-THOROUGH ?= soak fuzz images apfs-images chaos
+THOROUGH ?= soak fuzz images apfs-images faults chaos
 LONG_FUZZ_SECONDS ?= 900
 LONG_IMAGES ?= 200000
 LONG_APFS_IMAGES ?= 40000
@@ -119,8 +121,8 @@ thorough:
 	test -z "$$failed"
 
 # Atheris has no wheel for every Python: it has an environment of its own, which nothing else needs.
-FUZZ_TARGETS ?= manifest-bytes manifest-body manifest-values part-path metadata names report \
-	store-tree store-writer paper-tree
+FUZZ_TARGETS ?= manifest-bytes manifest-body manifest-values manifest-newer part-path metadata \
+	names report store-reports store-tree store-writer store-mixed paper-tree
 FUZZ_SECONDS ?= 60
 FUZZ_RUNS ?= -1
 
@@ -134,11 +136,28 @@ fuzz: fuzz-env
 	    --runs $(FUZZ_RUNS) || exit $$?; \
 	done
 
+# By hand. What was found is in docs/mutants.md.
+MUTANTS ?= 100
+SEED ?= 1
+MUTANTS_ARGS ?=
+
+mutants: all-env
+	$(BIN)/python scripts/mutants.py --count $(MUTANTS) --seed $(SEED) $(MUTANTS_ARGS)
+
 images: all-env rig-env
 	$(BIN)/powercut soak --images $(IMAGES) --traces build/powercut-traces --junit build/images.xml
 
 apfs-images: all-env rig-env
 	$(BIN)/python scripts/apfs_images.py --images $(APFS_IMAGES)
+
+# A share of 1 is every step of every operation, and -1 calls are every one.
+FLIPS ?= 1000
+STEPS ?= 1
+CALLS ?= 20000
+SEED ?= 0
+
+faults: all-env rig-env
+	PYTHONPATH=model:impl $(BIN)/python -m tests.faults --flips $(FLIPS) --steps $(STEPS) --calls $(CALLS) --seed $(SEED)
 
 bench: all-env rig-env
 	@for bench in benchmarks/*.py; do \

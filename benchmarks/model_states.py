@@ -22,7 +22,7 @@ from powercut.filesystem.events import Piece
 from powercut.filesystem.state import State
 from powercut.profile import Profile, load_profile
 from powercut.rule import Rule
-from powercut.simulation.oracle import PROPERTIES
+from powercut.simulation.oracle import OF_CRASHES
 from powercut.simulation.subject import load_subject
 
 
@@ -43,7 +43,7 @@ def check_rates(parts_max: int) -> None:
     for parts in range(1, parts_max + 1):
         bound = Bound(saves=2, crashes=2, parts=parts, pieces=2)
         began = time.perf_counter()
-        verdict = enumerate_verdicts(subject, profile, "power", tuple(PROPERTIES), bound)["P3"]
+        verdict = enumerate_verdicts(subject, profile, "power", OF_CRASHES, bound)["P3"]
         took = time.perf_counter() - began
         print(
             f"{parts:5}  {verdict.represented:11,}  {verdict.run:6,}"

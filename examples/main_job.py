@@ -26,13 +26,13 @@ from rich.panel import Panel
 from lastgood import Store
 from lastgood.backends.detect import disk_here
 from powercut.checker.check import CheckEffort, CheckQuestion, check, write_traces
-from powercut.checker.exhaustive import Bound
+from powercut.checker.exhaustive import DEEP, Bound
 from powercut.checker.verdict import CheckReport
 from powercut.cli.commands import show_report
 from powercut.filesystem.state import State
 from powercut.profile import load_profile
 from powercut.simulation.model_disk import ModelDisk
-from powercut.simulation.oracle import PROPERTIES, Oracle
+from powercut.simulation.oracle import OF_CRASHES, Oracle
 from powercut.simulation.subject import load_subject
 from powercut.trace.explain import explain, render
 from powercut.trace.replay import replay
@@ -187,7 +187,7 @@ def ask(
     profile: str,
     effort: CheckEffort,
     folder: Path,
-    properties: tuple[str, ...] = tuple(PROPERTIES),
+    properties: tuple[str, ...] = OF_CRASHES,
 ) -> CheckReport:
     """One question to the model, answered on the screen; its traces are written."""
     question = CheckQuestion(load_subject(subject), load_profile(profile), "power", properties)
@@ -202,7 +202,7 @@ def prove(folder: Path, summary: Summary) -> str:
     console.rule("2. The model proves one mode, within a bound")
     states, bound = [], {}
     for profile in ("posix-minimal", "ext4-ordered"):
-        report = ask(PROVED, profile, CheckEffort(), folder)
+        report = ask(PROVED, profile, CheckEffort(bounds=(Bound(), DEEP)), folder)
         verdicts = report.properties.values()
         bound = dict(report.properties["P1"].bound)
         states.append(report.properties["P1"].represented)
@@ -289,7 +289,7 @@ def real_weights_on_a_real_disk() -> tuple[int, set[float], int]:
         for image, mounted in zip(chosen, rig.images(recording, chosen), strict=True):
             images += 1
             acknowledged = sum(image.ops_completed >= end for end in duties)
-            owed = evolve(oracle, acknowledged=acknowledged)
+            owed = evolve(oracle, returned=frozenset(range(1, acknowledged + 1)))
             answer = recover_for_real(subject, profile, mounted.mountpoint)
             if answer.error or owed.judge(answer.parts):
                 bad += 1

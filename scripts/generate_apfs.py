@@ -21,7 +21,7 @@ from powercut.checker.check import CheckEffort, CheckQuestion, check
 from powercut.checker.exhaustive import Bound
 from powercut.checker.verdict import Verdict
 from powercut.profile import Profile, load_profile
-from powercut.simulation.oracle import PROPERTIES
+from powercut.simulation.oracle import OF_CRASHES
 from powercut.simulation.subject import load_subject
 from powercut_rig.macos import APFS
 from powercut_rig.macos.experiments.catalog import EXPERIMENTS, NOT_BY_AN_IMAGE
@@ -35,9 +35,7 @@ BOUND: Final = Bound(saves=1, crashes=1, parts=1, pieces=1, states=100_000, runs
 
 def verdicts(mode: str, crash_class: str, profile: Profile) -> Mapping[str, Verdict]:
     """What `powercut check` says of one mode and one crash class, within the bound."""
-    question = CheckQuestion(
-        load_subject(f"lastgood:{mode}"), profile, crash_class, tuple(PROPERTIES)
-    )
+    question = CheckQuestion(load_subject(f"lastgood:{mode}"), profile, crash_class, OF_CRASHES)
     return check(question, CheckEffort("enumerated", (BOUND,))).properties
 
 

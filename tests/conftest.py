@@ -54,6 +54,7 @@ TOGETHER: Final = {
     "tests/rig/campaigns/": "rig",
     "tests/rig/cli/": "rig",
     "tests/rig/system/": "rig",
+    "tests/faults/": "rig",
     "tests/rig/guest/test_guests.py": "guest",
     "tests/litmus/": "litmus",
     "tests/train/": "train",

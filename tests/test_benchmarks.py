@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from benchmarks import _peers, cost_curve
+from benchmarks import _peers, cost_curve, growth
 from benchmarks._paired import in_turns
 from benchmarks.store_speed import parts_of
 
-from lastgood import Store
+from lastgood import Group, Store
 
 
 @pytest.mark.parametrize(("size_bytes", "count"), [(1 << 10, 256), (1 << 10, 16), (1001, 3)])
@@ -68,3 +69,33 @@ def test_each_takes_its_turn_and_is_first_in_its_own_round(warm_up: bool) -> Non
 
     assert "".join(order) == ".a.b" * warm_up + ".a.b.b.a.a.b"
     assert {name: len(each) for name, each in took.items()} == {"a": 3, "b": 3}
+
+
+@pytest.mark.parametrize(
+    ("write", "valid", "aside"),
+    [(growth.write_groups, 3, 0), (growth.write_bare, 1, 0), (growth.write_quarantine, 1, 3)],
+)
+def test_what_the_growth_is_measured_on_is_a_store_as_a_save_would_leave_it(
+    tmp_path: Path, write: Callable[[Path, int], None], valid: int, aside: int
+) -> None:
+    write(tmp_path / "store", 3)
+    with Store(tmp_path / "store", writable=False) as store:
+        assert sum(isinstance(each, Group) for each in store.verify()) == valid
+        assert len(store.quarantined()) == len(store.reports()) == aside
+
+
+@pytest.mark.parametrize("subject", growth.subjects(), ids=lambda subject: subject.name)
+def test_every_call_whose_growth_is_measured_runs(tmp_path: Path, subject: growth.Subject) -> None:
+    cells = growth.row(subject, tmp_path, [2, 4])
+
+    assert len(cells) == len(growth.header([2, 4]))
+    assert cells[0] == subject.name
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_looks_at_a_store_are_counted(tmp_path: Path) -> None:
+    found = {each.name: each for each in growth.subjects()}
+
+    assert growth.measure(found["groups()"], tmp_path, 5)[1] == growth.Looks(1, 5)
+    assert growth.measure(found["latest_step()"], tmp_path, 5)[1] == growth.Looks(1, 1)
+    assert growth.measure(found["save, LatestN, one goes"], tmp_path, 5)[1].listings == 1

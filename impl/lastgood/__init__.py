@@ -28,6 +28,7 @@ from lastgood.format.digests import DigestUnavailableError
 from lastgood.protocol.receipt import Receipt
 from lastgood.recovery.loaded import Loaded, Opened
 from lastgood.recovery.quarantine_report import PartReport, QuarantineReport
+from lastgood.recovery.quarantine_usage import Purge, QuarantineEntry, QuarantineUsage
 from lastgood.recovery.recovery import Group, Rejection
 from lastgood.retention.policies import (
     AnyOf,
@@ -73,7 +74,10 @@ __all__ = (
     "Policy",
     "Preemption",
     "Pruning",
+    "Purge",
+    "QuarantineEntry",
     "QuarantineReport",
+    "QuarantineUsage",
     "Receipt",
     "Rejection",
     "StorageError",

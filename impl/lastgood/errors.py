@@ -13,13 +13,16 @@ from lastgood.damage import Damaged
 
 _READ_ONLY: Final = "To load from the store, use open_read_only(), which needs leave to read only."
 _NO_LEAVE: Final = f"this user may not do that: ask for the permission. {_READ_ONLY}"
-_FULL: Final = "Make room on this file system: prune the store, or delete something else."
+FREE_ROOM: Final = (
+    "Make room on this file system: prune the store (`lastgood prune`), purge what it has set "
+    "aside (`lastgood purge`), or delete something else."
+)
 _ADVICE: Final[Mapping[int, str]] = {
     errno.EROFS: f"It is mounted read-only: to save, mount it writable. {_READ_ONLY}",
     errno.EACCES: f"As it is, {_NO_LEAVE}",
     errno.EPERM: f"As it is, {_NO_LEAVE}",
-    errno.ENOSPC: _FULL,
-    errno.EDQUOT: _FULL,
+    errno.ENOSPC: FREE_ROOM,
+    errno.EDQUOT: FREE_ROOM,
     errno.ENAMETOOLONG: "Choose a shorter path for the store, or shorter names in it.",
 }
 _MEND: Final = "Mend the disk or the permissions, then try again."

@@ -18,13 +18,19 @@ Kind = Literal[
     "loaded",
     "rejected",
     "quarantined",
+    "discarded",
+    "not_set_aside",
     "pruned",
+    "purged",
+    "purge_failed",
     "prune_failed",
     "prune_noted",
     "weakened",
 ]
 # "weakened" is not among them: a LastgoodWarning is loud already, and both would be printed.
-_WARNINGS: Final = frozenset({"save_failed", "rejected", "prune_failed", "prune_noted"})
+_WARNINGS: Final = frozenset(
+    {"save_failed", "rejected", "not_set_aside", "prune_failed", "prune_noted", "purge_failed"}
+)
 
 
 @frozen

@@ -6,7 +6,7 @@ import contextlib
 import time
 import uuid
 import weakref
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import PurePath
 from typing import Any, Literal, Self, SupportsIndex
 
@@ -20,7 +20,7 @@ from lastgood.format.names import GroupName
 from lastgood.parts.holding_reader import HoldingReader
 from lastgood.parts.thread_pool import default_workers, new_parallel_map
 from lastgood.protocol.plan import FORMS, MODES, Form, Mode
-from lastgood.protocol.receipt import Receipt, guarantee, phase_of
+from lastgood.protocol.receipt import Receipt, phase_of
 from lastgood.protocol.steps import SimpleStep
 from lastgood.protocol.strength import (
     Strength,
@@ -29,14 +29,24 @@ from lastgood.protocol.strength import (
     require_store,
     store_path,
 )
-from lastgood.recovery.listing import list_entries
+from lastgood.recovery.quarantine_usage import Purge, decide_purge
 from lastgood.recovery.recovery import Rejection, Scan
 from lastgood.retention.policies import Policy
-from lastgood.retention.prune import PruneRequest, Pruning, decide_prune, list_candidates
+from lastgood.retention.preview import would_prune
+from lastgood.retention.prune import PruneRequest, Pruning
 from lastgood.store_reader import StoreReader
 from lastgood.training.cadence import Cadence, LastSave
 from lastgood.writer.attempt import Attempt, OpenAttempt, describe_leftover, remove_attempt
-from lastgood.writer.options import WriterOptions
+from lastgood.writer.options import WriterOptions, weakly
+from lastgood.writer.outcomes import (
+    check_purge,
+    new_receipt,
+    tell_cleared,
+    tell_pruned,
+    tell_purged,
+    tell_saved,
+    tell_undeletable,
+)
 from lastgood.writer.save_request import PartData, part_sources
 from lastgood.writer.saver import SavedGroup
 from lastgood.writer.writer import Repair, Writer
@@ -119,7 +129,7 @@ class Store(StoreReader):
             parallel_map=self._parallel_map,
             now_s=self._now,
             clock=clock,
-            observe=_weak(self),
+            observe=weakly(self._observe),
         )
         self._writer = Writer(self._disk, self._path, options)
         # A store that is dropped without `close` gives its lease back as well.
@@ -162,9 +172,9 @@ class Store(StoreReader):
             writer = self._require_writer()
             content = part_sources(parts, stable=stable)
             self._phases = {}
-            with self._telling_failures(step):
+            with self._telling_failures(step), self._telling_cleared() as left:
                 saved = writer.save(step, content, {} if metadata is None else metadata)
-            return self._acknowledged(writer, saved, self._clock() - begun_s)
+            return self._acknowledged(writer, saved, self._clock() - begun_s, left)
 
     @contextlib.contextmanager
     def attempt(
@@ -180,7 +190,8 @@ class Store(StoreReader):
         with self._guard.enter("attempt"):
             writer = self._require_writer()
             self._phases = {}
-            attempt: Attempt = writer.begin(step, {} if metadata is None else metadata)
+            with self._telling_cleared() as left:
+                attempt: Attempt = writer.begin(step, {} if metadata is None else metadata)
             handed_out = OpenAttempt(attempt.path)
             try:
                 yield handed_out
@@ -192,7 +203,7 @@ class Store(StoreReader):
             with self._telling_failures(step):
                 saved = writer.seal(attempt)
             wall_s = self._clock() - begun_s
-            handed_out.receipt = self._acknowledged(writer, saved, wall_s)
+            handed_out.receipt = self._acknowledged(writer, saved, wall_s, left)
 
     def is_due(self, step: int) -> bool:
         """Say whether the store's `when` asks for a save at this step; True where there is none."""
@@ -218,22 +229,48 @@ class Store(StoreReader):
             raise UsageError("prune() needs a policy, such as LatestN(3). Nothing was changed.")
         with self._guard.enter("prune"):
             if dry_run:
-                return self._would_prune(self._prune_request(policy))
+                scan, _ = super()._scan(None)
+                request = self._prune_request(policy)
+                return would_prune(self._disk, self._path, scan, request, self._parallel_map)
             self._require_writer()
             return self._prune(self._prune_request(policy))
 
     def repair(self) -> Repair:
-        """Recover, verify every group, and move each damaged one to quarantine.
+        """Recover, verify every group, move each damaged one to quarantine, delete dead attempts.
 
         What cannot be read, and what a newer version has written, stays: it is in
-        `Repair.unreadable`, or in `Repair.unjudged`. Deletions that a prune began are finished;
-        nothing else is deleted. UsageError; NewerFormatError as a load; StorageError.
+        `Repair.unreadable`, or in `Repair.unjudged`. Of groups without a MANIFEST the newest goes
+        to quarantine and older ones are deleted: with dead attempts they are `Repair.discarded`.
+        What can be neither moved nor deleted is in `Repair.stuck`. Deletions that a prune began are
+        finished. UsageError; NewerFormatError as a load; StorageError.
         """
-        with self._guard.enter("repair"):
+        with self._guard.enter("repair"), self._telling_cleared() as left:
             repaired = self._require_writer().repair()
         self._tell_rejected((*repaired.moved, *repaired.unreadable))
-        self._tell_undeletable(repaired.stuck)
+        tell_undeletable(self._events, [each for each in repaired.stuck if each not in left])
         return repaired
+
+    def purge(
+        self,
+        entries: Collection[str] | Literal["all"] | None = None,
+        *,
+        older_than_s: float | None = None,
+        dry_run: bool = False,
+    ) -> Purge:
+        """Delete what lies in quarantine: these entries, "all", or what is older than that.
+
+        The age is that of an entry's report, by the store's `now`; without one it is not known, and
+        the entry stays. What cannot be deleted is in `Purge.stuck`. With `dry_run`, which does with
+        a read-only store, nothing is changed. UsageError, also where an entry is not there;
+        StorageError.
+        """
+        names, older_than_s = check_purge(entries, older_than_s)
+        with self._guard.enter("purge"):
+            if dry_run:
+                return decide_purge(self._disk, self._path, names, older_than_s, self._now())
+            purge = self._require_writer().purge(names, older_than_s)
+        tell_purged(self._events, purge)
+        return purge
 
     def close(self) -> None:
         """Give the lease back. Safe to call twice; loading still works afterwards."""
@@ -251,42 +288,17 @@ class Store(StoreReader):
     def __exit__(self, *_error: object) -> None:
         self.close()
 
-    def _acknowledged(self, writer: Writer, saved: SavedGroup, wall_s: float) -> Receipt:
+    def _acknowledged(
+        self, writer: Writer, saved: SavedGroup, wall_s: float, left: Sequence[Rejection]
+    ) -> Receipt:
         """Prune, if that was asked for, and say what was promised."""
         phases = dict(self._phases)
-        notes = [*writer.lease.notes, *saved.notes]
         pruning, failure = self._retain()
-        if failure is not None:
-            notes.append(f"not pruned: {failure}")
-        if pruning is not None:
-            notes += [f"not deleted: {each.name}: {each.detail}" for each in pruning.stuck]
-            notes += [f"not counted: {each.name}: {each.detail}" for each in pruning.unreadable]
-            notes += pruning.notes
+        stuck = dict.fromkeys([*left, *(() if pruning is None else pruning.stuck)])
         self._last = LastSave(saved.name.step, self._clock())
-        receipt = Receipt(
-            generation=saved.name.generation,
-            step=saved.name.step,
-            path=saved.path,
-            size_bytes=sum(part.size_bytes for part in saved.manifest.parts),
-            mode=writer.options.mode,
-            form=writer.options.form,
-            file_system=self._strength.file_system.name,
-            guarantee=guarantee(writer.options.mode, self._strength.file_system),
-            phases=phases,
-            notes=tuple(notes),
-            pruned=() if pruning is None else tuple(str(g.name) for g in pruning.given_up),
-            retention_error=failure,
-            wall_s=wall_s,
-        )
-        self._events.tell(
-            "saved",
-            f"{saved.name} was saved, {receipt.size_bytes} bytes",
-            name=str(saved.name),
-            size_bytes=receipt.size_bytes,
-            survives=receipt.guarantee.survives,
-            wall_s=wall_s,
-            **phases,
-        )
+        notes = *writer.lease.notes, *saved.notes
+        receipt = new_receipt(saved, self._strength, notes, stuck, pruning, failure, wall_s, phases)
+        tell_saved(self._events, saved, receipt)
         return receipt
 
     def _retain(self) -> tuple[Pruning | None, str | None]:
@@ -304,46 +316,39 @@ class Store(StoreReader):
             return None, failure
 
     def _prune(self, request: PruneRequest, *, remembers: bool = False) -> Pruning | None:
-        pruning = self._require_writer().prune(request, remembers=remembers)
-        if pruning is not None and (pruning.given_up or pruning.leftovers):
-            names = [str(group.name) for group in pruning.given_up]
-            message = f"{len(names)} groups were given up: {', '.join(names)}"
-            self._events.tell("pruned", message, names=names, freed_bytes=pruning.freed_bytes)
+        with self._telling_cleared() as left:
+            pruning = self._require_writer().prune(request, remembers=remembers)
         if pruning is not None:
-            self._tell_undeletable(pruning.stuck)
+            tell_pruned(self._events, pruning)
+            tell_undeletable(self._events, [each for each in pruning.stuck if each not in left])
             # Retention comes after every save: what stays unreadable is told of once.
             new = [each for each in pruning.unreadable if each.generation not in self._unread]
             self._tell_rejected(new)
             if pruning.given_up or not remembers:  # then all that is kept was verified
-                self._unread -= {group.name.generation for group in pruning.kept}
+                self._unread &= {each.generation for each in pruning.unreadable}
             for note in pruning.notes:
                 self._events.tell("prune_noted", note)
         return pruning
 
-    def _would_prune(self, request: PruneRequest) -> Pruning | None:
-        """The same answer, by looking only."""
-        scan, _ = super()._scan(None)
-        if scan.group is None:
-            return None
-        seen = list_candidates(self._disk, self._path, list_entries(self._disk, self._path))
-        return decide_prune(
-            self._disk,
-            self._path,
-            seen,
-            scan.group,
-            request,
-            unread=[each for each in scan.rejected if each.is_unread],
-            parallel_map=self._parallel_map,
-        )
-
     def _prune_request(self, policy: Policy) -> PruneRequest:
         # What could not be read is looked at again: where that fails again, it stays uncounted.
-        return PruneRequest(policy, self._now(), self._protected() | self._unread)
+        return PruneRequest(policy, self._now(), self._protected(), self._unread)
 
-    def _tell_undeletable(self, undeletable: tuple[Rejection, ...]) -> None:
-        for each in undeletable:
-            message = f"{each.name} was not deleted ({each.reason}): {each.detail}"
-            self._events.tell("prune_failed", message, name=each.name, reason=each.reason)
+    @contextlib.contextmanager
+    def _telling_cleared(self) -> Iterator[list[Rejection]]:
+        """Tell of what was cleared in the block; what stays all the same is there at its end."""
+        left: list[Rejection] = []
+        try:
+            yield left
+        finally:
+            if self._writer is not None:
+                cleared = self._writer.clearer.take_pending()
+                tell_cleared(self._events, cleared)
+                left += cleared.stuck
+
+    def _tell_cleared(self) -> None:
+        with self._telling_cleared():
+            pass
 
     def _scan(self, holding: HoldingReader | None) -> tuple[Scan, list[str]]:
         """As the lease holder: the group made durable, and what was rejected moved aside."""
@@ -351,7 +356,7 @@ class Store(StoreReader):
         if writer is None or not writer.lease.is_open or writer.lease.failed is not None:
             return super()._scan(holding)
         scan = writer.recover(holding)
-        return scan, [each.name for each in scan.rejected if not each.is_unread]
+        return scan, [each.name for each in writer.clearer.pending.moved]
 
     def _hidden(self) -> GroupName | None:
         return None if self._writer is None else self._writer.saver.unsure
@@ -385,15 +390,3 @@ class Store(StoreReader):
 def open_read_only(path: str | PurePath, *, disk: Disk | None = None) -> Store:
     """Open a store to look at it: no lease, and nothing is ever changed. UsageError."""
     return Store(path, writable=False, disk=disk)
-
-
-def _weak(store: Store) -> Callable[[SimpleStep, float], None]:
-    """The store's phases for its writer, without a cycle that would keep the lease alive."""
-    reference = weakref.ref(store)
-
-    def observe(step: SimpleStep, seconds: float) -> None:
-        alive = reference()
-        if alive is not None:
-            alive._observe(step, seconds)  # noqa: SLF001
-
-    return observe

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -14,7 +14,7 @@ from lastgood.backends.interface import Disk, DiskReader
 from lastgood.errors import IntegrityError, UsageError
 from lastgood.events import Announcer
 from lastgood.format.features import require_judged
-from lastgood.format.names import QUARANTINE, GroupName, newest_first
+from lastgood.format.names import GroupName, newest_first
 from lastgood.parts.holding_reader import HOLDS, Hold, HoldingReader
 from lastgood.parts.thread_pool import ParallelMap
 from lastgood.protocol.strength import require_choice
@@ -24,6 +24,7 @@ from lastgood.recovery.loaded import Loaded, Opened
 from lastgood.recovery.partial_load import examine_manifest
 from lastgood.recovery.quarantine import examine_quarantine, read_report
 from lastgood.recovery.quarantine_report import QuarantineReport
+from lastgood.recovery.quarantine_usage import QuarantineUsage, measure_quarantine
 from lastgood.recovery.recovery import (
     NO_COMMIT,
     Examine,
@@ -50,9 +51,10 @@ def _newer(group: Group, scan: Scan) -> tuple[Rejection, ...]:
     return tuple(each for each in scan.rejected if each.generation > group.name.generation)
 
 
-def _is_told(rejection: Rejection, scan: Scan, moved: Collection[str]) -> bool:
-    """Somebody hears of it: it was passed over, or moved."""
-    return scan.group is None or rejection.name in moved or rejection in _newer(scan.group, scan)
+def _told(scan: Scan, moved: Iterable[str] = ()) -> Iterator[Rejection]:
+    """What somebody hears of: it was passed over, or moved."""
+    newest, names = -1 if scan.group is None else scan.group.name.generation, frozenset(moved)
+    return (each for each in scan.rejected if each.generation > newest or each.name in names)
 
 
 class StoreReader:
@@ -75,9 +77,10 @@ class StoreReader:
 
         Falls back past whatever is damaged, in this call, and says why in `Loaded.rejected` and
         in the log "lastgood". As the lease holder it first makes the group durable again, then
-        moves what is damaged to quarantine; what cannot be read stays where it is. Read-only,
-        closed, in a forked child or after a failed sync it changes nothing. Retention keeps the
-        group until another one is loaded, and for as long as the answer is referred to.
+        deletes dead attempts and moves what is damaged to quarantine; what cannot be read stays
+        where it is. Read-only, closed, in a forked child or after a failed sync it changes nothing.
+        Retention keeps the group until another one is loaded, and for as long as the answer is
+        referred to.
 
         `hold` says what becomes of the bytes that were verified: with "memory" or "map" the parts
         are read or mapped once, and exactly what was verified is handed out. (A map is for stores
@@ -90,10 +93,8 @@ class StoreReader:
         holding = self._holding(hold)
         with self._guard.enter("load_latest"):
             scan, moved = self._scan(holding)
-        self._tell_rejected(each for each in scan.rejected if _is_told(each, scan, moved))
-        if moved:
-            message = f"{len(moved)} moved to {QUARANTINE}: {', '.join(moved)}"
-            self._events.tell("quarantined", message, names=moved)
+        self._tell_rejected(_told(scan, moved))
+        self._tell_cleared()
         if scan.group is None:
             self._require_all_read(scan.rejected)
             return None
@@ -172,7 +173,7 @@ class StoreReader:
             examination=examination,
             older_than=older_than,
         )
-        self._tell_rejected(each for each in scan.rejected if _is_told(each, scan, ()))
+        self._tell_rejected(_told(scan))
         if scan.group is None:
             self._require_all_read(scan.rejected)
             return None
@@ -236,10 +237,17 @@ class StoreReader:
     def quarantined(self) -> dict[str, Group | Rejection]:
         """The entries of the quarantine by name, each verified anew: a group, or why it is none.
 
-        Changes nothing. Nothing in there is ever deleted: that is for people to do. StorageError.
+        Changes nothing. `quarantine_usage` has their sizes; `purge` deletes. StorageError.
         """
         aside = examine_quarantine(self._disk, self._path, parallel_map=self._parallel_map)
         return {entry: answer for entry, _, answer in aside}
+
+    def quarantine_usage(self) -> QuarantineUsage:
+        """The room that the quarantine takes, by entry. UsageError where it is none; StorageError.
+
+        Changes nothing.
+        """
+        return measure_quarantine(self._disk, self._path)
 
     def reports(self) -> dict[str, QuarantineReport]:
         """The reports on the entries of the quarantine, by entry: see `QuarantineReport`.
@@ -252,6 +260,9 @@ class StoreReader:
         return {
             entry: report for entry, report in read.items() if isinstance(report, QuarantineReport)
         }
+
+    def _tell_cleared(self) -> None:
+        """Tell of what was moved aside or deleted: nothing was."""
 
     def _scan(self, holding: HoldingReader | None) -> tuple[Scan, list[str]]:
         """The newest valid group, by looking only, and the names of what was moved aside: none."""
@@ -312,6 +323,7 @@ class StoreReader:
             answer = examination(reader, self._path, name, parallel_map=self._parallel_map)
             if isinstance(answer, Group):
                 return answer
+            self._note_unread([answer])
             _require_permitted(answer)
             require_judged(answer.name, answer.reason)
             if answer.reason != NO_COMMIT:

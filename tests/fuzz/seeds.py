@@ -66,6 +66,8 @@ def _newer() -> Iterator[bytes]:
         for which in range(10):
             yield bytes([which % 2, kind, which, 1, which])
             yield bytes([which % 2, kind, which, 1, which % 3, 2, which, 1, 9, 3, which, 200, 3])
+        for odd in range(6):  # and, besides, odd in one way that a reader of today knows
+            yield bytes([odd % 2, kind, 1, *(1, 2)[: 2 * (kind in (1, 2))], 1, odd, 0, 3, 1, 2])
 
 
 def _paths() -> Iterator[bytes]:
@@ -137,7 +139,8 @@ def _programs() -> Iterator[bytes]:
     older = (b"gen-00000001-step-00000001",)
     for kind in range(5):
         for home in (group, older):
-            newer = bytes([step_number("_newer")]) + spelled_path(home) + bytes([kind, 0, 1])
+            unknown = bytes([kind, 0, *[0] * (kind in (1, 2, 3)), 0])  # and odd in no other way
+            newer = bytes([step_number("_newer")]) + spelled_path(home) + unknown
             yield made + newer
             yield made + newer + bytes([step_number("_remove")]) + part
 
@@ -189,6 +192,25 @@ def _worked_on() -> Iterator[bytes]:
         yield bytes(turns) + program
 
 
+def _mixed() -> Iterator[bytes]:
+    """Every kind of group as the newest, above a good one, below one, and alone."""
+    for kind in range(9):
+        for four in (b"\0\1\2\3", b"\4\2\3\2", b"\3\7\0\2"):
+            odd, turns = bytes([9, 1, kind, 1, 2, 3, 1]), four + bytes([kind % 4])
+            yield turns + b"\2" + odd + bytes(7) + odd
+            yield turns + b"\1" + bytes([9, 0, 0]) + odd + b"\3\0\4\0\1\1\4\1\2\4\0"
+            yield turns + b"\0" + odd
+
+
+def _aside() -> Iterator[bytes]:
+    """Every kind of report, on a whole group and on one that is none, before every kind of look."""
+    yield b"\0\0\2\x08\3\1\0\6\0\4\x1b[2J"  # and one that would clear the screen
+    for command in range(4):
+        for kind in range(12):
+            for more in (b"\1\0\3\0", b"\2\1\1\2\5", b"\0\6\0\3abc"):
+                yield bytes([command, 7 * kind + command, 2, 8, 3, kind]) + more + bytes([kind])
+
+
 def _papers() -> Iterator[bytes]:
     manifest = b'{"parts": [{"path": "model", "bytes": 1, "sha256": "x"}], "epoch": 1}'
     for path in ((b"epoch_0001", b"model"), (b"epoch_0001", b"optim", b"adam")):
@@ -207,5 +229,7 @@ _MADE: Final[Mapping[str, Callable[[], Iterator[bytes]]]] = {
     "report": _reports,
     "store-tree": _looked_at,
     "store-writer": _worked_on,
+    "store-reports": _aside,
+    "store-mixed": _mixed,
     "paper-tree": _papers,
 }

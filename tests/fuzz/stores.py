@@ -15,14 +15,14 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
 
 from lastgood import EverySeconds, LatestN, Store
+from lastgood.cli.changes import preview_clearing
 from lastgood.cli.inspection import (
     find_group,
     find_latest,
     list_groups,
-    preview_quarantine,
     report_quarantine,
     verify_groups,
 )
@@ -54,7 +54,7 @@ def store_tree(data: bytes) -> None:
     """A directory that a tape has made: looked at in one way or another, and not changed."""
     tape = Tape(data)
     command, detail = tape.byte(), tape.byte()
-    with _sandbox() as box:
+    with sandbox() as box:
         box.build(tape)
         before = photograph(box.store.parent)
         at_least = max((name.generation for name in _unjudged(box)), default=0)
@@ -133,7 +133,7 @@ def _inspect(disk: WatchingDisk, store: str, detail: int) -> None:
         lambda: find_latest(disk, store, None),
         lambda: find_latest(disk, store, detail % 8),
         lambda: report_quarantine(disk, store),
-        lambda: preview_quarantine(disk, store, detail % 8),
+        lambda: preview_clearing(disk, store, detail % 8),
         lambda: find_group(disk, store, detail % 8),
     )
     for look in looks:
@@ -157,8 +157,11 @@ def _command(box: Sandbox, command: int, detail: int) -> None:
         ["repair", store, "--dry-run"],
         ["doctor", store],
     )
-    arguments = commands[command % len(commands)]
-    as_json = command >= 32
+    run_command(commands[command % len(commands)], as_json=command >= 32)
+
+
+def run_command(arguments: list[str], *, as_json: bool) -> Result:
+    """What a command does. AssertionError where its status or what it says is undocumented."""
     if as_json:
         arguments = [*arguments, "--json"]
     done = CliRunner().invoke(cli, arguments)
@@ -168,13 +171,14 @@ def _command(box: Sandbox, command: int, detail: int) -> None:
     assert "\x1b" not in done.output
     if as_json:
         json.loads(done.stdout)
+    return done
 
 
 def store_writer(data: bytes) -> None:
     """The same directory, opened by a writer: nothing is lost, and the next save works."""
     tape = Tape(data)
     works = tape.take(4)
-    with _sandbox() as box:
+    with sandbox() as box:
         box.build(tape)
         before, outside = contents(box.store), _bytes(box.outside)
         unjudged = newer_groups(photograph(box.store), os.fsencode(box.store))
@@ -269,7 +273,7 @@ def paper_tree(data: bytes) -> None:
     """The source paper's form of a group, with bytes of a tape for its two records."""
     tape = Tape(data)
     commit, manifest = tape.blob(), tape.blob()
-    with _sandbox() as box:
+    with sandbox() as box:
         home = (b"epoch_0001",)
         if tape.byte() % 2:
             digest = hashlib.sha256(manifest).hexdigest()
@@ -284,7 +288,7 @@ def paper_tree(data: bytes) -> None:
 
 
 @contextlib.contextmanager
-def _sandbox() -> Iterator[Sandbox]:
+def sandbox() -> Iterator[Sandbox]:
     """A sandbox that is removed, in the folder for temporary files."""
     home = Path(tempfile.mkdtemp(prefix="lastgood-fuzz-"))
     try:

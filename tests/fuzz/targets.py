@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from tests.fuzz import stores, values
+from tests.fuzz import mixed, reports, stores, values
 
 Target = Callable[[bytes], None]
 
@@ -20,5 +20,7 @@ TARGETS: Final[Mapping[str, Target]] = {
     "report": values.report,
     "store-tree": stores.store_tree,
     "store-writer": stores.store_writer,
+    "store-reports": reports.store_reports,
+    "store-mixed": mixed.store_mixed,
     "paper-tree": stores.paper_tree,
 }

@@ -6,6 +6,7 @@ And the other half: each oracle notices what it is there for.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pytest
 
 from lastgood.errors import StorageError
 from lastgood.format.manifest import ManifestError, decode
+from tests import ROOT
 from tests.fuzz import stores, values
 from tests.fuzz.seeds import seeds
 from tests.fuzz.tape import NAMES, Tape, spelled_blob, spelled_number, spelled_path
@@ -29,6 +31,13 @@ def test_every_seed_and_every_kept_input_keeps_the_promises(target: str) -> None
         TARGETS[target](data)
         count += 1
     assert count
+
+
+def test_make_fuzz_runs_every_target() -> None:
+    makefile = (ROOT / "Makefile").read_text().replace("\\\n", " ")
+    (named,) = re.findall(r"^FUZZ_TARGETS \?= (.*)$", makefile, re.MULTILINE)
+
+    assert sorted(named.split()) == sorted(TARGETS)
 
 
 def test_a_tape_reads_what_was_spelled() -> None:
@@ -171,6 +180,9 @@ def test_an_exception_that_nobody_documented_is_a_finding(
         ("store-tree", "lastgood.recovery.recovery.require_judged", "fell back past"),
         ("store-writer", "lastgood.recovery.recovery.require_judged", "fell back past"),
         ("store-writer", "lastgood.recovery.quarantine.is_unjudged", "was touched"),
+        ("store-mixed", "lastgood.recovery.recovery.require_judged", "not what is owed"),
+        ("store-mixed", "lastgood.recovery.quarantine.is_unjudged", "touched"),
+        ("store-mixed", "lastgood.writer.recoverer.stays", "touched"),
         ("manifest-newer", "lastgood.format.manifest.require_known_format", "unknown"),
         ("manifest-newer", "lastgood.format.manifest.require_known_features", "unknown"),
     ],
@@ -185,4 +197,27 @@ def test_who_judges_what_a_newer_version_has_written_is_a_finding(
     monkeypatch.setattr(broken, lambda *_: None)
 
     with pytest.raises(AssertionError, match=says):
+        all_seeds()
+
+
+@pytest.mark.parametrize(
+    ("name", "broken", "says"),
+    [
+        ("recovery.quarantine.MISSING_ERRNOS", frozenset(), "ENOENT"),
+        ("recovery.quarantine.NOT_REGULAR_ERRNOS", frozenset(), "EINVAL"),
+        ("store_reader.read_report", lambda *_: "none", "left out"),
+        ("recovery.quarantine.free_name", lambda name, _taken: name, "not empty"),
+        ("recovery.quarantine_report._is_text", lambda _value: True, "printable"),
+    ],
+)
+def test_a_report_that_decides_or_is_believed_is_a_finding(
+    monkeypatch: pytest.MonkeyPatch, name: str, broken: object, says: str
+) -> None:
+    def all_seeds() -> None:
+        for data in seeds("store-reports"):
+            TARGETS["store-reports"](data)
+
+    monkeypatch.setattr(f"lastgood.{name}", broken)
+
+    with pytest.raises((AssertionError, StorageError), match=says):
         all_seeds()

@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from lastgood.format.manifest import Manifest, Part, encode
 from lastgood.format.names import GroupName
-from tests.fuzz.newer import with_unknown
+from tests.fuzz.newer import has_unknown, with_unknown
 from tests.fuzz.tape import Tape, spelled_blob, spelled_path
 
 CANARY: Final = b"not yours"
@@ -39,6 +39,12 @@ _KEYS: Final = (
     "extra",
 )
 _PART_KEYS: Final = ("digest_from", "path", "size_bytes", "extra")
+
+ODD_ERRORS: Final = (
+    *(ValueError, IndexError, KeyError, TypeError, AttributeError, RecursionError),
+    ZeroDivisionError,
+)
+"""Raised where a manifest is too odd already to be changed in one more way."""
 
 Names = tuple[bytes, ...]
 
@@ -77,6 +83,10 @@ class Sandbox:
             yield fd
         finally:
             os.close(fd)
+
+    def path(self, path: Names) -> Path:
+        """Where an entry of the store is. A symlink on the way would lead out of it."""
+        return self.store / os.fsdecode(b"/".join(path))
 
     def write(self, path: Names, data: bytes, size_bytes: int | None = None) -> None:
         """A new regular file; one that is there is replaced, not written to. OSError."""
@@ -172,13 +182,20 @@ def _group(box: Sandbox, tape: Tape) -> None:
     kind, generation, step, count = tape.byte(), tape.byte() % 8, tape.byte() % 8, tape.byte()
     name = GroupName(generation, step, attempt=kind % 4 == 1, pruned=kind % 4 == 2)
     home = (str(name).encode(),) if kind % 4 != 3 else (b"quarantine", str(name).encode())
+    put_group(box, home, name, count)
+
+
+def put_group(box: Sandbox, home: Names, name: GroupName, count: int) -> tuple[str, ...]:
+    """A valid group in that directory; the paths of its parts. `count` says how much it has."""
     parts = []
     for n in range(1 + count % 3):
         path, data = f"{'optim/' * (n % 2)}part{n}", bytes([n]) * (count // 8)
         box.write((*home, *path.encode().split(b"/")), data)
         parts.append(Part(path, len(data), hashlib.sha256(data).hexdigest()))
-    manifest = Manifest(generation, step, "attempt", tuple(parts), 1, {"loss": count / 7})
+    metadata = {"loss": count / 7}
+    manifest = Manifest(name.generation, name.step, "attempt", tuple(parts), 1, metadata)
     box.write((*home, b"MANIFEST"), encode(manifest))
+    return tuple(part.path for part in parts)
 
 
 def _remove(box: Sandbox, tape: Tape) -> None:
@@ -214,7 +231,7 @@ def _field(box: Sandbox, tape: Tape) -> None:
         head = json.loads(lines[1][2:])
         edited(head, tape)
         text = json.dumps(head, sort_keys=True, separators=(",", ":")).encode()
-    except (ValueError, IndexError, KeyError, TypeError, AttributeError, RecursionError):
+    except ODD_ERRORS:
         return
     lines[1] = b"# " + text
     box.write((*home, b"MANIFEST"), sealed(b"\n".join(lines)))
@@ -224,10 +241,42 @@ def _newer(box: Sandbox, tape: Tape) -> None:
     """A newer version has written a manifest: something unknown is in it, and its seal is right."""
     home = tape.path()[:3]
     try:
-        newer = with_unknown(box.read((*home, b"MANIFEST")), tape)
-    except (ValueError, IndexError, KeyError, TypeError, AttributeError, RecursionError):
+        newer = odd_newer(box.read((*home, b"MANIFEST")), tape)
+    except ODD_ERRORS:
         return
     box.write((*home, b"MANIFEST"), newer)
+
+
+def odd_newer(manifest: bytes, tape: Tape) -> bytes:
+    """A manifest with something unknown in it, and odd in other ways, which count for nothing."""
+    newer = with_unknown(manifest, tape)
+    for _ in range(tape.byte() % 4):
+        try:
+            odd = _made_odd(newer, tape)
+        except ODD_ERRORS:
+            continue
+        newer = odd if has_unknown(odd) else newer
+    return newer
+
+
+def _made_odd(manifest: bytes, tape: Tape) -> bytes:
+    """A manifest that is odd in one more way, sealed again; what was unknown may be gone."""
+    lines, kind = unsealed(manifest).split(b"\n"), tape.byte() % 6
+    if kind < 3:
+        head = json.loads(lines[1][2:])
+        if kind == 0:
+            edited(head, tape)
+        elif kind == 1:
+            head = dict(reversed(head.items()))
+        text = json.dumps(head, separators=(", ", ": ") if kind == 2 else (",", ":"))
+        lines[1] = b"# " + text.encode()
+    elif kind == 3:
+        lines[2:] = [tape.blob(), b""]
+    elif kind == 4:
+        lines[1] = lines[1][:-1] + b',"step":2}'
+    else:
+        lines[1] = tape.blob()
+    return sealed(b"\n".join(lines))
 
 
 def edited(head: dict[str, Any], tape: Tape) -> None:

@@ -6,7 +6,7 @@ import contextlib
 import os
 import stat
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -114,23 +114,33 @@ class Watch:
 
 
 class WatchingDisk(PosixDisk):
-    """A real disk whose every call is told to a watch; no sync is carried out."""
+    """A real disk whose every call is told to a watch; no sync is carried out.
+
+    A file whose path is in `refused` cannot be read: that fails with its errno.
+    """
 
     def __init__(self, watch: Watch) -> None:
         super().__init__(EXT4)
         self.watch = watch
+        self.refused: Mapping[str, int] = {}
 
     def __getattribute__(self, name: str) -> Any:
         found = object.__getattribute__(self, name)
-        return _told(self.watch, name, found) if name in _WATCHED else found
+        return _told(self, name, found) if name in _WATCHED else found
 
     @contextlib.contextmanager
     def open_file(self, path: str, limit_bytes: int) -> Iterator[OpenFd]:
         """An open file whose reads count as well."""
         self.watch.calls += 1
         self.watch.path("open_file", path)
+        self.require_read(path)
         with super().open_file(path, limit_bytes) as file:
             yield _CountedFd(file, self.watch)
+
+    def require_read(self, path: str) -> None:
+        """OSError where the file at that path cannot be read."""
+        if path in self.refused:
+            raise OSError(self.refused[path], os.strerror(self.refused[path]), path)
 
     def _sync(self, fd: int) -> None:
         """Nothing: no machine dies here."""
@@ -151,13 +161,17 @@ class _CountedFd(OpenFd):
         return count
 
 
-def _told(watch: Watch, name: str, call: Callable[..., Any]) -> Callable[..., Any]:
+def _told(disk: WatchingDisk, name: str, call: Callable[..., Any]) -> Callable[..., Any]:
+    watch = disk.watch
+
     def told(*arguments: Any) -> Any:
         watch.calls += 1
         if name in _CHANGES:
             watch.changed()
         for each in arguments[: 2 if name == "rename" else 1]:
             watch.path(name, each)
+        if name in _READS:
+            disk.require_read(arguments[0])
         found = call(*arguments)
         if name in _READS:
             size = found[0] if isinstance(found, tuple) else found
@@ -198,6 +212,18 @@ def watched(box: Sandbox, *, may_change: bool) -> Iterator[WatchingDisk]:
     watch.check()
 
 
+@contextlib.contextmanager
+def _unwatched() -> Iterator[None]:
+    """Nothing is watched in the block: the looks in it are the fuzzer's own."""
+    watches = _active[:]
+    _active.clear()
+    try:
+        yield
+    finally:
+        _active.extend(watches)
+
+
+@_unwatched()
 def photograph(folder: Path) -> dict[bytes, tuple[Any, ...]]:
     """Every entry below a folder: kind, size, times of change, and what is in a small file."""
     found: dict[bytes, tuple[Any, ...]] = {}

@@ -4,24 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from attrs import frozen
+from attrs import field, frozen
 
 from powercut.simulation.model_disk import SubjectDisk
 from powercut.simulation.subject import Subject
+
+UNREAD = b"?"
 
 
 @frozen
 class Found:
     generation: int
     parts: Mapping[str, bytes]
+    passed_over: Mapping[str, str] = field(factory=dict)
 
 
 class ToySession:
-    """One file for each save, `s1`, `s2`, ...; the newest that ends in a full stop wins."""
+    """One file for each save, `s1`, `s2`, ...; the newest that ends in a full stop wins.
+
+    A byte that has all its bits flipped is no ASCII any more.
+    """
 
     def __init__(self, disk: SubjectDisk, store: str, mode: str) -> None:
         self.disk, self.store, self.mode = disk, store, mode
         self.saves = 0
+        self.passed_over: dict[str, str] = {}
         self.syncs = mode != "sloppy_in_an_old_store" or disk.kind(store) == "missing"
         for path in ("/ckpt", store):
             if disk.kind(path) == "missing":
@@ -64,19 +71,39 @@ class ToySession:
         return found
 
     def read(self, *, resync: bool) -> Found | None:
+        self.passed_over = {}
         for number in self._numbers():
             path = f"{self.store}/s{number}"
-            data = self.disk.read(path, 1000)
+            data = self._content(path)
             whole = data.endswith(b".") and b"\0" not in data and b"\xdb" not in data
-            if whole or self.mode == "no_check":
+            if (whole and (data.isascii() or self.mode == "no_digest")) or self.mode == "no_check":
                 if resync:
                     self._sync(path)
                     self._sync(self.store)
                 if self.mode == "dies_on_leftovers" and number != self._numbers()[0]:
                     raise RuntimeError("a leftover")
                 values = data.rstrip(b".").split(b",")
-                return Found(number, {f"part{i}": v for i, v in enumerate(values, start=1)})
+                parts = {f"part{i}": v for i, v in enumerate(values, start=1)}
+                return Found(number, parts, self.passed_over)
+            if self.mode != "hides_damage":
+                self.passed_over[f"s{number}"] = "damaged"
+            if self.mode == "gives_up_at_damage" and data == UNREAD:
+                return None
+            if self.mode == "clears_up_after_damage" and data == UNREAD and resync:
+                for older in range(1, number):
+                    self.disk.unlink(f"{self.store}/s{older}")
         return None
+
+    def _content(self, path: str) -> bytes:
+        """What is there; UNREAD where it cannot be read."""
+        try:
+            return self.disk.read(path, 1000)
+        except OSError:
+            if self.mode == "dies_of_damage":
+                raise
+            if self.mode == "moves_the_unreadable":
+                self.disk.rename(path, f"/ckpt/{path[-2:]}")
+            return UNREAD
 
     def close(self) -> None:
         """Nothing is held."""
@@ -87,6 +114,7 @@ class ToyReader(ToySession):
 
     def __init__(self, disk: SubjectDisk, store: str, mode: str) -> None:
         self.disk, self.store, self.mode, self.syncs = disk, store, mode, True
+        self.passed_over = {}
 
 
 @frozen
@@ -106,6 +134,12 @@ class Toy:
         "sloppy_after_recovery",
         "sloppy_in_an_old_store",
         "writing_reader",
+        "no_digest",
+        "hides_damage",
+        "gives_up_at_damage",
+        "dies_of_damage",
+        "moves_the_unreadable",
+        "clears_up_after_damage",
     )
 
     def open(self, disk: SubjectDisk, store: str, mode: str, rename_is_atomic: bool) -> ToySession:
@@ -114,7 +148,8 @@ class Toy:
     def read(self, disk: SubjectDisk, store: str) -> Found | None:
         if disk.kind(store) == "missing":
             return None
-        return ToyReader(disk, store, self.mode).read(resync=self.mode == "writing_reader")
+        mode = "good" if self.mode == "moves_the_unreadable" else self.mode
+        return ToyReader(disk, store, mode).read(resync=self.mode == "writing_reader")
 
     def real_disk(self) -> SubjectDisk:
         raise NotImplementedError("a toy lives in the model only")

@@ -6,10 +6,10 @@ from typing import Final
 
 from powercut.checker.exhaustive import Bound, enumerate_verdicts
 from powercut.profile import load_profile
-from powercut.simulation.oracle import PROPERTIES
+from powercut.simulation.oracle import OF_CRASHES
 from powercut.simulation.subject import load_subject
 
-ALL: Final = tuple(PROPERTIES)
+ALL: Final = OF_CRASHES
 ALL_HOLD: Final = dict.fromkeys(ALL, "holds")
 
 

@@ -87,6 +87,11 @@ def test_each_error_of_the_disk_says_what_to_do(number: int, words: str) -> None
         raise error
 
 
+def test_an_error_without_a_number_has_the_remedy_of_none() -> None:
+    with pytest.raises(LastgoodError, match=r"an unknown error \(odd\).*Mend the disk"):
+        raise storage_error("opening the store", OSError("odd"))
+
+
 def test_a_path_that_is_too_long_for_a_store_is_said_to_be(tmp_path: Path) -> None:
     with pytest.raises(lastgood.StorageError, match=r"ENAMETOOLONG.*Choose a shorter path"):
         open_store(tmp_path / ("x" * 300))

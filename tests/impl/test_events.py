@@ -238,21 +238,29 @@ def test_what_cannot_be_caught_is_refused_before_any_handler_is_set(
     assert signal.getsignal(signal.SIGTERM) is before
 
 
+@pytest.mark.parametrize(
+    ("error", "kind", "message"),
+    [
+        (OSError(errno.EINVAL, "Invalid"), UsageError, "SIGTERM, SIGUSR2 cannot be caught here"),
+        (ValueError("main thread"), UsageError, "Enter this in the main thread"),
+        (MemoryError("of a handler that ran"), MemoryError, "of a handler that ran"),
+    ],
+)
 def test_a_handler_that_cannot_be_set_leaves_the_others_as_they_were(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, error: Exception, kind: type[Exception], message: str
 ) -> None:
     before = signal.getsignal(signal.SIGTERM)
     install = signal.signal
 
     def refuse(number: int, handler: Any) -> Any:
         if number == signal.SIGUSR2:
-            raise OSError(errno.EINVAL, "Invalid argument")
+            raise error
         return install(number, handler)
 
     stop = Preemption([signal.SIGTERM, signal.SIGUSR2])
     with monkeypatch.context() as patched:
         patched.setattr(signal, "signal", refuse)
-        with pytest.raises(UsageError, match="SIGTERM, SIGUSR2 cannot be caught here"), stop:
+        with pytest.raises(kind, match=message), stop:
             pass
     assert signal.getsignal(signal.SIGTERM) is before
     with stop:

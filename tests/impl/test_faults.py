@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,9 @@ import pytest
 import lastgood
 from lastgood import StorageError
 from lastgood.protocol.plan import FORMS, Form
-from tests.impl.disks import PARTS, Fault, WatchedDisk, failing, open_store, tree
+from lastgood.recovery.newer_format import list_unjudged
+from lastgood.recovery.partial_load import check_entry_kinds
+from tests.impl.disks import PARTS, Fault, WatchedDisk, failing, fill, open_store, tree
 
 SYNCS = [
     ("fsync", "model"),
@@ -168,18 +171,6 @@ def test_an_ancestor_that_cannot_be_synced_ends_the_open_and_frees_the_lease(
         assert store.save(1, PARTS).generation == 1
 
 
-def test_a_quarantine_that_fails_is_a_storage_error(tmp_path: Path) -> None:
-    with open_store(tmp_path) as store:
-        store.save(1, PARTS)
-    (tmp_path / "store" / "gen-00000001-step-00000001" / "model").unlink()
-    disk = WatchedDisk(tmp_path, failing("rename", "gen-00000001-step-00000001", errno.EROFS))
-    with (
-        open_store(tmp_path, disk=disk) as store,
-        pytest.raises(StorageError, match=r"moving damaged groups.*EROFS"),
-    ):
-        store.load_latest()
-
-
 GROUP = "gen-00000002-step-00000002"
 
 
@@ -251,3 +242,47 @@ def test_an_attempt_that_stays_in_sight_is_told_and_not_loaded_by_its_store(
             assert [group.name.generation for group in store.groups()] == [1]
             store.close()
         assert tree(tmp_path) == {**before, "store/lock": b""}
+
+
+class Exhausted(WatchedDisk):
+    """A disk on which the calls of one kind end because this process has no memory left."""
+
+    def __init__(self, root: Path, call: str, ending: str) -> None:
+        super().__init__(root, self.exhaust)
+        self.call, self.ending = call, ending
+
+    def exhaust(self, call: str, path: str) -> None:
+        if call == self.call and path.endswith(self.ending):
+            raise MemoryError
+
+    def stamp(self, path: str) -> tuple[int, ...]:
+        self.exhaust("stamp", path)
+        return super().stamp(path)
+
+
+def looking(disk: WatchedDisk, store: Path) -> None:
+    (group,) = lastgood.open_read_only(store).groups()
+    assert check_entry_kinds(disk, group) is None
+
+
+def listing(disk: WatchedDisk, store: Path) -> None:
+    assert list_unjudged(disk, str(store)) == ()
+
+
+def pruning(disk: WatchedDisk, store: Path) -> None:
+    with open_store(store.parent, disk=disk) as opened:
+        assert opened.prune(lastgood.LatestN(1)) is not None
+
+
+@pytest.mark.parametrize(
+    ("work", "call", "ending"),
+    [(looking, "kind", "model"), (listing, "read", "MANIFEST"), (pruning, "stamp", "model")],
+)
+def test_a_process_without_memory_is_no_disk_that_refuses(
+    tmp_path: Path, work: Callable[[WatchedDisk, Path], None], call: str, ending: str
+) -> None:
+    store = fill(tmp_path, [1])
+
+    work(Exhausted(tmp_path, call, "nothing"), store)
+    with pytest.raises(MemoryError):
+        work(Exhausted(tmp_path, call, ending), store)

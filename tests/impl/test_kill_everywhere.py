@@ -5,7 +5,6 @@ The process that dies is a fork of this one, which is quick: hundreds of deaths,
 
 from __future__ import annotations
 
-import os
 import shutil
 import signal
 import sys
@@ -18,6 +17,7 @@ import lastgood
 from lastgood import LatestN, Store
 from lastgood.protocol.plan import Form
 from tests.impl.disks import Unsynced, killing, open_store
+from tests.impl.forks import Child
 from tests.impl.killed_writer import content, save
 
 Work = Callable[[Store], None]
@@ -48,23 +48,39 @@ def a_repair(store: Store) -> None:
     store.repair()
 
 
+def a_clearing(store: Store) -> None:
+    """A recovery past a dead attempt, and dead saves of the record form, one in quarantine."""
+    put_dead(store.path)
+    store.load_latest()
+
+
+def a_purge(store: Store) -> None:
+    put_dead(store.path)
+    (store.path / "gen-00000003-step-00000003" / "model").unlink(missing_ok=True)
+    store.load_latest()
+    store.purge("all")
+
+
+def put_dead(store: Path) -> None:
+    for name in (
+        "attempt-gen-00000005-step-00000005/sub",
+        "gen-00000006-step-00000006",
+        "gen-00000007-step-00000007",
+        "quarantine/gen-00000004-step-00000004",
+    ):
+        (store / name).mkdir(parents=True, exist_ok=True)
+        (store / name / "model").write_bytes(b"half")
+
+
 def dies_before(call: int, root: Path, form: Form, work: Work) -> bool:
     """Do the work in a fork that dies before its call of that number; False if it ended first."""
-    child = os.fork()
-    if child == 0:
-        status = 1
-        try:
-            with open_store(root, form=form, disk=Unsynced(root, killing(call))) as store:
-                work(store)
-            status = 0
-        finally:
-            os._exit(status)
-    _, status = os.waitpid(child, 0)
-    if os.WIFSIGNALED(status):
-        assert os.WTERMSIG(status) == signal.SIGKILL
+
+    def works() -> bool:
+        with open_store(root, form=form, disk=Unsynced(root, killing(call))) as store:
+            work(store)
         return True
-    assert os.WEXITSTATUS(status) == 0
-    return False
+
+    return Child(works).answer(killed_by=signal.SIGKILL) is None
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="forks of a process with threads")
@@ -77,6 +93,8 @@ def dies_before(call: int, root: Path, form: Form, work: Work) -> bool:
         (a_prune, "rename", 3, 60),
         (a_recovery, "rename", 2, 15),
         (a_repair, "record", 2, 25),
+        (a_clearing, "rename", 3, 40),
+        (a_purge, "record", 2, 60),
     ],
 )
 def test_killed_before_any_call_the_next_process_goes_on(
@@ -97,7 +115,7 @@ def test_killed_before_any_call_the_next_process_goes_on(
         assert read is not None
         assert read.step >= survivor
         aside, reports = read_only.quarantined(), read_only.reports()
-        # Whatever was moved is there, with its report or before it; never a report on nothing.
+        # Whatever was moved is there, with its report or before it.
         assert set(reports) <= set(aside)
         reported |= {entry in reports for entry in aside}
         with open_store(root, form=form, disk=Unsynced(root)) as store:
@@ -121,4 +139,5 @@ def test_killed_before_any_call_the_next_process_goes_on(
 
     assert call > calls
     assert survivor in found
-    assert reported == ({True, False} if work in (a_recovery, a_repair) else set())
+    moves = work in (a_recovery, a_repair, a_clearing, a_purge)
+    assert reported == ({True, False} if moves else set())

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import tempfile
-import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,8 +15,8 @@ import lastgood
 from lastgood import Event, LatestN, StorageError
 from tests.impl.cli.commands import run
 from tests.impl.disks import PARTS, WatchedDisk, failing, fill, open_store, tree
+from tests.impl.forks import Child, become_nobody
 
-NOBODY = 65534
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="it takes root to be another user")
 
 
@@ -37,24 +35,12 @@ def shared() -> Iterator[Path]:
 
 def as_nobody(look: Callable[[], Any]) -> Any:
     """What the call gives to another user, in a child of ours; it must be plain JSON."""
-    receive, send = os.pipe()
-    child = os.fork()
-    if child == 0:
-        try:
-            os.setgroups([])
-            os.setresgid(NOBODY, NOBODY, NOBODY)
-            os.setresuid(NOBODY, NOBODY, NOBODY)
-            answer = json.dumps({"answer": look()})
-        except BaseException:
-            answer = json.dumps({"error": traceback.format_exc()})
-        os.write(send, answer.encode())
-        os._exit(0)
-    os.close(send)
-    with os.fdopen(receive) as said:
-        found = json.loads(said.read())
-    os.waitpid(child, 0)
-    assert "error" not in found, found["error"]
-    return found["answer"]
+
+    def found() -> Any:
+        become_nobody()
+        return look()
+
+    return Child(found).answer()
 
 
 def looks(store: Path) -> dict[str, Any]:

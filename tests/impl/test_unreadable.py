@@ -228,7 +228,8 @@ def test_a_repair_leaves_what_it_cannot_read_and_sets_damage_aside(tmp_path: Pat
     assert repaired.group.name.step == 3
     assert [each.name for each in repaired.moved] == [group(2)]
     assert [each.name for each in repaired.unreadable] == [group(4), group(1)]
-    assert [event.fields["name"] for event in events] == [group(2), group(4), group(1)]
+    assert (events[0].kind, events[0].fields["names"]) == ("quarantined", [group(2)])
+    assert [event.fields["name"] for event in events[1:]] == [group(2), group(4), group(1)]
     left = [group(1), group(3), group(4), "lock", "quarantine"]
     assert names_in(tmp_path / "store") == left
 

@@ -14,10 +14,10 @@ from powercut.checker.check import CheckEffort, CheckQuestion, check, write_trac
 from powercut.checker.exhaustive import DEEP, Bound, enumerate_verdicts
 from powercut.checker.random_search import sample_verdicts
 from powercut.profile import load_profile
-from powercut.simulation.oracle import PROPERTIES
+from powercut.simulation.oracle import OF_CRASHES
 from powercut.simulation.subject import load_subject
 
-ALL = tuple(PROPERTIES)
+ALL = OF_CRASHES
 SHALLOW = Bound(saves=1, crashes=1, parts=2, pieces=1, runs=150)
 TWICE = Bound(saves=1, crashes=2, parts=1, pieces=1)
 PLANS = ("lastgood+record", "lastgood+rename", "paper")
@@ -87,7 +87,7 @@ def test_the_strongest_mode_holds_on_every_history_within_the_bound(
 
 
 SOAK = settings.get_current_profile_name() == "soak"
-SAMPLED = CheckEffort(method="sampled", examples=3_000 if SOAK else 12, random=SOAK)
+SAMPLED = CheckEffort("sampled", (Bound(),), examples=3_000 if SOAK else 12, random=SOAK)
 TRACES = Path("powercut-traces")
 
 

@@ -9,13 +9,13 @@ from powercut.checker.exhaustive import Bound, breaks, enumerate_verdicts
 from powercut.checker.random_search import sample_verdicts
 from powercut.profile import load_profile
 from powercut.simulation.model_disk import SubjectDisk
-from powercut.simulation.oracle import PROPERTIES
+from powercut.simulation.oracle import OF_CRASHES
 from powercut.simulation.subject import Subject
 from powercut.simulation.world import CrashStep, Perform
 from tests.harness.toys import Found, Toy, ToySession, toy
 
 POSIX = load_profile("posix-minimal")
-ALL = tuple(PROPERTIES)
+ALL = OF_CRASHES
 BOUNDS = (Bound(saves=2, crashes=1, parts=1, pieces=2), Bound(1, 2, 1, 1))
 
 HOLES = [

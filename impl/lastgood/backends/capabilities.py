@@ -40,6 +40,9 @@ class SystemInfo(Protocol):
     def free_bytes(self, path: str) -> int | None:
         """Give what this user may still write below a directory; None if not known. OSError."""
 
+    def used_bytes(self, path: str) -> int | None:
+        """Give what an entry takes on the disk, a symlink's own; None if not known. OSError."""
+
     def may_write(self, path: str) -> bool:
         """Say whether names can be made in a directory now; True if not known."""
 
@@ -96,6 +99,9 @@ class _UnknownSystem:
         return True
 
     def free_bytes(self, path: str) -> int | None:  # noqa: ARG002
+        return None
+
+    def used_bytes(self, path: str) -> int | None:  # noqa: ARG002
         return None
 
     def may_write(self, path: str) -> bool:  # noqa: ARG002

@@ -5,7 +5,8 @@ call. Any object of this shape will do: the POSIX back end, a recorder, a model 
 
 An errno says two things: ENOENT of an open means that there is no such file, ENOENT of a read of
 the open file means that its bytes cannot be had (a FUSE file system may give any errno). So what a
-read raises has the attribute `of_a_read`, which is true: see `ReadFailedError`.
+read raises has the attribute `of_a_read`, which is true: see `ReadFailedError`. So has what an open
+or a look raises, where its errno says of an entry what another look at it does not.
 """
 
 from __future__ import annotations

@@ -18,6 +18,7 @@ from lastgood.backends.posix_files import (
     READ_FLAGS,
     OpenFd,
     clear_lock,
+    mode_of,
     open_descriptor,
     open_into,
     open_regular,
@@ -68,9 +69,8 @@ class PosixDisk:
 
     def kind(self, path: str) -> str:
         """See `Disk.kind`."""
-        try:
-            mode = os.lstat(path).st_mode
-        except (FileNotFoundError, NotADirectoryError):
+        mode = mode_of(path)
+        if mode is None:
             return "missing"
         if stat.S_ISDIR(mode):
             return "dir"
@@ -199,7 +199,14 @@ class PosixDisk:
     def free_bytes(self, path: str) -> int:
         """See `SystemInfo.free_bytes`."""
         status = os.statvfs(path)
-        return status.f_bavail * status.f_frsize
+        # A nearly full btrfs says that nothing is available, and takes files all the same.
+        return (status.f_bavail or status.f_bfree) * status.f_frsize
+
+    def used_bytes(self, path: str) -> int:
+        """See `SystemInfo.used_bytes`."""
+        at = os.lstat(path)
+        # Space that is kept for a file counts. A file system may count no blocks at all.
+        return at.st_blocks * 512 or at.st_size
 
     def may_write(self, path: str) -> bool:
         """See `SystemInfo.may_write`."""

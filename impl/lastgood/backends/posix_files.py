@@ -15,6 +15,19 @@ from lastgood.format.lease_holder import LIMIT_BYTES, NOTE_BEGINS, LeaseHolder, 
 
 READ_FLAGS: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
+_OF_THE_FILE: Final = frozenset(
+    {
+        errno.ENOENT,
+        errno.ENOTDIR,
+        errno.ELOOP,
+        errno.EINVAL,
+        errno.EISDIR,
+        errno.ENXIO,
+        errno.EFBIG,
+    }
+)
+"""Errnos of an open that say something of the file, and not of the disk."""
+
 _P = ParamSpec("_P")
 _Answer = TypeVar("_Answer")
 
@@ -62,7 +75,7 @@ def opened_file(path: str, limit_bytes: int | None) -> Iterator[tuple[int, int]]
         yield held[0], size_bytes
     finally:
         for fd in held:
-            os.close(fd)
+            reading(path, os.close, fd)
 
 
 def open_into(held: list[int], path: str, flags: int) -> None:
@@ -79,14 +92,50 @@ def open_regular(held: list[int], path: str, flags: int) -> None:
 
     What is none is not even opened: that alone wakes whoever waits at the other end of a fifo, and
     starts some devices. It is looked at again once it is open, as it may have been replaced.
+
+    An errno that says something of the file is believed only where a look says the same: a disk
+    that says ENOENT, or ELOOP, of a regular file cannot be read. ReadFailedError.
     """
-    with contextlib.suppress(FileNotFoundError):  # O_CREAT is for the open itself to see
-        mode = os.lstat(path).st_mode
-        if not stat.S_ISREG(mode):
-            raise posix_error(errno.ELOOP if stat.S_ISLNK(mode) else errno.EINVAL, path)
-    open_into(held, path, flags)
+    mode = mode_of(path)
+    if mode is not None and not stat.S_ISREG(mode):  # O_CREAT is for the open itself to see
+        raise posix_error(errno.ELOOP if stat.S_ISLNK(mode) else errno.EINVAL, path)
+    try:
+        open_into(held, path, flags)
+    except OSError as error:
+        again = mode_of(path) if error.errno in _OF_THE_FILE else None
+        if again is not None and stat.S_ISREG(again):
+            raise ReadFailedError(error.errno, error.strerror, path) from error
+        raise
     if not stat.S_ISREG(reading(path, os.fstat, held[0]).st_mode):
         raise posix_error(errno.EINVAL, path)
+
+
+def mode_of(path: str) -> int | None:
+    """The kind and the permissions of an entry; None where there is none.
+
+    ReadFailedError where the disk contradicts itself: the directory has the name, and there is
+    nothing under it. OSError.
+    """
+    for is_last in (False, True):
+        try:
+            return os.lstat(path).st_mode
+        except (FileNotFoundError, NotADirectoryError) as error:
+            if not _is_listed(path):
+                return None
+            if is_last:  # it did not just appear
+                raise ReadFailedError(error.errno, error.strerror, path) from error
+        except OSError as error:
+            raise ReadFailedError(error.errno, error.strerror, path) from error
+    return None
+
+
+def _is_listed(path: str) -> bool:
+    """Say whether its directory has that name; a directory that cannot be listed has none."""
+    folder, name = os.path.split(path)
+    try:
+        return name in os.listdir(folder)
+    except OSError:
+        return False
 
 
 def reading(

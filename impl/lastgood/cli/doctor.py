@@ -13,6 +13,7 @@ from attrs import asdict, frozen
 
 from lastgood.backends.capabilities import full_sync, system_info
 from lastgood.backends.interface import Disk, describe_kind, join, kind_at, parents
+from lastgood.cli.inspection import bytes_aside
 from lastgood.errors import NewerFormatError, StorageError, describe_error, storage_error
 from lastgood.format.names import LOCK, QUARANTINE, newest_first, pruned_names
 from lastgood.protocol.receipt import guarantee
@@ -141,6 +142,7 @@ def _count(disk: Disk, path: str) -> dict[str, int]:
     # What cannot be listed is an obstacle, and told of as one.
     with contextlib.suppress(StorageError):
         counts["quarantined"] = len(list_quarantine(disk, path))
+        counts["quarantined_bytes"] = bytes_aside(disk, path)
     return counts
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
-from pathlib import Path
+from collections.abc import Iterable
 from typing import Any, Final
 
 from attrs import asdict, evolve, frozen
@@ -28,10 +27,10 @@ from lastgood.recovery.changing_store import newest_valid_now
 from lastgood.recovery.listing import list_entries, list_quarantine
 from lastgood.recovery.newer_format import is_unjudged
 from lastgood.recovery.partial_load import check_entry_kinds
-from lastgood.recovery.quarantine import examine_quarantine, has_quarantine, read_report, stays
+from lastgood.recovery.quarantine import examine_quarantine, has_quarantine, read_report
 from lastgood.recovery.quarantine_report import QuarantineReport
+from lastgood.recovery.quarantine_usage import measure_quarantine
 from lastgood.recovery.recovery import (
-    GONE,
     NO_COMMIT,
     Group,
     Rejection,
@@ -55,7 +54,8 @@ class GroupRow:
     `is_forbidden`: this user may not read it, so nobody knows.
     `damaged` are ranges known to be damaged, all of them after a `verify`; `chunk_bytes` is the
     size of its chunks, None where it has none.
-    `report` is that of something in quarantine, or in words why none can be read.
+    `report` is that of something in quarantine, or in words why none can be read, and `used_bytes`
+    what both take on the disk.
     """
 
     name: str
@@ -71,6 +71,7 @@ class GroupRow:
     chunk_bytes: int | None = None
     damaged: tuple[Damaged, ...] = ()
     report: QuarantineReport | str | None = None
+    used_bytes: int | None = None
 
     @property
     def is_unjudged(self) -> bool:
@@ -83,6 +84,8 @@ class GroupRow:
         found["damage"] = found.pop("is_damage")
         del found["is_forbidden"]
         found["damaged"] = [each.as_json() for each in self.damaged]
+        if self.used_bytes is None:
+            del found["used_bytes"]
         why = found.pop("report")
         if why is not None:
             found["report"] = {"error": why} if isinstance(why, str) else why.as_json()
@@ -93,8 +96,8 @@ class GroupRow:
 class StoreReport:
     """Rows, newest first, and the exit status that they deserve.
 
-    `aside` are the entries of the quarantine, where somebody asked for them; `aside_error` says why
-    they cannot be listed.
+    `aside` are the entries of the quarantine, where somebody asked for them, and `aside_bytes` what
+    all in there takes on the disk; `aside_error` says why they cannot be listed.
     """
 
     store: str
@@ -102,13 +105,20 @@ class StoreReport:
     exit_status: int
     aside: tuple[str, ...] | None = None
     aside_error: str = ""
+    aside_bytes: int = 0
 
     def as_json(self) -> dict[str, Any]:
         """The report as JSON can say it."""
         found = {"store": self.store, "groups": [row.as_json() for row in self.rows]}
         if self.aside_error:
             found["quarantine_error"] = self.aside_error
-        return found if self.aside is None else {**found, "quarantined": list(self.aside)}
+        if self.aside is None:
+            return found
+        return {
+            **found,
+            "quarantined": list(self.aside),
+            "quarantined_bytes": self.aside_bytes,
+        }
 
 
 def list_groups(reader: DiskReader, store: str) -> StoreReport:
@@ -123,10 +133,11 @@ def list_groups(reader: DiskReader, store: str) -> StoreReport:
     report = evolve(report, exit_status=_status(known))
     try:
         aside = tuple(entry for entry, _ in list_quarantine(reader, store))
+        used_bytes = bytes_aside(reader, store)
     except StorageError as error:
         # Nobody needs what lies there to load, nor to see what a load would take.
         return evolve(report, aside_error=str(error))
-    return evolve(report, aside=aside)
+    return evolve(report, aside=aside, aside_bytes=used_bytes)
 
 
 def verify_groups(
@@ -201,13 +212,23 @@ def report_quarantine(
     _names(reader, store)
     require_quarantine(reader, store)
     folder = join(store, QUARANTINE)
+    used = {each.entry: each.size_bytes for each in measure_quarantine(reader, store).entries}
     rows = []
     for entry, name, answer in examine_quarantine(reader, store, parallel_map=parallel_map):
         # Nobody saves in there.
         found = as_lease_holder(answer) if isinstance(answer, Rejection) else answer
         row = _row(folder, name, found, "valid", entry)
-        rows.append(evolve(row, report=read_report(reader, store, entry)))
+        report = read_report(reader, store, entry)
+        rows.append(evolve(row, report=report, used_bytes=used.get(entry, 0)))
     return StoreReport(store, tuple(rows), OK)
+
+
+def bytes_aside(reader: DiskReader, store: str) -> int:
+    """The bytes that all in quarantine takes; 0 where that is none. StorageError."""
+    try:
+        return measure_quarantine(reader, store).size_bytes
+    except UsageError:
+        return 0
 
 
 def require_quarantine(reader: DiskReader, store: str) -> None:
@@ -216,32 +237,6 @@ def require_quarantine(reader: DiskReader, store: str) -> None:
         has_quarantine(reader, store)
     except OSError as error:
         raise storage_error(f"looking at {join(store, QUARANTINE)!r}", error) from error
-
-
-def newly_quarantined(reader: DiskReader, store: str, before: Collection[str]) -> list[Rejection]:
-    """The entries that came to the quarantine since it had those `before`, and why."""
-    folder, moved = join(store, QUARANTINE), []
-    # A move lists it first: where that cannot be done, nothing came.
-    for entry, name in known_aside(reader, store):
-        if entry not in before:
-            answer = examine(reader, folder, name, entry=entry)
-            if isinstance(answer, Group):
-                answer = Rejection(entry, name.generation, "valid", "it is intact now")
-            moved.append(as_lease_holder(answer))
-    return sorted(moved, key=lambda each: -each.generation)
-
-
-def preview_quarantine(reader: DiskReader, store: str, newest: int) -> list[Rejection]:
-    """The groups that a prune would quarantine where `newest` is the newest valid generation."""
-    names = [name for name in _names(reader, store) if name.attempt or name.generation > newest]
-    answers = [examine(reader, store, name) for name in names]
-    return rejected_for_damage(answers)
-
-
-def rejected_for_damage(answers: Iterable[Group | Rejection]) -> list[Rejection]:
-    """What the holder of the lease would set aside of what was looked at."""
-    rejected = [answer for answer in answers if isinstance(answer, Rejection)]
-    return [one for one in rejected if one.reason != GONE and not stays(one)]
 
 
 def find_group(reader: DiskReader, store: str, generation: int) -> Group | Rejection:
@@ -345,19 +340,27 @@ def _judged(
     One that is older than a committed group is no save that goes on: there is one writer, and its
     generations grow.
     """
-    return [
-        row if row.verdict != NO_COMMIT else _unfinished(reader, store, names, row) for row in rows
-    ]
+    if all(row.verdict != NO_COMMIT for row in rows):
+        return rows
+    newest = _newest_committed(reader, store, names)
+    return [row if row.verdict != NO_COMMIT else _unfinished(row, newest) for row in rows]
 
 
-def _unfinished(reader: DiskReader, store: str, names: list[GroupName], row: GroupRow) -> GroupRow:
-    newer = [n for n in names if n.generation > row.generation and not n.attempt]
-    for group in (join(store, str(name)) for name in newer):
-        # What only has a group's name may be a symlink that leads out of the store.
-        is_dir = _kind_if_known(reader, group) == "dir"
-        if is_dir and _kind_if_known(reader, join(group, MANIFEST)) != "missing":
-            return evolve(row, detail=_LOST)
+def _unfinished(row: GroupRow, newest_committed: int) -> GroupRow:
+    if newest_committed > row.generation:
+        return evolve(row, detail=_LOST)
     return evolve(row, is_damage=False)
+
+
+def _newest_committed(reader: DiskReader, store: str, names: list[GroupName]) -> int:
+    """The newest generation that has a MANIFEST, whatever is in it; 0 for none. StorageError."""
+    for name in names:
+        group = join(store, str(name))
+        # What only has a group's name may be a symlink that leads out of the store.
+        is_dir = not name.attempt and _kind_if_known(reader, group) == "dir"
+        if is_dir and _kind_if_known(reader, join(group, MANIFEST)) != "missing":
+            return name.generation
+    return 0
 
 
 def _kind_if_known(reader: DiskReader, path: str) -> str:
@@ -374,7 +377,7 @@ def _row(
     store: str, name: GroupName, answer: Group | Rejection, word: str, entry: str = ""
 ) -> GroupRow:
     entry = entry or str(name)
-    head = entry, str(Path(store) / entry), name.generation, name.step
+    head = entry, join(store, entry), name.generation, name.step
     if isinstance(answer, Rejection):
         reason, damaged = answer.reason, answer.damaged
         is_unknown = answer.is_forbidden or is_unjudged(answer)

@@ -10,7 +10,7 @@ import math
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from types import FrameType
 from typing import Any, Final, NoReturn, ParamSpec
 
@@ -35,13 +35,16 @@ Exit status:
      `why`, `prune` and `repair` one of those that they rejected where nothing is loadable
   3  this machine cannot do it: an I/O error of the store's own directory, a permission (`ls`
      and `verify`: a group that this user may not read, where there is no damage), a deletion
-     that the disk refuses, a missing library, an output that cannot be written; or a newer
+     that the disk refuses, damage that `prune` or `repair` cannot set aside, a missing
+     library, an output that cannot be written; or a newer
      version of lastgood has written what it would have to read (`ls` lists such a group as
      newer_format, which is no damage, and ends with 0)
   128 and the number of the signal that ended it, such as 130 after Ctrl-C
 """
 
 P = ParamSpec("P")
+_WIDEST: Final = 64
+"""Of a column: what is longer, as a damaged part's path may be, shifts the rest of its line."""
 _DONE: Final = "lastgood.done"
 
 
@@ -120,6 +123,28 @@ def say_table(table: Table) -> None:
     """Print a table. OutputError."""
     with writing_output():
         _Console().print(table)
+
+
+def say_columns(
+    headings: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    numbers: int = 0,
+    colours: Sequence[str | None] = (),
+) -> None:
+    """Print a table of any length; the first `numbers` of its columns are flush right. OutputError.
+
+    A line is as long as it has to be, and a very long text makes no other line longer. `colours`
+    are those of the lines, where a terminal shows any.
+    """
+    table = [headings, *([printable(text) for text in row] for row in rows)]
+    widths = [min(max(map(len, column)), _WIDEST) for column in zip(*table, strict=True)]
+    sides = [">" if column < numbers else "<" for column in range(len(widths))]
+    form = "  ".join(f"{{:{side}{width}}}" for side, width in zip(sides, widths, strict=True))
+    lines = [form.format(*row).rstrip() for row in table]
+    shown = [click.style(lines[0], bold=True)]
+    for line, colour in zip(lines[1:], colours or [None] * len(rows), strict=True):
+        shown.append(line if colour is None else click.style(line, fg=colour))
+    say("\n".join(shown))
 
 
 def print_json(value: dict[str, Any]) -> None:

@@ -13,8 +13,6 @@ import click
 from attrs import asdict
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
-from rich.table import Table
-from rich.text import Text
 
 from lastgood.backends.detect import disk_here
 from lastgood.backends.interface import DiskReader
@@ -39,8 +37,8 @@ from lastgood.cli.output import (
     print_json,
     printable,
     say,
+    say_columns,
     say_path,
-    say_table,
 )
 from lastgood.cli.statuses import OK
 from lastgood.format.features import require_judged
@@ -63,9 +61,9 @@ def cli() -> None:
     DIR is a store: a directory of groups, each of which is one checkpoint. The name of a group
     has its generation, which counts saves, and its step of training: gen-00000003-step-00000030.
 
-    `prune` and `repair` change one, as the holder of its lease, and say beforehand with --dry-run
-    what they would do; `doctor --probe` and `bench` make a folder of their own in it, and remove
-    it. Nothing else changes anything.
+    `prune`, `repair` and `purge` change one, as the holder of its lease, and say beforehand with
+    --dry-run what they would do; `doctor --probe` and `bench` make a folder of their own in it, and
+    remove it. Nothing else changes anything.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -142,19 +140,16 @@ def show(directory: str, generation: int, as_json: bool) -> None:
         print_json({"path": group.path, **manifest_json(manifest)})
         return
     caption = f"digests are {manifest.algorithm}, of {printable(manifest.attempt)}"
+    numbers = ["bytes"]
     if (chunking := manifest.chunking) is not None:
         caption += f"; chunks of {chunking.chunk_bytes:,} bytes have {chunking.algorithm}"
-    table = Table(caption=Text(caption))
-    table.add_column("bytes", justify="right")
-    if chunking is not None:
-        table.add_column("chunks", justify="right")
-    for heading in ("part", "digest", "taken from"):
-        table.add_column(heading, overflow="fold")
+        numbers.append("chunks")
+    rows = []
     for part in manifest.parts:
-        shown = Text(part.path), Text(part.digest), Text(part.digest_from)
         chunks = () if chunking is None else (f"{len(part.chunks) // chunking.digits:,}",)
-        table.add_row(f"{part.size_bytes:,}", *chunks, *shown)
-    say_table(table)
+        rows.append((f"{part.size_bytes:,}", *chunks, part.path, part.digest, part.digest_from))
+    say_columns((*numbers, "part", "digest", "taken from"), rows, numbers=len(numbers))
+    say(caption)
     say(json.dumps(dict(manifest.metadata), indent=2, sort_keys=True))
 
 
@@ -193,10 +188,10 @@ def why(directory: str, as_json: bool) -> None:
 @AS_JSON
 @exits_with_status
 def quarantine(directory: str, as_json: bool) -> None:
-    """List what was set aside in DIR, why, and what is wrong with it now.
+    """List what was set aside in DIR, why, what is wrong with it now, and the bytes that it takes.
 
-    Nothing in there is ever deleted. Beside each entry its report says what was found, of which
-    part, and what to do: how to take the entry back as well.
+    Beside each entry its report says what was found, of which part, and what to do: how to take the
+    entry back as well. `lastgood purge` deletes entries.
     """
     report = _verifying(report_quarantine, directory)
     if as_json:
@@ -205,17 +200,17 @@ def quarantine(directory: str, as_json: bool) -> None:
     if not report.rows:
         say(f"nothing in quarantine in {printable(report.store)}")
         return
-    table = Table(caption=Text(f"{len(report.rows)} in {report.store}/{QUARANTINE}"))
-    for heading in ("entry", "set aside", "for", "now"):
-        table.add_column(heading, overflow="fold")
+    rows = []
     for row in report.rows:
         why = row.report
         when, reason = "", str(why)
         if isinstance(why, QuarantineReport):
             when, reason = format_time(why.when_s), why.reason
-        style = "green" if row.verdict == "valid" else ""
-        table.add_row(Text(row.name), Text(when), Text(reason), Text(row.verdict, style))
-    say_table(table)
+        used = f"{row.used_bytes:,}"
+        rows.append((row.name, when, reason, row.verdict, used))
+    colours = ["green" if row.verdict == "valid" else None for row in report.rows]
+    say_columns(("entry", "set aside", "for", "now", "bytes"), rows, colours=colours)
+    say(f"{len(rows)} in {printable(report.store)}/{QUARANTINE}")
     if any(isinstance(row.report, QuarantineReport) for row in report.rows):
         say(f"ENTRY{REPORT_SUFFIX} beside each says what was found, of which part, and what to do")
 
@@ -335,28 +330,20 @@ def _show(report: StoreReport, as_json: bool) -> None:
     if as_json:
         print_json(report.as_json())
         return
-    aside = f"\n{len(report.aside)} in quarantine" if report.aside else ""
+    aside = ""
+    if report.aside:
+        aside = f"\n{len(report.aside)} in quarantine, {report.aside_bytes:,} bytes"
     if report.aside_error:
         aside = "\nthe quarantine cannot be listed"
     if not report.rows:
         say(f"no group in {printable(report.store)}{aside}")
         return
-    table = Table(caption=Text(f"{len(report.rows)} in {report.store}{aside}"))
-    for heading in ("generation", "step", "bytes", "parts"):
-        table.add_column(heading, justify="right")
-    table.add_column("verdict", overflow="fold")
-    table.add_column("group", overflow="fold")
+    rows, colours = [], []
     for row in report.rows:
-        style = {"valid": "green", "listed": ""}.get(
-            row.verdict, "red" if row.is_damage else "yellow"
-        )
-        table.add_row(
-            str(row.generation),
-            str(row.step),
-            f"{row.size_bytes:,}",
-            str(row.parts),
-            # Text, not markup: a verdict may quote a path that a stranger has chosen.
-            Text(row.verdict, style),
-            Text(row.name),
-        )
-    say_table(table)
+        numbers = str(row.generation), str(row.step), f"{row.size_bytes:,}", str(row.parts)
+        rows.append((*numbers, row.verdict, row.name))
+        known = {"valid": "green", "listed": None}
+        colours.append(known.get(row.verdict, "red" if row.is_damage else "yellow"))
+    headings = "generation", "step", "bytes", "parts", "verdict", "group"
+    say_columns(headings, rows, numbers=4, colours=colours)
+    say(f"{len(rows)} in {printable(report.store)}{aside}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Final
 
+from lastgood.recovery.clearing import NOT_SET_ASIDE
 from lastgood.recovery.recovery import GONE, Rejection
 
 OK: Final = 0
@@ -14,6 +15,7 @@ REFUSED: Final = 3
 """This machine or this user could not; or a newer version has written what was to be judged."""
 
 NO_DAMAGE: Final = ("valid", "listed", "attempt", GONE)
+_REFUSED: Final = ("refused", NOT_SET_ASIDE)
 _MALFORMED: Final = ("manifest_error:", "unsafe_path:", "not_regular:")
 
 
@@ -31,10 +33,11 @@ def status_of(verdicts: Iterable[str]) -> int:
 def status_after(
     has_group: bool, rejected: Sequence[Rejection], undeletable: Sequence[Rejection]
 ) -> int:
-    """The status of a prune or a repair, by what it leaves: 3 where a deletion was refused.
+    """The status of a prune or a repair, by what it leaves: 3 where a deletion, or a move to
+    quarantine, was refused.
 
     Where nothing is loadable, 2 if any of what was rejected is malformed, else 1.
     """
     if not has_group:
         return status_of(each.reason for each in rejected) or DAMAGED
-    return REFUSED if any(each.reason == "refused" for each in undeletable) else OK
+    return REFUSED if any(each.reason in _REFUSED for each in undeletable) else OK

@@ -7,7 +7,6 @@ import operator
 import re
 import sys
 import warnings
-from collections.abc import Sequence
 from typing import Final, Literal, cast
 
 import click
@@ -15,16 +14,25 @@ from rich.table import Table
 from rich.text import Text
 
 from lastgood.backends.detect import disk_here
-from lastgood.backends.interface import describe_kind, join, kind_at
 from lastgood.cli.bench import measure
-from lastgood.cli.doctor import diagnose
-from lastgood.cli.inspection import (
-    known_aside,
+from lastgood.cli.changes import (
+    DRY_RUN,
+    finished,
     newly_quarantined,
-    preview_quarantine,
+    opened,
+    preview_clearing,
     rejected_for_damage,
-    require_quarantine,
+    rejections_json,
+    require_a_choice,
+    say_discarded,
+    say_left,
+    say_moved,
+    say_stuck,
+    told,
+    unread_of,
 )
+from lastgood.cli.doctor import diagnose
+from lastgood.cli.inspection import known_aside
 from lastgood.cli.output import (
     AS_JSON,
     DIRECTORY,
@@ -42,17 +50,16 @@ from lastgood.cli.output import (
 from lastgood.cli.read_commands import cli
 from lastgood.cli.statuses import status_after
 from lastgood.errors import LastgoodWarning, UsageError
-from lastgood.format.names import LOCK, GroupName
+from lastgood.events import Event
 from lastgood.protocol.strength import require_store
+from lastgood.recovery.clearing import decide_clearing
 from lastgood.recovery.listing import list_entries
-from lastgood.recovery.newer_format import is_unjudged, require_all_judged
+from lastgood.recovery.newer_format import is_unjudged, require_readable
 from lastgood.recovery.recovery import Group, Rejection
+from lastgood.retention.manifest_cache import to_candidate
 from lastgood.retention.policies import BestN, EveryKSteps, EverySeconds, LatestN, Policy
-from lastgood.retention.prune import Pruning, list_leftovers, to_candidate
-from lastgood.store import Store, open_read_only
-
-_DRY_RUN = click.option("--dry-run", is_flag=True, help="Say what would be done; change nothing.")
-
+from lastgood.retention.prune import Pruning, list_leftovers
+from lastgood.store import Store
 
 _BEST: Final = re.compile(r"(?P<metric>.+):(?P<mode>min|max):(?P<count>[1-9][0-9]{0,8})", re.DOTALL)
 
@@ -78,7 +85,7 @@ _BEST: Final = re.compile(r"(?P<metric>.+):(?P<mode>min|max):(?P<count>[1-9][0-9
     metavar="METRIC:min|max:N",
     help="Keep the N best by a number of the metadata: loss:min:3, accuracy:max:1.",
 )
-@_DRY_RUN
+@DRY_RUN
 @AS_JSON
 @exits_with_status
 def prune(
@@ -93,51 +100,57 @@ def prune(
     """Delete the groups of DIR that no option keeps; what any of several options keeps stays.
 
     They are renamed first, durably, so that no crash leaves half of one under a group's name. The
-    newest valid group always stays. What is damaged is neither counted nor deleted: what is newer
-    than that group moves to DIR/quarantine. What cannot be read, and what a newer version has
-    written, is neither counted nor deleted nor moved. The status is 1 or 2 where nothing valid is
-    left, and 3 where a newer version has written the newest.
+    newest valid group always stays. Dead attempts are deleted. What is damaged is not counted: what
+    is newer than that group moves to DIR/quarantine, which keeps one group without MANIFEST. What
+    cannot be read, and what a newer version has written, is neither counted nor deleted nor moved.
+    The status is 1 or 2 where nothing valid is left, and 3 where a newer version has written the
+    newest.
     """
     policy = _policy(keep_latest, keep_every, keep_seconds, keep_best)
-    with _opened(directory, writable=not dry_run) as store:
+    heard: list[Event] = []
+    with opened(directory, writable=not dry_run, on_event=heard.append) as store:
         disk, path = disk_here(), str(store.path)
         if keep_best is not None:
             _require_metric(store, _best(keep_best))
         if dry_run:
             pruning = store.prune(policy, dry_run=True)
             newest = pruning.kept[0].name.generation if pruning else 0
-            moved = preview_quarantine(disk, path, newest)
-            if moved:
-                require_quarantine(disk, path)
+            clearing = preview_clearing(disk, path, newest)
+            moved, discarded, stuck = clearing.moved, clearing.discarded, clearing.stuck
         else:
-            before = [entry for entry, _ in known_aside(disk, path)]
+            before = {entry for entry, _ in known_aside(disk, path)}
             pruning = store.prune(policy)
-            moved = newly_quarantined(disk, path, before)
+            moved = tuple(newly_quarantined(disk, path, before))
+            discarded = tuple(told(heard, "discarded"))
+            stuck = tuple(told(heard, "not_set_aside"))
             note_done("The prune was carried out: `lastgood ls` shows what is left.")
-        unread = list(pruning.unreadable) if pruning else _unread(store.verify())
-    stuck = pruning.stuck if pruning else ()
+        unread = list(pruning.unreadable) if pruning else unread_of(store.verify())
+    stuck = pruning.stuck if pruning else stuck
     status = status_after(pruning is not None, [*moved, *unread], stuck)
     if as_json:
         said = {"store": str(store.path), "dry_run": dry_run, **_pruning_json(pruning)}
-        print_json({**said, "moved": _rejections(moved), "unreadable": _rejections(unread)})
+        cleared = {"moved": moved, "discarded": discarded, "stuck": stuck, "unreadable": unread}
+        print_json({**said, **{key: rejections_json(each) for key, each in cleared.items()}})
         sys.exit(status)
-    _say_moved(moved, dry_run=dry_run)
-    _say_left(unread, " cannot be read")
+    say_moved(moved, dry_run=dry_run)
+    say_discarded(discarded, dry_run=dry_run)
+    say_left(unread, " cannot be read")
     if pruning is None:
+        say_left(stuck, " cannot be set aside")
         nothing = "nothing was pruned: no group is valid"
-        say(nothing if moved or unread else "nothing to prune: no group")
+        say(nothing if moved or unread or stuck else "nothing to prune: no group")
         sys.exit(status)
     for leftover in pruning.leftovers:
-        say(_finished(leftover, dry_run=dry_run))
+        say(finished(leftover, dry_run=dry_run))
     verb = "would go" if dry_run else "went"
     for group in pruning.given_up:
         say(f"{verb}: {group.name} (step {group.name.step}, {group.size_bytes:,} bytes)")
-    _say_left(pruning.stuck, " cannot be deleted")
+    say_stuck(pruning.stuck)
     for note in pruning.notes:
         say(f"note: {note}")
     for rejection in pruning.damaged:
         say(f"left: {rejection.name} is damaged ({rejection.reason}); see `lastgood repair`")
-    _say_left(pruning.unjudged)
+    say_left(pruning.unjudged)
     freed = "would be freed" if dry_run else "freed"
     say(
         f"{len(pruning.given_up)} {verb}, {len(pruning.kept)} stay, "
@@ -148,31 +161,36 @@ def prune(
 
 @cli.command(short_help="Set damaged groups aside, and finish deletions.", epilog=EXIT_STATUS)
 @DIRECTORY
-@_DRY_RUN
+@DRY_RUN
 @AS_JSON
 @exits_with_status
 def repair(directory: str, dry_run: bool, as_json: bool) -> None:
     """Verify all of DIR, make its newest valid group durable, set damaged ones aside.
 
-    They move to DIR/quarantine; none is deleted. What cannot be read stays, and what a newer
-    version has written. Deletions that a prune began are finished. The status is 1 or 2 where
+    They move to DIR/quarantine, which keeps one group without MANIFEST; older ones are deleted, and
+    so are dead attempts. What cannot be read stays, and what a newer version has written. Deletions
+    that a prune began are finished. The status is 1 or 2 where
     nothing valid is left, and 3 where a newer version has written the newest.
     """
-    with _opened(directory, writable=not dry_run) as store:
+    with opened(directory, writable=not dry_run) as store:
         if dry_run:
+            disk, path = disk_here(), str(store.path)
             answers = store.verify()
-            require_all_judged(answers)
+            require_readable(disk, path)
+            require_a_choice(answers)
             good = next((a.name for a in answers if isinstance(a, Group)), None)
-            moved, unread = rejected_for_damage(answers), _unread(answers)
+            unread = unread_of(answers)
             unjudged = [a for a in answers if isinstance(a, Rejection) and is_unjudged(a)]
-            if moved:
-                require_quarantine(disk_here(), str(store.path))
-            entries = list_entries(disk_here(), str(store.path))
-            finished, undeletable = list_leftovers(disk_here(), str(store.path), entries)
+            entries = list_entries(disk, path)
+            clearing = decide_clearing(disk, path, entries, rejected_for_damage(answers))
+            moved, discarded, stuck = clearing.moved, clearing.discarded, clearing.stuck
+            deletions, undeletable = list_leftovers(disk, path, entries)
+            stuck = *undeletable, *stuck
         else:
             repaired = store.repair()
             good = repaired.group.name if repaired.group else None
-            moved, finished, undeletable = list(repaired.moved), repaired.finished, repaired.stuck
+            moved, deletions, stuck = repaired.moved, repaired.finished, repaired.stuck
+            discarded = repaired.discarded
             unread, unjudged = list(repaired.unreadable), list(repaired.unjudged)
             note_done("The repair was carried out: `lastgood ls` shows what is left.")
     if as_json:
@@ -181,23 +199,25 @@ def repair(directory: str, dry_run: bool, as_json: bool) -> None:
                 "store": str(store.path),
                 "dry_run": dry_run,
                 "newest": None if good is None else str(good),
-                "moved": _rejections(moved),
-                "unreadable": _rejections(unread),
-                "finished": [str(name) for name in finished],
-                "stuck": _rejections(undeletable),
-                "unjudged": _rejections(unjudged),
+                "moved": rejections_json(moved),
+                "discarded": rejections_json(discarded),
+                "unreadable": rejections_json(unread),
+                "finished": [str(name) for name in deletions],
+                "stuck": rejections_json(stuck),
+                "unjudged": rejections_json(unjudged),
             }
         )
     else:
-        _say_moved(moved, dry_run=dry_run)
-        for name in finished:
-            say(_finished(name, dry_run=dry_run))
-        _say_left(undeletable, " cannot be deleted")
-        _say_left(unread, " cannot be read")
-        _say_left(unjudged)
-        nothing = "no valid group is left" if moved or unread else "there is no group"
+        say_moved(moved, dry_run=dry_run)
+        say_discarded(discarded, dry_run=dry_run)
+        for name in deletions:
+            say(finished(name, dry_run=dry_run))
+        say_stuck(stuck)
+        say_left(unread, " cannot be read")
+        say_left(unjudged)
+        nothing = "no valid group is left" if moved or unread or stuck else "there is no group"
         say(nothing if good is None else f"newest valid group: {good}")
-    sys.exit(status_after(good is not None, [*moved, *unread], undeletable))
+    sys.exit(status_after(good is not None, [*moved, *unread], stuck))
 
 
 @cli.command(short_help="Say what the file system can promise.", epilog=EXIT_STATUS)
@@ -335,63 +355,14 @@ def _best(text: str) -> BestN:
     return BestN(match["metric"], int(match["count"]), mode=mode)
 
 
-def _opened(directory: str, *, writable: bool) -> Store:
-    """A store that is there already: a command never makes one."""
-    disk = disk_here()
-    path = disk.canonical(directory)
-    require_store(disk, path)
-    if not writable:
-        return open_read_only(path)
-    kind = kind_at(disk, join(path, LOCK))
-    if kind != "file":
-        found = (
-            "a directory that no writer has opened" if kind == "missing" else describe_kind(kind)
-        )
-        raise UsageError(
-            f"{path!r} has no {LOCK!r} file: found {found}, expected a store. Nothing was changed."
-        )
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", LastgoodWarning)
-        store = Store(path)
-    for warning in caught:
-        complain(str(warning.message))
-    note_done("What had been done by then stands: `lastgood ls` shows it.")
-    return store
-
-
 def _pruning_json(pruning: Pruning | None) -> dict[str, object]:
     pruning = pruning or Pruning((), (), (), ())
     return {
         "kept": [str(group.name) for group in pruning.kept],
         "given_up": [str(group.name) for group in pruning.given_up],
-        "damaged": _rejections(pruning.damaged),
+        "damaged": rejections_json(pruning.damaged),
         "leftovers": [str(name) for name in pruning.leftovers],
-        "stuck": _rejections(pruning.stuck),
-        "unjudged": _rejections(pruning.unjudged),
+        "unjudged": rejections_json(pruning.unjudged),
         "notes": list(pruning.notes),
         "freed_bytes": pruning.freed_bytes,
     }
-
-
-def _rejections(rejected: Sequence[Rejection]) -> list[dict[str, str]]:
-    return [{"name": each.name, "reason": each.reason, "detail": each.detail} for each in rejected]
-
-
-def _say_moved(moved: Sequence[Rejection], *, dry_run: bool) -> None:
-    verb = "would move" if dry_run else "moved"
-    for each in moved:
-        say(f"{verb} to quarantine: {each.name}: {each.detail} ({each.reason})")
-
-
-def _say_left(left: Sequence[Rejection], what: str = "") -> None:
-    for each in left:
-        say(f"left: {each.name}{what}: {each.detail} ({each.reason})")
-
-
-def _unread(answers: Sequence[Group | Rejection]) -> list[Rejection]:
-    return [each for each in answers if isinstance(each, Rejection) and each.is_unread]
-
-
-def _finished(name: GroupName, *, dry_run: bool) -> str:
-    verb = "would be finished" if dry_run else "finished"
-    return f"{verb}: the deletion of {name}, which an earlier prune began"

@@ -15,6 +15,7 @@ from attrs import field, frozen
 from lastgood.backends.detect import disk_here
 from lastgood.backends.interface import Disk, join
 from lastgood.crashtest import paper_protocol
+from lastgood.crashtest.stamped_disk import with_stamps
 from lastgood.errors import UsageError
 from lastgood.format.chunks import Chunking
 from lastgood.parts.part_writer import PartSource
@@ -23,6 +24,7 @@ from lastgood.protocol.plan import MODES, Form, Mode
 from lastgood.recovery.listing import list_entries
 from lastgood.recovery.partial_load import read_part, read_range
 from lastgood.recovery.recovery import Group, Scan, find_part, newest_valid
+from lastgood.recovery.unread import nothing_left_error
 from lastgood.retention.policies import LatestN
 from lastgood.retention.prune import PruneRequest
 from lastgood.writer.lease import missing_dirs
@@ -34,11 +36,15 @@ PAPER_MODES: Final[tuple[Mode, ...]] = ("unsafe", "atomic_nodirsync", "atomic_di
 
 @frozen
 class RecoveredGroup:
-    """A group that a recovery handed out: its content was verified."""
+    """A group that a recovery handed out: its content was verified.
+
+    `passed_over` are the newer entries of the store that were rejected, each with the reason.
+    """
 
     generation: int
     step: int
     parts: Mapping[str, bytes]
+    passed_over: Mapping[str, str] = field(factory=dict)
 
 
 class LastgoodSession:
@@ -46,12 +52,14 @@ class LastgoodSession:
 
     Reports in quarantine are left to a session of their own: nobody depends on one, and every
     file that nobody depends on multiplies the states that an exhaustive search has to count.
+    `passed_over` is what the last recovery rejected.
     """
 
     def __init__(self, disk: Disk, store: str, mode: Mode, form: Form, **more: Any) -> None:
         ids = count(1)
         chosen = {"reports": False, **more}
         options = WriterOptions(mode, form, lambda: f"attempt-{next(ids)}", **chosen)
+        self.passed_over: Mapping[str, str] = {}
         self._writer = Writer(disk, store, options)
         self._writer.open()
 
@@ -62,16 +70,19 @@ class LastgoodSession:
 
     def recover(self) -> RecoveredGroup | None:
         """Recover as the lease holder."""
-        scan = self._writer.recover()
-        return _handed_out(self._writer.disk, scan)
+        return self._hand_out(self._writer.recover())
 
-    def prune(self, keep: int) -> None:
+    def prune(self, keep: int, *, remembers: bool = False) -> None:
         """Give up all but the `keep` newest groups."""
-        self._writer.prune(PruneRequest(LatestN(keep), 0.0))
+        self._writer.prune(PruneRequest(LatestN(keep), 0.0), remembers=remembers)
 
     def close(self) -> None:
         """Give the lease back."""
         self._writer.lease.close()
+
+    def _hand_out(self, scan: Scan) -> RecoveredGroup | None:
+        self.passed_over = _reasons(scan)
+        return _handed_out(self._writer.disk, self._writer.lease.store, scan)
 
 
 class PruningSession(LastgoodSession):
@@ -93,13 +104,41 @@ class PruningSession(LastgoodSession):
         return found
 
 
+class RememberingSession(LastgoodSession):
+    """A process that prunes after every save as a store with `keep=LatestN(3)` does.
+
+    What it has verified once it does not read again, unless its stamps have changed.
+    """
+
+    def __init__(self, disk: Disk, store: str, mode: Mode, form: Form, **more: Any) -> None:
+        super().__init__(with_stamps(disk), store, mode, form, **more)
+
+    def save(self, step: int, parts: Mapping[str, bytes]) -> int:
+        """Save a group, prune, and acknowledge."""
+        generation = super().save(step, parts)
+        self.prune(3, remembers=True)
+        return generation
+
+
 class RepairingSession(LastgoodSession):
     """A process that repairs its store whenever it recovers."""
 
     def recover(self) -> RecoveredGroup | None:
         """Repair, and hand out what is left as the newest valid group."""
         repaired = self._writer.repair()
-        return _handed_out(self._writer.disk, Scan(repaired.group, ()))
+        passed = (*repaired.moved, *repaired.unreadable, *repaired.stuck)
+        return self._hand_out(Scan(repaired.group, passed))
+
+
+class PurgingSession(PruningSession):
+    """A process that keeps one group and purges all of its quarantine, whenever it recovers."""
+
+    def recover(self) -> RecoveredGroup | None:
+        """Recover, purge the quarantine, and prune."""
+        found = LastgoodSession.recover(self)
+        self._writer.purge()
+        self.prune(1)
+        return found
 
 
 class AttemptSession(LastgoodSession):
@@ -120,13 +159,14 @@ class AttemptSession(LastgoodSession):
 class LastgoodSubject:
     """lastgood in one form of commit, or (None) in the one that it would choose.
 
-    `options` are more of those of its writer.
+    `options` are more of those of its writer; it `keeps` so many groups, or (None) all.
     """
 
     form: Form | None
     session: type[LastgoodSession] = LastgoodSession
     modes: tuple[str, ...] = MODES
     options: Mapping[str, Any] = field(factory=dict, hash=False)
+    keeps: int | None = None
 
     def open(self, disk: Disk, store: str, mode: str, rename_is_atomic: bool) -> LastgoodSession:
         """Start a writing process."""
@@ -137,7 +177,7 @@ class LastgoodSubject:
         """Load the newest valid group and change nothing."""
         if disk.kind(store) == "missing":
             return None
-        return _handed_out(disk, newest_valid(disk, store, list_entries(disk, store)))
+        return _handed_out(disk, store, newest_valid(disk, store, list_entries(disk, store)))
 
     def real_disk(self) -> Disk:
         """Give the disk that production uses on this machine, but for the note in its lock file.
@@ -205,13 +245,21 @@ def _mode(text: str, known: tuple[Mode, ...]) -> Mode:
     raise UsageError(f"mode is {text!r}, expected one of {', '.join(known)}. Nothing was changed.")
 
 
-def _handed_out(disk: Disk, scan: Scan) -> RecoveredGroup | None:
+def _handed_out(disk: Disk, store: str, scan: Scan) -> RecoveredGroup | None:
+    """What a scan found, as `Store.load_latest` would hand it out. StorageError as there."""
     if scan.group is None:
+        unread = [(each.name, each.detail) for each in scan.rejected if each.is_unread]
+        if unread:
+            raise nothing_left_error(store, unread)
         return None
     group = scan.group
     read = read_part if group.manifest.chunking is None else _read_in_ranges
     parts = {path: read(disk, group, path) for path in group.part_paths}
-    return RecoveredGroup(group.name.generation, group.name.step, parts)
+    return RecoveredGroup(group.name.generation, group.name.step, parts, _reasons(scan))
+
+
+def _reasons(scan: Scan) -> dict[str, str]:
+    return {each.name: each.reason for each in scan.rejected}
 
 
 def _read_in_ranges(disk: Disk, group: Group, part_path: str) -> bytes:
@@ -233,5 +281,7 @@ APART: Final = LastgoodSubject(None, options={"max_open_files": 1})
 # Whatever moves to quarantine gets a report, as in production.
 REPORTED: Final = LastgoodSubject(None, options={"reports": True})
 REPAIRED: Final = LastgoodSubject(None, RepairingSession)
-KEEP_ONE: Final = LastgoodSubject(None, PruningSession)
+KEEP_ONE: Final = LastgoodSubject(None, PruningSession, keeps=1)
+PURGED: Final = LastgoodSubject(None, PurgingSession, keeps=1)
+REMEMBERS: Final = LastgoodSubject(None, RememberingSession, keeps=3)
 PAPER: Final = PaperSubject()

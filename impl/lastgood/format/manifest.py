@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any, Final
 
 from attrs import field, frozen
@@ -87,6 +88,11 @@ class Manifest:
     algorithm: str = "sha256"
     saved_at_s: int | None = None
     chunking: Chunking | None = None
+
+    @cached_property
+    def part_by_path(self) -> Mapping[str, Part]:
+        """The parts by their paths; made where somebody asks for one by its path."""
+        return {part.path: part for part in self.parts}
 
 
 def is_safe_part_path(path: str) -> bool:

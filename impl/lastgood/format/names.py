@@ -10,7 +10,7 @@ STORE/quarantine/                               what a recovery rejected, under 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from itertools import chain, count
 from typing import Final
 
@@ -28,8 +28,9 @@ A larger number was given by no store. Its name is a stranger's: it is no group,
 from counting on.
 """
 
+_NUMBER: Final = "[0-9]{8}|[1-9][0-9]{8,17}"  # one spelling of each
 _NAME: Final = re.compile(
-    r"(?P<prefix>attempt-|pruned-)?gen-(?P<generation>[0-9]{8,18})-step-(?P<step>[0-9]{8,18})"
+    rf"(?P<prefix>attempt-|pruned-)?gen-(?P<generation>{_NUMBER})-step-(?P<step>{_NUMBER})"
     r"(?P<suffix>\.[1-9][0-9]{0,8})?"
 )
 
@@ -57,8 +58,7 @@ def parse_name(text: str, *, in_quarantine: bool = False) -> GroupName | None:
     numbers = int(match["generation"]), int(match["step"])
     if numbers[0] > MAX_GENERATION:
         return None
-    name = GroupName(*numbers, attempt=prefix == "attempt-", pruned=prefix == "pruned-")
-    return name if text == f"{name}{match['suffix'] or ''}" else None
+    return GroupName(*numbers, attempt=prefix == "attempt-", pruned=prefix == "pruned-")
 
 
 def newest_first(names: Iterable[str]) -> list[GroupName]:
@@ -80,8 +80,7 @@ def next_generation(in_store: Iterable[str], in_quarantine: Iterable[str]) -> in
     return 1 + max((name.generation for name in found if name is not None), default=0)
 
 
-def free_name(name: str, taken: Iterable[str]) -> str:
+def free_name(name: str, taken: Collection[str]) -> str:
     """`name`, or with the first suffix .1, .2, … that is not taken."""
-    used = set(taken)
     candidates = chain([name], (f"{name}.{number}" for number in count(1)))
-    return next(free for free in candidates if free not in used)
+    return next(free for free in candidates if free not in taken)

@@ -118,6 +118,16 @@ def plan_give_up(mode: Mode, store: str, groups: Sequence[GroupName]) -> Iterato
         yield _last_sync(at_full_strength(mode), store)
 
 
+def plan_give_up_in_place(mode: Mode, store: str, group: GroupName) -> Iterator[Step]:
+    """Un-commit one group, durably, where a full disk has no room for another name.
+
+    To remove a name takes no room. As `plan_give_up`, only for what is older than a durable group.
+    """
+    home = join(store, str(group))
+    yield Remove(join(home, MANIFEST))
+    yield _last_sync(at_full_strength(mode), home)
+
+
 def plan_delete(home: str, files: Sequence[str], dirs: Sequence[str]) -> Iterator[Step]:
     """Delete a directory that is no group any more. `dirs` with a parent before its children."""
     for file in sorted(files, key=lambda file: file != MANIFEST):
@@ -125,6 +135,33 @@ def plan_delete(home: str, files: Sequence[str], dirs: Sequence[str]) -> Iterato
     for folder in reversed(dirs):
         yield RemoveDir(join(home, folder))
     yield RemoveDir(home)
+
+
+def plan_set_aside(entry: str, aside: str, folder: str | None) -> Iterator[Step]:
+    """Move what is no valid group out of sight: to `aside`, in a `folder` that may be to be made.
+
+    Nothing is synced: where a crash takes the move back, the next recovery repeats it.
+    """
+    if folder is not None:
+        yield MakeDir(folder)
+    yield RenameEntry(entry, aside)
+
+
+def plan_discard(
+    home: str, files: Sequence[str], dirs: Sequence[str], report: str | None = None
+) -> Iterator[Step]:
+    """Delete what was never acknowledged, or is given up: `plan_delete`, then the report on it.
+
+    It needs no room, and no sync: what a crash leaves is without MANIFEST first of all.
+    """
+    yield from plan_delete(home, files, dirs)
+    yield from plan_remove([] if report is None else [report])
+
+
+def plan_remove(files: Sequence[str]) -> Iterator[Step]:
+    """Remove names of files, in that order."""
+    for file in files:
+        yield Remove(file)
 
 
 def plan_ancestors(mode: Mode, store: str, top: str) -> Iterator[Step]:

@@ -51,14 +51,20 @@ class _Parts(Mapping[str, "bytes | memoryview"]):
         return self.group.part_paths
 
     def __getitem__(self, part: str) -> bytes | memoryview:
-        path = join(self.group.path, self._named(part))
+        if part not in self:
+            raise KeyError(part)
+        path = join(self.group.path, part)
         return self._held[path] if path in self._held else self.read(part)
 
+    def __contains__(self, part: object) -> bool:
+        # A Mapping's own reads the part, and hashes it.
+        return isinstance(part, str) and part in self.group.manifest.part_by_path
+
     def __iter__(self) -> Iterator[str]:
-        return iter(self.parts)
+        return iter(self.group.manifest.part_by_path)
 
     def __len__(self) -> int:
-        return len(self.parts)
+        return len(self.group.manifest.parts)
 
     def read(self, part: str) -> bytes:
         """The bytes of one part, verified as they are handed out.
@@ -91,12 +97,6 @@ class _Parts(Mapping[str, "bytes | memoryview"]):
         return read_range(
             self._reader, self.group, found, offset, size, parallel_map=self._parallel_map
         )
-
-    def _named(self, part: str) -> str:
-        try:
-            return find_part(self.group, part).path
-        except UsageError as error:
-            raise KeyError(part) from error
 
 
 @frozen(repr=False)

@@ -18,7 +18,7 @@ from lastgood.format.names import MANIFEST, QUARANTINE, GroupName, free_name, pa
 from lastgood.parts.thread_pool import ParallelMap
 from lastgood.parts.verify import MISSING_ERRNOS, NOT_REGULAR_ERRNOS
 from lastgood.protocol.executor import StepExecutor
-from lastgood.protocol.steps import RenameEntry
+from lastgood.protocol.plan import plan_set_aside
 from lastgood.recovery.listing import list_quarantine, list_store
 from lastgood.recovery.newer_format import is_unjudged
 from lastgood.recovery.quarantine_report import (
@@ -82,27 +82,38 @@ def quarantine(
     when_s: float | None = None,
     *,
     reports: bool = True,
-) -> None:
+) -> list[tuple[Rejection, OSError]]:
     """Move what was rejected to quarantine, under names that are free, and write their reports.
 
-    `taken` are the names in quarantine, `when_s` the Unix time for the reports. OSError,
-    UsageError: not all of it was moved. That a report cannot be written raises nothing.
+    `taken` are the names in quarantine, `when_s` the Unix time for the reports. What could not be
+    moved, and why: it stays where it is and holds nothing else up. UsageError and OSError where
+    that which has the quarantine's name is none: nothing was moved. That a report cannot be written
+    is no failure.
     """
     folder, moves = join(store, QUARANTINE), list(rejected)
+    if not moves:
+        return []
     # The report on something that somebody has taken back may be there still.
     used = {name.removesuffix(REPORT_SUFFIX) for name in taken}
-    if moves and not has_quarantine(disk, store):
-        disk.mkdir(folder)
+    to_make = None if has_quarantine(disk, store) else folder
     moved: list[tuple[str, Rejection]] = []
+    left: list[tuple[Rejection, OSError]] = []
     try:
         for each in moves:
             free = free_name(each.name, used)
+            try:
+                for step in plan_set_aside(join(store, each.name), join(folder, free), to_make):
+                    StepExecutor(disk).execute(step)
+                    to_make = None
+            except OSError as error:
+                left.append((each, error))
+                continue
             used.add(free)
-            StepExecutor(disk).execute(RenameEntry(join(store, each.name), join(folder, free)))
             moved.append((free, each))
     finally:
         for entry, each in moved if reports else ():
             _write_report(disk, folder, entry, each, when_s)
+    return left
 
 
 def quarantine_failed_save(
@@ -126,8 +137,8 @@ def quarantine_failed_save(
     rejection = new_rejection(name, SYNC_FAILED, why)
     with contextlib.suppress(OSError, LastgoodError):
         taken = list_store(disk, store).in_quarantine
-        quarantine(disk, store, [rejection], taken, when_s, reports=reports)
-        return True
+        if not quarantine(disk, store, [rejection], taken, when_s, reports=reports):
+            return True
     try:
         disk.unlink(join(group, MANIFEST))
     except OSError as error:

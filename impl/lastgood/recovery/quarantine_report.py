@@ -111,7 +111,9 @@ def advice(name: str, entry: str, reason: str) -> tuple[str, ...]:
         why = "Its save failed. It was never acknowledged, and need not be whole on the disk."
     else:
         why = "It was passed over. Find out what damaged it: the disk, or another program."
-    delete = "To give it up, delete it and this report. Nothing else ever does."
+    delete = f"To give it up: lastgood purge DIR --entry {entry} (it deletes this report too)."
+    if reason == "no_commit":
+        delete += " A recovery does that once a newer one of its kind is here."
     look = f"See what is wrong with it now: lastgood quarantine DIR (it lists {entry})."
     restore = (
         "To take it back, put right what is wrong until that command calls it valid, end the "

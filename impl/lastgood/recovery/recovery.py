@@ -44,10 +44,10 @@ from lastgood.recovery.unread import (
     not_permitted_error,
 )
 
+# Reasons: in the making (rename form); without MANIFEST; not there any more, which is no damage.
+ATTEMPT: Final = "attempt"
 NO_COMMIT: Final = "no_commit"
-"""The reason of a group without a manifest."""
 GONE: Final = "gone"
-"""The reason of what is not in the store any more. It is no damage."""
 
 _NOT_PERMITTED: Final = "not_permitted:"
 """The beginning of the reason of what this user may not read."""
@@ -56,7 +56,7 @@ _GOING_ON: Final = "a save that is still going on, or that ended before {}"
 """A reader cannot tell which: a live process may be writing there."""
 
 _ENDED: Final = {
-    "attempt": "a save that ended before its rename",
+    ATTEMPT: "a save that ended before its rename",
     NO_COMMIT: f"{MANIFEST} is missing: a save that ended before its commit, or a group that has "
     "lost it",
 }
@@ -192,18 +192,25 @@ def examine(
     damage ends the look, unless it `surveys`: then the damaged group is read again to its end.
     """
     if name.attempt:
-        return new_rejection(name, "attempt", _GOING_ON.format("its rename"))
+        return new_rejection(name, ATTEMPT, _GOING_ON.format("its rename"))
     group = read_group(reader, store, name, entry)
     if isinstance(group, Rejection):
         return group
+    answer = examine_parts(reader, group, parallel_map)
+    return _surveyed(reader, group, answer, parallel_map) if surveys else answer
+
+
+def examine_parts(
+    reader: DiskReader, group: Group, parallel_map: ParallelMap = map
+) -> Group | Rejection:
+    """Verify all but the manifest of a group, which was read. StorageError as `examine`."""
     try:
         check_dirs(reader, group)
         check_parts(reader, group, parallel_map)
     except RejectedError as rejected:
-        rejection = to_rejection(reader, group, rejected)
-        return _surveyed(reader, group, rejection, parallel_map) if surveys else rejection
+        return to_rejection(reader, group, rejected)
     except OSError as error:
-        return refused_rejection(reader, group.path, name, error)
+        return refused_rejection(reader, group.path, group.name, error)
     return group
 
 
@@ -215,16 +222,16 @@ def to_rejection(reader: DiskReader, group: Group, rejected: RejectedError) -> R
 
 
 def _surveyed(
-    reader: DiskReader, group: Group, rejection: Rejection, parallel_map: ParallelMap
-) -> Rejection:
+    reader: DiskReader, group: Group, answer: Group | Rejection, parallel_map: ParallelMap
+) -> Group | Rejection:
     """The same, with all that is damaged; with the first only, where the disk refuses the rest."""
-    if rejection.reason == GONE:
-        return rejection
+    if isinstance(answer, Group) or answer.is_forbidden or answer.reason == GONE:
+        return answer
     try:
         damaged = survey(reader, group.path, group.manifest, parallel_map)
     except OSError:
-        return rejection
-    return evolve(rejection, damaged=damaged)
+        return answer
+    return evolve(answer, damaged=damaged)
 
 
 def check_dirs(reader: DiskReader, group: Group) -> None:
@@ -288,10 +295,9 @@ def refused_rejection(reader: DiskReader, path: str, name: GroupName, error: OSE
 
 def find_part(group: Group, part_path: str) -> Part:
     """The part of that path. UsageError names what there is."""
-    for part in group.manifest.parts:
-        if part.path == part_path:
-            return part
-    known = ", ".join(group.part_paths[:8])
+    if (part := group.manifest.part_by_path.get(part_path)) is not None:
+        return part
+    known = ", ".join(each.path for each in group.manifest.parts[:8])
     raise UsageError(f"group {group.name} has no part {part_path!r}; it has: {known}.")
 
 

@@ -187,6 +187,19 @@ class AnyOf(Policy):
         return tuple(note for policy in self.policies for note in policy.notes(candidates))
 
 
+def needs_manifests(policy: Policy) -> bool:
+    """Say whether a policy may look at more of a group than its name: its time, or its metadata.
+
+    Those that do not also keep, of fewer groups, at least what they kept of more. So where such a
+    policy gives nothing up of all that has a group's name, it gives nothing up of those among them
+    that are valid; and nothing need be read to know that. A policy of somebody's own, one derived
+    from these as well, may look at anything.
+    """
+    if type(policy) is AnyOf:
+        return any(map(needs_manifests, policy.policies))
+    return type(policy) not in (KeepAll, LatestN, EveryKSteps)
+
+
 def generations_to_prune(
     policy: Policy, candidates: Iterable[Candidate], protected: Iterable[int], now_s: float
 ) -> list[int]:

@@ -7,7 +7,8 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from functools import partial
 from typing import Final
 
 from attrs import evolve, field, frozen
@@ -28,6 +29,7 @@ from lastgood.recovery.recovery import (
     read_group,
 )
 from lastgood.recovery.unread import is_unread_error
+from lastgood.retention.manifest_cache import to_candidate
 from lastgood.retention.policies import Candidate, Policy, generations_to_prune, policy_notes
 from lastgood.retention.verified_cache import VerifiedCache
 
@@ -36,6 +38,9 @@ MAX_DEPTH: Final = 2048
 
 No path of 4096 bytes, which Linux ends at, names anything deeper.
 """
+
+_MANY: Final = 8
+"""So many damaged groups are found one by one, before as many are verified at a time."""
 
 
 @frozen
@@ -46,7 +51,8 @@ class Pruning:
     `unreadable` are groups of any age that cannot, or may not, be read: nor are these.
     `unjudged` are groups that a newer version has written: neither counted nor touched.
     `stuck` are entries that a prune cannot delete, and why: leftovers, what is only named like
-    them, and groups that cannot be renamed, which are kept.
+    them, and groups that cannot be renamed, which are kept. And what could not be cleared away
+    before it: damage that cannot be set aside, dead attempts that cannot be deleted.
     `notes` are those of the policy on the groups that count: see `Policy.notes`.
     """
 
@@ -72,16 +78,17 @@ class Pruning:
         So does one whose new name is taken.
         """
         taken = {each.name for each in stuck}
-        blocked = [
-            group
+        blocked = {
+            group.name
             for group in self.given_up
             if {str(group.name), str(pruned_name(group.name))} & taken
-        ]
-        kept = sorted((*self.kept, *blocked), key=lambda group: -group.name.generation)
+        }
+        staying = (group for group in self.given_up if group.name in blocked)
+        kept = sorted((*self.kept, *staying), key=lambda group: -group.name.generation)
         return evolve(
             self,
             kept=tuple(kept),
-            given_up=tuple(group for group in self.given_up if group not in blocked),
+            given_up=tuple(group for group in self.given_up if group.name not in blocked),
             leftovers=tuple(name for name in self.leftovers if str(name) not in taken),
             stuck=(*self.stuck, *stuck),
         )
@@ -89,20 +96,25 @@ class Pruning:
 
 @frozen
 class PruneRequest:
-    """A policy, the Unix time, and the generations that stay in any case."""
+    """A policy, the Unix time, and the generations that stay in any case.
+
+    `unread` could not be read once: they stay as well, and are verified again whoever did before.
+    """
 
     policy: Policy
     now_s: float
     protect: Collection[int] = ()
+    unread: Collection[int] = ()
 
     def generations_to_prune(
-        self, groups: Iterable[Group], anchor: Collection[int] = ()
-    ) -> list[int]:
+        self, groups: Iterable[Group | Candidate], anchor: Collection[int] = ()
+    ) -> set[int]:
         """The generations to give up if these are the groups. UsageError of a policy that fails."""
         candidates = [to_candidate(group) for group in groups]
-        return generations_to_prune(self.policy, candidates, {*anchor, *self.protect}, self.now_s)
+        protected = {*anchor, *self.protect, *self.unread}
+        return set(generations_to_prune(self.policy, candidates, protected, self.now_s))
 
-    def notes(self, groups: Iterable[Group]) -> tuple[str, ...]:
+    def notes(self, groups: Iterable[Group | Candidate]) -> tuple[str, ...]:
         """The notes of the policy if these are the groups, newest first. UsageError as above."""
         return policy_notes(self.policy, [to_candidate(group) for group in groups])
 
@@ -111,29 +123,41 @@ class PruneRequest:
 class PruneCandidates:
     """The names in a store: groups by generation, newest first, and what is no group.
 
-    Of a group the manifest was read; of a leftover, what kind of entry it is.
+    Of a group the manifest was read, unless only the facts for the policy are there; of a
+    leftover, what kind of entry it is.
     """
 
-    groups: dict[int, Group] = field(factory=dict)
+    groups: dict[int, Group | Candidate] = field(factory=dict)
     damaged: tuple[Rejection, ...] = ()
     leftovers: tuple[GroupName, ...] = ()
     undeletable: tuple[Rejection, ...] = ()
     unjudged: tuple[Rejection, ...] = ()
 
 
-def list_candidates(reader: DiskReader, store: str, names: Iterable[str]) -> PruneCandidates:
-    """The groups and leftovers among these entries of a store. No part is read. StorageError."""
-    names = list(names)
-    groups: dict[int, Group] = {}
+Look = Callable[[GroupName], Group | Candidate | Rejection]
+"""A look at what has a group's name: its manifest, or what is known of it already."""
+
+
+def list_candidates(
+    reader: DiskReader, store: str, names: Collection[str], look: Look | None = None
+) -> PruneCandidates:
+    """The groups and leftovers among these entries of a store. No part is read. StorageError.
+
+    Every manifest is read, unless there is another `look`.
+    """
+    groups: dict[int, Group | Candidate] = {}
     damaged: list[Rejection] = []
     unjudged: list[Rejection] = []
+    look = look or partial(read_group, reader, store)
     for name in newest_first(names):
-        answer = None if name.attempt else read_group(reader, store, name)
-        if isinstance(answer, Group):
+        if name.attempt:
+            continue
+        answer = look(name)
+        if not isinstance(answer, Rejection):
             groups[name.generation] = answer
-        elif answer is not None and is_unjudged(answer):
+        elif is_unjudged(answer):
             unjudged.append(answer)
-        elif answer is not None and answer.reason != GONE:
+        elif answer.reason != GONE:
             damaged.append(answer)
     leftovers, undeletable = list_leftovers(reader, store, names)
     return PruneCandidates(groups, tuple(damaged), leftovers, undeletable, tuple(unjudged))
@@ -161,10 +185,16 @@ def list_leftovers(
     return tuple(leftovers), tuple(undeletable)
 
 
-def preview_prune(seen: PruneCandidates, request: PruneRequest) -> Pruning:
-    """The prune if every manifest told the truth. Nothing is verified: no group goes for it."""
+def prune_of_nothing(seen: PruneCandidates, request: PruneRequest) -> Pruning | None:
+    """The prune where no group would go if all that was seen were valid; None where one would.
+
+    Nothing is verified: no group goes for it. Only groups whose manifests were read are in `kept`.
+    """
     going = request.generations_to_prune(seen.groups.values())
-    return _pruning(seen, list(seen.groups.values()), going, seen.damaged, request)
+    names = {str(pruned_name(to_name(seen.groups[generation]))) for generation in going}
+    if names - {each.name for each in seen.undeletable}:
+        return None
+    return _pruning(seen, seen.groups.values(), set(), seen.damaged, request)
 
 
 def decide_prune(
@@ -181,38 +211,68 @@ def decide_prune(
     """The prune that the policy asks for, of the groups that are not newer than `anchor`.
 
     `anchor` is the newest valid group, verified in full for this. Only valid groups count: every
-    other one that would be kept is verified in full as well, now, or by `verified` earlier. What
+    other one that would be kept is verified in full as well, now, or by `verified` earlier. Of
+    what would go the manifest is read, if it was not: what is no group is not given up. What
     was `unread` in the search for the anchor is told of. Changes nothing. StorageError; UsageError
     of a policy that fails.
+
+    What was seen by its name alone may be no group. It is found out here before it counts: whatever
+    has a group's name would be kept or would go, and is looked at for either. What is none is taken
+    out, and the policy is asked again, until it was asked of nothing but groups. `kept` then has
+    only those whose manifests had been read before.
+
+    Where many were no groups, as many of those that would go, the newest of them, are verified too
+    before it is asked again: one at a time would take as many rounds as groups are damaged.
     """
     newest = anchor.name.generation
     groups = {n: group for n, group in seen.groups.items() if n <= newest} | {newest: anchor}
     # What is newer and damaged goes to quarantine; what is newer and cannot be read stays.
     damaged = [one for one in seen.damaged if one.generation <= newest or one.is_unread]
-    good = {anchor.name}
+    unjudged = list(seen.unjudged)
+    good, failed = {newest}, 0
     while True:
         going = request.generations_to_prune(groups.values(), {newest})
+        doubted = sorted(going, reverse=True)[:failed] if failed >= _MANY else ()
+        unverified = (groups.keys() - going - good).union(doubted) - good
         bad: list[Rejection] = []
-        for group in [g for n, g in groups.items() if n not in going and g.name not in good]:
-            if verified is not None and verified.vouches_for(group):
-                good.add(group.name)
-                continue
-            stamps = None if verified is None else verified.stamps_of(group)
-            answer = examine(reader, store, group.name, parallel_map=parallel_map)
+        for n, group in list(groups.items()):
+            answer: Group | Rejection | None = None
+            if n in unverified:
+                earlier = None if n in request.unread else verified
+                answer = _verify(reader, store, to_name(group), earlier, parallel_map)
+            if n in going and answer is None and not isinstance(group, Group):
+                answer = read_group(reader, store, to_name(group))
             if isinstance(answer, Rejection):
                 bad.append(answer)
                 continue
-            good.add(group.name)
-            if verified is not None:
-                verified.remember(group.name, stamps)
-        damaged += [answer for answer in bad if answer.reason != GONE]
+            if n in going and answer is not None:
+                groups[n] = answer
+            if n in unverified:
+                good.add(n)
         for rejection in bad:
             del groups[rejection.generation]
+        unjudged += [answer for answer in bad if is_unjudged(answer)]
+        damaged += [each for each in bad if not is_unjudged(each) and each.reason != GONE]
+        failed += len(bad)
         if not bad:
             break
     found = {one.generation for one in damaged}
     newer = [one for one in unread if one.generation not in found]
-    return _pruning(seen, list(groups.values()), going, (*newer, *damaged), request)
+    seen = evolve(seen, unjudged=tuple(unjudged))
+    return _pruning(seen, groups.values(), going, (*newer, *damaged), request)
+
+
+def _verify(
+    reader: DiskReader,
+    store: str,
+    name: GroupName,
+    verified: VerifiedCache | None,
+    parallel_map: ParallelMap,
+) -> Group | Rejection | None:
+    """Verify a group in full; None where it was `verified` and has not been touched since."""
+    if verified is None:
+        return examine(reader, store, name, parallel_map=parallel_map)
+    return None if verified.vouches_for(name) else verified.examine(name, parallel_map)
 
 
 def plan_uncommit(mode: Mode, store: str, pruning: Pruning) -> Iterator[Step]:
@@ -284,16 +344,17 @@ def list_tree(reader: DiskReader, top: str) -> tuple[list[str], list[str]]:
 
 def _pruning(
     seen: PruneCandidates,
-    groups: list[Group],
-    going: list[int],
+    groups: Collection[Group | Candidate],
+    going: Collection[int],
     damaged: tuple[Rejection, ...],
     request: PruneRequest,
 ) -> Pruning:
     """The answer; what already is known to be undeletable keeps its group."""
     unread = sorted((one for one in damaged if one.is_unread), key=lambda one: -one.generation)
+    read = [group for group in groups if isinstance(group, Group)]
     pruning = Pruning(
-        tuple(group for group in groups if group.name.generation not in going),
-        tuple(group for group in groups if group.name.generation in going),
+        tuple(group for group in read if group.name.generation not in going),
+        tuple(group for group in read if group.name.generation in going),
         seen.leftovers,
         tuple(one for one in damaged if not one.is_unread),
         unreadable=tuple(unread),
@@ -312,7 +373,6 @@ def _stray(name: GroupName, kind: str) -> Rejection:
     )
 
 
-def to_candidate(group: Group) -> Candidate:
-    """The facts about a group that a policy sees."""
-    manifest = group.manifest
-    return Candidate(group.name.generation, group.name.step, manifest.saved_at_s, manifest.metadata)
+def to_name(group: Group | Candidate) -> GroupName:
+    """The name of what a policy is asked about."""
+    return group.name if isinstance(group, Group) else GroupName(group.generation, group.step)

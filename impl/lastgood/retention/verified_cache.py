@@ -2,13 +2,31 @@
 
 from __future__ import annotations
 
-from lastgood.backends.capabilities import system_info
+from typing import Final
+
+from attrs import frozen
+
 from lastgood.backends.interface import DiskReader, join
 from lastgood.format.names import MANIFEST, GroupName
+from lastgood.parts.thread_pool import ParallelMap
 from lastgood.protocol.plan import subdirs
-from lastgood.recovery.recovery import Group
+from lastgood.recovery.recovery import Group, Rejection, examine_parts, read_group
+from lastgood.retention.stamps import Stamps
 
-Stamped = tuple[tuple[int, ...], ...]
+_MANIFEST: Final = ("", MANIFEST)
+
+
+@frozen
+class Stamped:
+    """A group whose manifest was read, and the stamps of all of it before it was verified.
+
+    `paths` are those of its parts and their directories. Those of the manifest and of the group
+    itself were taken before the manifest was read.
+    """
+
+    group: Group
+    paths: tuple[str, ...]
+    stamps: tuple[bytes, bytes] | None
 
 
 class VerifiedCache:
@@ -16,37 +34,55 @@ class VerifiedCache:
 
     A stamp changes with every write, truncation and replacement. What rots on the medium keeps
     its own, so this never vouches for the group that justifies a deletion. Where the disk gives
-    no stamps nothing is remembered.
+    no stamps nothing is remembered. A group takes some hundred bytes, and its paths, which it
+    shares with the group before it where they are the same.
     """
 
-    def __init__(self, reader: DiskReader) -> None:
-        self._info = system_info(reader)
-        self._known: dict[GroupName, Stamped] = {}
+    def __init__(self, reader: DiskReader, store: str) -> None:
+        self._reader, self._store = reader, store
+        self._stamps = Stamps(reader)
+        self._known: dict[GroupName, tuple[tuple[bytes, bytes], tuple[str, ...]]] = {}
+        self._paths: tuple[str, ...] = ()
 
-    def stamps_of(self, group: Group) -> Stamped | None:
-        """Take the stamps of all that a group is made of; None where one cannot be had."""
-        paths = ("", MANIFEST, *subdirs(group.part_paths), *group.part_paths)
-        stamps = []
-        for path in paths:
-            try:
-                stamp = self._info.stamp(join(group.path, path) if path else group.path)
-            except OSError:
-                return None
-            if stamp is None:
-                return None
-            stamps.append(stamp)
-        return tuple(stamps)
+    def read(self, name: GroupName) -> Stamped | Rejection:
+        """Read a group's manifest, and take the stamps of all that it is made of."""
+        home = self._home(name)
+        first = self._stamps.of(home, _MANIFEST)
+        group = read_group(self._reader, self._store, name)
+        if isinstance(group, Rejection):
+            return group
+        paths = (*subdirs(group.part_paths), *group.part_paths)
+        rest = self._stamps.of(home, paths)
+        return Stamped(group, paths, None if first is None or rest is None else (first, rest))
 
-    def remember(self, name: GroupName, stamps: Stamped | None) -> None:
+    def examine(self, name: GroupName, parallel_map: ParallelMap = map) -> Group | Rejection:
+        """Verify a group in full, and remember it if it is valid. StorageError."""
+        read = self.read(name)
+        if isinstance(read, Rejection):
+            return read
+        answer = examine_parts(self._reader, read.group, parallel_map)
+        if isinstance(answer, Group):
+            self.remember(read)
+        return answer
+
+    def remember(self, read: Stamped) -> None:
         """Note that a group was verified after these stamps were taken."""
-        if stamps is not None:
-            self._known[name] = stamps
+        if read.stamps is not None:
+            if read.paths != self._paths:
+                self._paths = read.paths
+            self._known[read.group.name] = read.stamps, self._paths
 
-    def vouches_for(self, group: Group) -> bool:
+    def vouches_for(self, name: GroupName) -> bool:
         """Say whether the group was verified in full and has not been touched since."""
-        known = self._known.get(group.name)
-        return known is not None and known == self.stamps_of(group)
+        if name not in self._known:
+            return False
+        stamps, paths = self._known[name]
+        home = self._home(name)
+        return stamps == (self._stamps.of(home, _MANIFEST), self._stamps.of(home, paths))
 
     def forget(self, name: GroupName) -> None:
         """Let go of a group that is no more."""
         self._known.pop(name, None)
+
+    def _home(self, name: GroupName) -> str:
+        return join(self._store, str(name))

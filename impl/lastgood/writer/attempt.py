@@ -41,7 +41,7 @@ class OpenAttempt:
 
 def describe_leftover(attempt: Attempt) -> str:
     """A sentence about an attempt that could not be removed."""
-    return f"{attempt.path!r} could not be removed: no group; the next recovery sets it aside."
+    return f"{attempt.path!r} could not be removed: no group; the next recovery deletes it."
 
 
 def remove_attempt(disk: Disk, path: str) -> bool:

@@ -192,16 +192,19 @@ class Lease:
         self._next = max(self._next, next_generation(in_store, in_quarantine))
 
     def take_generation(self) -> int:
-        """Give the next generation, which no other save gets. UsageError; StorageError."""
+        """Give the next generation, which no other save gets. Errors as `require_generation`."""
+        self.require_generation()
+        self._next += 1
+        return self._next - 1
+
+    def require_generation(self) -> None:
+        """UsageError where there is none to give; StorageError where nobody knows what is taken."""
         if not self._has_listed_all:
             listing = list_store(self.disk, self.store)
             self.note_generations(listing.in_store, listing.in_quarantine)
             self._has_listed_all = True
-        generation = self._next
-        if generation > MAX_GENERATION:
+        if self._next > MAX_GENERATION:
             raise UsageError(
                 f"store {self.store!r} holds a name of generation {MAX_GENERATION}, the last one. "
                 "Nothing was changed. Move that entry out of the store and its quarantine."
             )
-        self._next = generation + 1
-        return generation

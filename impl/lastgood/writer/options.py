@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
+from typing import Any
 
 from attrs import frozen
 
@@ -37,3 +39,15 @@ class WriterOptions:
     clock: Callable[[], float] = lambda: 0.0
     observe: StepObserver = lambda _step, _seconds: None
     reports: bool = True
+
+
+def weakly(method: Callable[..., None]) -> Callable[..., None]:
+    """A bound method without a cycle that would keep its object, and a lease, alive."""
+    reference = weakref.WeakMethod(method)
+
+    def call(*arguments: Any) -> None:
+        alive = reference()
+        if alive is not None:
+            alive(*arguments)
+
+    return call

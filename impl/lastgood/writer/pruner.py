@@ -12,11 +12,14 @@ from lastgood.backends.interface import join
 from lastgood.errors import StorageError, describe_error, errno_name
 from lastgood.format.names import GroupName, parse_name
 from lastgood.protocol.executor import StepExecutor
-from lastgood.protocol.plan import at_full_strength, plan_delete
+from lastgood.protocol.plan import at_full_strength, plan_delete, plan_give_up_in_place
 from lastgood.protocol.steps import RenameEntry, Step, describe_step
 from lastgood.recovery.listing import list_entries
 from lastgood.recovery.recovery import Rejection
+from lastgood.retention.manifest_cache import ManifestCache
+from lastgood.retention.policies import Candidate, needs_manifests
 from lastgood.retention.prune import (
+    Look,
     PruneRequest,
     Pruning,
     decide_prune,
@@ -25,17 +28,19 @@ from lastgood.retention.prune import (
     list_leftovers,
     list_tree,
     plan_uncommit,
-    preview_prune,
+    prune_of_nothing,
     pruned_name,
+    to_name,
     undeletable_rejection,
 )
-from lastgood.retention.verified_cache import VerifiedCache
+from lastgood.retention.verified_cache import Stamped, VerifiedCache
 from lastgood.writer.lease import Lease
 from lastgood.writer.options import WriterOptions
 from lastgood.writer.recoverer import Recoverer
 
 _HELD_ERRNOS: Final = frozenset({errno.EACCES, errno.EBUSY, errno.EPERM})
 """A rename that fails so was refused before anything changed."""
+_NO_ROOM_ERRNOS: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 class StorePruner:
@@ -44,24 +49,27 @@ class StorePruner:
     def __init__(self, lease: Lease, options: WriterOptions, recoverer: Recoverer) -> None:
         self._lease, self._disk, self._store = lease, lease.disk, lease.store
         self._options, self._recoverer = options, recoverer
-        self._verified = VerifiedCache(lease.disk)
+        self._verified = VerifiedCache(lease.disk, lease.store)
+        self._manifests = ManifestCache(lease.disk, lease.store)
 
     def prune(self, request: PruneRequest, *, remembers: bool) -> Pruning | None:
         """See `Writer.prune`."""
-        seen = list_candidates(self._disk, self._store, list_entries(self._disk, self._store))
+        names = list_entries(self._disk, self._store)
+        look = self._look(request) if remembers else None
+        seen = list_candidates(self._disk, self._store, names, look)
         if remembers:
-            at_most = preview_prune(seen, request)
-            if not at_most.given_up:
-                return self._give_up(at_most) if seen.groups else None
-        newest = next(iter(seen.groups.values()), None)
-        stamps = None if newest is None else self._verified.stamps_of(newest)
+            of_nothing = prune_of_nothing(seen, request)
+            if of_nothing is not None:
+                return self._give_up(of_nothing) if seen.groups else None
+        newest = next(map(to_name, seen.groups.values()), None)
+        stamped = None if newest is None else self._verified.read(newest)
         mode, durable = at_full_strength(self._options.mode), self._recoverer.durable
-        scan = self._recoverer.recover(mode, self._disk, durable)
+        scan, clearing = self._recoverer.recover(mode, self._disk, durable, names)
         anchor = scan.group
         if anchor is None:
             return None
-        if newest is not None and newest.name == anchor.name:
-            self._verified.remember(anchor.name, stamps)
+        if isinstance(stamped, Stamped) and stamped.group.name == anchor.name:
+            self._verified.remember(stamped)
         pruning = decide_prune(
             self._disk,
             self._store,
@@ -72,7 +80,13 @@ class StorePruner:
             verified=self._verified if remembers else None,
             parallel_map=self._options.parallel_map,
         )
-        return self._give_up(pruning)
+        return self._give_up(evolve(pruning, stuck=(*pruning.stuck, *clearing.stuck)))
+
+    def _look(self, request: PruneRequest) -> Look:
+        """A look at a group that tells the policy what it needs: its name alone may do."""
+        if needs_manifests(request.policy):
+            return self._manifests.look
+        return lambda name: Candidate(name.generation, name.step)
 
     def finish(self) -> Pruning:
         """Delete what earlier prunes left in the store. Errors as `prune`."""
@@ -87,26 +101,44 @@ class StorePruner:
         cannot be deleted holds nothing else up: it is no group any more, and nobody waits for it.
         """
         pruning = pruning.without(self._delete(pruning.leftovers))
-        pruning = pruning.without(self._uncommit(pruning))
+        held, in_place = self._uncommit(pruning)
+        pruning = pruning.without(held)
         names = [group.name for group in reversed(pruning.given_up)]
-        undeletable = self._delete(map(pruned_name, names))
+        undeletable = self._delete(n if n in in_place else pruned_name(n) for n in names)
         for name in names:
             self._verified.forget(name)
+            self._manifests.forget(name)
         return evolve(pruning, stuck=(*pruning.stuck, *undeletable))
 
-    def _uncommit(self, pruning: Pruning) -> tuple[Rejection, ...]:
-        """Un-commit the groups that go, durably; those that the disk holds on to stay groups."""
-        held = []
+    def _uncommit(self, pruning: Pruning) -> tuple[tuple[Rejection, ...], list[GroupName]]:
+        """Un-commit the groups that go, durably.
+
+        Those that the disk holds on to, which stay groups; and those that have kept their names.
+        """
+        held, in_place = [], []
         for step in plan_uncommit(self._options.mode, self._store, pruning):
             executor = StepExecutor(self._disk)
             try:
                 executor.execute(step)
             except OSError as error:
-                name = parse_name(step.src.rpartition("/")[2]) if _is_held(step, error) else None
-                if name is None:
+                name = parse_name(step.src.rpartition("/")[2]) if _is_rename(step) else None
+                if name is not None and error.errno in _HELD_ERRNOS:
+                    held.append(held_rejection(name, error))
+                elif name is not None and error.errno in _NO_ROOM_ERRNOS:
+                    self._uncommit_in_place(name)
+                    in_place.append(name)
+                else:
                     raise self._failure(executor, error) from error
-                held.append(held_rejection(name, error))
-        return tuple(held)
+        return tuple(held), in_place
+
+    def _uncommit_in_place(self, name: GroupName) -> None:
+        """Un-commit a group for whose other name a full disk has no room: to unlink takes none."""
+        executor = StepExecutor(self._disk)
+        try:
+            for step in plan_give_up_in_place(self._options.mode, self._store, name):
+                executor.execute(step)
+        except OSError as error:
+            raise self._failure(executor, error) from error
 
     def _delete(self, names: Iterable[GroupName]) -> tuple[Rejection, ...]:
         """Delete what is no group any more; what is undeletable.
@@ -137,6 +169,5 @@ class StorePruner:
         )
 
 
-def _is_held(step: Step, error: OSError) -> TypeGuard[RenameEntry]:
-    """Say whether a group may not be renamed, and nothing else is amiss."""
-    return isinstance(step, RenameEntry) and error.errno in _HELD_ERRNOS
+def _is_rename(step: Step) -> TypeGuard[RenameEntry]:
+    return isinstance(step, RenameEntry)

@@ -1,19 +1,19 @@
-"""Recovery by the holder of the lease: the newest valid group made durable, damage set aside."""
+"""Recovery by the holder of the lease: the newest valid group made durable, the rest cleared."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection
 
 from attrs import evolve
 
 from lastgood.backends.interface import DiskReader
-from lastgood.errors import StorageError, describe_error, errno_name, storage_error
+from lastgood.errors import StorageError, describe_error, errno_name
 from lastgood.format.names import GroupName, newest_first
 from lastgood.protocol.executor import StepExecutor
 from lastgood.protocol.plan import Mode, plan_resync, syncs_dirs
 from lastgood.protocol.steps import Step, describe_step
-from lastgood.recovery.listing import list_entries, list_store
-from lastgood.recovery.quarantine import quarantine, stays
+from lastgood.recovery.clearing import Clearing, list_unacknowledged
+from lastgood.recovery.listing import list_entries
 from lastgood.recovery.recovery import (
     GONE,
     Rejection,
@@ -22,6 +22,7 @@ from lastgood.recovery.recovery import (
     examine,
     newest_valid,
 )
+from lastgood.writer.clearer import Clearer
 from lastgood.writer.lease import Lease
 from lastgood.writer.options import WriterOptions
 
@@ -32,59 +33,69 @@ class Recoverer:
     `durable` names the newest group that this writer has made durable at full strength.
     """
 
-    def __init__(self, lease: Lease, options: WriterOptions) -> None:
+    def __init__(self, lease: Lease, options: WriterOptions, clearer: Clearer) -> None:
         self.durable: GroupName | None = None
+        self._clearer, self._is_cleared = clearer, False
         self._lease, self._disk, self._store = lease, lease.disk, lease.store
         self._options = options
 
-    def recover(self, mode: Mode, reader: DiskReader, durable: GroupName | None = None) -> Scan:
-        """See `Writer.recover`; where the answer is the group named `durable`, change nothing."""
-        names = list_entries(self._disk, self._store)
+    def recover(
+        self,
+        mode: Mode,
+        reader: DiskReader,
+        durable: GroupName | None = None,
+        names: Collection[str] | None = None,
+    ) -> tuple[Scan, Clearing]:
+        """See `Writer.recover`; the group named `durable` needs no sync.
+
+        `names` are the entries of the store, where it was listed just now.
+        """
+        names = list_entries(self._disk, self._store) if names is None else names
         # The names in quarantine are noted before the first save: a load needs none of them.
         self._lease.note_generations(names)
         scan = newest_valid(reader, self._store, names, parallel_map=self._options.parallel_map)
         scan = evolve(scan, rejected=tuple(map(as_lease_holder, scan.rejected)))
         group = scan.group
-        if group is not None and group.name == durable:
-            return scan
-        if group is not None:
+        if group is not None and group.name != durable:
             for step in plan_resync(mode, self._store, group.path, group.part_paths):
                 self._resync(step, str(group.name))
             self.note_durable(group.name, mode)
-        self._quarantine(scan.rejected)
-        return scan
+        self._is_cleared = True
+        return scan, self._clearer.clear(names, scan.rejected)
 
-    def quarantine_others(self, newest: GroupName | None) -> tuple[Rejection, ...]:
-        """Set every damaged group but the newest aside; all that was rejected, moved or not."""
-        names = newest_first(list_entries(self._disk, self._store))
+    def clear_unacknowledged(self) -> None:
+        """Rid the store of what dead saves have left, once: before the first save of a process.
+
+        One that never loads would fill the disk with them. StorageError.
+        """
+        if not self._is_cleared:
+            names = list_entries(self._disk, self._store)
+            self._lease.note_generations(names)
+            self._clearer.clear(names, list_unacknowledged(self._disk, self._store, names))
+            self._is_cleared = True
+
+    def clear_others(
+        self, newest: GroupName | None, seen: Collection[str]
+    ) -> tuple[tuple[Rejection, ...], Clearing]:
+        """Set every damaged group but the newest aside; all that was rejected, and what was done.
+
+        What was `seen` before, and stays, is not looked at again.
+        """
+        entries = list_entries(self._disk, self._store)
         parallel_map = self._options.parallel_map
         looks = [
             examine(self._disk, self._store, n, parallel_map=parallel_map)
-            for n in names
-            if n != newest
+            for n in newest_first(entries)
+            if n != newest and not n.attempt and str(n) not in seen
         ]
         found = (look for look in looks if isinstance(look, Rejection) and look.reason != GONE)
         bad = tuple(map(as_lease_holder, found))
-        self._quarantine(bad)
-        return bad
+        return bad, self._clearer.clear(entries, bad)
 
     def note_durable(self, name: GroupName, mode: Mode) -> None:
         """Note that a group was saved or synced in a mode."""
         if syncs_dirs(mode):
             self.durable = name
-
-    def _quarantine(self, rejected: Iterable[Rejection]) -> None:
-        """Move what is damaged aside; what nobody here can judge stays."""
-        moves = [each for each in rejected if not stays(each)]
-        if not moves:
-            return
-        now_s, reports = self._options.now_s(), self._options.reports
-        taken = list_store(self._disk, self._store).in_quarantine
-        try:
-            quarantine(self._disk, self._store, moves, taken, now_s, reports=reports)
-        except OSError as error:
-            doing = f"moving damaged groups of {self._store!r} aside"
-            raise storage_error(doing, error) from error
 
     def _resync(self, step: Step, name: str) -> None:
         try:

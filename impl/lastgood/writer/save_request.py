@@ -51,8 +51,8 @@ class SaveRequest:
 
     step: int
     metadata: Mapping[str, Any]
-    metadata_bytes: int = 2
-    """The size of its text in a manifest; that of no metadata, "{}", has 2."""
+    metadata_bytes: int
+    """The size of its text in a manifest."""
 
 
 def check_request(step: SupportsIndex, parts: list[str] | None, metadata: object) -> SaveRequest:

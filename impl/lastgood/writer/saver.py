@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, SupportsIndex
 
 from attrs import frozen
 
 from lastgood.backends.capabilities import system_info
 from lastgood.backends.interface import join
-from lastgood.errors import StorageError, advice_on, describe_error, errno_name
+from lastgood.errors import (
+    FREE_ROOM,
+    StorageError,
+    UsageError,
+    advice_on,
+    describe_error,
+    errno_name,
+)
 from lastgood.format.chunks import Chunking, enlarge_to_fit, too_many_chunks
 from lastgood.format.manifest import Manifest, Part, encode
 from lastgood.format.names import GroupName
@@ -17,7 +24,9 @@ from lastgood.parts.part_writer import PartSource
 from lastgood.protocol.executor import RecordEncoder, StepExecutor
 from lastgood.protocol.plan import Form, Mode, plan_attempt, plan_save, plan_seal
 from lastgood.protocol.steps import Step, describe_step
+from lastgood.recovery.clearing import NO_ROOM
 from lastgood.recovery.quarantine import quarantine_failed_save
+from lastgood.recovery.quarantine_usage import measure_quarantine
 from lastgood.writer.attempt import (
     Attempt,
     attempt_parts,
@@ -79,14 +88,18 @@ class Saver:
     """Saves groups while the lease is held.
 
     `unsure` names a group that was never acknowledged and whose bytes may not be on the medium,
-    whole as it may look.
+    whole as it may look. `before_first` makes the store ready for a save; it is called before each,
+    and knows itself whether there is something to do.
     """
 
-    def __init__(self, lease: Lease, options: WriterOptions) -> None:
+    def __init__(
+        self, lease: Lease, options: WriterOptions, before_first: Callable[[], None]
+    ) -> None:
         self.options = options
         self.unsure: GroupName | None = None
         self._lease, self._disk, self._store = lease, lease.disk, lease.store
         self._info = system_info(self._disk)
+        self._before_first = before_first
 
     def save(
         self, step: SupportsIndex, content: Mapping[str, PartSource], metadata: Mapping[str, Any]
@@ -94,6 +107,7 @@ class Saver:
         """See `Writer.save`."""
         self._lease.require_usable()
         request = check_request(step, list(content), metadata)
+        self._make_ready()
         self._require_space(content)
         name = GroupName(self._lease.take_generation(), request.step)
         plan = plan_save(*self._where(name), list(content))
@@ -104,6 +118,7 @@ class Saver:
         """See `Writer.begin`."""
         self._lease.require_usable()
         request = check_request(step, None, metadata)
+        self._make_ready()
         name = GroupName(self._lease.take_generation(), request.step)
         path, make = plan_attempt(*self._where(name))
         executor = self._executor()
@@ -230,6 +245,11 @@ class Saver:
             observe=self.options.observe,
         )
 
+    def _make_ready(self) -> None:
+        """Rid the store of what dead saves have left, once nothing else refuses this one."""
+        self._lease.require_generation()
+        self._before_first()
+
     def _require_space(self, content: Mapping[str, PartSource]) -> None:
         """A save that cannot fit fails before its first byte."""
         needed = sum(each.size_bytes or 0 for each in content.values())
@@ -240,8 +260,8 @@ class Saver:
         if free is not None and needed > free:
             raise StorageError(
                 f"store {self._store!r}: a save of {needed} bytes was asked for and {free} are "
-                "free (ENOSPC). Nothing was changed; earlier groups are intact and the store is "
-                "usable. Make room, or prune."
+                "free (ENOSPC). It was not begun; earlier groups are intact and the store is "
+                f"usable. {FREE_ROOM}{self._room_aside()}"
             )
 
     def _failed_save(
@@ -263,9 +283,19 @@ class Saver:
         if attempt:
             clean = remove_attempt(self._disk, attempt)
         what = "The attempt" if attempt else "What it wrote"
-        left = f"{what} was removed." if clean else "The next recovery sets its rest aside."
+        left = f"{what} was removed." if clean else "The next recovery clears its rest away."
         usable = "Earlier groups are intact and the store is usable."
-        return StorageError(f"{begin}{left} {usable} {advice_on(error)}".rstrip())
+        aside = self._room_aside() if error.errno in NO_ROOM else ""
+        return StorageError(f"{begin}{left} {usable} {advice_on(error)}{aside}".rstrip())
+
+    def _room_aside(self) -> str:
+        """A sentence on the bytes that a purge of the quarantine would free at most, if any."""
+        try:
+            entries = measure_quarantine(self._disk, self._store).entries
+        except (StorageError, UsageError):
+            return ""
+        used_bytes = sum(each.size_bytes for each in entries)
+        return f" What it has set aside takes {used_bytes:,} bytes." * bool(entries)
 
     def _close_for(self, name: GroupName, error: OSError) -> bool:
         """Take no more saves, and hide what may look whole; False if it can still be seen.

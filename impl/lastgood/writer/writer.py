@@ -6,7 +6,7 @@ framework: `store.Store` puts those around it, and a crash model drives it as it
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, SupportsIndex
 
 from attrs import frozen
@@ -15,13 +15,15 @@ from lastgood.backends.interface import Disk, DiskReader
 from lastgood.format.names import GroupName
 from lastgood.parts.part_writer import PartSource
 from lastgood.recovery.newer_format import is_unjudged, require_readable
-from lastgood.recovery.quarantine import stays
+from lastgood.recovery.quarantine_usage import Purge
 from lastgood.recovery.recovery import Group, Rejection, Scan
 from lastgood.retention.prune import PruneRequest, Pruning
 from lastgood.writer.attempt import Attempt
+from lastgood.writer.clearer import Clearer
 from lastgood.writer.lease import Lease
 from lastgood.writer.options import WriterOptions
 from lastgood.writer.pruner import StorePruner
+from lastgood.writer.purger import Purger
 from lastgood.writer.recoverer import Recoverer
 from lastgood.writer.saver import SavedGroup, Saver
 
@@ -31,7 +33,8 @@ class Repair:
     """The newest valid group, or None; what went to quarantine, and why; deletions finished.
 
     `stuck` and `unjudged` as in `Pruning`. `unreadable` are groups that cannot be read, newest
-    first: they stay.
+    first: they stay. `discarded` are dead attempts that were deleted, and groups without MANIFEST
+    older than the newest such one.
     """
 
     group: Group | None
@@ -40,20 +43,23 @@ class Repair:
     stuck: tuple[Rejection, ...] = ()
     unreadable: tuple[Rejection, ...] = ()
     unjudged: tuple[Rejection, ...] = ()
+    discarded: tuple[Rejection, ...] = ()
 
 
 class Writer:
     """Saves, recovers, prunes and repairs, from `open` to `lease.close`.
 
-    It is made of a lease, a saver, a recoverer and a pruner, which share its options.
+    It is made of a lease, a clearer, a recoverer, a saver and a pruner, which share its options.
     """
 
     def __init__(self, disk: Disk, store: str, options: WriterOptions) -> None:
         self.disk, self.options = disk, options
         self.lease = Lease(disk, store, options)
-        self.saver = Saver(self.lease, options)
-        self._recoverer = Recoverer(self.lease, options)
+        self.clearer = Clearer(self.lease, options)
+        self._recoverer = Recoverer(self.lease, options, self.clearer)
+        self.saver = Saver(self.lease, options, self._recoverer.clear_unacknowledged)
         self._pruner = StorePruner(self.lease, options, self._recoverer)
+        self._purger = Purger(self.lease, options, self.clearer)
 
     def open(self) -> None:
         """Take the lease: see `Lease.open`.
@@ -105,33 +111,45 @@ class Writer:
         return self._pruner.prune(request, remembers=remembers)
 
     def recover(self, reader: DiskReader | None = None) -> Scan:
-        """The newest valid group, made durable before it is handed out; the damaged set aside.
+        """The newest valid group, made durable before it is handed out; the rest cleared.
 
         A killed process may have left a group in memory only: its files, directories and the
         store are synced first, as the mode demands, so that no later crash takes it back. Then
-        every newer directory that is damaged, and every dead attempt, moves to quarantine; what
-        cannot be read stays, and nothing is deleted. StorageError: nothing was moved, or not all.
-        NewerFormatError where a newer version has written what would be passed over: nothing was
-        changed.
+        dead attempts are deleted, and every newer directory that is damaged moves to quarantine:
+        see `decide_clearing`. What cannot be read stays, and so does what can be neither moved nor
+        deleted: that ends nothing. StorageError: nothing was moved or deleted. NewerFormatError
+        where a newer version has written what would be passed over: nothing was changed.
         """
         self.lease.require_usable()
-        return self._recoverer.recover(self.options.mode, reader or self.disk)
+        return self._recoverer.recover(self.options.mode, reader or self.disk)[0]
 
     def repair(self) -> Repair:
-        """Recover, set every older damaged group aside as well, and finish deletions.
+        """Recover, clear every older damaged group away as well, and finish deletions.
 
-        Nothing else is deleted; what was set aside is in quarantine. Errors as `recover`.
+        Errors as `recover`.
         """
-        scan = self.recover()
+        self.lease.require_usable()
+        scan, first = self._recoverer.recover(self.options.mode, self.disk)
         newest = None if scan.group is None else scan.group.name
-        moved = [each for each in scan.rejected if not stays(each)]
         # What is newer and could not be read is looked at again: it is still there.
-        others = self._recoverer.quarantine_others(newest)
-        done = self._pruner.finish()
-        moved += [each for each in others if not stays(each)]
+        others, second = self._recoverer.clear_others(newest, {each.name for each in first.stuck})
+        done, cleared = self._pruner.finish(), first + second
         unread = tuple(each for each in others if each.is_unread)
         unjudged = tuple(each for each in others if is_unjudged(each))
-        return Repair(scan.group, tuple(moved), done.leftovers, done.stuck, unread, unjudged)
+        stuck = (*done.stuck, *cleared.stuck)
+        return Repair(
+            scan.group, cleared.moved, done.leftovers, stuck, unread, unjudged, cleared.discarded
+        )
+
+    def purge(
+        self, entries: Collection[str] | None = None, older_than_s: float | None = None
+    ) -> Purge:
+        """Delete entries of the quarantine: see `decide_purge`, and errors as there.
+
+        Nothing is synced: what was given up may come back with a crash, as what it was.
+        """
+        self.lease.require_usable()
+        return self._purger.purge(entries, older_than_s)
 
     def _acknowledged(self, saved: SavedGroup) -> SavedGroup:
         self._recoverer.note_durable(saved.name, self.saver.options.mode)

@@ -17,7 +17,7 @@ from attrs import define, evolve, field, frozen
 
 from powercut.filesystem.ops import Fsync, Op
 from powercut.filesystem.state import State
-from powercut.simulation.oracle import PROPERTIES
+from powercut.simulation.oracle import OF_CRASHES
 from powercut.simulation.world import Perform
 from powercut.trace.trace_file import Trace, render_trace
 from powercut_rig.campaigns.campaign import lane_of
@@ -83,7 +83,7 @@ class SoakWorkload:
 
     def compare(self, effort: JudgeEffort) -> Comparison:
         """Record and judge it. In a worker."""
-        promised = tuple(PROPERTIES) if self.is_save else ()
+        promised = OF_CRASHES if self.is_save else ()
         return compare_in_worker(
             self.trace(), self.name, self.fs, plans=self.plans, promised=promised, effort=effort
         )

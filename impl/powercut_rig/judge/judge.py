@@ -17,7 +17,7 @@ from attrs import define, evolve, field, frozen
 
 from powercut.filesystem.ops import Op
 from powercut.profile import Profile, profile_named
-from powercut.simulation.oracle import PROPERTIES, Oracle
+from powercut.simulation.oracle import OF_CRASHES, Oracle
 from powercut.simulation.subject import Subject, load_subject
 from powercut.trace.trace_file import Trace
 from powercut_rig.blocks.block_log import BlockLog
@@ -194,7 +194,7 @@ def compare_history(
     if (last := model_run.run.events[-1]).kind == "failed":
         raise ValueError(f"The first script ends in {last.error} on the model's disk: {first}.")
     result = Comparison("history", fs, profile.name, subject.label, "P3", "holds")
-    judge = Judge(result, rig, subject, set(PROPERTIES), effort, clock, further)
+    judge = Judge(result, rig, subject, set(OF_CRASHES), effort, clock, further)
     ops = [step.op for step in model_run.case.program.steps]
     judge.recordings(model_run.case, ops, [(OWN_PLAN, early)])
     return result

@@ -167,7 +167,7 @@ def _oracles(
 def after_event(oracle: Oracle, event: ProcessEvent) -> Oracle:
     """The oracle once the process has said this."""
     if event.kind == "recovered":
-        return oracle.returned(event.parts, event.generation)
+        return oracle.recover(event.parts, event.generation)
     if event.kind == "saving" and event.parts is not None:
         return oracle.begin(next_number(oracle), event.parts)
     if event.kind == "saved":

@@ -6,6 +6,7 @@ from attrs import frozen
 
 from powercut.checker.exhaustive import pinned
 from powercut.errors import TraceError
+from powercut.filesystem import ops
 from powercut.profile import Profile
 from powercut.simulation.oracle import Oracle
 from powercut.simulation.subject import load_subject
@@ -37,6 +38,11 @@ def check_judgeable(trace: Trace, where: str) -> None:
         raise TraceError(
             f"{where}: its first crash is of a process; crash images are what a kernel or a power "
             "crash leaves. Nothing was run."
+        )
+    if any(isinstance(s, Perform) and isinstance(s.op, ops.Damage) for s in trace.steps):
+        raise TraceError(
+            f"{where}: it has damage at rest, which no disk does on request; expected crashes "
+            "only. Nothing was run."
         )
 
 

@@ -215,6 +215,8 @@ class LocalOpRunner:
                 self.sync()
             case ops.Mark():
                 pass
+            case ops.Damage():
+                raise OSError(errno.ENOTSUP, "no disk goes bad on request")
             case _:
                 assert_never(op)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from attrs import evolve, frozen
 
-from powercut.checker.exhaustive import DEEP, Bound, enumerate_verdicts
+from powercut.checker.exhaustive import DAMAGED, DEEP, Bound, enumerate_verdicts
 from powercut.checker.verdict import CheckReport, Verdict
 from powercut.profile import Profile
 from powercut.simulation.subject import Subject
@@ -35,10 +35,13 @@ class CheckQuestion:
 
 @frozen
 class CheckEffort:
-    """How hard to look. `method` is "both", "enumerated" or "sampled"."""
+    """How hard to look. `method` is "both", "enumerated" or "sampled".
+
+    Sampled histories have damage where one of the bounds has.
+    """
 
     method: str = "both"
-    bounds: tuple[Bound, ...] = (Bound(), DEEP)
+    bounds: tuple[Bound, ...] = (Bound(), DEEP, DAMAGED)
     examples: int = 100
     random: bool = False
 
@@ -80,7 +83,10 @@ def _ask(question: CheckQuestion, effort: CheckEffort, progress: Progress) -> di
         from powercut.checker.random_search import sample_verdicts
 
         progress(f"{effort.examples} longer histories, sampled")
-        sampled = sample_verdicts(*arguments, left, effort.examples, random=effort.random)
+        damages = any(bound.damages for bound in effort.bounds)
+        sampled = sample_verdicts(
+            *arguments, left, effort.examples, random=effort.random, damages=damages
+        )
         for name, verdict in sampled.items():
             if name not in verdicts or verdict.verdict == "fails":
                 verdicts[name] = verdict

@@ -6,11 +6,16 @@ the class asked for is tried at every op boundary of every process, with every l
 pieces; before the last crash a process kill is tried as well, in the middle of writes too, because
 what a kill leaves in the page cache is what a power cut can still take away.  Two crash states that
 look alike, with the same owed to the user and as many crashes to come, are run once.
+
+A bound with `damages` asks about damage at rest: something of the groups goes bad between the saves
+and the recovery, beneath the live process, after it was killed, and after a crash.  There the
+recovery that meets the damage is crashed at every op, and what comes after it is not.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import combinations
 from typing import Any
 
 from attrs import define, evolve, field, frozen
@@ -23,6 +28,7 @@ from powercut.filesystem import ops
 from powercut.filesystem.inodes import hidden_tree, visible_tree
 from powercut.filesystem.state import State, first_bytes
 from powercut.profile import Profile
+from powercut.simulation.detection import possible_damage
 from powercut.simulation.oracle import Oracle
 from powercut.simulation.subject import Subject
 from powercut.simulation.world import Ack, Begin, CrashStep, Perform, Recover, SaveLive, Step, World
@@ -33,7 +39,8 @@ class Bound:
     """How far the enumeration goes.
 
     `saves` before the first process recovers, `crashes` in a history, `parts` in a group; data and
-    sizes are cut into at most `pieces`.  The search is cut off, and says so, after `states` crash
+    sizes are cut into at most `pieces`; so many `damages` at rest, and where there are any,
+    `crashes` counts those behind them.  The search is cut off, and says so, after `states` crash
     states in all, or after `runs` of them on which recovery was run.
     """
 
@@ -43,10 +50,15 @@ class Bound:
     pieces: int = 2
     states: int = 400_000
     runs: int = 6_000
+    damages: int = 0
 
 
 DEEP = Bound(saves=1, crashes=2, parts=1, pieces=1)
 """What `check` enumerates beside the default bound: two crashes, of the smallest groups."""
+
+
+DAMAGED = Bound(parts=1, pieces=1, runs=1_000, damages=1)
+"""What `check` enumerates for P7: something goes bad at rest, and a crash comes behind it."""
 
 
 @frozen
@@ -62,6 +74,10 @@ class HistoryPoint:
     steps: tuple[Step, ...]
     ops_done: int = 0
     kill_only: bool = False
+
+
+Scripted = Perform | Recover | SaveLive
+"""What a history without its crashes is made of; the one op is damage."""
 
 
 @define
@@ -92,35 +108,81 @@ class Enumeration:
 
     def run(self) -> None:
         """Try every history; stops early when no property is left in question."""
-        script: list[Recover | SaveLive] = [
-            self._save(number) for number in range(1, self.bound.saves + 1)
-        ]
-        script += [Recover(), self._save(self.bound.saves + 1)]
-        self._play(HistoryPoint(State(), Oracle(), ()), script, self.bound.crashes)
+        saves = [self._save(number) for number in range(1, self.bound.saves + 1)]
+        end = self._save(self.bound.saves + 1)
+        start = HistoryPoint(State(), Oracle(), ())
+        if not self.bound.damages:
+            self._play(start, [*saves, Recover(), end], self.bound.crashes)
+            return
+        for damage, point, crashes in self._rests(start, saves):
+            if not self.open_questions:
+                return
+            before: Sequence[Scripted] = [*(saves if point is start else ()), *damage]
+            self._play(point, [*before, Recover(), end, Recover()], crashes, len(before))
+
+    def _rests(
+        self, start: HistoryPoint, saves: Sequence[SaveLive]
+    ) -> Iterator[tuple[Sequence[Perform], HistoryPoint, int]]:
+        """Every damage, what it comes after, and the crashes that are still to come.
+
+        That is `start` itself where it comes beneath the process that has saved.
+        """
+        world = World(self.profile, self.subject, state=start.state)
+        points: list[HistoryPoint] = []
+        for step in saves:
+            before, done = point_of(world), len(world.program)
+            world.apply(step)
+            points = list(points_within(before, step, world.program[done:]))
+        end = point_of(world)
+        for damage in self._damage_in(end):
+            yield damage, start, self.bound.crashes
+        killed = CrashStep(Crash("process"))
+        for point in (end, *(p for p in points if not p.kill_only)):
+            after = evolve(point, oracle=point.oracle.crashed(), steps=(*point.steps, killed))
+            for damage in self._damage_in(after):
+                yield damage, after, self.bound.crashes if point is end else 0
+        for after in self._crashes(end, 1) if self.crash_class != "process" else ():
+            for damage in self._damage_in(after):
+                yield damage, after, 0
+
+    def _damage_in(self, point: HistoryPoint) -> Iterator[list[Perform]]:
+        """As many damages as the bound says, of all that the saves have left there."""
+        known = possible_damage(point.oracle, point.state.view)
+        for chosen in combinations(known, self.bound.damages):
+            if self._spent():
+                return
+            self.tally.represented += 1
+            self.tally.run += 1
+            yield [Perform(f"damage-{n}", op) for n, op in enumerate(chosen, start=1)]
 
     def _save(self, number: int) -> SaveLive:
         return SaveLive(number, parts_of(number, self.bound.parts))
 
     def _play(
-        self, start: HistoryPoint, script: Sequence[Recover | SaveLive], crashes_left: int
+        self,
+        start: HistoryPoint,
+        script: Sequence[Scripted],
+        crashes_left: int,
+        only: int | None = None,
     ) -> None:
         """Run the subject's code from a point, judge it, and crash it at every op.
 
         A step that breaks a property ends the script; what came before it is crashed all the
-        same, for the properties still in question.
+        same, for the properties still in question.  `only` is the one step to crash, if not all.
         """
         world = World(self.profile, self.subject, state=start.state, oracle=start.oracle)
         world.steps = list(start.steps)
         world.ops_done = start.ops_done
         points: list[HistoryPoint] = []
-        for step in script:
+        for number, step in enumerate(script):
             before, done = point_of(world), len(world.program)
             world.apply(step)
-            points += points_within(before, step, world.program[done:])
+            inside = points_within(before, step, world.program[done:])
+            points += inside if only in (None, number) else ()
             if world.violations:
                 self._note(world)
                 break
-            points.append(point_of(world))
+            points += [point_of(world)] if only in (None, number) else ()
         if not crashes_left:
             return
         for point in points:
@@ -134,7 +196,7 @@ class Enumeration:
     def _crashes(self, point: HistoryPoint, crashes_left: int) -> Iterator[HistoryPoint]:
         """What every crash at this point leaves, each look once."""
         oracle = point.oracle.crashed()
-        if self.crash_class == "process" or crashes_left > 1:
+        if self.crash_class == "process" or crashes_left > 1 or oracle.damaged:
             self.tally.represented += 1
             self.tally.run += 1
             yield evolve(point, oracle=oracle, steps=(*point.steps, CrashStep(Crash("process"))))
@@ -177,9 +239,11 @@ def point_of(world: World) -> HistoryPoint:
 
 
 def points_within(
-    before: HistoryPoint, step: Recover | SaveLive, program: Sequence[tuple[str, ops.Op, State]]
+    before: HistoryPoint, step: Scripted, program: Sequence[tuple[str, ops.Op, State]]
 ) -> Iterator[HistoryPoint]:
-    """The op boundaries inside one step, and the middle of each of its writes."""
+    """The op boundaries inside one step, and the middle of each of its writes; damage has none."""
+    if isinstance(step, Perform):
+        return
     state, oracle = before.state, before.oracle
     if isinstance(step, SaveLive):
         oracle = oracle.begin(step.number, step.parts)
@@ -264,27 +328,31 @@ def enumerate_verdicts(
     properties: Sequence[str],
     *bounds: Bound,
 ) -> dict[str, Verdict]:
-    """A verdict for each property, from every history within each of the bounds."""
+    """A verdict for each property, from every history within each of the bounds.
+
+    Only those with damage say anything of P7: ValueError where it is asked for and there are none.
+    """
+    if "P7" in properties and not any(bound.damages for bound in bounds):
+        raise ValueError("P7 speaks of damage, and no bound has any: give DAMAGED as well")
     found: dict[str, Counterexample] = {}
-    total = Tally()
+    runs: list[tuple[Bound, Tally]] = []
     for bound in bounds:
-        left = set(properties) - set(found)
+        left = {name for name in properties if bound.damages or name != "P7"} - set(found)
         run = Enumeration(subject, profile, crash_class, bound, left)
         if left:
             run.run()
         found |= run.found
-        total.represented += run.tally.represented
-        total.run += run.tally.run
-        total.exhaustive &= run.tally.exhaustive
-    return {
-        name: Verdict(
+        runs.append((bound, run.tally))
+    verdicts = {}
+    for name in properties:
+        asked = [(bound, tally) for bound, tally in runs if bound.damages or name != "P7"]
+        verdicts[name] = Verdict(
             verdict="fails" if name in found else "holds",
             method="enumerated",
-            exhaustive=total.exhaustive and name not in found,
-            bound=bound_of(bounds),
-            represented=total.represented,
-            run=total.run,
+            exhaustive=all(tally.exhaustive for _, tally in asked) and name not in found,
+            bound=bound_of([bound for bound, _ in asked]),
+            represented=sum(tally.represented for _, tally in asked),
+            run=sum(tally.run for _, tally in asked),
             counterexample=found.get(name),
         )
-        for name in properties
-    }
+    return verdicts

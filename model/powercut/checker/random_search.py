@@ -11,15 +11,22 @@ from typing import Any
 
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from powercut.checker.exhaustive import minimise, parts_of
 from powercut.checker.verdict import Counterexample, Verdict
 from powercut.crash.space import Crash, CrashSpace
 from powercut.crash.torn_writes import even_cuts
 from powercut.profile import Profile
+from powercut.simulation.detection import possible_damage
 from powercut.simulation.subject import Subject
-from powercut.simulation.world import CrashStep, Recover, SaveLive, Step, World
+from powercut.simulation.world import CrashStep, Perform, Recover, SaveLive, Step, World
 
 OPS_MAX = 30
 """The last op at which a drawn death can come; later than the longest save or recovery."""
@@ -32,8 +39,8 @@ class PropertyBrokenError(AssertionError):
 class CrashHistories(RuleBasedStateMachine):
     """A store that is saved to, crashed and recovered in any order.
 
-    Subclasses set the four class attributes; `histories` builds one.  `failed` keeps the last
-    world that broke a property: after shrinking, the smallest.
+    `histories` builds a subclass, which sets the first four class attributes.  `failed` keeps the
+    last world that broke a property: after shrinking, the smallest.
     """
 
     subject: Subject
@@ -112,8 +119,31 @@ class CrashHistories(RuleBasedStateMachine):
         return parts_of(self._next_number(), self.parts_count)
 
 
+class DamageHistories(CrashHistories):
+    """The same on a store that has groups, of which something goes bad at rest, once."""
+
+    @initialize(count=st.integers(1, 3))
+    def first_saves(self, count: int) -> None:
+        """Save, so that there is something to go bad."""
+        for _ in range(count):
+            self.save()
+
+    @precondition(lambda self: not self.world.oracle.damaged)
+    @rule(data=st.data())
+    def damage(self, data: st.DataObject) -> None:
+        """Damage between two calls, beneath the live process if there is one."""
+        known = list(possible_damage(self.world.oracle, self.world.state.view))
+        if known:
+            self._take(Perform("damage", data.draw(st.sampled_from(known), label="damage")))
+
+
 def histories(
-    subject: Subject, profile: Profile, crash_class: str, properties: Sequence[str]
+    subject: Subject,
+    profile: Profile,
+    crash_class: str,
+    properties: Sequence[str],
+    *,
+    damages: bool = False,
 ) -> type[CrashHistories]:
     """The state machine for one question."""
     attributes: dict[str, Any] = {
@@ -122,7 +152,8 @@ def histories(
         "crash_class": crash_class,
         "asked": frozenset(properties),
     }
-    return type("CrashHistoriesOf", (CrashHistories,), attributes)
+    kind = DamageHistories if damages else CrashHistories
+    return type(f"{kind.__name__}Of", (kind,), attributes)
 
 
 def sampling(examples: int, *, random: bool = False) -> settings:
@@ -147,13 +178,19 @@ def sample_verdicts(
     examples: int,
     *,
     random: bool = False,
+    damages: bool = False,
 ) -> dict[str, Verdict]:
-    """A verdict for each property from `examples` histories; what broke is shrunk."""
+    """A verdict for each property from `examples` histories; what broke is shrunk.
+
+    P7 is of histories with damage: ValueError where it is asked of others.
+    """
+    if "P7" in properties and not damages:
+        raise ValueError("P7 speaks of damage, and the histories are to have none")
     open_questions = list(properties)
     found: dict[str, Counterexample] = {}
     run = 0
     while open_questions:
-        machine = histories(subject, profile, crash_class, open_questions)
+        machine = histories(subject, profile, crash_class, open_questions, damages=damages)
         try:
             run_state_machine_as_test(machine, settings=sampling(examples, random=random))
         except PropertyBrokenError:
@@ -176,7 +213,7 @@ def sample_verdicts(
             verdict="fails" if name in found else "holds",
             method="sampled",
             exhaustive=False,
-            bound={"histories": examples, "steps": 8, "pieces": 3},
+            bound={"histories": examples, "steps": 8, "pieces": 3, "damages": int(damages)},
             represented=run,
             run=run,
             counterexample=found.get(name),

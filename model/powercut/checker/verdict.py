@@ -85,9 +85,16 @@ class CheckReport:
 
 
 def bound_of(bounds: Sequence[Any]) -> dict[str, int]:
-    """Bounds as the JSON mapping; those of the second are called `deep_...`."""
+    """Bounds as the JSON mapping.
+
+    Those of the second are called `deep_...`, those of one with damage `damaged_...`.
+    """
+    plain = [bound for bound in bounds if not bound.damages]
+    damaged = [bound for bound in bounds if bound.damages]
+    named = [*zip(("", "deep_"), plain, strict=False), *zip(("damaged_",), damaged, strict=False)]
     return {
         prefix + name: int(value)
-        for prefix, bound in zip(("", "deep_"), bounds, strict=False)
+        for prefix, bound in named
         for name, value in asdict(bound).items()
+        if name != "damages" or value
     }

@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from powercut.checker.check import CheckEffort, CheckQuestion, check, write_traces
-from powercut.checker.exhaustive import DEEP, Bound
+from powercut.checker.exhaustive import DAMAGED, DEEP, Bound
 from powercut.checker.verdict import CheckReport, Verdict
 from powercut.cli.catalog import profiles
 from powercut.cli.console import EXIT_STATUS, FilePath, as_json, bad_input, emit
@@ -131,7 +131,8 @@ def check_command(
 
     A property that fails is shrunk to a small history and written as a trace that `powercut
     replay` judges again. `holds` by enumeration speaks for every history within the bound that is
-    printed; `holds` by sampling says only that nothing was found.
+    printed; `holds` by sampling says only that nothing was found. In some histories of either
+    kind something of a group goes bad at rest; P7 speaks of these alone.
     """
     with bad_input():
         question = CheckQuestion(
@@ -140,7 +141,7 @@ def check_command(
             crash_class,
             properties or tuple(PROPERTIES),
         )
-        bounds = (Bound(**bound), DEEP) if deep else (Bound(**bound),)
+        bounds = (Bound(**bound), *((DEEP,) if deep else ()), DAMAGED)
         effort = CheckEffort(method, bounds, examples, random)
         with _progress(as_json) as progress:
             report = check(question, effort, progress)
@@ -202,17 +203,16 @@ def how_far(verdict: Verdict) -> str:
     """What the verdict speaks for, so that a sampled one never reads like a proof."""
     if verdict.verdict != "holds":
         return f"counterexample, {verdict.method}"
-    bound = ", ".join(f"{value} {name}" for name, value in verdict.bound.items() if "_" not in name)
-    deep = ", ".join(
-        f"{value} {name.removeprefix('deep_')}"
-        for name, value in verdict.bound.items()
-        if name.startswith("deep_")
-    )
-    if verdict.exhaustive:
-        return f"every history within {bound}" + (f"; and within {deep}" if deep else "")
+    bounds: dict[str, list[str]] = {}
+    for name, value in verdict.bound.items():
+        kind, _, plain = name.rpartition("_")
+        if not (verdict.exhaustive and plain in ("states", "runs")):  # limits that were not met
+            bounds.setdefault(kind, []).append(f"{value} {plain}")
+    first, *more = map(", ".join, bounds.values())
     if verdict.method == "sampled":
-        return f"nothing found in {bound} (sampled: no proof)"
-    return f"nothing found; cut off at {bound}"
+        return f"nothing found in {first} (sampled: no proof)"
+    said = "every history within" if verdict.exhaustive else "nothing found; cut off at"
+    return "; and within ".join([f"{said} {first}", *more])
 
 
 def show_replays(results: Sequence[tuple[Path, Replayed]]) -> None:

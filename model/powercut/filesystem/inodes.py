@@ -21,16 +21,21 @@ HANDLES: Final = 0
 
 @frozen
 class File:
-    """A regular file."""
+    """A regular file. Where it is `unreadable`, the medium does not give its bytes back."""
 
     content: Content = EMPTY
+    unreadable: bool = False
 
 
 @frozen
 class Directory:
-    """A directory: entry names to inode numbers. Treat `entries` as immutable."""
+    """A directory: entry names to inode numbers. Treat `entries` as immutable.
+
+    Where it is `unreadable`, the medium does not give its entries back.
+    """
 
     entries: Mapping[str, int]
+    unreadable: bool = False
 
 
 @frozen
@@ -71,8 +76,8 @@ class Place:
 def locate(tree: Tree, path: str, *, follow: bool) -> Place:
     """Where `path` ends; a symbolic link as the last name is followed if asked for.
 
-    OSError: ENOENT and ENOTDIR for what stands before the last name, ELOOP, EINVAL for a path
-    that is not absolute.
+    OSError: ENOENT and ENOTDIR for what stands before the last name, EIO where a directory cannot
+    be read, ELOOP, EINVAL for a path that is not absolute.
     """
     if not path.startswith("/"):
         raise fail(errno.EINVAL, path)
@@ -86,6 +91,8 @@ def locate(tree: Tree, path: str, *, follow: bool) -> Place:
         held = tree[trail[-1]]
         if not isinstance(held, Directory):
             raise fail(errno.ENOTDIR, path)
+        if held.unreadable:
+            raise fail(errno.EIO, path)
         if name == "..":
             trail = trail[:-1] or [ROOT]
             directory, last, number = trail[-1], "", trail[-1]
@@ -214,12 +221,12 @@ def visible_tree(tree: Tree) -> VisibleTree:
             continue
         first_name[number] = path
         match inode:
-            case Directory():
-                shown.append((path, "dir"))
+            case Directory(unreadable=bad):
+                shown.append((path, "dir", bad))
             case SymlinkInode(target=target):
                 shown.append((path, "symlink", target))
-            case File(content=content):
-                shown.append((path, "file", content.look()))
+            case File(content=content, unreadable=bad):
+                shown.append((path, "file", content.look(), bad))
     return tuple(shown)
 
 

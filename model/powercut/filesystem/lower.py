@@ -139,10 +139,12 @@ class _Lowering:
         return number, frozenset(flags)
 
     def file(self, number: int) -> File:
-        """The regular file with that number; the caller has opened it."""
+        """The regular file with that number; the caller has opened it. EIO if it is unreadable."""
         inode = self.view[number]
         if not isinstance(inode, File):
             raise fail(errno.EISDIR, str(number))
+        if inode.unreadable:
+            raise fail(errno.EIO, str(number))
         self.used.add(number)
         return inode
 
@@ -318,6 +320,8 @@ def _rmdir(low: _Lowering, op: ops.Rmdir) -> None:
         raise fail(errno.EBUSY, op.path)
     if not isinstance(target, Directory):
         raise fail(errno.ENOTDIR, op.path)
+    if target.unreadable:
+        raise fail(errno.EIO, op.path)
     if target.entries:
         raise fail(errno.ENOTEMPTY, op.path)
     low.set_entry(place, None)
@@ -398,7 +402,7 @@ _LOWER: Final[dict[type, Callable[[_Lowering, Any], None]]] = {
 def lower(
     view: Tree, handles: Mapping[str, Handle], op: ops.Op, op_id: str, next_inode: int
 ) -> Lowered:
-    """What `op` does to the view, and its events. OSError as the kernel; nothing changed then."""
+    """What `op`, but no damage, does to the view, and its events. OSError; nothing changed then."""
     low = _Lowering(view, handles, op_id, op, next_inode)
     _LOWER[type(op)](low, op)
     made = (low.view, low.handles, tuple(low.events), low.next_inode)

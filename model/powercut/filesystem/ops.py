@@ -5,9 +5,9 @@ an open file, `path` may also be "@h": the handle that an `Open` or a `Tmpfile` 
 goes on meaning its file when every name of it is gone; a crash ends it.  `flags` hold the words of
 open(2).
 
-A `Mark` asks nothing of the file system: it puts a moment into the history that an observer can
-see, such as an acknowledgement.  What is not here is not modelled: whoever reads a program refuses
-it by name (`NOT_MODELLED`).
+Two ask nothing of the file system.  A `Mark` puts a moment into the history that an observer can
+see, such as an acknowledgement.  A `Damage` is what a medium does by itself.  What is not here is
+not modelled: whoever reads a program refuses it by name (`NOT_MODELLED`).
 """
 
 from __future__ import annotations
@@ -194,6 +194,25 @@ class Mark:
     label: str
 
 
+HARMS: Final = ("unreadable", "changed", "truncated")
+"""The kinds of damage at rest."""
+
+
+@frozen
+class Damage:
+    """Damage at rest: what `path` names on the medium goes bad; `how` is one of HARMS.
+
+    By then all that was issued before is on the medium.  The damage is there at once for whoever
+    reads, and no crash takes it back: no rule speaks of it.  "unreadable": a look into the file,
+    or into the directory, fails with EIO.  "changed": every bit of the byte at `at` is flipped.
+    "truncated": the file is cut to `at` bytes.  Without `at` it is half the size.
+    """
+
+    path: str
+    how: str
+    at: int | None = None
+
+
 Op = (
     Create
     | Open
@@ -216,6 +235,7 @@ Op = (
     | Fullsync
     | Sync
     | Mark
+    | Damage
 )
 
 OP_NAMES: Final[dict[str, type[Op]]] = {cls.__name__.lower(): cls for cls in Op.__args__}

@@ -19,6 +19,7 @@ from attrs import evolve, field, frozen
 from powercut.errors import ConcurrencyError
 from powercut.filesystem import ops
 from powercut.filesystem.content import Data, Fill
+from powercut.filesystem.damage import damaged
 from powercut.filesystem.events import Entry, Event
 from powercut.filesystem.inodes import EMPTY_TREE, HANDLES, ROOT, Directory, Tree
 from powercut.filesystem.lower import Handle, Lowered, lower
@@ -71,6 +72,10 @@ class State:
         OSError as the kernel's, ConcurrencyError where a concurrent op is in the way; this state
         is unchanged then.
         """
+        if isinstance(op, ops.Damage):
+            if thread:
+                raise ConcurrencyError(f"{op_id}: damage at rest is of no thread")
+            return State.settled(damaged(self.view, op), self.next_inode, self.handles)
         lowered = lower(self.view, self.handles, op, op_id, self.next_inode)
         state = self._in_lane(lowered, op_id, thread)
         issued = (*self.issued, *lowered.events)
@@ -140,6 +145,8 @@ class State:
     def begin(self, op: ops.Op, op_id: str, thread: str = "") -> State:
         """The state in which `op` has begun and not returned: a sync may have landed in part."""
         after = self.perform(op, op_id, thread)
+        if isinstance(op, ops.Damage):  # it comes at once
+            return after
         return evolve(after, syncs=(*self.syncs, evolve(after.syncs[-1], done=False)))
 
     def killed(self) -> State:

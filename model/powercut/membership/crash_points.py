@@ -108,6 +108,11 @@ def program_of(trace: Trace, where: str) -> tuple[Perform, ...]:
                 "before the first crash, as in a pinned trace. Nothing was run."
             )
         if isinstance(step, Perform):
+            if isinstance(step.op, ops.Damage):
+                raise TraceError(
+                    f"{where}: step {position} is damage at rest, which no crash leaves; expected "
+                    "ops that a program asks for before the first crash. Nothing was run."
+                )
             program.append(step)
     return tuple(program)
 

@@ -11,7 +11,7 @@ import hashlib
 from typing import Protocol
 
 from powercut.filesystem import ops
-from powercut.filesystem.inodes import Directory, directory_at, fail, file_at, resolve
+from powercut.filesystem.inodes import Directory, File, directory_at, fail, file_at, resolve
 from powercut.filesystem.state import State
 
 
@@ -87,7 +87,13 @@ class ModelDisk:
         number = len(self.program)
         if self._stop_at is not None and number >= self._stop_at:
             raise PowerCut
-        op_id = f"{self._first_number + number}-{ops.op_name(op)}"
+        self._note(op, f"{self._first_number + number}-{ops.op_name(op)}")
+
+    def damage(self, op: ops.Damage, op_id: str) -> None:
+        """Let something on the disk go bad beneath the process, which does not ask for it."""
+        self._note(op, op_id)
+
+    def _note(self, op: ops.Op, op_id: str) -> None:
         self.state = self.state.perform(op, op_id)
         self.program.append((op_id, op, self.state))
 
@@ -107,19 +113,39 @@ class ModelDisk:
 
     def names(self, path: str) -> list[str]:
         """See `SubjectDisk.names`."""
-        return sorted(directory_at(self.state.view, resolve(self.state.view, path)).entries)
+        directory = directory_at(self.state.view, resolve(self.state.view, path))
+        if directory.unreadable:
+            raise fail(errno.EIO, path)
+        return sorted(directory.entries)
 
     def read(self, path: str, limit_bytes: int) -> bytes:
         """See `SubjectDisk.read`."""
         _, file = file_at(self.state.view, path)
         if file.content.size > limit_bytes:
             raise fail(errno.EFBIG, path)
+        if file.unreadable:
+            raise fail(errno.EIO, path)
         return file.content.read()
 
     def digest(self, path: str, limit_bytes: int) -> tuple[int, str]:
         """See `SubjectDisk.digest`."""
         content = self.read(path, limit_bytes)
         return len(content), hashlib.sha256(content).hexdigest()
+
+    def stamp(self, path: str) -> tuple[int, ...]:
+        """Numbers that change with the inode at a path: its own, its size, the last op on it.
+
+        Damage at rest is no op: it shows here only where it changes the size.  Not in the seam's
+        own shape: a subject may look whether its disk has it.  OSError.
+        """
+        number = resolve(self.state.view, path)
+        now, before, changed = self.state.view[number], None, 0
+        for count, (_, op, after) in enumerate(self.program, start=1):
+            inode = after.view.get(number)
+            if inode is not before and not isinstance(op, ops.Damage):
+                changed = count
+            before = inode
+        return number, now.content.size if isinstance(now, File) else 0, changed
 
     def mkdir(self, path: str) -> None:
         """See `SubjectDisk.mkdir`."""

@@ -2,11 +2,14 @@
 
 The properties are those of docs/properties.md.  Saves are numbered from 1 in the order in which
 they began; the content of each is unlike any other's, so that a recovered group names its save.
+
+A save is *damaged* once something of it has gone bad at rest.  It is owed to nobody any more: P2 to
+P4 speak of the newest undamaged save instead, among those that the store still had to keep.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 from attrs import evolve, field, frozen
@@ -17,7 +20,11 @@ PROPERTIES: Final = {
     "P3": "durability: recovery returns nothing older than the newest acknowledged group",
     "P4": "stability: nothing older than what a writable recovery has once returned",
     "P5": "progress: after recovery the next save works and the next recovery returns it",
+    "P7": "detection: recovery reports damage at rest, and falls back to what is undamaged",
 }
+
+OF_CRASHES: Final = ("P1", "P2", "P3", "P4", "P5")
+"""The properties that a history without damage can break: what is asked of a real disk."""
 
 
 @frozen
@@ -29,26 +36,63 @@ class Violation:
 
 
 @frozen
+class Home:
+    """Where a save lies: the entry of the store, and what is in there as long as it is whole."""
+
+    entry: str
+    look: tuple[tuple[str, object], ...]
+
+
+@frozen
+class Harm:
+    """Damage to a save: the entry that is its home, what went bad there, and whether to EIO."""
+
+    entry: str
+    path: str
+    unreadable: bool
+
+
+@frozen
 class Oracle:
     """What has been saved so far, and what is owed to whoever saved it.
 
-    `saves` maps a save's number to its parts; `acknowledged` and `promised` are the newest save
-    that returned and the newest that a writable recovery returned (0: none); `clean` is the save
-    that the next recovery must return because nothing has crashed since (0: none).  `generations`
-    are those given or found since the last crash: what was lost may lose its number too.
+    `saves` maps a save's number to its parts; `returned` are the saves that returned, `recovered`
+    those that a writable recovery returned; `clean` is the save that the next recovery must return
+    because nothing has crashed since (0: none).  `generations` are those given or found since the
+    last crash: what was lost may lose its number too.  Where a store `keeps` so many groups (None:
+    all of them), `kept` are the saves that it was never free to give up.  `homes` and `damaged` are
+    of saves that returned, or were recovered: where each one lies, and what was done to it.
     """
 
     saves: Mapping[int, Mapping[str, bytes]] = field(factory=dict)
-    acknowledged: int = 0
-    promised: int = 0
+    returned: frozenset[int] = frozenset()
+    recovered: frozenset[int] = frozenset()
     clean: int = 0
     generations: Mapping[int, int] = field(factory=dict)
+    keeps: int | None = None
+    kept: frozenset[int] = frozenset()
+    homes: Mapping[int, Home] = field(factory=dict)
+    damaged: Mapping[int, Harm] = field(factory=dict)
 
     @property
-    def key(self) -> tuple[int, ...]:
+    def acknowledged(self) -> int:
+        """The newest save that returned and that is still owed; 0 for none."""
+        return self._newest_owed(self.returned)
+
+    @property
+    def promised(self) -> int:
+        """The newest save that a writable recovery returned and that is still owed; 0 for none."""
+        return self._newest_owed(self.recovered)
+
+    @property
+    def key(self) -> tuple[object, ...]:
         """All that a judgement depends on, given the same contents of saves."""
         newest = max(self.generations.values(), default=0)
-        return (len(self.saves), self.acknowledged, self.promised, self.clean, newest)
+        plain = (len(self.saves), self.acknowledged, self.promised, self.clean, newest)
+        if not self.damaged:
+            return plain
+        known = (*sorted(self.homes.items()), *sorted(self.damaged.items()))
+        return (*plain, self.returned, self.recovered, self.kept, *known)
 
     def begin(self, number: int, parts: Mapping[str, bytes]) -> Oracle:
         """A save has begun."""
@@ -61,9 +105,10 @@ class Oracle:
             generations = {**generations, number: generation}
         return evolve(
             self,
-            acknowledged=max(self.acknowledged, number),
+            returned=self.returned | {number},
             clean=number,
             generations=generations,
+            kept=self.keeping(number),
         )
 
     def judge_generation(self, generation: int) -> list[Violation]:
@@ -78,13 +123,49 @@ class Oracle:
         """A crash, of whatever class: what is owed stays owed."""
         return evolve(self, clean=0, generations={})
 
-    def returned(self, parts: Mapping[str, bytes] | None, generation: int | None) -> Oracle:
+    def settle_in(self, number: int, home: Home) -> Oracle:
+        """That save is known to lie there."""
+        return evolve(self, homes={**self.homes, number: home})
+
+    def damage(self, harms: Mapping[int, Harm], held: Iterable[int]) -> Oracle:
+        """Those saves have gone bad at rest, while the store held these in full."""
+        return evolve(
+            self,
+            clean=0 if self.clean in harms else self.clean,
+            kept=self.keeping(*held),
+            damaged={**harms, **self.damaged},
+        )
+
+    def recover(self, parts: Mapping[str, bytes] | None, generation: int | None) -> Oracle:
         """A writable recovery has returned those parts: from now on it is a promise."""
-        number = self.number_of(parts) or 0
+        number = self.number_of(parts)
+        if not number:
+            return self
         generations = self.generations
-        if number and generation is not None:
+        if generation is not None:
             generations = {**generations, number: generation}
-        return evolve(self, promised=max(self.promised, number), generations=generations)
+        return evolve(
+            self,
+            recovered=self.recovered | {number},
+            generations=generations,
+            kept=self.keeping(number),
+        )
+
+    def keeping(self, *more: int) -> frozenset[int]:
+        """The saves that the store may not give up, if it holds these as well.
+
+        They are as many undamaged ones as it `keeps`, and the damaged ones that are no older.
+        """
+        kept = self.kept.union(more)
+        undamaged = sorted(kept - self.damaged.keys(), reverse=True)
+        if self.keeps is None or len(undamaged) <= self.keeps:
+            return kept
+        return frozenset(n for n in kept if n >= undamaged[self.keeps - 1])
+
+    def _newest_owed(self, numbers: frozenset[int]) -> int:
+        if self.damaged:
+            numbers = (numbers & self.kept) - self.damaged.keys()
+        return max(numbers, default=0)
 
     def number_of(self, parts: Mapping[str, bytes] | None) -> int | None:
         """The save with exactly that content; 0 for no group at all, None for no save's content."""
@@ -132,15 +213,20 @@ class Oracle:
             )
         return found
 
-    def judge_error(self, doing: str, error: Exception) -> list[Violation]:
-        """Every property that is broken where `doing` ends in an error instead of an answer."""
+    def judge_error(
+        self, doing: str, error: Exception, *, is_any_left: bool = True
+    ) -> list[Violation]:
+        """Every property that is broken where `doing` ends in an error instead of an answer.
+
+        A recovery may end so where something is damaged and nothing undamaged `is_any_left`.
+        """
         what = f"{doing} failed with {type(error).__name__}: {error}"
-        found = [Violation("P5", what)]
-        if doing == "recovery" and self.acknowledged:
-            found += [Violation(p, what) for p in ("P2", "P3")]
-        if doing == "recovery" and self.promised:
-            found.append(Violation("P4", what))
-        return found
+        broken = ["P5"] if is_any_left or not self.damaged else []
+        if doing == "recovery":
+            broken += ["P2", "P3"] if self.acknowledged else []
+            broken += ["P4"] if self.promised else []
+            broken += ["P7"] if self.damaged and is_any_left else []
+        return [Violation(name, what) for name in broken]
 
 
 def _brief(parts: Mapping[str, bytes] | None) -> str:

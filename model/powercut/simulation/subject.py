@@ -22,7 +22,12 @@ STORE: Final = "/ckpt/run"
 
 
 class Recovered(Protocol):
-    """The group that a recovery handed out, verified by its own lights."""
+    """The group that a recovery handed out, verified by its own lights.
+
+    It may have one attribute more, `passed_over`: what recovery found damaged and newer, as a
+    mapping from names of entries of the store to reasons.  A session has it instead, where its
+    recovery returned nothing.  Whoever has none reports nothing, and P7 asks for that.
+    """
 
     @property
     def generation(self) -> int:
@@ -47,7 +52,11 @@ class Session(Protocol):
 
 
 class Plan(Protocol):
-    """What an entry point must provide: a protocol that can run in several modes."""
+    """What an entry point must provide: a protocol that can run in several modes.
+
+    One whose saves and recoveries give older groups up says in an attribute `keeps` how many
+    undamaged ones it keeps; without it, all are asked for.
+    """
 
     @property
     def modes(self) -> tuple[str, ...]:
@@ -76,6 +85,12 @@ class Subject:
         """The subject as the command line spells it."""
         return f"{self.name}:{self.mode}"
 
+    @property
+    def keeps(self) -> int | None:
+        """How many undamaged groups the protocol keeps; None for all."""
+        count: int | None = getattr(self.protocol, "keeps", None)
+        return count
+
     def open(self, disk: SubjectDisk, profile: Profile) -> Session:
         """Start a writing process on `disk`, told what it may rely on."""
         session: Session = self.protocol.open(
@@ -87,6 +102,12 @@ class Subject:
         """Load without writing."""
         found: Recovered | None = self.protocol.read(disk, STORE)
         return found
+
+
+def passed_over(answer: Recovered | Session) -> Mapping[str, str]:
+    """What a recovery reports as damaged: names of entries of the store, and reasons."""
+    said: Mapping[str, str] = getattr(answer, "passed_over", {})
+    return said
 
 
 def subject_names() -> list[str]:

@@ -18,16 +18,18 @@ from powercut.filesystem import ops
 from powercut.filesystem.events import Entry, Event
 from powercut.filesystem.state import State
 from powercut.profile import Profile
+from powercut.simulation import detection
 from powercut.simulation.model_disk import ModelDisk, PowerCut
 from powercut.simulation.oracle import Oracle, Violation
-from powercut.simulation.subject import Session, Subject
+from powercut.simulation.subject import Session, Subject, passed_over
 
 
 @frozen
 class Perform:
     """One op, under its name, of a thread if it names one.
 
-    Where `numbered` is false, later ops keep the names they had.
+    Where `numbered` is false, later ops keep the names they had.  An op ends the live process, but
+    for a `Damage`, which comes beneath it.
     """
 
     id: str
@@ -94,12 +96,18 @@ class World:
     _disk: ModelDisk | None = None
     _session: Session | None = None
 
+    def __attrs_post_init__(self) -> None:
+        if self.subject is not None:
+            self.oracle = evolve(self.oracle, keeps=self.subject.keeps)
+
     def apply(self, step: Step) -> None:
         """Move on by one step and note what it breaks.
 
         OSError where an op is impossible, IllegalCrashError where a crash is; nothing moved then.
         """
         match step:
+            case Perform(id=op_id, op=ops.Damage() as op, thread=""):
+                self._damage(op, op_id)
             case Perform(id=op_id, op=op, numbered=numbered, thread=thread):
                 self._end_process()
                 self.state = self.state.perform(op, op_id, thread)
@@ -107,7 +115,7 @@ class World:
             case Begin(number=number, parts=parts):
                 self.oracle = self.oracle.begin(number, parts)
             case Ack(number=number):
-                self.oracle = self.oracle.acknowledge(number)
+                self._acknowledge(number)
             case CrashStep(crash=crash):
                 self._end_process()
                 self.state = after_crash(self.state, self.profile, crash)
@@ -123,22 +131,41 @@ class World:
         """The ops of the live process so far, each with the state after it."""
         return self._disk.program if self._disk else []
 
+    def _damage(self, op: ops.Damage, op_id: str) -> None:
+        """Let something go bad, beneath the live process if there is one; the oracle learns it."""
+        before = self.state.view
+        if self._disk is None:
+            self.state = self.state.perform(op, op_id)
+            self.ops_done += 1
+        else:
+            self._disk.damage(op, op_id)
+            self._keep_state()
+        self.oracle = detection.damage(self.oracle, before, op)
+
     def _recover(self, stop: int | None) -> None:
         if self._session is None:
             self._read_only()
+        before, owed = self.state.view, self.oracle
+        may_have = tuple(owed.saves)
         try:
-            found = self._open(stop).recover()
+            session = self._open(stop)
+            found = session.recover()
         except PowerCut:
             self._keep_state()
-            return
         except Exception as error:
-            self.violations += self.oracle.judge_error("recovery", error)
+            self.violations += self._judge_error(error)
             self._keep_state()
-            return
-        self._keep_state()
-        parts = None if found is None else found.parts
-        self.violations += self.oracle.judge(parts)
-        self.oracle = self.oracle.returned(parts, None if found is None else found.generation)
+        else:
+            self._keep_state()
+            parts = None if found is None else found.parts
+            said = passed_over(session if found is None else found)
+            self.violations += owed.judge(parts)
+            self.violations += detection.judge_answer(owed, before, parts, said)
+            self.oracle = owed.recover(parts, None if found is None else found.generation)
+            number = owed.number_of(parts)
+            may_have = (number,) if number else ()
+            self._look_for(*may_have)
+        self.violations += detection.judge_tree(owed, before, self.state.view, may_have)
 
     def _read_only(self) -> None:
         """Let a reader load first: it owes P1 to P3 as well, and must change nothing."""
@@ -148,11 +175,14 @@ class World:
         try:
             found = self.subject.read(disk)
         except Exception as error:
-            self.violations += self.oracle.judge_error("recovery", error)
+            self.violations += self._judge_error(error)
             return
         # What is owed to a clean save is asked of the writable recovery that follows.
-        owed = evolve(self.oracle, promised=0, clean=0)
-        self.violations += owed.judge(None if found is None else found.parts)
+        owed = evolve(self.oracle, recovered=frozenset(), clean=0)
+        parts = None if found is None else found.parts
+        said = None if found is None else passed_over(found)
+        self.violations += owed.judge(parts)
+        self.violations += detection.judge_answer(owed, self.state.view, parts, said)
         if disk.program:
             what = f"a read-only load performed {ops.op_name(disk.program[0][1])}"
             self.violations.append(Violation("P4", what))
@@ -170,7 +200,22 @@ class World:
             return
         self._keep_state()
         self.violations += self.oracle.judge_generation(generation)
-        self.oracle = self.oracle.acknowledge(step.number, generation)
+        self._acknowledge(step.number, generation)
+
+    def _acknowledge(self, number: int, generation: int | None = None) -> None:
+        self.oracle = self.oracle.acknowledge(number, generation)
+        self._look_for(number)
+
+    def _look_for(self, *numbers: int) -> None:
+        """Let the oracle know where saves lie that it has not seen yet."""
+        for number in numbers:
+            if number not in self.oracle.homes:
+                self.oracle = detection.settle_in(self.oracle, self.state.view, number)
+
+    def _judge_error(self, error: Exception) -> list[Violation]:
+        """What a recovery breaks by its error; `self.state` is still the store that it met."""
+        is_any_left = bool(detection.undamaged_in(self.oracle, self.state.view))
+        return self.oracle.judge_error("recovery", error, is_any_left=is_any_left)
 
     def _open(self, stop: int | None) -> Session:
         """The live session; a process is started where none is."""

@@ -38,6 +38,7 @@ class Explanation:
 
     `forbidding_rules` are rules that the profile lacks and that would each make this crash
     impossible; `forbidding_syncs` are syncs that would each, right before the last acknowledgement.
+    `damages` are what went bad at rest, which nothing forbids.
     """
 
     trace: Trace
@@ -47,6 +48,7 @@ class Explanation:
     because: str
     forbidding_rules: tuple[str, ...]
     forbidding_syncs: tuple[str, ...]
+    damages: tuple[ops.Damage, ...] = ()
 
     @property
     def verdict(self) -> str:
@@ -60,6 +62,7 @@ class Explanation:
             "profile": self.profile.name,
             "property": self.trace.property,
             "crash_class": self.crash_class,
+            "damages": [{"path": d.path, "how": d.how} for d in self.damages],
             "events": [{"name": f.name, "what": f.what, "fate": f.fate} for f in self.fates],
             "because": self.because,
             "forbidden_by_rules": list(self.forbidding_rules),
@@ -89,6 +92,11 @@ def explain(trace: Trace, where: str, profile: Profile | None = None) -> Explana
         replayed.because,
         tuple(_forbidding_rules(trace, where, profile, crash_class)) if fails else (),
         tuple(_forbidding_syncs(trace, where, profile)) if fails else (),
+        tuple(
+            step.op
+            for step in trace.steps
+            if isinstance(step, Perform) and isinstance(step.op, ops.Damage)
+        ),
     )
 
 
@@ -177,6 +185,7 @@ def render(explanation: Explanation, replay_command: str) -> str:
     width = max((len(f.name) for f in explanation.fates), default=0)
     lines = [f"{trace.property} fails under {explanation.profile.name}: {claim}.", "  Let"]
     lines += [f"    {f.name:<{width}}  {f.what}: {f.fate}" for f in explanation.fates]
+    lines += [f"    {d.path}  went bad at rest: {d.how}" for d in explanation.damages]
     lines += ["  Then", f"    {explanation.because}: a contradiction."]
     lines += ["  Why the model allows it"]
     profile, syncs = explanation.profile, explanation.forbidding_syncs
@@ -184,13 +193,20 @@ def render(explanation: Explanation, replay_command: str) -> str:
         f"{rule} (not for this crash class there)" if profile.has(rule) else rule
         for rule in explanation.forbidding_rules
     ]
-    lines.append(f"    no rule of {explanation.profile.name} forbids this loss.")
+    if explanation.fates or not explanation.damages:
+        lines.append(f"    no rule of {explanation.profile.name} forbids this loss.")
+    if explanation.damages:
+        lines.append("    damage at rest is no loss of a crash: no rule and no sync forbids it.")
     if rules:
         lines.append(f"    each of these rules would: {', '.join(rules)}.")
     if syncs:
         lines.append(
             f"    each of these would, right before the last acknowledgement: {', '.join(syncs)}."
         )
-    elif trace.kind == "pinned" and any(isinstance(step, Ack) for step in trace.steps):
+    elif (
+        explanation.fates
+        and trace.kind == "pinned"
+        and any(isinstance(step, Ack) for step in trace.steps)
+    ):
         lines.append("    no single fsync right before the last acknowledgement would.")
     return "\n".join([*lines, "  Replay", f"    {replay_command}"])

@@ -15,6 +15,7 @@ from attrs import frozen
 
 from powercut.crash.space import CrashSpace
 from powercut.crash.torn_writes import even_cuts
+from powercut.filesystem import ops
 from powercut.filesystem.content import STALE, Content, Data
 from powercut.filesystem.inodes import File, Tree, VisibleTree, resolve, visible_tree
 from powercut.filesystem.state import State
@@ -148,6 +149,8 @@ def _program(raw: Sequence[Any], where: str) -> tuple[Perform, ...]:
     program = tuple(step for step in steps if isinstance(step, Perform))
     if len(program) != len(steps):
         raise READ.fail(where, "a litmus test has ops only")
+    if any(isinstance(step.op, ops.Damage) for step in program):
+        raise READ.fail(where, "a litmus test has no damage: no rule speaks of it")
     return program
 
 

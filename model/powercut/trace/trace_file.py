@@ -136,8 +136,10 @@ def parse_op(table: dict[str, Any], where: str) -> ops.Op:
             arguments[key] = parse_data(table, where)
         elif key == "flags":
             arguments[key] = READ.strings(table, key, where)
+        elif key == "how":
+            arguments[key] = READ.one_of(table, key, ops.HARMS, where)
         elif key in table or attribute.default is NOTHING:
-            kind = {"offset": int, "size": int, "fails": bool}.get(key, str)
+            kind = {"offset": int, "size": int, "at": int, "fails": bool}.get(key, str)
             arguments[key] = READ.typed(table, key, kind, where)
     return cls(**arguments)
 

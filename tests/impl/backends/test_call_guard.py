@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -16,22 +15,9 @@ import pytest
 
 from lastgood import LeaseError, Store, UsageError
 from tests.impl.disks import PARTS, open_store, tree
+from tests.impl.forks import Child
 
 TIMEOUT_S = 60
-
-
-def in_child(call: Callable[[], bool]) -> bool:
-    """What a call says in a forked child, which is killed if it hangs."""
-    child = os.fork()
-    if child == 0:
-        answer = False
-        try:
-            signal.alarm(TIMEOUT_S)
-            answer = call()
-        finally:
-            os._exit(0 if answer else 1)
-    _, status = os.waitpid(child, 0)
-    return os.waitstatus_to_exitcode(status) == 0
 
 
 CALLS: dict[str, Callable[[Store], Any]] = {
@@ -162,7 +148,7 @@ def test_a_forked_child_falls_back_moves_nothing_and_does_not_save(tmp_path: Pat
             store.close()
             return loaded is not None and loaded.generation == 1
 
-        assert in_child(reads_only)
+        assert Child(reads_only).answer()
         assert tree(tmp_path) == before
         assert store.save(3, PARTS).generation == 3
 

@@ -110,6 +110,15 @@ def test_a_mapped_device_over_a_partition_of_a_loop_device_is_followed(
     assert f"cannot be seen from here ({str(image)!r})" in said
 
 
+def test_a_loop_device_that_names_no_file_promises_nothing_more_than_the_process(sys: Path) -> None:
+    device(sys, "loop3", "7:3")
+
+    assert note(mount("xfs", "7:3")) == (
+        "process",
+        "its device loop3 is made of a file that cannot be seen from here",
+    )
+
+
 def test_every_device_of_a_btrfs_counts(sys: Path) -> None:
     device(sys, "zram0", "252:0")
     for name in ("vda1", "zram0"):

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import gc
 import hashlib
 import mmap
 import os
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from lastgood.backends import darwin
 from lastgood.backends.darwin_syscalls import map_file
+from lastgood.backends.interface import ReadFailedError
 from lastgood.backends.linux_mounts import find_mount
 from lastgood.backends.posix import PosixDisk
 from tests.impl.disks import names_in
+from tests.impl.forks import Child
 
 
 def code(call: Callable[..., object], *args: object) -> int | None:
@@ -155,26 +160,27 @@ def test_a_forked_child_may_look_and_not_touch(disk: PosixDisk, tmp_path: Path) 
     path = f"{tmp_path}/lock"
     disk.lock(path)
     ready, done = os.pipe(), os.pipe()
-    child = os.fork()
-    if child == 0:
-        try:
-            refused = code(disk.mkdir, f"{tmp_path}/child")
-            looked = disk.kind(path)
-            os.write(ready[1], b"y" if (refused, looked) == (errno.ENOLCK, "file") else b"n")
-            os.read(done[0], 1)
-        finally:
-            os._exit(0)
+
+    def look_and_touch() -> list[object]:
+        found: list[object] = [code(disk.mkdir, f"{tmp_path}/child"), disk.kind(path)]
+        os.write(ready[1], b"y")
+        os.read(done[0], 1)
+        return found
+
+    child = Child(look_and_touch)
+    os.close(ready[1])  # or a child that fails would be waited for
     try:
-        assert os.read(ready[0], 1) == b"y"
-        disk.unlock(path)
-        other = PosixDisk()
-        other.lock(path)  # the child is alive and does not hold it
-        other.unlock(path)
+        if os.read(ready[0], 1):
+            disk.unlock(path)
+            other = PosixDisk()
+            other.lock(path)  # the child is alive and does not hold it
+            other.unlock(path)
     finally:
         os.write(done[1], b"x")
-        os.waitpid(child, 0)
-        for fd in (*ready, *done):
+        found = child.answer()
+        for fd in (ready[0], *done):
             os.close(fd)
+    assert found == [errno.ENOLCK, "file"]
     assert not (tmp_path / "child").exists()
 
 
@@ -216,6 +222,9 @@ def test_on_macos_fsync_serves_the_kernel_class_only() -> None:
 
     assert darwin.file_system_of("/Users/me", mounts).name == "apfs"
     assert darwin.file_system_of("/Users/me", mounts).sync_serves == "kernel"
+    assert darwin.file_system_of("/Users/me", mounts).rename_is_atomic
+    hfs = darwin.file_system_of("/", mounts.replace("apfs", "hfs"))
+    assert (hfs.sync_serves, hfs.rename_is_atomic) == ("kernel", False)
     other = darwin.file_system_of("/Volumes/My Disk/run", mounts)
     assert (other.name, other.mount_point, other.rename_is_atomic) == (
         "exfat",
@@ -278,3 +287,115 @@ def test_a_map_on_macos_refuses_as_every_other_and_maps_an_empty_file(tmp_path: 
     assert code(disk.map, str(path), 1) == errno.EFBIG
     with path.open("wb") as written:  # a descriptor that may not be read
         assert code(map_file, written.fileno(), 1) == errno.EACCES
+
+
+@pytest.mark.parametrize(
+    "number",
+    [
+        errno.ENOENT,
+        errno.ENOTDIR,
+        errno.ELOOP,
+        errno.EINVAL,
+        errno.EISDIR,
+        errno.ENXIO,
+        errno.EFBIG,
+    ],
+)
+def test_an_open_that_says_of_a_regular_file_that_it_is_none_is_a_read_that_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    (tmp_path / "part").write_bytes(b"there")
+    monkeypatch.setattr(os, "open", refusing(number))
+
+    with pytest.raises(ReadFailedError) as caught:
+        PosixDisk().read(str(tmp_path / "part"), 100)
+
+    assert caught.value.errno == number
+
+
+def test_a_name_that_its_directory_lists_is_not_missing_because_a_look_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "part").write_bytes(b"there")
+    monkeypatch.setattr(os, "lstat", refusing(errno.ENOENT))
+    disk = PosixDisk()
+
+    with pytest.raises(ReadFailedError):
+        disk.kind(str(tmp_path / "part"))
+    with pytest.raises(ReadFailedError):
+        disk.read(str(tmp_path / "part"), 100)
+    assert disk.kind(str(tmp_path / "other")) == "missing"
+
+
+def test_a_close_that_fails_after_a_read_says_nothing_of_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "part").write_bytes(b"there")
+    monkeypatch.setattr(os, "close", refusing(errno.EFBIG))
+
+    with pytest.raises(ReadFailedError):
+        PosixDisk().read(str(tmp_path / "part"), 100)
+
+
+@pytest.mark.parametrize(("available", "free", "told"), [(3, 5, 3), (0, 5, 5), (0, 0, 0)])
+def test_a_disk_that_has_free_blocks_is_not_said_to_be_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, available: int, free: int, told: int
+) -> None:
+    status = SimpleNamespace(f_bavail=available, f_bfree=free, f_frsize=4096)
+    monkeypatch.setattr(os, "statvfs", lambda _path: status)
+
+    assert PosixDisk().free_bytes(str(tmp_path)) == told * 4096
+
+
+def refusing(number: int) -> Callable[..., Any]:
+    """A call of the system that fails."""
+
+    def refuse(*_args: object, **_more: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    return refuse
+
+
+def test_a_new_file_is_what_the_umask_leaves_of_one_that_is_no_program(
+    disk: PosixDisk, tmp_path: Path
+) -> None:
+    before = os.umask(0o002)
+    try:
+        disk.create(str(tmp_path / "part"))
+        disk.close(str(tmp_path / "part"))
+    finally:
+        os.umask(before)
+
+    assert (tmp_path / "part").stat().st_mode & 0o777 == 0o664
+
+
+@pytest.mark.parametrize(
+    ("number", "told"), [(errno.ENOTSUP, None), (errno.ENOTTY, None), (errno.ENOSPC, errno.ENOSPC)]
+)
+def test_on_macos_space_that_cannot_be_kept_is_no_error_and_a_full_disk_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, told: int | None
+) -> None:
+    def refuse(_fd: int, _command: int, _store: bytes) -> None:
+        raise OSError(number, os.strerror(number))
+
+    disk, path = darwin.DarwinDisk(), str(tmp_path / "part")
+    disk.create(path)
+    monkeypatch.setattr(fcntl, "fcntl", refuse)
+
+    try:
+        if told is None:
+            disk.preallocate(path, 4096)
+        else:
+            assert code(disk.preallocate, path, 4096) == told
+    finally:
+        disk.close(path)
+
+
+def test_whose_a_path_is_that_nobody_can_look_at_is_not_known(
+    disk: PosixDisk, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch(mode=0o640)
+
+    assert disk.owner(str(tmp_path / "none")) is None
+    known = disk.owner(str(tmp_path / "file")) or ""
+    assert f"(uid {os.getuid()}) and has the mode 640" in known

@@ -48,6 +48,8 @@ def run(*arguments: str, **more: Any) -> subprocess.CompletedProcess[str]:
         (["ls"], GROUPS, "Nothing was changed."),
         (["latest"], GROUPS, "Nothing was changed."),
         (["show", "2"], GROUPS, "Nothing was changed."),
+        (["doctor"], GROUPS, "Nothing was changed."),
+        (["doctor", "--probe"], GROUPS, "What was made to try things out was removed"),
         (["--help"], GROUPS, "Nothing was changed."),
     ],
 )

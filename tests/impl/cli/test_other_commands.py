@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import lastgood
 import lastgood.cli.doctor
 from lastgood import Store
 from lastgood.backends.posix import PosixDisk
@@ -46,6 +47,7 @@ def test_every_command_takes_json_and_documents_its_exit_status() -> None:
         "latest",
         "why",
         "prune",
+        "purge",
         "repair",
         "quarantine",
         "doctor",
@@ -69,6 +71,20 @@ def test_show_prints_the_manifest(store: Path) -> None:
     text = run("show", str(store), "2")
     assert text.exit_code == 0
     assert shown["parts"][0]["digest"][:20] in text.stdout
+
+
+def test_of_two_groups_of_one_generation_show_takes_the_one_that_a_load_takes(
+    tmp_path: Path,
+) -> None:
+    for home, step in (("one", 1), ("other", 2)):
+        with open_store(tmp_path / home) as opened:
+            opened.save(step, PARTS)
+    twin = "gen-00000001-step-00000002"
+    (tmp_path / "other/store" / twin).rename(tmp_path / "one/store" / twin)
+    loaded = lastgood.open_read_only(tmp_path / "one/store").load_latest()
+
+    assert loaded is not None
+    assert said("show", str(tmp_path / "one/store"), "1")["step"] == loaded.step
 
 
 def test_show_of_a_damaged_manifest_says_what_is_wrong(store: Path) -> None:
@@ -173,9 +189,11 @@ def test_repair_sets_all_damage_aside_and_finishes_prunes(store: Path) -> None:
     assert reasons == {
         GROUPS[2]: "no_commit",
         GROUPS[0]: "sha_mismatch:model",
-        "attempt-gen-00000004-step-00000004": "attempt",
     }
     assert {each["name"] for each in dry["moved"]} == set(reasons)
+    for answer in (dry, done):
+        (attempt,) = answer["discarded"]
+        assert attempt["name"] == "attempt-gen-00000004-step-00000004"
     assert done["newest"] == GROUPS[1]
     assert names_in(store) == [GROUPS[1], "lock", "quarantine"]
     assert names_aside(store) == sorted(reasons)
@@ -210,7 +228,8 @@ def test_doctor_looks_and_changes_nothing(store: Path, tmp_path: Path) -> None:
     elsewhere = said("doctor", str(tmp_path / "not" / "yet"))
 
     counts = {"groups": 3, "attempts": 0, "half_pruned": 0, "quarantined": 0}
-    assert found["store"] == {**counts, "written_by_a_newer_version": 0}
+    more = {"written_by_a_newer_version": 0, "quarantined_bytes": 0}
+    assert found["store"] == {**counts, **more}
     assert set(found["probes"].values()) == {"not tried"}
     assert (elsewhere["store"], elsewhere["file_system"]) == ({}, found["file_system"])
     assert tree(tmp_path) == before

@@ -61,12 +61,47 @@ def test_where_nothing_valid_is_left_the_status_is_that_of_latest(
     wet = run(*arguments)
 
     assert wet.exit_code == status
-    assert names_aside(store) == GROUPS
+    # Of groups without MANIFEST, quarantine keeps the newest.
+    kept = GROUPS[2:] if how == "MANIFEST" else GROUPS
+    assert names_aside(store) == kept
     for name in GROUPS:
-        assert f"would move to quarantine: {name}: " in dry.stdout
-        assert f"moved to quarantine: {name}: " in wet.stdout
+        said_dry, said_wet = (
+            ("would move to quarantine", "moved to quarantine")
+            if name in kept
+            else ("would be deleted", "deleted")
+        )
+        assert f"{said_dry}: {name}: " in dry.stdout
+        assert f"{said_wet}: {name}: " in wet.stdout
     again = run(*arguments)
     assert (again.exit_code, "quarantine" in again.stdout) == (1, False)
+
+
+@pytest.mark.parametrize(
+    ("options", "kept"),
+    [
+        (["--keep-latest", "2"], [2, 1]),
+        (["--keep-every", "1"], [2, 1, 0]),
+        (["--keep-every", "20"], [2, 1]),
+        (["--keep-every", "7"], [2]),
+        (["--keep-seconds", "1"], [2, 0]),
+        (["--keep-latest", "1", "--keep-every", "10"], [2, 1, 0]),
+    ],
+)
+def test_prune_keeps_what_any_of_its_options_keeps(
+    store: Path, options: list[str], kept: list[int]
+) -> None:
+    answer = said("prune", str(store), *options)
+
+    assert answer["kept"] == [GROUPS[number] for number in kept]
+    assert names_in(store) == [*(GROUPS[number] for number in sorted(kept)), "lock"]
+
+
+@pytest.mark.parametrize("option", ["--keep-latest", "--keep-every", "--keep-seconds"])
+def test_prune_refuses_to_keep_every_zeroth(store: Path, option: str) -> None:
+    done = run("prune", str(store), option, "0")
+
+    assert (done.exit_code, option in done.stderr) == (2, True)
+    assert names_in(store) == [*GROUPS, "lock"]
 
 
 def test_prune_says_what_it_sets_aside_and_goes_on(store: Path) -> None:
@@ -80,10 +115,11 @@ def test_prune_says_what_it_sets_aside_and_goes_on(store: Path) -> None:
     done = said("prune", str(store), *KEEP)
 
     for answer in (dry, done):
-        assert [(each["name"], each["reason"]) for each in answer["moved"]] == [
-            ("attempt-gen-00000004-step-00000040", "attempt"),
-            (GROUPS[2], "sha_mismatch:model"),
-        ]
+        for key, found in (
+            ("moved", (GROUPS[2], "sha_mismatch:model")),
+            ("discarded", ("attempt-gen-00000004-step-00000040", "attempt")),
+        ):
+            assert [(each["name"], each["reason"]) for each in answer[key]] == [found]
         assert (answer["kept"], answer["given_up"]) == ([GROUPS[1]], [GROUPS[0]])
     assert names_in(store) == [GROUPS[1], "lock", "quarantine"]
 
@@ -255,26 +291,28 @@ def put(kind: str, path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["file", "link", "fifo"])
-def test_a_quarantine_that_is_none_is_said_before_anything_moves(store: Path, kind: str) -> None:
+def test_where_the_quarantine_is_none_damage_stays_and_commands_go_on_and_say_so(
+    store: Path, kind: str
+) -> None:
     put(kind, store / "quarantine")
     place = str(store)
     assert run("repair", place, "--dry-run").exit_code == 0
     (store / GROUPS[2] / "model").unlink()
-    before = tree(store) if kind != "fifo" else {}
-    for command in (
-        ["quarantine", place],
-        ["repair", place, "--dry-run"],
-        ["repair", place],
-        ["prune", place, *KEEP, "--dry-run"],
-        ["prune", place, *KEEP],
-    ):
-        done = run(*command)
-        assert (done.exit_code, "expected a directory" in done.stderr) == (2, True)
-        assert "Nothing was moved. Move that entry away." in done.stderr
+    listed = run("quarantine", place)
+    assert (listed.exit_code, "expected a directory" in listed.stderr) == (2, True)
+    for command in (["repair", place], ["prune", place, *KEEP]):
+        for options in (["--dry-run"], []):
+            done = run(*command, *options)
+            assert (done.exit_code, done.stderr) == (3, "")
+            assert (
+                f"left: {GROUPS[2]} cannot be set aside: it is damaged (missing:mo" in done.stdout
+            )
+            assert "expected a directory. Nothing was moved. Move that entry away" in done.stdout
+            (stuck,) = said(*command, *options)["stuck"]
+            assert (stuck["name"], stuck["reason"]) == (GROUPS[2], "not_set_aside")
     diagnosis = run("doctor", place)
     assert (diagnosis.exit_code, "'quarantine' is a " in diagnosis.stderr) == (1, True)
-    assert kind == "fifo" or tree(store) == before
-    assert names_in(store) == [*GROUPS, "lock", "quarantine"]
+    assert names_in(store) == [*GROUPS[1:], "lock", "quarantine"]
 
 
 @pytest.mark.parametrize(
@@ -299,7 +337,7 @@ def test_a_directory_that_may_not_be_looked_into_is_no_damage(
         disk = WatchedDisk(store, failing(call, ending, errno.EACCES))
         if call == "names":
             disk.fault = failing(call, ".", errno.EACCES)
-        for module in ("write_commands", "read_commands"):
+        for module in ("changes", "read_commands"):
             monkeypatch.setattr(f"lastgood.cli.{module}.disk_here", lambda disk=disk: disk)
         command = {"lock": "repair", "store": "ls", "quarantine": "quarantine"}[ending]
         done = run(command, str(store))

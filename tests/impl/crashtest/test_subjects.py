@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from importlib.metadata import entry_points
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 from lastgood import open_read_only
+from lastgood.backends.capabilities import SystemInfo, system_info
+from lastgood.backends.interface import Disk
 from lastgood.crashtest import subjects
+from lastgood.crashtest.stamped_disk import with_stamps
 from lastgood.crashtest.subjects import (
     APART,
     ATTEMPT,
@@ -17,6 +21,7 @@ from lastgood.crashtest.subjects import (
     KEEP_ONE,
     PAPER,
     RECORD,
+    REMEMBERS,
     RENAME,
     REPAIRED,
     REPORTED,
@@ -37,6 +42,7 @@ SUBJECTS = [
     CHUNKED,
     APART,
     KEEP_ONE,
+    REMEMBERS,
     REPAIRED,
     REPORTED,
     PAPER,
@@ -104,8 +110,10 @@ def test_the_entry_points_name_these_objects() -> None:
     assert found["lastgood+attempt"] is subjects.ATTEMPT
     assert found["lastgood+chunked"] is subjects.CHUNKED
     assert found["lastgood+keep1"] is subjects.KEEP_ONE
+    assert found["lastgood+remembers"] is subjects.REMEMBERS
     assert found["lastgood+repair"] is subjects.REPAIRED
     assert found["lastgood+report"] is subjects.REPORTED
+    assert found["lastgood+purge"] is subjects.PURGED
     assert found["paper"] is subjects.PAPER
 
 
@@ -138,10 +146,10 @@ def test_the_parts_of_a_chunked_save_have_chunks(tmp_path: Path) -> None:
 def test_only_a_session_that_reports_writes_reports(tmp_path: Path) -> None:
     for subject, names in (
         (RECORD, []),
-        (REPORTED, [report_name("attempt-gen-00000009-step-00000001")]),
+        (REPORTED, [report_name("gen-00000009-step-00000001")]),
     ):
         home = tmp_path / str(len(names))
-        (home / "run" / "attempt-gen-00000009-step-00000001").mkdir(parents=True)
+        (home / "run" / "gen-00000009-step-00000001").mkdir(parents=True)
         session = subject.open(WatchedDisk(home), f"{home.resolve()}/run", "unsafe", True)
         session.recover()
         session.close()
@@ -165,3 +173,14 @@ def test_small_parts_are_written_together_and_otherwise_one_after_the_other(
     calls = [c.split()[0] + c[-2:] for c in disk.calls if c.endswith(("/a", "/b"))]
 
     assert calls[:6] == order
+
+
+def test_a_disk_that_has_stamps_alone_is_taken_for_one_that_knows_its_system() -> None:
+    class Bare:
+        def stamp(self, path: str) -> tuple[int, ...]:
+            return (len(path),)
+
+    disk = with_stamps(cast("Disk", Bare()))
+
+    assert isinstance(disk, SystemInfo)
+    assert system_info(disk).stamp("/a") == (2,)

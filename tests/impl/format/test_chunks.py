@@ -62,6 +62,23 @@ def verdicts(root: Path, parallel_map: ParallelMap = map) -> Group | Rejection:
     )
 
 
+@pytest.mark.parametrize("chunk_bytes", [None, CHUNK])
+@pytest.mark.parametrize(
+    ("digest", "words"),
+    [("sha256", "SHA-256"), ("blake3", "BLAKE3"), ("xxh3", "XXH3 (128 bits)")],
+)
+def test_damage_is_told_in_the_words_of_its_digest(
+    tmp_path: Path, digest: Algorithm, words: str, chunk_bytes: int | None
+) -> None:
+    group = saved(tmp_path, {"model": bytes(3 * CHUNK)}, digest=digest, chunk_bytes=chunk_bytes)
+    assert isinstance(verdicts(tmp_path), Group)
+    (group / "model").write_bytes(bytes(3 * CHUNK - 1) + b"x")
+    found = verdicts(tmp_path)
+
+    assert isinstance(found, Rejection)
+    assert f"has the {words} " in found.detail
+
+
 @given(
     digest=st.sampled_from(ALGORITHMS),
     chunk_digest=st.sampled_from([None, *ALGORITHMS]),

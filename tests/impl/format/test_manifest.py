@@ -289,3 +289,8 @@ def test_two_parts_that_need_one_name_clash() -> None:
     assert find_clash(["a", "b", "a"]) == "a"
     assert find_clash(["a/b/c", "a/b"]) == "a/b"
     assert find_clash(["a/b", "a/c", "ab"]) is None
+
+
+def test_what_is_no_manifest_is_told_by_how_it_begins() -> None:
+    with pytest.raises(ManifestError, match=r"it begins with 'junk', expected '# lastgood man"):
+        decode(sealed(b"junk\n"))

@@ -122,6 +122,22 @@ def test_what_is_relied_on_of_each_file_system(
     assert bool(found.weakness) == (serves == "process")
 
 
+@pytest.mark.parametrize(
+    ("names", "reason"),
+    [
+        ("vfat msdos exfat ntfs ntfs3 fuseblk ext2", "has no journal that lastgood could rely on"),
+        ("nfs nfs4 cifs smb3 smbfs 9p virtiofs vboxsf afs ceph lustre", "its disk is a server's"),
+        ("gpfs beegfs beegfs_nodev glusterfs ocfs2 gfs2 wekafs orangefs", "its disk is a server's"),
+        ("tmpfs ramfs", "it lives in memory"),
+        ("f2fs", "it is in doubt"),
+        ("fuse fuse.sshfs", "a program stands between"),
+    ],
+)
+def test_a_weak_file_system_is_told_by_what_it_is(names: str, reason: str) -> None:
+    for name in names.split():
+        assert reason in linux.describe(name, "/").weakness
+
+
 def test_a_power_cut_is_promised_only_where_a_profile_speaks_for_the_file_system() -> None:
     profiles = {path.name.split("-")[0].split(".")[0] for path in PROFILES.glob("*.toml")}
 

@@ -164,13 +164,13 @@ def test_only_what_is_newer_was_rejected_on_the_way(tmp_path: Path) -> None:
         for loaded in (reader.load_latest(), reader.open_group(), store.load_latest()):
             assert loaded is not None
             assert [each.name for each in loaded.rejected] == ["gen-00000004-step-00000004"]
-    # What moves aside is told all the same.
+    # What is deleted is told all the same.
     with open_store(tmp_path, on_event=events.append) as store:
-        (store.path / "attempt-gen-00000001-step-00000001").mkdir()
+        (store.path / "attempt-gen-00000002-step-00000002").mkdir()
         loaded = store.load_latest()
         assert loaded is not None
         assert loaded.rejected == ()
-    assert [event.kind for event in events] == ["rejected", "quarantined", "loaded"]
+    assert [event.kind for event in events] == ["discarded", "loaded"]
 
 
 def test_a_damaged_group_of_a_step_names_the_older_one_of_that_step(tmp_path: Path) -> None:

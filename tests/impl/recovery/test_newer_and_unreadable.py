@@ -189,7 +189,8 @@ def test_a_repair_moves_neither_and_sets_damage_aside(tmp_path: Path, watched: W
     assert [each.name for each in repaired.moved] == [name(1)]
     assert [each.name for each in repaired.unreadable] == [name(5), name(3)]
     assert [each.name for each in repaired.unjudged] == [name(2)]
-    assert [event.fields["name"] for event in events] == [name(1), name(5), name(3)]
+    assert (events[0].kind, events[0].fields["names"]) == ("quarantined", [name(1)])
+    assert [event.fields["name"] for event in events[1:]] == [name(1), name(5), name(3)]
     left = [name(2), name(3), name(4), name(5), "lock", "quarantine"]
     assert names_in(store) == left
     assert name(1) in names_in(store / "quarantine")
@@ -241,3 +242,20 @@ def test_the_commands_refuse_past_what_cannot_be_read(tmp_path: Path, watched: W
             done = run(*command, *options)
             assert (done.exit_code, f"group {name(2)} was written by" in done.stderr) == (3, True)
     assert tree(tmp_path) == before
+
+
+@pytest.mark.parametrize("entry", ["model", "MANIFEST"])
+@pytest.mark.parametrize("newer", [(), (2,)])
+def test_a_dry_run_of_a_repair_refuses_what_the_repair_refuses(
+    tmp_path: Path, watched: WatchedDisk, entry: str, newer: tuple[int, ...]
+) -> None:
+    """A newest group that may not be read; or an unreadable one, and below it a newer version's."""
+    store = store_of(tmp_path, 3, *newer)
+    before = {key: value for key, value in tree(tmp_path).items() if key != "store/lock"}
+    number = errno.EIO if newer else errno.EACCES
+    watched.fault = refusing(f"{name(3)}/{entry}", number=number)
+    answers = [run("repair", str(store), *options) for options in (["--dry-run"], [])]
+
+    assert [each.exit_code for each in answers] == [3, 3]
+    assert answers[0].stderr == answers[1].stderr
+    assert {k: v for k, v in tree(tmp_path).items() if k != "store/lock"} == before

@@ -109,10 +109,9 @@ def test_every_kind_of_damage_is_reported_with_its_reason(
 
 def test_what_a_crash_cut_off_is_called_that_by_who_knows_it(store: Path) -> None:
     (store / NEW / "MANIFEST").unlink()
-    (store / "attempt-gen-00000003-step-00000003").mkdir()
     reports = set_aside(store)
 
-    assert len(reports) == 2
+    assert len(reports) == 1
     for report in reports.values():
         assert "still going on" not in report.detail
         assert "a save that ended before its" in report.detail
@@ -133,8 +132,8 @@ def test_who_moves_a_dead_save_does_not_say_that_it_may_be_going_on(
 
 
 def test_everything_is_moved_before_the_first_report_is_begun(store: Path) -> None:
-    for name in ("attempt-gen-00000003-step-00000003", "gen-00000004-step-00000004"):
-        (store / name).mkdir()
+    (store / "gen-00000004-step-00000004").mkdir()
+    (store / "gen-00000003-step-00000003").touch()
     (store / NEW / "model").unlink()
     disk = WatchedDisk(store.parent)
     assert len(set_aside(store, disk)) == 3
@@ -291,7 +290,7 @@ def test_a_prune_and_a_repair_report_as_a_load_does(store: Path) -> None:
     with open_store(store.parent, disk=Unsynced(store.parent)) as opened:
         opened.save(3, PARTS)
         opened.repair()
-        (store / "attempt-gen-00000009-step-00000009").mkdir()
+        (store / "gen-00000009-step-00000009").mkdir()
         opened.close()
     with open_store(store.parent, disk=Unsynced(store.parent)) as opened:
         opened.prune(LatestN(1))
@@ -299,7 +298,7 @@ def test_a_prune_and_a_repair_report_as_a_load_does(store: Path) -> None:
 
     assert {entry: report.reason for entry, report in reports.items()} == {
         OLD: "missing:model",
-        "attempt-gen-00000009-step-00000009": "attempt",
+        "gen-00000009-step-00000009": "no_commit",
     }
     assert names_aside(store) == sorted(reports)
 

@@ -211,6 +211,40 @@ def test_a_prune_after_a_save_that_fails_is_noted_and_the_save_stands(tmp_path: 
     assert names_in(tmp_path / "store") == [group(3), "lock"]
 
 
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_that_has_no_room_for_another_name_is_pruned_all_the_same(
+    tmp_path: Path, number: int
+) -> None:
+    """A directory of xfs may need a block for the longer name; an unlink needs none."""
+    fill(tmp_path, 3)
+    disk = WatchedDisk(tmp_path)
+    with open_store(tmp_path, disk=disk) as store:
+        disk.fault = failing("rename", f"store/{group(1)}", number)
+        pruning = store.prune(LatestN(1))
+        assert pruning is not None
+        assert [g.name.generation for g in pruning.given_up] == [2, 1]
+        assert pruning.stuck == ()
+        assert names_in(tmp_path / "store") == [group(3), "lock"]
+        # Durably no group before any of its bytes goes.
+        removed = [c for c in disk.changes() if f"store/{group(1)}" in c and "rename" not in c]
+        assert removed[:2] == [f"unlink store/{group(1)}/MANIFEST", f"fsync_dir store/{group(1)}"]
+        assert store.save(4, PARTS).generation == 4
+
+
+def test_a_group_that_a_full_disk_lets_nobody_rename_and_nobody_unlink_stays_whole(
+    tmp_path: Path,
+) -> None:
+    fill(tmp_path, 2)
+    before = tree(tmp_path)
+    disk = WatchedDisk(tmp_path)
+    with open_store(tmp_path, disk=disk) as store:
+        disk.fault = lambda call, _path: errno.ENOSPC if call in ("rename", "unlink") else None
+        with pytest.raises(StorageError, match=r"ENOSPC.*nothing was deleted"):
+            store.prune(LatestN(1))
+
+    assert tree(tmp_path) == before
+
+
 @pytest.mark.parametrize("number", [errno.EPERM, errno.EACCES, errno.EBUSY])
 def test_an_old_group_that_cannot_be_renamed_stays_a_group_and_closes_no_store(
     tmp_path: Path, number: int

@@ -75,6 +75,17 @@ def test_retention_after_a_save_counts_no_group_that_was_touched_since_it_was_ve
         assert [g.name.step for g in store.groups()] == [4, 3, 2]
 
 
+def test_retention_looks_at_every_group_behind_the_first_that_it_remembers(tmp_path: Path) -> None:
+    with open_store(tmp_path, disk=Unsynced(tmp_path), keep=LatestN(3)) as store:
+        for step in (1, 2, 3, 4):
+            store.save(step, PARTS)
+        rot(store.path, 3)
+        receipt = store.save(5, PARTS)
+
+        assert receipt.pruned == ()
+        assert [g.name.step for g in store.groups()] == [5, 4, 3, 2]
+
+
 def test_retention_reads_what_it_keeps_once_and_nothing_where_nothing_goes(tmp_path: Path) -> None:
     disk, digested = Unsynced(tmp_path), []
     with open_store(tmp_path, disk=disk, keep=LatestN(3)) as store:

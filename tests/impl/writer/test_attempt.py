@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import lastgood
-from lastgood import LeaseError, StorageError, Store, UsageError
+from lastgood import Event, LeaseError, StorageError, Store, UsageError
 from lastgood.format.manifest import PATH_LIMIT_BYTES
 from lastgood.protocol.plan import FORMS, MODES, Form, Mode
 from tests.impl.disks import (
@@ -20,7 +20,6 @@ from tests.impl.disks import (
     WatchedDisk,
     bury,
     failing,
-    names_aside,
     names_in,
     open_store,
     tree,
@@ -171,10 +170,10 @@ def test_a_refusal_says_what_became_of_the_folder(
             fill_and(store, 2, harm)
         left = "attempt-gen-00000002-step-00000002"
         assert f"{left}' could not be removed" in str(caught.value)
-        assert "the next recovery sets it aside" in str(caught.value)
+        assert "the next recovery deletes it" in str(caught.value)
         disk.fault = lambda _call, _path: None
         store.load_latest()
-        assert names_aside(tmp_path / "store") == [left]
+        assert names_in(tmp_path / "store") == ["lock"]
 
 
 def test_a_folder_that_its_block_has_taken_away_is_no_save(tmp_path: Path) -> None:
@@ -236,14 +235,17 @@ def test_a_folder_as_deep_as_it_likes_is_saved_or_refused_and_never_left(
         assert tree(tmp_path) == before
 
 
-def test_a_folder_that_no_path_can_name_is_refused_and_set_aside_by_the_next_recovery(
+def test_a_folder_that_no_path_can_name_is_refused_told_of_and_holds_nothing_up(
     tmp_path: Path,
 ) -> None:
-    with open_store(tmp_path, disk=Unsynced(tmp_path)) as store:
+    told: list[Event] = []
+    with open_store(tmp_path, disk=Unsynced(tmp_path), on_event=told.append) as store:
         with pytest.raises(UsageError, match=r"deeper than a path can name.*next recovery"):
             fill_and(store, 1, lambda folder: bury(folder, 20))
         assert store.load_latest() is None
-        assert names_in(store.path) == ["lock", "quarantine"]
+        assert told[-1].kind == "not_set_aside"
+        assert told[-1].fields["reason"] == "too_deep"
+        assert names_in(store.path) == ["attempt-gen-00000001-step-00000001", "lock"]
         assert store.save(2, PARTS).step == 2
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import signal
 import socket
 import subprocess
 import sys
@@ -20,9 +19,9 @@ from lastgood import LeaseError, Store
 from lastgood.backends.posix import PosixDisk
 from tests import ROOT
 from tests.impl.disks import EXT4, PARTS, WEAK, fill, open_store, tree
+from tests.impl.forks import Child, become_nobody
 
 TIMEOUT_S = 60
-NOBODY = 65534
 HOLD = """
 import sys
 from pathlib import Path
@@ -133,25 +132,16 @@ def test_a_warning_that_is_made_an_error_leaves_no_lease_held(tmp_path: Path) ->
 
 
 def as_nobody(call: Callable[[], object]) -> str:
-    """What a call raises for a user who may do little, in a child that is killed if it hangs."""
-    receive, send = os.pipe()
-    child = os.fork()
-    if child == 0:
-        signal.alarm(TIMEOUT_S)
-        os.setgroups([])
-        os.setgid(NOBODY)
-        os.setuid(NOBODY)
+    """What a call raises for a user who may do little."""
+
+    def said() -> str:
+        become_nobody()
         try:
-            said = f"no error: {call()!r}"
+            return f"no error: {call()!r}"
         except BaseException as error:
-            said = f"{type(error).__name__}: {error}"
-        os.write(send, said.encode())
-        os._exit(0)
-    os.close(send)
-    with os.fdopen(receive) as answer:
-        said = answer.read()
-    os.waitpid(child, 0)
-    return said
+            return f"{type(error).__name__}: {error}"
+
+    return str(Child(said).answer())
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")

@@ -285,3 +285,19 @@ def test_parts_to_open_that_are_not_several_are_refused(tmp_path: Path) -> None:
         store.save(1, PARTS)
         with pytest.raises(UsageError, match="parts is 5, expected paths"):
             store.open_group(parts=5)  # type: ignore[arg-type]
+
+
+class Raising:
+    """An object of foreign code that fails whoever looks at it."""
+
+    def __getattr__(self, name: str) -> object:
+        raise MemoryError(name)
+
+
+def test_an_error_of_foreign_code_that_says_nothing_about_a_part_comes_out_as_it_is(
+    tmp_path: Path,
+) -> None:
+    data: Any = Raising()
+
+    with open_store(tmp_path) as store, pytest.raises(MemoryError, match="__dlpack__"):
+        store.save(1, {"model": data})

@@ -25,6 +25,7 @@ REGRESSION = ROOT / "traces/regressions/lastgood-atomic-dirsync-two-saves.toml"
 PUBLISHED = ROOT / "tests/litmus/published.json"
 QUICK = ["--saves", "1", "--crashes", "1", "--parts", "1", "--pieces", "1", "--no-deep"]
 BOUND_KEYS = ["saves", "crashes", "parts", "pieces", "states", "runs"]
+DAMAGED_KEYS = [f"damaged_{key}" for key in (*BOUND_KEYS, "damages")]
 ENUMERATED = [*QUICK, "--method", "enumerated"]
 HOLDS = ["check", "lastgood:atomic_dirsync", "-p", "ext4-ordered", *ENUMERATED]
 FAILS = ["check", "lastgood:unsafe", "-p", "ext4-ordered", *ENUMERATED]
@@ -70,7 +71,7 @@ def test_a_protocol_that_holds_exits_with_0_and_writes_nothing() -> None:
     done = run(*HOLDS)
 
     assert (done.exit_code, done.stderr, left()) == (0, "", [])
-    assert done.stdout.count("holds") == 5
+    assert done.stdout.count("holds") == 6
     assert "every history within" in done.stdout
 
 
@@ -111,14 +112,24 @@ def test_the_json_of_a_check_has_the_keys_of_the_contract_and_no_other() -> None
         "profile": "ext4-ordered",
         "crash_class": "power",
     }
-    assert list(report["properties"]) == ["P1", "P2", "P3", "P4", "P5"]
+    assert list(report["properties"]) == ["P1", "P2", "P3", "P4", "P5", "P7"]
     wanted = ["verdict", "method", "exhaustive", "bound", "states", "unknown_rules", "trace"]
-    for answer in report["properties"].values():
+    for name, answer in report["properties"].items():
         assert list(answer) == wanted
         assert list(answer["states"]) == ["represented", "run"]
-        assert list(answer["bound"]) == BOUND_KEYS
+        assert list(answer["bound"]) == BOUND_KEYS * (name != "P7") + DAMAGED_KEYS
         assert answer["states"]["represented"] >= answer["states"]["run"] > 0
         assert answer["method"] == "enumerated"
+
+
+def test_damage_is_explained_as_no_loss_of_a_crash() -> None:
+    trace = ROOT / "traces/counterexamples/paper-atomic-dirsync-posix-minimal-process-P7.toml"
+    done, data = run("explain", trace), json.loads(run("explain", trace, "--json").stdout)
+
+    assert done.exit_code == 0
+    assert "/ckpt/run/epoch_0002  went bad at rest: unreadable" in done.stdout
+    assert "no rule and no sync forbids it" in done.stdout
+    assert data["damages"] == [{"path": "/ckpt/run/epoch_0002", "how": "unreadable"}]
 
 
 def test_a_property_that_fails_is_not_exhaustive_and_one_that_holds_has_no_trace() -> None:

@@ -14,15 +14,16 @@ from hypothesis import given
 from powercut.cli.commands import powercut
 from powercut.crash.space import CrashSpace
 from powercut.crash.torn_writes import no_cuts
-from powercut.errors import TreeError
+from powercut.errors import TraceError, TreeError
 from powercut.filesystem import ops
 from powercut.filesystem.content import ByteRun, Content
 from powercut.filesystem.inodes import visible_tree
 from powercut.filesystem.state import State, run_program
-from powercut.membership.crash_points import membership_query
+from powercut.membership.crash_points import membership_query, program_of
 from powercut.membership.observed_tree import FILE_LIMIT_BYTES, Observed, parse_tree
 from powercut.profile import load_profile
 from powercut.simulation.world import Perform
+from powercut.trace.trace_file import Trace
 from tests import ROOT
 from tests.harness.profiles import PROFILES
 from tests.harness.programs import states
@@ -293,6 +294,14 @@ def test_a_trace_that_runs_a_subjects_code_before_its_crash_is_refused(tmp_path:
 
     assert result.exit_code == 2
     assert "step 2 runs a subject's code" in result.output
+
+
+def test_a_trace_with_damage_before_its_crash_is_refused() -> None:
+    bad = Perform("bad", ops.Damage("/f", "changed"))
+    trace = Trace("pinned", "btrfs", "P7", "holds", (*PROGRAM, bad))
+
+    with pytest.raises(TraceError, match=r"step \d+ is damage at rest, which no crash leaves"):
+        program_of(trace, "t.toml")
 
 
 def test_a_path_that_is_none_is_refused() -> None:

@@ -287,7 +287,7 @@ def test_a_process_kill_then_a_power_cut_can_take_what_the_kill_left() -> None:
     profile = load_profile("posix-minimal")
     killed = after_crash(run_program([("c", ops.Create("/a"))]), profile, Crash("process"))
 
-    assert visible_tree(killed.view) == (("/a", "file", (0,)),)
+    assert visible_tree(killed.view) == (("/a", "file", (0,), False),)
     assert visible_tree(after_crash(killed, profile, Crash("power", ("c.entry",))).base) == ()
 
 

@@ -79,6 +79,7 @@ EVENTS: list[tuple[list[ops.Op], list[str]]] = [
     ([ops.Fsync("/a")], []),
     ([ops.Sync()], []),
     ([ops.Mark("here")], []),
+    ([ops.Damage("/a", "changed")], []),
 ]
 """Ops, and the events of the last of them."""
 

@@ -58,9 +58,14 @@ def test_the_litmus_test_that_is_made_worse_below_is_well_formed(tmp_path: Path)
             "step 1: op is 'mmap': a mapping is not an op of the model: use mapwrite",
         ),
         ("steps = [", 'steps = [{ crash = "power" }, ', "a litmus test has ops only"),
+        (
+            "steps = [",
+            'steps = [{ id = "b", op = "damage", path = "/a", how = "changed" }, ',
+            "a litmus test has no damage: no rule speaks of it",
+        ),
         ("crash =", "crash", "not TOML: "),
     ],
-    ids=range(11),
+    ids=range(12),
 )
 def test_a_malformed_litmus_test_gives_one_error_that_names_the_file(
     old: str, new: str, message: str, tmp_path: Path

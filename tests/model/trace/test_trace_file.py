@@ -63,6 +63,7 @@ BY_TYPE: dict[type[ops.Op], st.SearchStrategy[ops.Op]] = {
     ops.Fdatasync: st.builds(ops.Fdatasync, paths, st.booleans()),
     ops.Sync: st.builds(ops.Sync),
     ops.Mark: st.builds(ops.Mark, any_text),
+    ops.Damage: st.builds(ops.Damage, paths, st.sampled_from(ops.HARMS), st.none() | numbers),
 }
 names = st.lists(any_text, max_size=3).map(tuple)
 anything = st.one_of(list(BY_TYPE.values()))
@@ -155,7 +156,10 @@ def test_the_document_that_is_made_worse_below_is_well_formed() -> None:
         ({"schema": None}, "t.toml: schema is None, expected 1"),
         ({"schema": "2"}, "t.toml: schema is 2, expected 1"),
         ({"kind": '"litmus"'}, "t.toml: kind is 'litmus', expected one of pinned, regression. "),
-        ({"property": '"P9"'}, "t.toml: property is 'P9', expected one of P1, P2, P3, P4, P5. "),
+        (
+            {"property": '"P9"'},
+            "t.toml: property is 'P9', expected one of P1, P2, P3, P4, P5, P7. ",
+        ),
         ({"verdict": '"unknown"'}, "t.toml: verdict is 'unknown', expected one of holds, fails. "),
         ({"profile": "3"}, "t.toml: profile is 3, expected str. Nothing was run."),
         ({"steps": '"none"'}, "t.toml: steps is 'none', expected list. Nothing was run."),

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from powercut.errors import TraceError
 from powercut.filesystem import ops
 from powercut.filesystem.inodes import plain
 from powercut.profile import load_profile
@@ -16,6 +17,7 @@ from powercut_rig.judge.judge import JudgeEffort, compare_in_worker
 from powercut_rig.judge.membership import Program, ProgramMembership
 from powercut_rig.judge.recovery_answer import state_of
 from powercut_rig.judge.result import OUTSIDE, Comparison
+from powercut_rig.judge.trace_case import check_judgeable
 from powercut_rig.mounted.tree_reader import Tag, Tree, TreeSnapshot
 from tests import ROOT
 
@@ -38,6 +40,13 @@ def compare(path: Path, fs: str, profile: str | None = None) -> Comparison:
         plans=(0, 2),
         effort=SMALL,
     )
+
+
+def test_a_trace_with_damage_at_rest_is_refused_before_a_disk_is_made() -> None:
+    path = TRACES / "counterexamples/paper-atomic-dirsync-posix-minimal-process-P7.toml"
+
+    with pytest.raises(TraceError, match=r"it has damage at rest.* Nothing was run\."):
+        check_judgeable(read_trace(path), path.name)
 
 
 @pytest.mark.rig

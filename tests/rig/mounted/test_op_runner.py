@@ -151,3 +151,8 @@ def test_a_rename_that_may_not_replace_and_a_sync_that_should_fail_are_refused(
         run(tmp_path, [ops.Create("/a"), ops.Create("/b"), ops.Rename("/a", "/b", ("NOREPLACE",))])
     with pytest.raises(RigError, match="cannot be made to fail"):
         run(tmp_path, [ops.Fsync("/a", fails=True)])
+
+
+def test_no_disk_goes_bad_on_request(tmp_path: Path) -> None:
+    with pytest.raises(RigError, match="failed on the real file system: no disk goes bad"):
+        run(tmp_path, [ops.Create("/a"), ops.Damage("/a", "changed")])

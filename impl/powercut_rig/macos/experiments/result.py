@@ -17,7 +17,7 @@ from attrs import asdict, fields, frozen
 
 from powercut.errors import PowercutError
 from powercut.rules import RULES
-from powercut.simulation.oracle import PROPERTIES
+from powercut.simulation.oracle import OF_CRASHES
 from powercut.strict_reader import StrictReader
 from powercut_rig.blocks.block_log import Recipe
 from powercut_rig.judge.result import Comparison, Finding
@@ -174,7 +174,7 @@ def _comparison(raw: dict[str, Any], where: str) -> Comparison:
         APFS,
         _text(raw, "profile", where),
         None if subject is None else _text(raw, "subject", where),
-        READ.one_of(raw, "judged", tuple(PROPERTIES), where),
+        READ.one_of(raw, "judged", OF_CRASHES, where),
         READ.one_of(raw, "expected", ("holds", "fails"), where),
         allowed=None,
     )
@@ -184,7 +184,7 @@ def _comparison(raw: dict[str, Any], where: str) -> Comparison:
         setattr(result, name, set(_numbers(raw, name, where)))
     for name in _COUNTERS:
         counts = READ.typed(raw, name, dict, where)
-        known = tuple(PROPERTIES) if name == "violations" else ("prefix",)
+        known = OF_CRASHES if name == "violations" else ("prefix",)
         READ.keys(counts, known, f"{where}: {name}")
         setattr(result, name, Counter({key: _count(counts, key, where) for key in counts}))
     seconds = raw.get("seconds")
