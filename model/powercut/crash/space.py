@@ -11,7 +11,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 
 from powercut.crash.constraints import Constraints, constraints_for, upset_of
 from powercut.crash.downsets import (
@@ -223,7 +223,8 @@ class CrashSpace:
 
     def _replay_file(self, inode: int, landed: int, stale: int) -> tuple[File, int]:
         base = self.state.base.get(inode)
-        content = base.content if isinstance(base, File) else Content()
+        base = base if isinstance(base, File) else File()
+        content = base.content
         lost: list[int] = []
         for position in self._by_inode.get(inode, ()):
             event = self.pieces[position].event
@@ -241,7 +242,7 @@ class CrashSpace:
             start, stop = self.pieces[position].event.span  # type: ignore[union-attr]
             if _has_hole(content, start, min(stop, content.size)):
                 exposed |= 1 << position
-        return File(content.cut(content.size)), exposed
+        return evolve(base, content=content.cut(content.size)), exposed
 
 
 def _has_hole(content: Content, start: int, stop: int) -> bool:

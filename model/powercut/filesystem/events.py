@@ -1,8 +1,8 @@
 """Persistence events: the smallest changes that can separately reach the medium.
 
-Lowering turns each op into events.  An event is named by the op that caused it and by its
-kind (`w1.data`, `w1.size`, `t1.zeros`, `r2.add`, `r2.remove`), never by an index, so that a trace survives
-a change in how other ops are lowered.  Extents and sizes can be split: `w1.data[0:4096]`.
+Lowering turns each op into events.  An event is named by the op that caused it and by its kind
+(`w1.data`, `w1.size`, `t1.zeros`, `r2.add`, `r2.remove`), never by an index, so that a trace
+survives a change in how other ops are lowered.  Extents and sizes can be split: `w1.data[0:4096]`.
 """
 
 from __future__ import annotations

@@ -24,8 +24,8 @@ class InodeHistory:
     """The facts of one inode, from the events issued so far and the tree that programs see.
 
     `since` is where the events begin that came after the last sync.  `span` are the bytes that a
-    ranged sync names, `op` is the sync.  An event that is None was issued, and nothing is known of it: another thread
-    did it at the same time.  Each fact is worked out when it is asked for, in O(events) at worst.
+    ranged sync names, `op` is the sync.  An event that is None was issued, and nothing is known of
+    it: another thread did it at the same time.  Each fact is worked out when it is asked for, in O(events) at worst.
     """
 
     _issued: Sequence[Event | None]

@@ -10,7 +10,7 @@ import errno
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from attrs import frozen
+from attrs import evolve
 
 from powercut.filesystem import ops
 from powercut.filesystem.content import ByteRun, Content, Data, page_end, run_of
@@ -30,39 +30,10 @@ from powercut.filesystem.inodes import (
     is_named,
     locate,
 )
+from powercut.filesystem.lowered import Handle, Lowered
 
 SECTOR_BYTES: Final = 512
 """What an O_DIRECT write is aligned to."""
-
-
-@frozen
-class Handle:
-    """An open file: its inode, and the flags that it was opened with."""
-
-    inode: int
-    flags: frozenset[str]
-
-
-@frozen
-class Lowered:
-    """What an op did: the new view and handles, its events in order, and the next inode number.
-
-    `synced` is the inode that the op waited for, `span` the bytes of it where it is not all, and
-    `waits` the kind of sync that a write did on the way.  For those who ask whether two ops can
-    meet, `used` are the files whose size or bytes counted, `looked` the names that were looked up
-    with their directories (HANDLES for a handle), `rebound` the handles that mean another file.
-    """
-
-    view: Tree
-    handles: Mapping[str, Handle]
-    events: tuple[Event, ...]
-    next_inode: int
-    synced: int | None
-    span: tuple[int, int] | None
-    waits: str
-    used: frozenset[int]
-    looked: frozenset[tuple[int, str]]
-    rebound: frozenset[str]
 
 
 class _Lowering:
@@ -256,7 +227,8 @@ def _put(low: _Lowering, number: int, offset: int, data: Data, flags: frozenset[
     low.events.append(Extent(low.op_id, number, run, direct))
     if run.stop > content.size:
         low.events.append(Size(low.op_id, number, content.size, run.stop))
-    low.view[number] = File(content.overlay(run).resize(max(content.size, run.stop)))
+    after = content.overlay(run).resize(max(content.size, run.stop))
+    low.view[number] = evolve(low.file(number), content=after)
     if not flags.isdisjoint(("O_SYNC", "O_DSYNC")):
         low.waits = "o_sync" if "O_SYNC" in flags else "o_dsync"
         low.synced, low.span = number, (run.start, run.stop)
@@ -278,7 +250,7 @@ def _resize(low: _Lowering, number: int, size: int) -> None:
     content = _zero_hidden(low, number, content, size)
     if size != content.size:
         low.events.append(Size(low.op_id, number, content.size, size))
-    low.view[number] = File(content.truncate(size))
+    low.view[number] = evolve(low.file(number), content=content.truncate(size))
 
 
 def _zero_hidden(low: _Lowering, number: int, content: Content, size: int) -> Content:

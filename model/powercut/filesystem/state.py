@@ -22,7 +22,8 @@ from powercut.filesystem.content import Data, Fill
 from powercut.filesystem.damage import damaged
 from powercut.filesystem.events import Entry, Event
 from powercut.filesystem.inodes import EMPTY_TREE, HANDLES, ROOT, Directory, Tree
-from powercut.filesystem.lower import Handle, Lowered, lower
+from powercut.filesystem.lower import lower
+from powercut.filesystem.lowered import Handle, Lowered
 from powercut.filesystem.syncs import SyncCall, ThreadSlot, concurrent
 
 _SYNC_KINDS = ("fsync", "fdatasync", "barrier", "fullsync", "msync", "sync")
