@@ -25,7 +25,8 @@ class InodeHistory:
 
     `since` is where the events begin that came after the last sync.  `span` are the bytes that a
     ranged sync names, `op` is the sync.  An event that is None was issued, and nothing is known of
-    it: another thread did it at the same time.  Each fact is worked out when it is asked for, in O(events) at worst.
+    it: another thread did it at the same time.  Each fact is worked out when it is asked for, in
+    O(events) at worst.
     """
 
     _issued: Sequence[Event | None]
