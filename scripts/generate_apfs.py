@@ -45,10 +45,7 @@ def cell(mode: str, crash_class: str) -> str:
     found = verdicts(mode, crash_class, profile)
     groups: dict[str, list[str]] = {}
     for name, verdict in found.items():
-        word = verdict.verdict
-        if word == "holds" and not verdict.exhaustive:
-            word = "not refuted"
-        groups.setdefault(word, []).append(name)
+        groups.setdefault(verdict.verdict, []).append(name)
     if "unknown" in groups:
         alone = deciding(mode, crash_class, profile, groups["unknown"])
         words = f"*unknown*, hang on {alone}"

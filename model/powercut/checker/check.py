@@ -1,8 +1,8 @@
 """`check`: the verdicts of one subject under one profile and one crash class.
 
-Enumeration within a bound comes first; sampling of longer histories adds what lies beyond it.  A
-property that fails is asked once more with the profile's rules in doubt: where it then holds, the
-answer is `unknown`, and names them.
+Enumeration within a bound comes first; sampling of longer histories adds what lies beyond it, and
+can only refute.  A property that fails is asked once more with the profile's rules in doubt: where
+it then does not fail, the answer is `unknown`, and names them.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def check(
         hopeful = evolve(question, profile=question.profile.with_unknown(), properties=failing)
         names = tuple(claim.rule.id for claim in doubted)
         for name, verdict in _ask(hopeful, effort, progress).items():
-            if verdict.verdict == "holds":
+            if verdict.verdict != "fails":
                 verdicts[name] = evolve(verdicts[name], verdict="unknown", unknown_rules=names)
     hanging = {rule for verdict in verdicts.values() for rule in verdict.unknown_rules}
     return CheckReport(
@@ -77,7 +77,7 @@ def _ask(question: CheckQuestion, effort: CheckEffort, progress: Progress) -> di
     if effort.method in ("both", "enumerated"):
         progress("every history within the bounds")
         verdicts = enumerate_verdicts(*arguments, question.properties, *effort.bounds)
-    left = [n for n in question.properties if n not in verdicts or verdicts[n].verdict == "holds"]
+    left = [n for n in question.properties if n not in verdicts or verdicts[n].verdict != "fails"]
     if effort.method in ("both", "sampled") and left:
         # Here, so that replaying a trace does not need the `check` extra.
         from powercut.checker.random_search import sample_verdicts

@@ -210,7 +210,7 @@ def sample_verdicts(
         break
     return {
         name: Verdict(
-            verdict="fails" if name in found else "holds",
+            verdict="fails" if name in found else "not refuted",
             method="sampled",
             exhaustive=False,
             bound={"histories": examples, "steps": 8, "pieces": 3, "damages": int(damages)},

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from attrs import asdict, field, frozen
 
 from powercut.simulation.world import Step
 
-VerdictWord = Literal["holds", "fails", "unknown"]
+VerdictWord = Literal["holds", "fails", "unknown", "not refuted"]
+NOT_REFUTED: Final = 5
+"""The exit status where nothing is worse than a property that was not refuted."""
 Method = Literal["sampled", "enumerated", "explored", "certified"]
+
+
+_STATUSES: Final[Mapping[VerdictWord, int]] = {"fails": 1, "unknown": 4, "not refuted": NOT_REFUTED}
+"""The worst word that a report has decides."""
 
 
 @frozen
@@ -26,9 +32,11 @@ class Counterexample:
 class Verdict:
     """The answer for one property.
 
+    `holds` speaks for every history within `bound`.  What was sampled, or cut off, and broke
+    nothing is `not refuted`: nothing was found, and no more is known.
+
     `represented` counts the crash states that were looked at, `run` those among them, each look
-    once, on which recovery was really run.  A sampled `holds` is
-    never exhaustive: it says that nothing was found.
+    once, on which recovery was really run.
     """
 
     verdict: VerdictWord
@@ -79,9 +87,9 @@ class CheckReport:
 
     @property
     def exit_code(self) -> int:
-        """0: all hold; 1: one fails; 4: none fails, but one is unknown."""
+        """0: all hold; 1: one fails; 4: none, but one is unknown; 5: nor that, one not refuted."""
         answers = {verdict.verdict for verdict in self.properties.values()}
-        return 1 if "fails" in answers else 4 if "unknown" in answers else 0
+        return next((code for word, code in _STATUSES.items() if word in answers), 0)
 
 
 def bound_of(bounds: Sequence[Any]) -> dict[str, int]:
