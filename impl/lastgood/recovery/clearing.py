@@ -9,7 +9,7 @@ stays under its name, where every load passes over it: it ends nothing.
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Final
 
 from attrs import evolve, frozen
@@ -17,7 +17,7 @@ from attrs import evolve, frozen
 from lastgood.backends.interface import DiskReader, describe_kind, join
 from lastgood.errors import StorageError, UsageError, advice_on, describe_error, storage_error
 from lastgood.format.names import MANIFEST, QUARANTINE, newest_first, parse_name
-from lastgood.recovery.listing import list_store
+from lastgood.recovery.listing import list_aside
 from lastgood.recovery.quarantine import has_quarantine, stays
 from lastgood.recovery.recovery import (
     ATTEMPT,
@@ -61,7 +61,7 @@ class Clearing:
 
 
 def decide_clearing(
-    reader: DiskReader, store: str, names: Iterable[str], rejected: Iterable[Rejection]
+    reader: DiskReader, store: str, names: Collection[str], rejected: Iterable[Rejection]
 ) -> Clearing:
     """The fate of what was rejected in a store with these entry names. Nothing is raised.
 
@@ -81,7 +81,7 @@ def decide_clearing(
         return decided
     try:
         has_quarantine(reader, store)
-        taken, obstacle = list_store(reader, store).in_quarantine, ""
+        taken, obstacle = list_aside(reader, store, names), ""
     except OSError as error:
         taken, obstacle = (), str(storage_error(f"looking at {join(store, QUARANTINE)!r}", error))
     except (StorageError, UsageError) as error:

@@ -14,7 +14,6 @@ from lastgood.format.names import GroupName, parse_name
 from lastgood.protocol.executor import StepExecutor
 from lastgood.protocol.plan import at_full_strength, plan_delete, plan_give_up_in_place
 from lastgood.protocol.steps import RenameEntry, Step, describe_step
-from lastgood.recovery.listing import list_entries
 from lastgood.recovery.recovery import Rejection
 from lastgood.retention.manifest_cache import ManifestCache
 from lastgood.retention.policies import Candidate, needs_manifests
@@ -54,7 +53,7 @@ class StorePruner:
 
     def prune(self, request: PruneRequest, *, remembers: bool) -> Pruning | None:
         """See `Writer.prune`."""
-        names = list_entries(self._disk, self._store)
+        names = self._lease.list_entries()
         look = self._look(request) if remembers else None
         seen = list_candidates(self._disk, self._store, names, look)
         if remembers:
@@ -90,7 +89,7 @@ class StorePruner:
 
     def finish(self) -> Pruning:
         """Delete what earlier prunes left in the store. Errors as `prune`."""
-        names = list_entries(self._disk, self._store)
+        names = self._lease.list_entries()
         leftovers, undeletable = list_leftovers(self._disk, self._store, names)
         return self._give_up(Pruning((), (), leftovers, (), undeletable))
 

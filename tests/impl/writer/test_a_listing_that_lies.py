@@ -1,0 +1,121 @@
+"""A listing that shows less than there is: whoever holds the lease does not act upon it."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lastgood import LatestN, LeaseError, StorageError, Store
+from tests.impl.disks import PARTS, WatchedDisk, fill, names_in, open_store, tree
+
+LIE = r"(?s)found 0 entries without 'lock', expected the lock file.*Nothing was moved, deleted"
+
+
+class LyingDisk(WatchedDisk):
+    """A disk on which the store looks empty, from the `lies_from`-th of its listings on.
+
+    As the C library lists a directory whose readdir fails with ENOENT.
+    """
+
+    lies_from: int | None = None
+
+    def names(self, path: str) -> list[str]:
+        """See `Disk.names`."""
+        found = super().names(path)
+        if self.lies_from is None or not path.endswith("/store"):
+            return found
+        self.lies_from -= 1
+        return found if self.lies_from > 0 else []
+
+
+CALLS: dict[str, Callable[[Store], object]] = {
+    "load_latest": Store.load_latest,
+    "save": lambda store: store.save(9, PARTS),
+    "attempt": lambda store: store.attempt(9).__enter__(),
+    "prune": lambda store: store.prune(LatestN(1)),
+    "repair": Store.repair,
+    "purge": lambda store: store.purge("all"),
+}
+
+
+def damaged_store(root: Path) -> Path:
+    """Three groups, a damaged one above them, one in quarantine, and a dead attempt."""
+    store = fill(root, [1, 2, 3, 4])
+    (store / names_in(store)[3] / "model").write_bytes(b"WEIGHTS")
+    with open_store(root) as opened:
+        opened.load_latest()
+        opened.save(5, PARTS)
+    (store / names_in(store)[3] / "model").write_bytes(b"WEIGHTS")
+    (store / "attempt-gen-00000006-step-00000006").mkdir()
+    return store
+
+
+@pytest.mark.parametrize("nth", [1, 2, 3])
+@pytest.mark.parametrize("name", CALLS)
+def test_the_holder_of_the_lease_does_not_act_upon_a_listing_without_its_lock_file(
+    tmp_path: Path, name: str, nth: int
+) -> None:
+    store = damaged_store(tmp_path)
+    disk = LyingDisk(tmp_path)
+    with open_store(tmp_path, disk=disk) as opened:
+        before = tree(store)
+        disk.lies_from = nth
+        try:
+            CALLS[name](opened)
+        except StorageError as error:
+            assert error.args
+            with pytest.raises(StorageError, match=LIE):
+                raise
+        else:
+            assert disk.lies_from > 0, "a listing that lied was acted upon"
+        if nth == 1:
+            assert tree(store) == before
+        disk.lies_from = None
+        loaded = opened.load_latest()
+        assert loaded is not None
+        assert loaded.step in (3, 9)
+        assert opened.save(7, PARTS).generation >= 7
+
+
+def test_a_lock_file_that_was_taken_away_is_told_as_that(tmp_path: Path) -> None:
+    class Taken(WatchedDisk):
+        def names(self, path: str) -> list[str]:
+            if path.endswith("/store"):
+                os.unlink(f"{path}/lock")
+            return super().names(path)
+
+    disk = Taken(tmp_path)
+    fill(tmp_path, [1])
+    disk.fault = lambda call, _path: errno.EIO if call == "names" else None
+    with open_store(tmp_path, disk=disk) as opened:
+        disk.fault = lambda _call, _path: None
+        with pytest.raises(LeaseError, match="was removed or replaced since"):
+            opened.load_latest()
+
+
+def refusing(number: int) -> Callable[..., Any]:
+    def refuse(*_args: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    return refuse
+
+
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.ELOOP, errno.ENOLCK, errno.EIO])
+def test_a_lock_that_the_disk_refuses_says_nothing_of_the_lock_file(
+    tmp_path: Path, number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = fill(tmp_path, [1])
+    before = tree(store)
+    monkeypatch.setattr(fcntl, "flock", refusing(number))
+    wanted = rf"{errno.errorcode[number]} .*expected a lock of it.*No group was touched"
+
+    with pytest.raises(StorageError, match=wanted):
+        open_store(tmp_path)
+
+    assert tree(store) == before
