@@ -112,7 +112,7 @@ def list_unacknowledged(
         if name.attempt:
             found.append(new_rejection(name, ATTEMPT, ""))
         elif is_newest:
-            is_newest = _lacks_manifest(reader, join(store, str(name)))
+            is_newest = lacks_manifest(reader, join(store, str(name)))
             if is_newest:
                 found.append(new_rejection(name, NO_COMMIT, ""))
     return tuple(map(as_lease_holder, found))
@@ -174,14 +174,14 @@ def _uncommitted_aside(reader: DiskReader, store: str, taken: Iterable[str]) -> 
     found = []
     for entry in taken:
         name, path = parse_name(entry, in_quarantine=True), join(store, in_quarantine(entry))
-        if name is None or name.pruned or not _lacks_manifest(reader, path):
+        if name is None or name.pruned or not lacks_manifest(reader, path):
             continue
         rejection = new_rejection(name, ATTEMPT if name.attempt else NO_COMMIT, "")
         found.append(evolve(as_lease_holder(rejection), name=in_quarantine(entry)))
     return found
 
 
-def _lacks_manifest(reader: DiskReader, folder: str) -> bool:
+def lacks_manifest(reader: DiskReader, folder: str) -> bool:
     """Say whether it is a directory in which MANIFEST is missing, as far as can be known."""
     try:
         return reader.kind(folder) == "dir" and reader.kind(join(folder, MANIFEST)) == "missing"

@@ -135,13 +135,13 @@ def test_a_group_is_not_sealed_without_what_a_listing_did_not_show(
 ) -> None:
     with open_store(tmp_path, form=form, disk=EmptyFolder(tmp_path)) as store:
         store.save(1, PARTS)
-        with (
-            pytest.raises(StorageError, match=r"ENOTEMPTY .*Earlier groups are intact"),
-            store.attempt(2) as attempt,
-        ):
-            (attempt.path / "model").write_bytes(b"new")
-            (attempt.path / "optim").mkdir()
-            (attempt.path / "optim" / "adam").write_bytes(b"newer")
+        filling = store.attempt(2)
+        attempt = filling.__enter__()
+        (attempt.path / "model").write_bytes(b"new")
+        (attempt.path / "optim").mkdir()
+        (attempt.path / "optim" / "adam").write_bytes(b"newer")
+        with pytest.raises(StorageError, match=r"ENOTEMPTY .*Earlier groups are intact"):
+            filling.__exit__(None, None, None)
 
     assert lastgood.open_read_only(tmp_path / "store").latest_step() == 1
 
