@@ -227,8 +227,12 @@ class Lease:
         self._next += 1
         return self._next - 1
 
-    def require_generation(self) -> None:
-        """UsageError where there is none to give; StorageError where nobody knows what is taken."""
+    def require_generation(self) -> tuple[str, ...] | None:
+        """The entries of the store, where it was listed for this: once.
+
+        UsageError where there is none to give; StorageError where nobody knows what is taken.
+        """
+        listing = None
         if not self._has_listed_all:
             listing = self.list_store()
             self.note_generations(listing.in_store, listing.in_quarantine)
@@ -238,3 +242,4 @@ class Lease:
                 f"store {self.store!r} holds a name of generation {MAX_GENERATION}, the last one. "
                 "Nothing was changed. Move that entry out of the store and its quarantine."
             )
+        return None if listing is None else listing.in_store

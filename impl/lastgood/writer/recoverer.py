@@ -62,13 +62,13 @@ class Recoverer:
         self._is_cleared = True
         return scan, self._clearer.clear(names, scan.rejected)
 
-    def clear_unacknowledged(self) -> None:
+    def clear_unacknowledged(self, names: Collection[str] | None = None) -> None:
         """Rid the store of what dead saves have left, once: before the first save of a process.
 
-        One that never loads would fill the disk with them. StorageError.
+        One that never loads would fill the disk with them. `names` as for `recover`. StorageError.
         """
         if not self._is_cleared:
-            names = self._lease.list_entries()
+            names = self._lease.list_entries() if names is None else names
             self._lease.note_generations(names)
             self._clearer.clear(names, list_unacknowledged(self._disk, self._store, names))
             self._is_cleared = True
