@@ -182,7 +182,7 @@ def test_an_exception_that_nobody_documented_is_a_finding(
         ("store-writer", "lastgood.recovery.quarantine.is_unjudged", "was touched"),
         ("store-mixed", "lastgood.recovery.recovery.require_judged", "not what is owed"),
         ("store-mixed", "lastgood.recovery.quarantine.is_unjudged", "touched"),
-        ("store-mixed", "lastgood.writer.recoverer.stays", "touched"),
+        ("store-mixed", "lastgood.recovery.clearing.stays", "touched"),
         ("manifest-newer", "lastgood.format.manifest.require_known_format", "unknown"),
         ("manifest-newer", "lastgood.format.manifest.require_known_features", "unknown"),
     ],
@@ -204,9 +204,9 @@ def test_who_judges_what_a_newer_version_has_written_is_a_finding(
     ("name", "broken", "says"),
     [
         ("recovery.quarantine.MISSING_ERRNOS", frozenset(), "ENOENT"),
-        ("recovery.quarantine.NOT_REGULAR_ERRNOS", frozenset(), "EINVAL"),
+        ("recovery.quarantine.NOT_REGULAR_ERRNOS", frozenset(), "ELOOP|EINVAL"),
         ("store_reader.read_report", lambda *_: "none", "left out"),
-        ("recovery.quarantine.free_name", lambda name, _taken: name, "not empty"),
+        ("recovery.quarantine.free_name", lambda name, _taken: name, "was set aside"),
         ("recovery.quarantine_report._is_text", lambda _value: True, "printable"),
     ],
 )
