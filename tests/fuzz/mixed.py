@@ -1,7 +1,7 @@
 """A target on stores whose groups are good, damaged, newer, unfinished and unreadable, mixed.
 
-The state of each group is known from how it was made. So what a load, a repair and a prune owe is
-said here from docs/protocol.md alone, and not by the library's own judge.
+The state of each group is known from how it was made. So what a load, a repair, a prune and a purge
+owe is said here from docs/protocol.md alone, and not by the library's own judge.
 """
 
 from __future__ import annotations

@@ -27,7 +27,14 @@ from lastgood.recovery.quarantine_report import (
     report_name,
 )
 from lastgood.recovery.recovery import Group
-from tests.fuzz.aside import Aside, name_of, require_newest_only, require_purge, used_by_reports
+from tests.fuzz.aside import (
+    Aside,
+    name_of,
+    newest_of,
+    require_newest_only,
+    require_purge,
+    used_by_reports,
+)
 from tests.fuzz.stores import run_command, sandbox
 from tests.fuzz.tape import Tape
 from tests.fuzz.trees import Names, Sandbox, put_group, value
@@ -263,7 +270,8 @@ def _purge(
         asked = {"entries": [e for n, e in enumerate(ages) if number >> n % 8 & 1]}
     elif swap % 3 == 2:
         asked = {"older_than_s": _LEAST_S[number // len(_NOW_S) % len(_LEAST_S)]}
-    _, said = _said(["purge", str(box.store), "--all", "--dry-run"])
+    is_of_all = asked == {"entries": "all"}
+    _, said = _said(["purge", str(box.store), "--all", "--dry-run"] if is_of_all else [])
     outside = photograph(box.outside)
     with (
         watched(box, may_change=True) as disk,
@@ -272,9 +280,10 @@ def _purge(
         gone = require_purge(store, box.store, asked, ages)
         assert set(store.quarantined()) >= whole.keys() - gone
         receipt = store.save(9, {"model": b"new"})
-        assert receipt.generation > max(name_of(e).generation for e in (*ages, str(_GOOD)))
+        taken = newest_of((*ages, str(_GOOD)))
+        assert receipt.generation > taken, "a generation of what was purged was given again"
         assert store.load().generation == receipt.generation
-    if asked == {"entries": "all"}:
+    if is_of_all:
         assert {each["entry"] for each in said["deleted"]} == gone
     assert photograph(box.outside).keys() == outside.keys()
     for path, one in photograph(box.outside).items():

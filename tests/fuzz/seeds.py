@@ -220,7 +220,7 @@ def _aside() -> Iterator[bytes]:
             yield bytes([3, asked, 4, 13, 15, 3, 7, 0, kind, 1, 3, kind, 0, 1, 1, 0, 5 * kind])
     for swap in range(0, 256, 3):  # every way in which a report changes, at every look
         yield bytes([2, swap, 2, 3, 15, 0, 0, 1, 0])
-    yield b"\0\1\5\1\3\5\10\7" + bytes(6)  # older ones that have no MANIFEST
+    yield b"\0\1\5\1\3\2\4\7" + bytes(6)  # older ones that have no MANIFEST
 
 
 def _papers() -> Iterator[bytes]:
