@@ -44,6 +44,8 @@ from tests.impl.disks import EXT4, open_store
 
 MOST: Final = 6
 """So many entries are in quarantine at most."""
+_LONG: Final = 1000
+"""So many values are in a list of a report at most: more than any true one has."""
 _GOOD: Final = GroupName(7, 7)
 _LAST: Final = GroupName(8, 8)
 _ORPHAN: Final = GroupName(6, 6)
@@ -165,7 +167,7 @@ def _in_a_part(raw: dict[str, Any], tape: Tape) -> None:
 def _many(raw: dict[str, Any], tape: Tape) -> None:
     key = ("parts", "what_to_do")[tape.byte() % 2]
     if isinstance(raw.get(key), list):
-        raw[key] = raw[key] * (tape.byte() * 3)
+        raw[key] = (raw[key] * (tape.byte() * 3))[:_LONG]
 
 
 _EDITS: Final[tuple[Edit, ...]] = (
