@@ -14,7 +14,6 @@ import pytest
 
 from lastgood.errors import StorageError
 from lastgood.format.manifest import ManifestError, decode
-from lastgood.recovery.listing import StoreListing
 from tests import ROOT
 from tests.fuzz import stores, values
 from tests.fuzz.seeds import seeds
@@ -244,9 +243,9 @@ def tree_through_links(_disk: object, top: str) -> tuple[list[str], list[str]]:
         ("store-reports", "writer.clearer.list_tree", tree_through_links, "not what was"),
         ("store-reports", "recovery.clearing._uncommitted_aside", lambda *_: [], "older one"),
         ("store-mixed", "recovery.clearing._uncommitted_aside", lambda *_: [], "older one"),
-        ("store-reports", "recovery.clearing._lacks_manifest", lambda *_: True, "touched in"),
+        ("store-reports", "recovery.clearing.lacks_manifest", lambda *_: True, "touched in"),
         ("store-mixed", "recovery.clearing._fate", lambda *all_of: all_of[-1], "beside its group"),
-        ("store-reports", "writer.purger.list_store", lambda *_: StoreListing((), ()), "was given"),
+        ("store-reports", "writer.lease.list_aside", lambda *_: (), "was given"),
     ],
 )
 def test_who_deletes_another_thing_from_quarantine_is_a_finding(
