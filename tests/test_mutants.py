@@ -250,17 +250,27 @@ def test_the_tests_of_a_line_are_known_also_where_another_process_executes_it(
     assert mutants.learn(work, "digest") == known
 
 
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    script = [sys.executable, str(ROOT / "scripts" / "mutants.py")]
+    return subprocess.run(
+        [*script, *arguments], capture_output=True, text=True, timeout=120, check=False
+    )
+
+
 def test_the_script_lists_what_it_would_run_and_refuses_a_number_that_no_mutant_has() -> None:
-    script = [sys.executable, str(ROOT / "scripts" / "mutants.py"), "--list"]
-
-    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [*script, *arguments], capture_output=True, text=True, timeout=60, check=False
-        )
-
-    drawn, unknown = run("--count", "3", "--seed", "7"), run("--only", "1,99999999")
+    drawn = run("--list", "--count", "3", "--seed", "7")
+    unknown = run("--list", "--only", "1,99999999")
 
     assert drawn.returncode == 0
     assert len(drawn.stdout.splitlines()) == 4
     assert unknown.returncode == 2
     assert "found mutants 0 to" in unknown.stderr
+
+
+def test_tests_that_fail_without_a_mutant_kill_none(tmp_path: Path) -> None:
+    into = tmp_path / "result.json"
+
+    done = run("--only", "1", "--tests", "tests/test_none.py", "--into", str(into))
+
+    assert (done.returncode, into.exists()) == (3, False)
+    assert "do not pass without a mutant" in done.stdout

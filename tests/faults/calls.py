@@ -40,6 +40,8 @@ ERRNOS: Final = (
     errno.ENOTEMPTY, errno.ENODEV,
 )  # fmt: skip
 OPERATIONS: Final = {**CHANGING, **LOOKING, **COMMANDS}
+WRITING: Final = frozenset({*CHANGING, *COMMANDS})
+"""The operations whose listings are those of whoever holds the lease."""
 _SYNCS: Final = frozenset({"fsync", "fsyncdir"})
 _SAVES: Final = tuple(name for name in CHANGING if name.startswith(("save", "attempt")))
 
@@ -132,8 +134,8 @@ def _every_fault(bench: Bench) -> Iterator[Fault]:
     for operation in OPERATIONS:
         for kind, count in bench.counts(operation).items():
             for number in ERRNOS:
-                # The C library takes it for the end of the directory, and nobody hears of it.
-                if (kind, number) == ("readdir", errno.ENOENT):
+                # The C library takes it for the end of the directory: only a writer can know.
+                if (kind, number) == ("readdir", errno.ENOENT) and operation not in WRITING:
                     continue
                 for nth in range(1, count + 1):
                     yield Fault(operation, kind, nth, number, sticky=False)

@@ -101,6 +101,14 @@ def test_no_errno_of_an_open_moves_an_intact_group(operation: str, number: int) 
     assert tally.cases["calls"] > 5
 
 
+@pytest.mark.parametrize("operation", ["recovery", "repair", "attempt (rename form)"])
+def test_no_listing_that_ends_early_hides_a_group_or_a_part_from_a_writer(operation: str) -> None:
+    tally = run_in_worker(judged, operation, "readdir", errno.ENOENT)
+
+    assert tally.findings == []
+    assert tally.cases["calls"] > 2
+
+
 def silently_older(call: Call) -> None:
     """A library that passes over the newest group, and says nothing."""
     call.check(open_read_only(call.path, disk=PosixDisk(HERE)).load(generation=2))

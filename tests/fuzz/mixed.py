@@ -1,49 +1,43 @@
 """A target on stores whose groups are good, damaged, newer, unfinished and unreadable, mixed.
 
-The state of each group is known from how it was made. So what a load, a repair and a prune owe is
-said here from docs/protocol.md alone, and not by the library's own judge.
+The state of each group is known from how it was made. So what a load, a repair, a prune and a purge
+owe is said here from docs/protocol.md alone, and not by the library's own judge.
 """
 
 from __future__ import annotations
 
-import errno
 import os
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, Final
 
-from attrs import frozen
-
 from lastgood import LatestN, Store
 from lastgood.errors import IntegrityError, NewerFormatError, StorageError
 from lastgood.format.names import GroupName
 from lastgood.recovery.recovery import Group, Rejection
+from tests.fuzz.aside import Aside, newest_of, require_newest_only, require_purge
+from tests.fuzz.kinds import (
+    DAMAGED,
+    GOOD,
+    MACHINE,
+    MOST,
+    NEWER,
+    REFUSED,
+    UNREAD,
+    Made,
+    make_bystanders,
+    make_group,
+)
 from tests.fuzz.stores import contents, nothing_lost, sandbox
 from tests.fuzz.tape import Tape
-from tests.fuzz.trees import Names, Sandbox, odd_newer, put_group
+from tests.fuzz.trees import Sandbox
 from tests.fuzz.watching import WatchingDisk, photograph, watched
 from tests.impl.disks import open_store
 
-GOOD, NEWER, DAMAGED, UNREAD, REFUSED, MACHINE = range(6)
-"""The states of a group. REFUSED: this user may not read it. MACHINE: no word about a group."""
-MOST: Final = 6
-"""So many groups are in a store at first, at most."""
-_ERRNOS: Final = (
-    (UNREAD, (errno.EIO, errno.EBADMSG, getattr(errno, "EUCLEAN", errno.EIO))),
-    (UNREAD, (errno.EIO, errno.EBADMSG, getattr(errno, "EUCLEAN", errno.EIO))),
-    (REFUSED, (errno.EACCES, errno.EPERM)),
-    (MACHINE, (errno.EMFILE, errno.ENOMEM)),
-)
 _STAY: Final = (NEWER, UNREAD, REFUSED, MACHINE)
-
-
-@frozen
-class Made:
-    """A group of the store: what a load finds of it, and what a look at its manifest finds."""
-
-    name: GroupName
-    state: int
-    at_a_glance: int
+_BEGAN_S: Final = 1_700_000_000
+_TURN_S: Final = 10
+"""So much later by the store's clock is each turn of a writer."""
 
 
 def store_mixed(data: bytes) -> None:
@@ -52,8 +46,8 @@ def store_mixed(data: bytes) -> None:
     turns, keeps = tape.take(4), tape.byte() % 4
     with sandbox() as box:
         refused: dict[str, int] = {}
-        made = [_group(box, tape, n, refused) for n in range(1 + tape.byte() % MOST, 0, -1)]
-        _bystanders(box, tape)
+        made = [make_group(box, tape, n, refused) for n in range(1 + tape.byte() % MOST, 0, -1)]
+        make_bystanders(box, tape)
         before = photograph(box.store.parent)
         with watched(box, may_change=False) as disk:
             disk.refused = refused
@@ -62,65 +56,6 @@ def store_mixed(data: bytes) -> None:
         with watched(box, may_change=True) as disk:
             disk.refused = refused
             _write(disk, box, made, turns, keeps)
-
-
-def _group(box: Sandbox, tape: Tape, number: int, refused: dict[str, int]) -> Made:
-    """A group of one kind. `refused` gets the path that the disk will not let anybody read."""
-    name = GroupName(number, number)
-    home: Names = (str(name).encode(),)
-    parts = put_group(box, home, name, tape.byte())
-    part: Names = (*home, *parts[tape.byte() % len(parts)].encode().split(b"/"))
-    manifest: Names = (*home, b"MANIFEST")
-    kind = tape.byte() % 9
-    if kind == 1:
-        _break_part(box, part, tape)
-        return Made(name, DAMAGED, GOOD)
-    if kind == 2:
-        box.path(manifest).unlink()
-        return Made(name, DAMAGED, DAMAGED)
-    if kind in (3, 4, 5, 6):
-        if kind != 6:
-            box.write(manifest, odd_newer(box.read(manifest), tape))
-        if kind in (5, 6):  # a seal that is broken is damage, whatever else is in there
-            broken = bytearray(box.read(manifest))
-            broken[tape.number() % len(broken)] ^= 1 << tape.byte() % 8
-            box.write(manifest, bytes(broken))
-            return Made(name, DAMAGED, DAMAGED)
-        if kind == 4:  # its parts are not ours to judge either
-            _break_part(box, part, tape)
-        return Made(name, NEWER, NEWER)
-    if kind in (7, 8):
-        state, errnos = _ERRNOS[tape.byte() % len(_ERRNOS)]
-        path = part if kind == 7 else manifest
-        if kind == 8 and tape.byte() % 2:  # nobody can tell what it would be
-            box.write(manifest, odd_newer(box.read(manifest), tape))
-        refused[os.path.realpath(box.path(path))] = errnos[tape.byte() % len(errnos)]
-        return Made(name, state, GOOD if kind == 7 else state)
-    return Made(name, GOOD, GOOD)
-
-
-def _break_part(box: Sandbox, part: Names, tape: Tape) -> None:
-    data, kind = box.read(part), tape.byte() % 3
-    if kind == 0:
-        box.path(part).unlink()
-    elif kind == 1 or not data:
-        box.write(part, data + b"x")
-    else:
-        box.write(part, data[:-1] + bytes([data[-1] ^ 1 << tape.byte() % 8]))
-
-
-def _bystanders(box: Sandbox, tape: Tape) -> None:
-    """What is no group, whatever manifest lies in it: attempts, leftovers, and the quarantine."""
-    for _ in range(tape.byte() % 4):
-        kind, number = tape.byte() % 3, 1 + tape.byte() % MOST
-        name = GroupName(number, number, attempt=kind == 0, pruned=kind == 1)
-        home: Names = (str(name).encode(),)
-        if kind == 2:
-            home = (b"quarantine", str(name).encode())
-        put_group(box, home, name, tape.byte())
-        manifest: Names = (*home, b"MANIFEST")
-        if tape.byte() % 2:
-            box.write(manifest, odd_newer(box.read(manifest), tape))
 
 
 def choice(states: Iterable[tuple[GroupName, int]]) -> tuple[int | None, GroupName | None]:
@@ -205,20 +140,31 @@ def _judged(found: Any, made: list[Made]) -> None:
 class Writing:
     """A writer's store, and what must still be in it."""
 
-    def __init__(self, box: Sandbox, store: Store, made: list[Made], keeps: int) -> None:
-        self.store, self._keeps = store, keeps
+    def __init__(self, box: Sandbox, made: list[Made], keeps: int) -> None:
+        self._keeps = keeps
         self.made = list(made)
         self.may_go: set[bytes] = set()
+        self.now_s = float(_BEGAN_S)
         self._box, self._seen = box, photograph(box.store)
+        self._aside = Aside(box.store)
+        self._since_s: dict[str, float] = {}
         self._loaded: GroupName | None = None
         self._noted: set[GroupName] = set()
+        self._is_cleared = self._is_purged = False
 
-    def turn(self, work: int) -> None:
+    def now(self) -> float:
+        """The store's Unix time."""
+        return self.now_s
+
+    def turn(self, store: Store, work: int) -> None:
         """One call, and what it owes."""
-        before = self._seen
-        calls = (self.load, self.repair, self.prune, self.save, self.verify)
+        self.store, before, aside = store, self._seen, self._aside
+        self.now_s += _TURN_S
+        self._is_cleared = self._is_purged = False
+        calls = (self.load, self.repair, self.prune, self.save, self.verify, self.purge)
         allowed = calls[work % len(calls)](work // len(calls))
         self._seen = after = photograph(self._box.store)
+        self._aside = Aside(self._box.store)
         root = os.fsencode(self._box.store)
         for each in list(self.made):
             home = os.path.join(root, str(each.name).encode())
@@ -228,7 +174,45 @@ class Writing:
                 assert _below(after, home).items() >= is_there.items(), f"touched: {each}"
             elif home not in after:
                 self.made.remove(each)
+                if each.lacks_manifest and not _has(self._aside, _below(before, home)):
+                    newest = newest_of(self._aside.uncommitted)
+                    assert each.name.generation < newest, f"deleted: {each}"
+                    self.may_go.add(str(each.name).encode())
+        self._require_attempts(before, after)
+        if not self._is_purged:
+            gone = require_newest_only(aside, self._aside)
+            self.may_go |= {entry.partition(".")[0].encode() for entry in gone}
+        came = self._aside.entries - aside.entries
+        self._since_s |= dict.fromkeys(came, self.now_s)
         self.may_go |= {str(name).encode() for name in allowed}
+
+    def _require_attempts(self, before: dict[bytes, Any], after: dict[bytes, Any]) -> None:
+        """A dead attempt goes where the store was cleared, unless its group was there."""
+        root = os.fsencode(self._box.store)
+        for home in before:
+            folder, name = os.path.split(home)
+            if folder == root and name.startswith(b"attempt-"):
+                is_beside = os.path.join(root, name.removeprefix(b"attempt-")) in before
+                assert home in after or not is_beside, f"deleted beside its group: {name!a}"
+                assert home not in after or is_beside or not self._is_cleared, f"left: {name!a}"
+                if home not in after:
+                    self.may_go.add(name)
+
+    def purge(self, detail: int) -> set[GroupName]:
+        """What was asked for goes from quarantine, and nothing else is touched anywhere."""
+        entries = sorted(self._aside.entries)
+        ages = {e: self.now_s - s if (s := self._since_s.get(e)) else None for e in entries}
+        asked: dict[str, Any] = {"entries": "all"}
+        if detail % 3 == 1:
+            asked = {"entries": entries[detail // 3 % 2 :: 2]}
+        elif detail % 3 == 2:
+            asked = {"older_than_s": _TURN_S * (detail // 3 % 4)}
+        self._is_purged = True
+        gone = require_purge(self.store, self._box.store, asked, ages)
+        self.may_go |= {entry.partition(".")[0].encode() for entry in gone}
+        for entry in gone:
+            self._since_s.pop(entry, None)
+        return set()
 
     def load(self, _detail: int) -> set[GroupName]:
         """The newest valid group; what is newer and damaged moves."""
@@ -310,6 +294,7 @@ class Writing:
 
     def _moved(self, newer_than: int) -> None:
         """Nothing damaged is left above that generation."""
+        self._is_cleared = True
         names = os.listdir(self._box.store)
         for each in self.made:
             if each.state == DAMAGED and each.name.generation > newer_than:
@@ -332,7 +317,9 @@ def _write(disk: WatchingDisk, box: Sandbox, made: list[Made], turns: bytes, kee
     known = [each for each in made if each.at_a_glance in (GOOD, NEWER)]
     state, name = choice((each.name, each.at_a_glance) for each in known)
     keep = LatestN(keeps) if keeps else None
-    found = _outcome(lambda: open_store(box.store.parent, disk=disk, keep=keep))
+    writing = Writing(box, made, keeps)
+    now = writing.now
+    found = _outcome(lambda: open_store(box.store.parent, disk=disk, keep=keep, now=now))
     if state == NEWER:
         _require_owed(found, state, name)
         after = photograph(box.store)
@@ -341,11 +328,18 @@ def _write(disk: WatchingDisk, box: Sandbox, made: list[Made], turns: bytes, kee
         return
     assert isinstance(found, Store), found
     with found as store:
-        writing = Writing(box, store, made, keeps)
         for work in turns:
-            writing.turn(work)
+            writing.turn(store, work)
     leftovers = {top for top in before if top.startswith(b"pruned-")}
     nothing_lost(before, contents(box.store), writing.may_go | leftovers)
+
+
+def _has(aside: Aside, below: dict[bytes, Any]) -> bool:
+    """Say whether what was below a directory of the store is in quarantine, in one entry."""
+    inodes = {inode for _, _, inode, _ in below.values()}
+    return any(
+        inodes <= {inode for _, _, inode, _ in each.values()} for each in aside.tops.values()
+    )
 
 
 def _below(photographed: dict[bytes, Any], home: bytes) -> dict[bytes, Any]:

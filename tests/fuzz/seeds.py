@@ -200,15 +200,27 @@ def _mixed() -> Iterator[bytes]:
             yield turns + b"\2" + odd + bytes(7) + odd
             yield turns + b"\1" + bytes([9, 0, 0]) + odd + b"\3\0\4\0\1\1\4\1\2\4\0"
             yield turns + b"\0" + odd
+    # What was set aside, at different times, is purged: all, some by name, some by age.
+    broken, lost = bytes([9, 1, 1, 0]), bytes([9, 1, 2])
+    for purge in (5, 11, 17, 29, 35):
+        beside = bytes([3, 2, 0, 1, 2, 2, 4, 5, 2, 2, 5, 1, 0])
+        yield bytes([0, 1, purge, 3, 0, 2]) + broken + lost + bytes([9, 0, 0]) + beside
+        yield bytes([0, purge, 1, purge, 0, 3]) + lost + lost + bytes([9, 0, 0, 9, 0, 2]) + beside
 
 
 def _aside() -> Iterator[bytes]:
     """Every kind of report, on a whole group and on one that is none, before every kind of look."""
     yield b"\0\0\2\x08\3\1\0\6\0\4\x1b[2J"  # and one that would clear the screen
+    yield b"\0\1\5\1\3\2\4\7" + bytes(6)  # older ones that have no MANIFEST
     for command in range(4):
         for kind in range(12):
             for more in (b"\1\0\3\0", b"\2\1\1\2\5", b"\0\6\0\3abc"):
                 yield bytes([command, 7 * kind + command, 2, 8, 3, kind]) + more + bytes([kind])
+    for asked in range(3):  # purges, of entries that have links in them, or are one
+        for kind in (0, 1, 2, 3, 5, 8, 9, 10):
+            yield bytes([3, asked, 4, 13, 15, 3, 7, 0, kind, 1, 3, kind, 0, 1, 1, 0, 5 * kind])
+    for swap in range(0, 256, 7):  # the ways in which a report changes, and after which look
+        yield bytes([2, swap, 2, 3, 15, 0, 0, 1, 0])
 
 
 def _papers() -> Iterator[bytes]:

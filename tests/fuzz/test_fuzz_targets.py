@@ -182,7 +182,7 @@ def test_an_exception_that_nobody_documented_is_a_finding(
         ("store-writer", "lastgood.recovery.quarantine.is_unjudged", "was touched"),
         ("store-mixed", "lastgood.recovery.recovery.require_judged", "not what is owed"),
         ("store-mixed", "lastgood.recovery.quarantine.is_unjudged", "touched"),
-        ("store-mixed", "lastgood.writer.recoverer.stays", "touched"),
+        ("store-mixed", "lastgood.recovery.clearing.stays", "touched"),
         ("manifest-newer", "lastgood.format.manifest.require_known_format", "unknown"),
         ("manifest-newer", "lastgood.format.manifest.require_known_features", "unknown"),
     ],
@@ -204,9 +204,9 @@ def test_who_judges_what_a_newer_version_has_written_is_a_finding(
     ("name", "broken", "says"),
     [
         ("recovery.quarantine.MISSING_ERRNOS", frozenset(), "ENOENT"),
-        ("recovery.quarantine.NOT_REGULAR_ERRNOS", frozenset(), "EINVAL"),
+        ("recovery.quarantine.NOT_REGULAR_ERRNOS", frozenset(), "ELOOP|EINVAL"),
         ("store_reader.read_report", lambda *_: "none", "left out"),
-        ("recovery.quarantine.free_name", lambda name, _taken: name, "not empty"),
+        ("recovery.quarantine.free_name", lambda name, _taken: name, "was set aside"),
         ("recovery.quarantine_report._is_text", lambda _value: True, "printable"),
     ],
 )
@@ -221,3 +221,42 @@ def test_a_report_that_decides_or_is_believed_is_a_finding(
 
     with pytest.raises((AssertionError, StorageError), match=says):
         all_seeds()
+
+
+def tree_through_links(_disk: object, top: str) -> tuple[list[str], list[str]]:
+    """All below a directory, and what links lead to."""
+    files, folders = list[str](), list[str]()
+    for home, inside, names in os.walk(top, followlinks=True):
+        folders += [os.path.relpath(os.path.join(home, name), top) for name in inside]
+        files += [os.path.relpath(os.path.join(home, name), top) for name in names]
+    return files, folders
+
+
+@pytest.mark.parametrize(
+    ("target", "name", "broken", "says"),
+    [
+        ("store-reports", "recovery.quarantine_usage._is_asked", lambda *_: True, "another thing"),
+        ("store-mixed", "recovery.quarantine_usage._is_asked", lambda *_: True, "another thing"),
+        ("store-reports", "recovery.quarantine_usage.read_report", lambda *_: "", "another thing"),
+        ("store-reports", "writer.clearer.report_name", lambda home: f"{home}.x", "left what it"),
+        ("store-mixed", "writer.clearer.report_name", lambda home: f"{home}.x", "left what it"),
+        ("store-reports", "writer.clearer.list_tree", tree_through_links, "not what was"),
+        ("store-reports", "recovery.clearing._uncommitted_aside", lambda *_: [], "older one"),
+        ("store-mixed", "recovery.clearing._uncommitted_aside", lambda *_: [], "older one"),
+        ("store-reports", "recovery.clearing.lacks_manifest", lambda *_: True, "touched in"),
+        ("store-mixed", "recovery.clearing._fate", lambda *all_of: all_of[-1], "beside its group"),
+        ("store-reports", "writer.lease.list_aside", lambda *_: (), "was given"),
+    ],
+)
+def test_who_deletes_another_thing_from_quarantine_is_a_finding(
+    monkeypatch: pytest.MonkeyPatch, target: str, name: str, broken: object, says: str
+) -> None:
+    def seeds_of_writers() -> None:
+        for data in seeds(target):
+            if target == "store-mixed" or data[0] % 4 in (0, 3):
+                TARGETS[target](data)
+
+    monkeypatch.setattr(f"lastgood.{name}", broken)
+
+    with pytest.raises(AssertionError, match=says):
+        seeds_of_writers()

@@ -286,3 +286,13 @@ def test_a_process_without_memory_is_no_disk_that_refuses(
     work(Exhausted(tmp_path, call, "nothing"), store)
     with pytest.raises(MemoryError):
         work(Exhausted(tmp_path, call, ending), store)
+
+
+def test_a_prune_that_fails_says_at_what(tmp_path: Path) -> None:
+    disk = WatchedDisk(tmp_path)
+    with open_store(tmp_path, disk=disk) as store:
+        for step in (1, 2, 3):
+            store.save(step, PARTS)
+        disk.fault = failing("rename", GROUP)
+        with pytest.raises(StorageError, match=rf"prune of .*: Rename .*{GROUP}.* failed: EIO"):
+            store.prune(lastgood.LatestN(1))

@@ -134,6 +134,30 @@ def test_a_save_that_keeps_all_lists_the_store_once_and_reads_at_most_its_own_ma
     assert found == [(1, manifests), (1, manifests)]
 
 
+@pytest.mark.parametrize("keep", [None, LatestN(99), LatestN(5)])
+def test_the_first_save_of_a_process_lists_the_store_as_often_in_any_store_and_later_ones_once(
+    tmp_path: Path, keep: Policy | None
+) -> None:
+    """The first also numbers the groups, and clears what dead saves have left."""
+    found = []
+    for count in (SMALL, LARGE):
+        root = tmp_path / str(count)
+        store = fill(root, range(1, count + 1), disk=Unsynced(root))
+        (store / str(GroupName(count + 1, 1))).mkdir()
+        (store / str(GroupName(count + 2, 1, attempt=True))).mkdir()
+        disk = Unsynced(root)
+        with open_store(root, disk=disk, keep=keep) as opened:
+            listings = []
+            for step in (101, 102, 103):
+                disk.calls.clear()
+                opened.save(step, PARTS)
+                listings.append(looks(disk)[0])
+        found.append(listings)
+
+    one = int(keep is not None)
+    assert found == [[1 + one, one, one]] * 2
+
+
 @pytest.mark.parametrize("keep", [BestN("loss", 99, mode="min"), Own()])
 def test_a_policy_that_needs_manifests_reads_each_once_a_process(
     tmp_path: Path, keep: Policy

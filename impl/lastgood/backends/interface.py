@@ -74,7 +74,10 @@ class Disk(DiskReader, Protocol):
         """Remove an empty directory."""
 
     def lock(self, path: str) -> None:
-        """Take an exclusive lock without waiting; EWOULDBLOCK where a live process has it."""
+        """Take an exclusive lock without waiting; EWOULDBLOCK where a live process has it.
+
+        Any other errno of the lock itself is `of_a_read`: it says nothing of the file.
+        """
 
     def unlock(self, path: str) -> None:
         """Give the lock back."""

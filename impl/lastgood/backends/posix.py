@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import mmap
 import os
 import pwd
@@ -18,6 +17,7 @@ from lastgood.backends.posix_files import (
     READ_FLAGS,
     OpenFd,
     clear_lock,
+    lock_open_file,
     mode_of,
     open_descriptor,
     open_into,
@@ -271,8 +271,7 @@ class PosixDisk:
         held: list[int] = []
         try:
             open_regular(held, path, _LOCK)
-            # flock belongs to this open file: a second store in the same process is kept out too.
-            fcntl.flock(held[0], fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock_open_file(path, held[0])
             if self.signs_locks:
                 sign_lock(held[0])
             self._locks[path] = held[0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import os
 import stat
 import time
@@ -145,6 +146,19 @@ def reading(
     try:
         return call(*args, **kwargs)
     except OSError as error:
+        raise ReadFailedError(error.errno, error.strerror, path) from error
+
+
+def lock_open_file(path: str, fd: int) -> None:
+    """Lock a file that is open. BlockingIOError where somebody has it; ReadFailedError otherwise.
+
+    The lock belongs to this open file: a second store in the same process is kept out too.
+    """
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise
+    except OSError as error:  # EINVAL of it does not mean that the file is none
         raise ReadFailedError(error.errno, error.strerror, path) from error
 
 

@@ -9,7 +9,7 @@ stays under its name, where every load passes over it: it ends nothing.
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Final
 
 from attrs import evolve, frozen
@@ -17,7 +17,7 @@ from attrs import evolve, frozen
 from lastgood.backends.interface import DiskReader, describe_kind, join
 from lastgood.errors import StorageError, UsageError, advice_on, describe_error, storage_error
 from lastgood.format.names import MANIFEST, QUARANTINE, newest_first, parse_name
-from lastgood.recovery.listing import list_store
+from lastgood.recovery.listing import list_aside
 from lastgood.recovery.quarantine import has_quarantine, stays
 from lastgood.recovery.recovery import (
     ATTEMPT,
@@ -61,7 +61,7 @@ class Clearing:
 
 
 def decide_clearing(
-    reader: DiskReader, store: str, names: Iterable[str], rejected: Iterable[Rejection]
+    reader: DiskReader, store: str, names: Collection[str], rejected: Iterable[Rejection]
 ) -> Clearing:
     """The fate of what was rejected in a store with these entry names. Nothing is raised.
 
@@ -81,7 +81,7 @@ def decide_clearing(
         return decided
     try:
         has_quarantine(reader, store)
-        taken, obstacle = list_store(reader, store).in_quarantine, ""
+        taken, obstacle = list_aside(reader, store, names), ""
     except OSError as error:
         taken, obstacle = (), str(storage_error(f"looking at {join(store, QUARANTINE)!r}", error))
     except (StorageError, UsageError) as error:
@@ -112,7 +112,7 @@ def list_unacknowledged(
         if name.attempt:
             found.append(new_rejection(name, ATTEMPT, ""))
         elif is_newest:
-            is_newest = _lacks_manifest(reader, join(store, str(name)))
+            is_newest = lacks_manifest(reader, join(store, str(name)))
             if is_newest:
                 found.append(new_rejection(name, NO_COMMIT, ""))
     return tuple(map(as_lease_holder, found))
@@ -174,14 +174,14 @@ def _uncommitted_aside(reader: DiskReader, store: str, taken: Iterable[str]) -> 
     found = []
     for entry in taken:
         name, path = parse_name(entry, in_quarantine=True), join(store, in_quarantine(entry))
-        if name is None or name.pruned or not _lacks_manifest(reader, path):
+        if name is None or name.pruned or not lacks_manifest(reader, path):
             continue
         rejection = new_rejection(name, ATTEMPT if name.attempt else NO_COMMIT, "")
         found.append(evolve(as_lease_holder(rejection), name=in_quarantine(entry)))
     return found
 
 
-def _lacks_manifest(reader: DiskReader, folder: str) -> bool:
+def lacks_manifest(reader: DiskReader, folder: str) -> bool:
     """Say whether it is a directory in which MANIFEST is missing, as far as can be known."""
     try:
         return reader.kind(folder) == "dir" and reader.kind(join(folder, MANIFEST)) == "missing"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from attrs import frozen
 
 from lastgood.backends.interface import DiskReader, join
@@ -28,13 +30,17 @@ def list_entries(reader: DiskReader, store: str) -> tuple[str, ...]:
 def list_store(reader: DiskReader, store: str) -> StoreListing:
     """The entries of the store and of its quarantine, which may be missing. StorageError."""
     names = list_entries(reader, store)
+    return StoreListing(names, list_aside(reader, store, names))
+
+
+def list_aside(reader: DiskReader, store: str, names: Collection[str]) -> tuple[str, ...]:
+    """The entries of the quarantine of a store with these entries. StorageError."""
     quarantine = join(store, QUARANTINE)
     try:
         kind = reader.kind(quarantine) if QUARANTINE in names else "missing"
-        aside = tuple(reader.names(quarantine)) if kind == "dir" else ()
+        return tuple(reader.names(quarantine)) if kind == "dir" else ()
     except OSError as error:
         raise storage_error(f"listing {quarantine!r}", error) from error
-    return StoreListing(names, aside)
 
 
 def list_quarantine(reader: DiskReader, store: str) -> list[tuple[str, GroupName]]:

@@ -15,7 +15,7 @@ from lastgood.backends.interface import DiskReader, join
 from lastgood.errors import UsageError, storage_error
 from lastgood.format.names import QUARANTINE, GroupName, parse_name
 from lastgood.recovery.clearing import BESIDE_ITS_GROUP, in_quarantine
-from lastgood.recovery.listing import list_store
+from lastgood.recovery.listing import list_entries
 from lastgood.recovery.quarantine import has_quarantine, read_report
 from lastgood.recovery.quarantine_report import REPORT_SUFFIX, QuarantineReport, report_name
 from lastgood.recovery.recovery import Rejection, new_rejection
@@ -130,15 +130,19 @@ def decide_purge(
     entries: Collection[str] | None,
     older_than_s: float | None,
     now_s: float | None,
+    in_store: Collection[str] | None = None,
 ) -> Purge:
     """The purge of the entries named, of those that old, or (both None) of all. Nothing is changed.
 
     An entry whose group is in the store too stays: where a rename is not atomic, a crash may have
-    left one directory under both names. UsageError where an entry is not there, and errors as
+    left one directory under both names. `in_store` are the entries of the store, where it was
+    listed just now. UsageError where an entry is not there, and errors as
     `measure_quarantine`.
     """
     usage = measure_quarantine(reader, store)
-    in_store = {*list_store(reader, store).in_store} if usage.entries else set()
+    if in_store is None:
+        in_store = list_entries(reader, store) if usage.entries else ()
+    beside = frozenset(in_store)
     there = [each.entry for each in usage.entries]
     unknown = [] if entries is None else [name for name in entries if name not in there]
     if unknown:
@@ -153,7 +157,7 @@ def decide_purge(
             ageless.append(each)
         elif not _is_asked(each, entries, older_than_s, now_s):
             kept.append(each)
-        elif each.is_there and str(each.name) in in_store:
+        elif each.is_there and str(each.name) in beside:
             stuck.append(_beside(each))
             kept.append(each)
         else:

@@ -69,7 +69,7 @@ class Pruning:
     def freed_bytes(self) -> int:
         """The size of the parts that go; not of what could not be deleted."""
         stuck = {each.name for each in self.stuck}
-        went = (g for g in self.given_up if str(pruned_name(g.name)) not in stuck)
+        went = (g for g in self.given_up if stuck.isdisjoint(_names_of(g.name)))
         return sum(group.size_bytes for group in went)
 
     def without(self, stuck: Sequence[Rejection]) -> Pruning:
@@ -79,9 +79,7 @@ class Pruning:
         """
         taken = {each.name for each in stuck}
         blocked = {
-            group.name
-            for group in self.given_up
-            if {str(group.name), str(pruned_name(group.name))} & taken
+            group.name for group in self.given_up if not taken.isdisjoint(_names_of(group.name))
         }
         staying = (group for group in self.given_up if group.name in blocked)
         kept = sorted((*self.kept, *staying), key=lambda group: -group.name.generation)
@@ -285,16 +283,23 @@ def pruned_name(name: GroupName) -> GroupName:
     return evolve(name, pruned=True)
 
 
+def _names_of(name: GroupName) -> tuple[str, str]:
+    """The names that a group has before and after it was given up."""
+    return str(name), str(pruned_name(name))
+
+
 def undeletable_rejection(name: GroupName, error: OSError) -> Rejection:
     """A group that was given up and whose directory the disk does not delete."""
     if error.errno == errno.ENAMETOOLONG:
         return _too_deep(name)
     what = f" {error.filename!r}" if error.filename else ""
+    # Without another name nothing but this process's memory tells it from a group that was damaged.
+    then = "the next prune" if name.pruned else "the next prune of this process, or any repair,"
     return new_rejection(
         name,
         "refused",
         f"the disk refused to delete{what}: {describe_error(error)}. It is no group any more, and "
-        "the next prune tries again",
+        f"{then} tries again",
     )
 
 

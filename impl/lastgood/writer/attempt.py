@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 from pathlib import Path
+from typing import Final
 
 from attrs import frozen
 
@@ -17,6 +18,9 @@ from lastgood.protocol.plan import plan_delete
 from lastgood.protocol.receipt import Receipt
 from lastgood.retention.prune import list_tree
 from lastgood.writer.save_request import SaveRequest
+
+_NOT_OURS: Final = frozenset({errno.EACCES, errno.EPERM, errno.EBUSY})
+"""Errnos that say nothing of what a directory holds, which foreign code may have made so."""
 
 
 @frozen
@@ -60,10 +64,14 @@ def remove_attempt(disk: Disk, path: str) -> bool:
 
 
 def attempt_parts(disk: Disk, path: str, ending: Ending) -> list[str]:
-    """All regular files of an attempt, sorted. UsageError for whatever else is in there."""
+    """All regular files of an attempt, sorted. UsageError for whatever else is in there.
+
+    Directories that hold nothing are removed.
+    """
     info = system_info(disk)
     try:
-        files, _ = list_tree(disk, path)
+        files, dirs = list_tree(disk, path)
+        _remove_empty(disk, path, files, dirs)
         for file in files:
             if disk.kind(join(path, file)) != "file":
                 raise UsageError(
@@ -97,6 +105,20 @@ def attempt_sizes(disk: Disk, path: str, parts: list[str], ending: Ending) -> li
     except OSError as error:
         raise _unreadable(path, error, ending) from error
     return sizes
+
+
+def _remove_empty(disk: Disk, path: str, files: list[str], dirs: list[str]) -> None:
+    """Remove the directories of an attempt that hold nothing. OSError where one holds something.
+
+    The C library takes ENOENT of a listing for its end: so a group might lack what is in there.
+    """
+    parents = {each.rpartition("/")[0] for each in (*files, *dirs)}
+    for empty in (each for each in dirs if each not in parents):
+        try:
+            disk.rmdir(join(path, empty))
+        except OSError as error:
+            if error.errno not in _NOT_OURS:
+                raise
 
 
 def _unreadable(attempt: str, error: OSError, ending: Ending) -> StorageError:

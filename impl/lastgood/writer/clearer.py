@@ -6,7 +6,7 @@ prune or a save: what can be neither moved nor deleted stays, and is told of.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
 from attrs import evolve
 
@@ -44,7 +44,7 @@ class Clearer:
         taken, self.pending = self.pending, Clearing()
         return taken
 
-    def clear(self, names: Iterable[str], rejected: Iterable[Rejection]) -> Clearing:
+    def clear(self, names: Collection[str], rejected: Iterable[Rejection]) -> Clearing:
         """Delete, or set aside, what was rejected in a store with these entries: what was done."""
         plan = decide_clearing(self._disk, self._store, names, rejected)
         # Deletions come first: they need no room and give some, and what a crash leaves of the rest

@@ -15,6 +15,7 @@ from lastgood.errors import (
     LeaseError,
     StorageError,
     UsageError,
+    describe_error,
     nothing_changed,
     storage_error,
 )
@@ -24,7 +25,7 @@ from lastgood.parts.verify import NOT_REGULAR_ERRNOS
 from lastgood.protocol.executor import StepExecutor
 from lastgood.protocol.plan import plan_ancestors
 from lastgood.protocol.steps import SyncDir
-from lastgood.recovery.listing import list_store
+from lastgood.recovery.listing import StoreListing, list_aside, list_entries
 from lastgood.writer.options import WriterOptions
 
 _NOT_ALLOWED: Final = frozenset({errno.EACCES, errno.EPERM})
@@ -131,6 +132,13 @@ class Lease:
             raise _held_error(self.store, lease_holder(self.disk, path)) from error
         except OSError as error:
             self.is_open = False
+            if getattr(error, "of_a_read", False):
+                raise StorageError(
+                    f"{path!r}: found {describe_error(error)}, expected a lock of it: without one "
+                    "a second writer is not kept out. No group was touched. Mend the disk, or put "
+                    "the store on a file system that has locks. To load from it, use "
+                    "open_read_only(), which takes none."
+                ) from error
             if error.errno not in NOT_REGULAR_ERRNOS:
                 raise
             raise UsageError(
@@ -187,6 +195,28 @@ class Lease:
                 "from it, use open_read_only(), which needs leave to read only."
             )
 
+    def list_entries(self) -> tuple[str, ...]:
+        """The entries of the store. StorageError; LeaseError where the lock file was taken away.
+
+        The C library takes ENOENT of a listing for its end, so a disk that fails may show a store
+        as empty. The lock file is there for as long as the lease is: a listing without it lies.
+        """
+        names = list_entries(self.disk, self.store)
+        if LOCK not in names:
+            self._require_lease(nothing_changed)
+            raise StorageError(
+                f"listing {self.store!r} failed: found {len(names)} entries without {LOCK!r}, "
+                "expected the lock file that this process holds: some disks that fail show a "
+                "directory as empty. Nothing was moved, deleted or saved for it. Mend the disk, "
+                "then try again."
+            )
+        return names
+
+    def list_store(self) -> StoreListing:
+        """The entries of the store and of its quarantine. Errors as `list_entries`."""
+        names = self.list_entries()
+        return StoreListing(names, list_aside(self.disk, self.store, names))
+
     def note_generations(self, in_store: Iterable[str], in_quarantine: Iterable[str] = ()) -> None:
         """Give no generation that one of these names carries."""
         self._next = max(self._next, next_generation(in_store, in_quarantine))
@@ -197,10 +227,14 @@ class Lease:
         self._next += 1
         return self._next - 1
 
-    def require_generation(self) -> None:
-        """UsageError where there is none to give; StorageError where nobody knows what is taken."""
+    def require_generation(self) -> tuple[str, ...] | None:
+        """The entries of the store, where it was listed for this: once.
+
+        UsageError where there is none to give; StorageError where nobody knows what is taken.
+        """
+        listing = None
         if not self._has_listed_all:
-            listing = list_store(self.disk, self.store)
+            listing = self.list_store()
             self.note_generations(listing.in_store, listing.in_quarantine)
             self._has_listed_all = True
         if self._next > MAX_GENERATION:
@@ -208,3 +242,4 @@ class Lease:
                 f"store {self.store!r} holds a name of generation {MAX_GENERATION}, the last one. "
                 "Nothing was changed. Move that entry out of the store and its quarantine."
             )
+        return None if listing is None else listing.in_store

@@ -14,7 +14,7 @@ from lastgood.format.names import GroupName, parse_name
 from lastgood.protocol.executor import StepExecutor
 from lastgood.protocol.plan import at_full_strength, plan_delete, plan_give_up_in_place
 from lastgood.protocol.steps import RenameEntry, Step, describe_step
-from lastgood.recovery.listing import list_entries
+from lastgood.recovery.clearing import lacks_manifest
 from lastgood.recovery.recovery import Rejection
 from lastgood.retention.manifest_cache import ManifestCache
 from lastgood.retention.policies import Candidate, needs_manifests
@@ -51,10 +51,11 @@ class StorePruner:
         self._options, self._recoverer = options, recoverer
         self._verified = VerifiedCache(lease.disk, lease.store)
         self._manifests = ManifestCache(lease.disk, lease.store)
+        self._in_place: list[GroupName] = []
 
     def prune(self, request: PruneRequest, *, remembers: bool) -> Pruning | None:
         """See `Writer.prune`."""
-        names = list_entries(self._disk, self._store)
+        names = self._lease.list_entries()
         look = self._look(request) if remembers else None
         seen = list_candidates(self._disk, self._store, names, look)
         if remembers:
@@ -90,7 +91,7 @@ class StorePruner:
 
     def finish(self) -> Pruning:
         """Delete what earlier prunes left in the store. Errors as `prune`."""
-        names = list_entries(self._disk, self._store)
+        names = self._lease.list_entries()
         leftovers, undeletable = list_leftovers(self._disk, self._store, names)
         return self._give_up(Pruning((), (), leftovers, (), undeletable))
 
@@ -100,22 +101,30 @@ class StorePruner:
         Leftovers of earlier prunes go first: theirs are no names of groups, and may be needed. What
         cannot be deleted holds nothing else up: it is no group any more, and nobody waits for it.
         """
+        pruning = self._with_unfinished(pruning)
         pruning = pruning.without(self._delete(pruning.leftovers))
-        held, in_place = self._uncommit(pruning)
-        pruning = pruning.without(held)
+        pruning = pruning.without(self._uncommit(pruning))
         names = [group.name for group in reversed(pruning.given_up)]
-        undeletable = self._delete(n if n in in_place else pruned_name(n) for n in names)
+        undeletable = self._delete(n if n in self._in_place else pruned_name(n) for n in names)
         for name in names:
             self._verified.forget(name)
             self._manifests.forget(name)
         return evolve(pruning, stuck=(*pruning.stuck, *undeletable))
 
-    def _uncommit(self, pruning: Pruning) -> tuple[tuple[Rejection, ...], list[GroupName]]:
-        """Un-commit the groups that go, durably.
+    def _with_unfinished(self, pruning: Pruning) -> Pruning:
+        """The prune, and what this process has un-committed in its place and not deleted."""
+        folders = [(name, join(self._store, str(name))) for name in self._in_place]
+        self._in_place = [name for name, path in folders if lacks_manifest(self._disk, path)]
+        names = {str(name) for name in self._in_place}
+        return evolve(
+            pruning,
+            leftovers=(*pruning.leftovers, *self._in_place),
+            damaged=tuple(each for each in pruning.damaged if each.name not in names),
+        )
 
-        Those that the disk holds on to, which stay groups; and those that have kept their names.
-        """
-        held, in_place = [], []
+    def _uncommit(self, pruning: Pruning) -> tuple[Rejection, ...]:
+        """Un-commit the groups that go, durably. Those that the disk holds on to stay groups."""
+        held = []
         for step in plan_uncommit(self._options.mode, self._store, pruning):
             executor = StepExecutor(self._disk)
             try:
@@ -126,10 +135,10 @@ class StorePruner:
                     held.append(held_rejection(name, error))
                 elif name is not None and error.errno in _NO_ROOM_ERRNOS:
                     self._uncommit_in_place(name)
-                    in_place.append(name)
+                    self._in_place.append(name)
                 else:
                     raise self._failure(executor, error) from error
-        return tuple(held), in_place
+        return tuple(held)
 
     def _uncommit_in_place(self, name: GroupName) -> None:
         """Un-commit a group for whose other name a full disk has no room: to unlink takes none."""

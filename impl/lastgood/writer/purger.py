@@ -6,7 +6,6 @@ from collections.abc import Collection
 
 from attrs import evolve
 
-from lastgood.recovery.listing import list_store
 from lastgood.recovery.quarantine_usage import Purge, as_rejection, decide_purge
 from lastgood.writer.clearer import Clearer
 from lastgood.writer.lease import Lease
@@ -22,11 +21,13 @@ class Purger:
 
     def purge(self, entries: Collection[str] | None, older_than_s: float | None) -> Purge:
         """See `Writer.purge`."""
-        listing = list_store(self._disk, self._store)
+        listing = self._lease.list_store()
         # Else the names that go would be given again by this very process.
         self._lease.note_generations(listing.in_store, listing.in_quarantine)
         now_s = self._options.now_s()
-        purge = decide_purge(self._disk, self._store, entries, older_than_s, now_s)
+        purge = decide_purge(
+            self._disk, self._store, entries, older_than_s, now_s, listing.in_store
+        )
         done = self._clearer.discard(map(as_rejection, purge.deleted))
         stuck = {each.name for each in done.stuck}
         gone = [each for each in purge.deleted if as_rejection(each).name not in stuck]

@@ -13,7 +13,6 @@ from lastgood.protocol.executor import StepExecutor
 from lastgood.protocol.plan import Mode, plan_resync, syncs_dirs
 from lastgood.protocol.steps import Step, describe_step
 from lastgood.recovery.clearing import Clearing, list_unacknowledged
-from lastgood.recovery.listing import list_entries
 from lastgood.recovery.recovery import (
     GONE,
     Rejection,
@@ -50,7 +49,7 @@ class Recoverer:
 
         `names` are the entries of the store, where it was listed just now.
         """
-        names = list_entries(self._disk, self._store) if names is None else names
+        names = self._lease.list_entries() if names is None else names
         # The names in quarantine are noted before the first save: a load needs none of them.
         self._lease.note_generations(names)
         scan = newest_valid(reader, self._store, names, parallel_map=self._options.parallel_map)
@@ -63,13 +62,13 @@ class Recoverer:
         self._is_cleared = True
         return scan, self._clearer.clear(names, scan.rejected)
 
-    def clear_unacknowledged(self) -> None:
+    def clear_unacknowledged(self, names: Collection[str] | None = None) -> None:
         """Rid the store of what dead saves have left, once: before the first save of a process.
 
-        One that never loads would fill the disk with them. StorageError.
+        One that never loads would fill the disk with them. `names` as for `recover`. StorageError.
         """
         if not self._is_cleared:
-            names = list_entries(self._disk, self._store)
+            names = self._lease.list_entries() if names is None else names
             self._lease.note_generations(names)
             self._clearer.clear(names, list_unacknowledged(self._disk, self._store, names))
             self._is_cleared = True
@@ -81,7 +80,7 @@ class Recoverer:
 
         What was `seen` before, and stays, is not looked at again.
         """
-        entries = list_entries(self._disk, self._store)
+        entries = self._lease.list_entries()
         parallel_map = self._options.parallel_map
         looks = [
             examine(self._disk, self._store, n, parallel_map=parallel_map)

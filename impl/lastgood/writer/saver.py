@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, Final, SupportsIndex
 
 from attrs import frozen
@@ -48,6 +48,8 @@ _STILL_SEEN: Final = (
     "memory, and a power cut may still take it. Move {0} out of the store before that."
 )
 
+BeforeFirst = Callable[[Collection[str] | None], None]
+
 
 @frozen
 class SavedGroup:
@@ -89,12 +91,11 @@ class Saver:
 
     `unsure` names a group that was never acknowledged and whose bytes may not be on the medium,
     whole as it may look. `before_first` makes the store ready for a save; it is called before each,
-    and knows itself whether there is something to do.
+    with the entries of the store where it was listed just now, and knows itself whether there is
+    something to do.
     """
 
-    def __init__(
-        self, lease: Lease, options: WriterOptions, before_first: Callable[[], None]
-    ) -> None:
+    def __init__(self, lease: Lease, options: WriterOptions, before_first: BeforeFirst) -> None:
         self.options = options
         self.unsure: GroupName | None = None
         self._lease, self._disk, self._store = lease, lease.disk, lease.store
@@ -247,8 +248,7 @@ class Saver:
 
     def _make_ready(self) -> None:
         """Rid the store of what dead saves have left, once nothing else refuses this one."""
-        self._lease.require_generation()
-        self._before_first()
+        self._before_first(self._lease.require_generation())
 
     def _require_space(self, content: Mapping[str, PartSource]) -> None:
         """A save that cannot fit fails before its first byte."""

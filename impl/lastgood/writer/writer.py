@@ -105,7 +105,7 @@ class Writer:
 
         UsageError where the policy fails: nothing was given up. StorageError: every group that is
         kept is intact, and nothing was deleted of what should have gone. What was given up and
-        cannot be deleted is in `Pruning.stuck`, and the next prune tries again.
+        cannot be deleted is in `Pruning.stuck`, and the next prune, or a repair, tries again.
         """
         self.lease.require_usable()
         return self._pruner.prune(request, remembers=remembers)

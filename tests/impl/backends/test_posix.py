@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from lastgood.backends import darwin
+from lastgood.backends import darwin, posix
 from lastgood.backends.darwin_syscalls import map_file
 from lastgood.backends.interface import ReadFailedError
 from lastgood.backends.linux_mounts import find_mount
@@ -399,3 +399,20 @@ def test_whose_a_path_is_that_nobody_can_look_at_is_not_known(
     assert disk.owner(str(tmp_path / "none")) is None
     known = disk.owner(str(tmp_path / "file")) or ""
     assert f"(uid {os.getuid()}) and has the mode 640" in known
+
+
+def test_the_kernel_is_told_to_begin_to_write_after_so_many_bytes_whatever_their_pieces(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[int] = []
+    monkeypatch.setattr(posix, "WRITE_BACK_BYTES", 10)
+    monkeypatch.setattr(
+        PosixDisk, "_write_back", lambda _disk, fd: sizes.append(os.fstat(fd).st_size)
+    )
+    disk, path = PosixDisk(), str(tmp_path / "part")
+    disk.create(path)
+    for _ in range(5):
+        disk.write(path, b"x" * 6)
+    disk.close(path)
+
+    assert sizes == [12, 24]

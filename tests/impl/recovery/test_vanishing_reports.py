@@ -166,6 +166,53 @@ def test_a_writer_goes_on_and_leaves_what_lies_there(
     assert set(lies_there) < set(names_in(store / "quarantine"))
 
 
+@pytest.mark.parametrize("spared", [0, 1], ids=["at its size", "at its reading"])
+def test_a_purge_by_age_leaves_the_entry_whose_age_nobody_can_know(
+    store: Path, swapped: tuple[Swapping, str], spared: int
+) -> None:
+    disk, _ = swapped
+    disk.spared = spared
+    with open_store(store.parent, disk=disk) as opened:
+        purge = opened.purge(older_than_s=0)
+
+    assert disk.swaps == 1
+    assert [each.entry for each in purge.deleted] == [OTHER]
+    assert [each.entry for each in purge.of_unknown_age] == [NEW]
+    assert purge.stuck == ()
+    assert (store / "quarantine" / NEW / "MANIFEST").is_file()
+
+
+@pytest.mark.parametrize("spared", [0, 1], ids=["at its size", "at its reading"])
+def test_a_purge_of_all_needs_no_report(
+    store: Path, swapped: tuple[Swapping, str], spared: int
+) -> None:
+    disk, _ = swapped
+    disk.spared = spared
+    with open_store(store.parent, disk=disk) as opened:
+        purge = opened.purge("all")
+
+    assert disk.swaps == 1
+    is_folder = disk.swap is Path.mkdir  # nobody deletes a stranger's directory
+    assert [each.entry for each in purge.deleted] == [OTHER, NEW][: 1 if is_folder else 2]
+    assert names_in(store / "quarantine") == [report_name(NEW)] * is_folder
+    assert (store.parent / "kept").is_file()
+
+
+@pytest.mark.parametrize("spared", [0, 1], ids=["at its size", "at its reading"])
+def test_a_dry_purge_changes_nothing(
+    store: Path, swapped: tuple[Swapping, str], spared: int
+) -> None:
+    disk, _ = swapped
+    disk.spared = spared
+    lies_there = names_in(store / "quarantine")
+    reader = lastgood.open_read_only(store, disk=disk)
+    purge = reader.purge("all", dry_run=True)
+
+    assert disk.swaps == 1
+    assert [each.entry for each in purge.deleted] == [OTHER, NEW]
+    assert set(lies_there) - set(names_in(store / "quarantine")) <= {report_name(NEW)}
+
+
 @pytest.mark.parametrize("number", [errno.EIO, errno.EACCES, errno.ENOENT, errno.ENOTDIR])
 def test_a_report_that_cannot_be_read_is_no_error_of_the_store(store: Path, number: int) -> None:
     disk = Unsynced(store.parent, failing("read", report_name(NEW), number))

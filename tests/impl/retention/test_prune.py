@@ -17,6 +17,7 @@ from lastgood import (
     LatestN,
     Rejection,
     StorageError,
+    Store,
     UsageError,
 )
 from lastgood.backends.posix import PosixDisk
@@ -229,6 +230,63 @@ def test_a_full_disk_that_has_no_room_for_another_name_is_pruned_all_the_same(
         removed = [c for c in disk.changes() if f"store/{group(1)}" in c and "rename" not in c]
         assert removed[:2] == [f"unlink store/{group(1)}/MANIFEST", f"fsync_dir store/{group(1)}"]
         assert store.save(4, PARTS).generation == 4
+
+
+def uncommitted_and_left(store: Store, disk: WatchedDisk) -> Rejection:
+    """The first group, un-committed on a full disk that then refuses to delete its parts."""
+    renaming, removing = (failing("rename", f"store/{group(1)}"), failing("unlink", "/model"))
+    disk.fault = lambda call, path: errno.ENOSPC if renaming(call, path) else removing(call, path)
+    pruning = store.prune(LatestN(1))
+    disk.fault = lambda _call, _path: None
+    assert pruning is not None
+    assert [each.name.generation for each in pruning.given_up] == [1]
+    assert pruning.freed_bytes == 0
+    (stuck,) = pruning.stuck
+    return stuck
+
+
+def test_what_was_uncommitted_in_its_place_and_not_deleted_goes_with_the_next_prune(
+    tmp_path: Path,
+) -> None:
+    fill(tmp_path, 2)
+    disk = WatchedDisk(tmp_path)
+    with open_store(tmp_path, disk=disk) as store:
+        stuck = uncommitted_and_left(store, disk)
+        assert (stuck.name, stuck.reason) == (group(1), "refused")
+        assert "the next prune of this process, or any repair, tries again" in stuck.detail
+        pruning = store.prune(LatestN(1))
+        assert pruning is not None
+        assert [str(name) for name in pruning.leftovers] == [group(1)]
+        assert (pruning.damaged, pruning.stuck) == ((), ())
+
+    assert names_in(tmp_path / "store") == [group(2), "lock"]
+
+
+def test_another_process_leaves_it_to_a_repair(tmp_path: Path) -> None:
+    fill(tmp_path, 2)
+    disk = WatchedDisk(tmp_path)
+    with open_store(tmp_path, disk=disk) as store:
+        uncommitted_and_left(store, disk)
+    with open_store(tmp_path) as store:
+        pruning = store.prune(LatestN(1))
+        assert pruning is not None
+        assert [each.reason for each in pruning.damaged] == ["no_commit"]
+        assert [each.name for each in store.repair().moved] == [group(1)]
+
+    assert names_in(tmp_path / "store") == [group(2), "lock", "quarantine"]
+
+
+def test_what_has_its_manifest_again_is_a_group_and_no_rest_of_a_prune(tmp_path: Path) -> None:
+    fill(tmp_path, 2)
+    manifest = tmp_path / "store" / group(1) / "MANIFEST"
+    whole = manifest.read_bytes()
+    disk = WatchedDisk(tmp_path)
+    with open_store(tmp_path, disk=disk) as store:
+        uncommitted_and_left(store, disk)
+        manifest.write_bytes(whole)
+        store.prune(LatestN(2))
+
+    assert manifest.read_bytes() == whole
 
 
 def test_a_group_that_a_full_disk_lets_nobody_rename_and_nobody_unlink_stays_whole(
