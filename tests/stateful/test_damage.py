@@ -22,7 +22,7 @@ from powercut.profile import load_profile, profile_names
 from powercut.simulation.oracle import PROPERTIES
 from powercut.simulation.subject import STORE, load_subject
 from tests.harness.toys import toy
-from tests.harness.verdicts import verdicts_of
+from tests.harness.verdicts import broken_by, verdicts_of
 
 ALL = tuple(PROPERTIES)
 POSIX = load_profile("posix-minimal")
@@ -48,7 +48,7 @@ def test_a_toy_that_reports_damage_and_falls_back_holds_everywhere() -> None:
     sampled = sample_verdicts(toy("good"), POSIX, "power", ALL, 50, damages=True)
 
     assert {name: v.verdict for name, v in enumerated.items()} == HOLDS
-    assert {name: v.verdict for name, v in sampled.items()} == HOLDS
+    assert {v.verdict for v in sampled.values()} == {"not refuted"}
     assert all(v.exhaustive for v in enumerated.values())
 
 
@@ -109,15 +109,14 @@ def test_a_weak_mode_reports_damage_too_and_hands_none_out(mode: str) -> None:
     bound = evolve(DAMAGED, runs=300)
     found = verdicts_of(f"lastgood:{mode}", POSIX.name, "power", bound, of=("P1", "P7"))
 
-    assert found == {"P1": "holds", "P7": "holds"}
+    assert found == {"P1": "not refuted", "P7": "not refuted"}  # cut off
 
 
 @pytest.mark.thorough
 @pytest.mark.parametrize("profile", profile_names())
 def test_p7_holds_on_every_file_system(profile: str) -> None:
-    found = verdicts_of("lastgood:atomic_dirsync", profile, "power", DAMAGED, of=("P1", "P7"))
-
-    assert found == {"P1": "holds", "P7": "holds"}
+    # On the weakest of them the search is cut off.
+    assert broken_by("lastgood:atomic_dirsync", profile, "power", DAMAGED, of=("P1", "P7")) == {}
 
 
 def test_a_store_that_prunes_with_memory_keeps_every_promise_too() -> None:

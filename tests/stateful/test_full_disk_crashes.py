@@ -33,7 +33,7 @@ from powercut.profile import load_profile
 from powercut.simulation.model_disk import ModelDisk
 from powercut.simulation.oracle import OF_CRASHES
 from powercut.simulation.subject import STORE, Subject
-from tests.harness.verdicts import ALL_HOLD
+from tests.harness.verdicts import UNBROKEN
 
 MODE = "atomic_dirsync"
 ONCE = Bound(saves=2, crashes=1, parts=1, pieces=1)
@@ -99,7 +99,7 @@ def test_a_store_that_is_pruned_on_a_full_disk_keeps_every_promise(
     subject, rules = Subject("full", mode, Full()), load_profile(profile)
     found = enumerate_verdicts(subject, rules, crash_class, OF_CRASHES, ONCE, TWICE)
 
-    assert {name: verdict.verdict for name, verdict in found.items()} == ALL_HOLD
+    assert {verdict.verdict for verdict in found.values()} <= set(UNBROKEN)
     assert len(in_place) > 10
 
 

@@ -41,7 +41,7 @@ def test_a_toy_without_a_hole_holds_everywhere() -> None:
     sampled = sample_verdicts(toy("good"), POSIX, "power", ALL, 50)
 
     assert {v.verdict for v in enumerated.values()} == {"holds"}
-    assert {v.verdict for v in sampled.values()} == {"holds"}
+    assert {v.verdict for v in sampled.values()} == {"not refuted"}
     assert all(v.exhaustive for v in enumerated.values())
     assert not any(v.exhaustive for v in sampled.values())
 

@@ -176,6 +176,9 @@ def test_without_the_rule_in_doubt_the_same_question_fails() -> None:
         (["holds", "holds"], 0),
         (["holds", "fails"], 1),
         (["unknown", "holds"], 4),
+        (["unknown", "not refuted"], 4),
+        (["holds", "not refuted"], 5),
+        (["fails", "not refuted"], 1),
         (["unknown", "fails"], 1),
         (["fails", "unknown"], 1),
     ],
@@ -187,11 +190,15 @@ def test_one_failure_outweighs_what_is_unknown(answers: list[VerdictWord], statu
 
 
 @pytest.mark.parametrize("form", [[], ["--json"]], ids=["table", "json"])
-def test_a_sampled_holds_never_speaks_for_every_history(form: list[str]) -> None:
+def test_what_was_sampled_is_not_refuted_and_has_a_status_of_its_own(form: list[str]) -> None:
     sampled = ["--method", "sampled", "--examples", "5", "--property", "P1"]
-    done = run("check", "lastgood:atomic_dirsync", "-p", "ext4-ordered", *sampled, *form)
+    asked = ["check", "lastgood:atomic_dirsync", "-p", "ext4-ordered", *sampled, *form]
+    done = run(*asked)
 
-    assert done.exit_code == 0
+    assert done.exit_code == 5
+    assert run(*asked, "--accept", "not-refuted").exit_code == 0
+    assert "holds" not in done.stdout
+    assert "not refuted" in done.stdout
     assert "every history" not in done.stdout
     if form:
         answer = json.loads(done.stdout)["properties"]["P1"]
@@ -202,7 +209,7 @@ def test_a_sampled_holds_never_speaks_for_every_history(form: list[str]) -> None
 
 
 def test_a_search_that_was_cut_off_never_speaks_for_every_history() -> None:
-    verdict = Verdict("holds", "enumerated", False, {"saves": 9}, 20_000, 9)
+    verdict = Verdict("not refuted", "enumerated", False, {"saves": 9}, 20_000, 9)
 
     assert how_far(verdict) == "nothing found; cut off at 9 saves"
 
