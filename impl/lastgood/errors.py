@@ -12,17 +12,25 @@ from typing import Any, ClassVar, Final
 from lastgood.damage import Damaged
 
 _READ_ONLY: Final = "To load from the store, use open_read_only(), which needs leave to read only."
-_NO_LEAVE: Final = f"this user may not do that: ask for the permission. {_READ_ONLY}"
+_NO_LEAVE: Final = f"As it is, this user may not do that: ask for the permission. {_READ_ONLY}"
+_FIXED: Final = (
+    "What root may not do either is an entry that is immutable or append-only: lsattr shows it, "
+    "and `chattr -i -a` ends it."
+)
+_FILES: Final = "Close files that are open, or raise the limit"
 FREE_ROOM: Final = (
     "Make room on this file system: prune the store (`lastgood prune`), purge what it has set "
     "aside (`lastgood purge`), or delete something else."
 )
 _ADVICE: Final[Mapping[int, str]] = {
     errno.EROFS: f"It is mounted read-only: to save, mount it writable. {_READ_ONLY}",
-    errno.EACCES: f"As it is, {_NO_LEAVE}",
-    errno.EPERM: f"As it is, {_NO_LEAVE}",
+    errno.EACCES: _NO_LEAVE,
+    errno.EPERM: f"{_NO_LEAVE} {_FIXED}",
     errno.ENOSPC: FREE_ROOM,
     errno.EDQUOT: FREE_ROOM,
+    errno.EMFILE: f"{_FILES} of this process (`ulimit -n`), then try again.",
+    errno.ENFILE: f"{_FILES} of this machine (fs.file-max), then try again.",
+    errno.ENOMEM: "Free memory on this machine, or give this process more, then try again.",
     errno.ENAMETOOLONG: "Choose a shorter path for the store, or shorter names in it.",
 }
 _MEND: Final = "Mend the disk or the permissions, then try again."
@@ -119,8 +127,13 @@ def storage_error(doing: str, error: OSError) -> StorageError:
     """The disk failed while `doing` something; that says nothing about a group's content."""
     return StorageError(
         f"{doing} failed: {describe_error(error)}. That is no sign of damage, so no "
-        f"group was rejected or moved for it. {advice_on(error) or _MEND}"
+        f"group was rejected or moved for it. {remedy_for(error)}"
     )
+
+
+def remedy_for(error: OSError) -> str:
+    """What to do about any errno."""
+    return advice_on(error) or _MEND
 
 
 def advice_on(error: OSError) -> str:

@@ -76,6 +76,10 @@ def test_an_integrity_error_leaves_a_pool_of_processes(tmp_path: Path) -> None:
         (errno.ENOSPC, "Make room"),
         (errno.EDQUOT, "Make room"),
         (errno.ENAMETOOLONG, "shorter path"),
+        (errno.EPERM, "immutable or append-only: lsattr .*`chattr -i -a`"),
+        (errno.EMFILE, r"Close files that are open, or raise the limit.*`ulimit -n`"),
+        (errno.ENFILE, r"Close files that are open, or raise the limit.*this machine"),
+        (errno.ENOMEM, "Free memory"),
         (errno.EIO, "Mend the disk"),
     ],
 )
@@ -107,3 +111,45 @@ def test_a_save_without_room_says_to_make_some(tmp_path: Path) -> None:
         disk.fault = failing("create", "model", errno.EROFS)
         with pytest.raises(lastgood.StorageError, match=r"EROFS.*mounted read-only"):
             store.save(1, PARTS)
+
+
+@pytest.mark.parametrize(
+    ("call", "ending", "words"),
+    [
+        ("mkdir", "gen-00000001-step-00000001", "making the directory '.*step-00000001': EIO"),
+        ("create", "model", "creating '.*/model': EIO"),
+        ("write", "model", "writing '.*/model': EIO"),
+        ("write", "MANIFEST", "writing '.*/MANIFEST': EIO"),
+        ("rename", "gen-00000001-step-00000001", "renaming '.*' to '.*step-00000001': EIO"),
+        ("fsync", "model", "syncing '.*/model': EIO"),
+    ],
+)
+def test_a_save_that_failed_says_in_words_what_it_was_doing(
+    tmp_path: Path, call: str, ending: str, words: str
+) -> None:
+    from tests.impl.disks import WatchedDisk, failing
+
+    disk = WatchedDisk(tmp_path, failing(call, ending, errno.EIO))
+    wanted = pytest.raises(lastgood.StorageError, match=f"failed: {words}")
+    with open_store(tmp_path, disk=disk, form="rename") as store, wanted:
+        store.save(1, PARTS)
+
+
+def test_a_save_that_wrote_nothing_does_not_say_that_it_did(tmp_path: Path) -> None:
+    from tests.impl.disks import WatchedDisk, failing
+
+    disk = WatchedDisk(tmp_path, failing("mkdir", "gen-00000001-step-00000001", errno.ENOSPC))
+    wanted = pytest.raises(lastgood.StorageError, match=r"ENOSPC .*\. Nothing of it is left")
+    with open_store(tmp_path, disk=disk) as store, wanted as refused:
+        store.save(1, PARTS)
+    assert "What it wrote" not in str(refused.value)
+
+
+def test_every_step_has_words_of_its_own_for_people() -> None:
+    from lastgood.protocol import steps
+
+    classes = [each for each in vars(steps).values() if isinstance(each, type)]
+    plain = [each for each in classes if issubclass(each, steps.SimpleStep) and each.__doc__]
+    for each in plain:
+        if each is not steps.SimpleStep and not each.__name__.startswith("_"):
+            assert each.doing.split()[0].endswith("ing"), each

@@ -82,7 +82,9 @@ def test_a_full_disk_costs_the_attempt_and_nothing_else(
         store.save(1, PARTS)
         before = tree(tmp_path)
         disk.fault = failing("write", ending, number)
-        with pytest.raises(StorageError, match=rf"{errno.errorcode[number]}.*removed.*usable"):
+        with pytest.raises(
+            StorageError, match=rf"{errno.errorcode[number]}.*Nothing of it is left.*usable"
+        ):
             store.save(2, PARTS)
         assert tree(tmp_path) == before
 
@@ -294,5 +296,5 @@ def test_a_prune_that_fails_says_at_what(tmp_path: Path) -> None:
         for step in (1, 2, 3):
             store.save(step, PARTS)
         disk.fault = failing("rename", GROUP)
-        with pytest.raises(StorageError, match=rf"prune of .*: Rename .*{GROUP}.* failed: EIO"):
+        with pytest.raises(StorageError, match=rf"prune of .*: renaming .*{GROUP}.* failed: EIO"):
             store.prune(lastgood.LatestN(1))

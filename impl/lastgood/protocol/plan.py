@@ -95,7 +95,7 @@ def plan_seal(
     yield from _commit(form, mode, store, GroupName(generation, step), parts)
 
 
-def plan_resync(mode: Mode, store: str, group: str, parts: Sequence[str]) -> Iterator[Step]:
+def plan_resync(mode: Mode, store: str, group: str, parts: Sequence[str]) -> Iterator[SimpleStep]:
     """All that a group needs, synced again: a killed process may have left it in memory only."""
     if syncs_files(mode):
         for part in parts:
@@ -217,13 +217,13 @@ def _new_file(content: WritePart | WriteRecord, mode: Mode) -> Iterator[SimpleSt
     yield CloseFile(content.path)
 
 
-def _sync_dirs(group: str, parts: Sequence[str]) -> Iterator[Step]:
+def _sync_dirs(group: str, parts: Sequence[str]) -> Iterator[SimpleStep]:
     for subdir in reversed(subdirs(parts)):
         yield SyncDir(join(group, subdir))
     yield SyncDir(group)
 
 
-def _last_sync(mode: Mode, directory: str) -> Step:
+def _last_sync(mode: Mode, directory: str) -> SimpleStep:
     """The sync that everything before it stands on.
 
     Where a plain fsync only hands the bytes to the drive, one full sync at the end makes the

@@ -11,7 +11,7 @@ from lastgood.errors import StorageError, describe_error, errno_name
 from lastgood.format.names import GroupName, newest_first
 from lastgood.protocol.executor import StepExecutor
 from lastgood.protocol.plan import Mode, plan_resync, syncs_dirs
-from lastgood.protocol.steps import Step, describe_step
+from lastgood.protocol.steps import SimpleStep, describe_step
 from lastgood.recovery.clearing import Clearing, list_unacknowledged
 from lastgood.recovery.recovery import (
     GONE,
@@ -96,7 +96,7 @@ class Recoverer:
         if syncs_dirs(mode):
             self.durable = name
 
-    def _resync(self, step: Step, name: str) -> None:
+    def _resync(self, step: SimpleStep, name: str) -> None:
         try:
             StepExecutor(self._disk).execute(step)
         except OSError as error:

@@ -282,8 +282,8 @@ class Saver:
         clean = executor.undo()
         if attempt:
             clean = remove_attempt(self._disk, attempt)
-        what = "The attempt" if attempt else "What it wrote"
-        left = f"{what} was removed." if clean else "The next recovery clears its rest away."
+        removed = "The attempt was removed." if attempt else "Nothing of it is left."
+        left = removed if clean else "The next recovery clears its rest away."
         usable = "Earlier groups are intact and the store is usable."
         aside = self._room_aside() if error.errno in NO_ROOM else ""
         return StorageError(f"{begin}{left} {usable} {advice_on(error)}{aside}".rstrip())
