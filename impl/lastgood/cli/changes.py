@@ -25,7 +25,9 @@ from lastgood.recovery.unread import not_permitted_error
 from lastgood.store import Store
 
 DRY_RUN: Final = click.option(
-    "--dry-run", is_flag=True, help="Say what would be done; change nothing."
+    "--dry-run",
+    is_flag=True,
+    help="Say what would be done, by a look: it tries nothing, so the disk may refuse some of it.",
 )
 
 

@@ -13,13 +13,19 @@ from attrs import asdict, frozen
 
 from lastgood.backends.capabilities import full_sync, system_info
 from lastgood.backends.interface import Disk, describe_kind, join, kind_at, parents
-from lastgood.cli.inspection import bytes_aside
-from lastgood.errors import NewerFormatError, StorageError, describe_error, storage_error
+from lastgood.errors import (
+    NewerFormatError,
+    StorageError,
+    UsageError,
+    describe_error,
+    storage_error,
+)
 from lastgood.format.names import LOCK, QUARANTINE, newest_first, pruned_names
 from lastgood.protocol.receipt import guarantee
 from lastgood.protocol.strength import Strength, choose_strength
 from lastgood.recovery.listing import list_entries, list_quarantine
 from lastgood.recovery.newer_format import list_unjudged, require_readable
+from lastgood.recovery.quarantine_usage import measure_quarantine
 from lastgood.writer.lease import missing_dirs
 
 PROBE: Final = ".lastgood-doctor-"
@@ -140,9 +146,11 @@ def _count(disk: Disk, path: str) -> dict[str, int]:
         "written_by_a_newer_version": len(list_unjudged(disk, path)),
     }
     # What cannot be listed is an obstacle, and told of as one.
-    with contextlib.suppress(StorageError):
+    with contextlib.suppress(StorageError, UsageError):
+        usage = measure_quarantine(disk, path)
         counts["quarantined"] = len(list_quarantine(disk, path))
-        counts["quarantined_bytes"] = bytes_aside(disk, path)
+        counts["quarantined_bytes"] = usage.size_bytes
+        counts["strangers_bytes"] = usage.strangers_bytes
     return counts
 
 

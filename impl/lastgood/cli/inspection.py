@@ -50,7 +50,7 @@ _LOST: Final = (
 class GroupRow:
     """One group and what was found: "valid", "listed" (not verified), or the rejection's reason.
 
-    `is_damage`: something is wrong that no save which is going on, or was cut off, explains.
+    `is_damage`: something is wrong that no save that has no MANIFEST yet explains.
     `is_forbidden`: this user may not read it, so nobody knows.
     `damaged` are ranges known to be damaged, all of them after a `verify`; `chunk_bytes` is the
     size of its chunks, None where it has none.
@@ -97,7 +97,8 @@ class StoreReport:
     """Rows, newest first, and the exit status that they deserve.
 
     `aside` are the entries of the quarantine, where somebody asked for them, and `aside_bytes` what
-    all in there takes on the disk; `aside_error` says why they cannot be listed.
+    all in there takes on the disk; `aside_error` says why they cannot be listed. `strangers_bytes`
+    are of what is no entry.
     """
 
     store: str
@@ -106,10 +107,16 @@ class StoreReport:
     aside: tuple[str, ...] | None = None
     aside_error: str = ""
     aside_bytes: int = 0
+    strangers_bytes: int | None = None
 
     def as_json(self) -> dict[str, Any]:
         """The report as JSON can say it."""
-        found = {"store": self.store, "groups": [row.as_json() for row in self.rows]}
+        found: dict[str, Any] = {
+            "store": self.store,
+            "groups": [row.as_json() for row in self.rows],
+        }
+        if self.strangers_bytes is not None:
+            found["strangers_bytes"] = self.strangers_bytes
         if self.aside_error:
             found["quarantine_error"] = self.aside_error
         if self.aside is None:
@@ -133,11 +140,16 @@ def list_groups(reader: DiskReader, store: str) -> StoreReport:
     report = evolve(report, exit_status=_status(known))
     try:
         aside = tuple(entry for entry, _ in list_quarantine(reader, store))
-        used_bytes = bytes_aside(reader, store)
-    except StorageError as error:
+        usage = measure_quarantine(reader, store)
+    except (StorageError, UsageError) as error:
         # Nobody needs what lies there to load, nor to see what a load would take.
         return evolve(report, aside_error=str(error))
-    return evolve(report, aside=aside, aside_bytes=used_bytes)
+    return evolve(
+        report,
+        aside=aside,
+        aside_bytes=usage.size_bytes,
+        strangers_bytes=usage.strangers_bytes,
+    )
 
 
 def verify_groups(
@@ -212,7 +224,8 @@ def report_quarantine(
     _names(reader, store)
     require_quarantine(reader, store)
     folder = join(store, QUARANTINE)
-    used = {each.entry: each.size_bytes for each in measure_quarantine(reader, store).entries}
+    usage = measure_quarantine(reader, store)
+    used = {each.entry: each.size_bytes for each in usage.entries}
     rows = []
     for entry, name, answer in examine_quarantine(reader, store, parallel_map=parallel_map):
         # Nobody saves in there.
@@ -220,15 +233,7 @@ def report_quarantine(
         row = _row(folder, name, found, "valid", entry)
         report = read_report(reader, store, entry)
         rows.append(evolve(row, report=report, used_bytes=used.get(entry, 0)))
-    return StoreReport(store, tuple(rows), OK)
-
-
-def bytes_aside(reader: DiskReader, store: str) -> int:
-    """The bytes that all in quarantine takes; 0 where that is none. StorageError."""
-    try:
-        return measure_quarantine(reader, store).size_bytes
-    except UsageError:
-        return 0
+    return StoreReport(store, tuple(rows), OK, strangers_bytes=usage.strangers_bytes)
 
 
 def require_quarantine(reader: DiskReader, store: str) -> None:

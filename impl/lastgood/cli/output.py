@@ -25,7 +25,9 @@ EXIT_STATUS: Final = """
 \b
 Exit status:
   0  as expected (`latest`: a good group was found; what it fell back from is on stderr).
-     A save that is going on, or that a crash has cut off, is no damage
+     A save that is going on, or that a crash has cut off before its MANIFEST, is no damage.
+     One that is cut off inside its MANIFEST (the record form) looks like damage: look again,
+     as it may be a save that ends now; or let a writer recover, which sets it aside
   1  damage was found, or nothing is loadable: content that does not match its manifest,
      a part or a manifest that is missing or that the disk cannot read; `prune` and `repair`
      leave no valid group;
@@ -111,6 +113,13 @@ def say(text: str = "") -> None:
     """Print a line for people. OutputError where standard output does not take it."""
     with writing_output():
         click.echo(text)
+
+
+def say_strangers(used_bytes: int | None) -> None:
+    """Say that a quarantine holds what is not lastgood's, if it does. OutputError."""
+    if used_bytes:
+        whose = "are no entry of lastgood's, which never deletes them"
+        say(f"{used_bytes:,} bytes in quarantine {whose}")
 
 
 def say_path(path: str) -> None:

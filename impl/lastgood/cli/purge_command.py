@@ -17,6 +17,7 @@ from lastgood.cli.output import (
     print_json,
     printable,
     say,
+    say_strangers,
 )
 from lastgood.cli.read_commands import cli
 from lastgood.cli.statuses import status_after
@@ -66,6 +67,7 @@ def purge(
     status = status_after(True, (), done.stuck)
     if as_json:
         said = {"store": str(store.path), "dry_run": dry_run, "freed_bytes": done.freed_bytes}
+        said["strangers_bytes"] = done.strangers_bytes
         lists = {
             "deleted": done.deleted,
             "kept": done.kept,
@@ -81,6 +83,7 @@ def purge(
         say(f"left: {printable(each.entry)}: no report says since when it is there (--entry)")
     say_left(done.stuck, " cannot be deleted")
     freed = "would be freed" if dry_run else "freed"
-    stay = len(done.kept) + len(done.of_unknown_age)
+    stay = len(done.kept) + len(done.of_unknown_age) + len(done.stuck)
     say(f"{len(done.deleted)} {verb}, {stay} stay, {done.freed_bytes:,} bytes {freed}")
+    say_strangers(done.strangers_bytes)
     sys.exit(status)

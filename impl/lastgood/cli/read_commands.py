@@ -39,6 +39,7 @@ from lastgood.cli.output import (
     say,
     say_columns,
     say_path,
+    say_strangers,
 )
 from lastgood.cli.statuses import OK
 from lastgood.format.features import require_judged
@@ -199,6 +200,7 @@ def quarantine(directory: str, as_json: bool) -> None:
         return
     if not report.rows:
         say(f"nothing in quarantine in {printable(report.store)}")
+        say_strangers(report.strangers_bytes)
         return
     rows = []
     for row in report.rows:
@@ -211,6 +213,7 @@ def quarantine(directory: str, as_json: bool) -> None:
     colours = ["green" if row.verdict == "valid" else None for row in report.rows]
     say_columns(("entry", "set aside", "for", "now", "bytes"), rows, colours=colours)
     say(f"{len(rows)} in {printable(report.store)}/{QUARANTINE}")
+    say_strangers(report.strangers_bytes)
     if any(isinstance(row.report, QuarantineReport) for row in report.rows):
         say(f"ENTRY{REPORT_SUFFIX} beside each says what was found, of which part, and what to do")
 
@@ -334,9 +337,10 @@ def _show(report: StoreReport, as_json: bool) -> None:
     if report.aside:
         aside = f"\n{len(report.aside)} in quarantine, {report.aside_bytes:,} bytes"
     if report.aside_error:
-        aside = "\nthe quarantine cannot be listed"
+        aside = f"\nthe quarantine cannot be listed: {report.aside_error}"
     if not report.rows:
         say(f"no group in {printable(report.store)}{aside}")
+        say_strangers(report.strangers_bytes)
         return
     rows, colours = [], []
     for row in report.rows:
@@ -347,3 +351,4 @@ def _show(report: StoreReport, as_json: bool) -> None:
     headings = "generation", "step", "bytes", "parts", "verdict", "group"
     say_columns(headings, rows, numbers=4, colours=colours)
     say(f"{len(rows)} in {printable(report.store)}{aside}")
+    say_strangers(report.strangers_bytes)

@@ -45,6 +45,7 @@ from lastgood.cli.output import (
     print_json,
     printable,
     say,
+    say_strangers,
     say_table,
 )
 from lastgood.cli.read_commands import cli
@@ -252,6 +253,7 @@ def doctor(directory: str, probe: bool, as_json: bool) -> None:
     say_table(table)
     if said["store"].get("quarantined"):
         say("`lastgood quarantine DIR` says what lies in quarantine, and what to do about it")
+    say_strangers(said["store"].get("strangers_bytes", 0))
     for weakness in said["weaknesses"]:
         complain(f"{said['path']}: {weakness}.")
     sys.exit(0 if diagnosis.is_strong else 1)

@@ -15,9 +15,8 @@ from typing import Final
 from attrs import evolve, frozen
 
 from lastgood.backends.interface import DiskReader, describe_kind, join
-from lastgood.errors import StorageError, UsageError, advice_on, describe_error, storage_error
+from lastgood.errors import UsageError, describe_error, remedy_for
 from lastgood.format.names import MANIFEST, QUARANTINE, newest_first, parse_name
-from lastgood.recovery.listing import list_aside
 from lastgood.recovery.quarantine import has_quarantine, stays
 from lastgood.recovery.recovery import (
     ATTEMPT,
@@ -80,11 +79,12 @@ def decide_clearing(
     if not moves and not uncommitted:
         return decided
     try:
-        has_quarantine(reader, store)
-        taken, obstacle = list_aside(reader, store, names), ""
+        is_there, folder = has_quarantine(reader, store), join(store, QUARANTINE)
+        taken, obstacle = tuple(reader.names(folder)) if is_there else (), ""
     except OSError as error:
-        taken, obstacle = (), str(storage_error(f"looking at {join(store, QUARANTINE)!r}", error))
-    except (StorageError, UsageError) as error:
+        what = f"looking at {join(store, QUARANTINE)!r} failed: {describe_error(error)}"
+        taken, obstacle = (), f"{what}. {remedy_for(error)}"
+    except UsageError as error:
         taken, obstacle = (), str(error)
     aside = _uncommitted_aside(reader, store, taken) if uncommitted else []
     newest = max((each.generation for each in (*uncommitted, *aside)), default=0)
@@ -104,7 +104,8 @@ def list_unacknowledged(
 ) -> tuple[Rejection, ...]:
     """Dead attempts, and directories without MANIFEST that are newer than every one with it.
 
-    As the holder of the lease knows them, who is not saving. No manifest is read.
+    As the holder of the lease knows them, who is not saving. No manifest is read, so one that a
+    crash has cut off counts as one: what is older than it is for a load or a repair to clear.
     """
     found = []
     is_newest = True
@@ -120,20 +121,24 @@ def list_unacknowledged(
 
 def not_moved(rejection: Rejection, error: OSError) -> Rejection:
     """What the disk does not move to quarantine."""
-    advice = advice_on(error) or "Mend the disk or the permissions"
     why = f"the disk refused the move to {QUARANTINE!r}: {describe_error(error)}"
-    return _not_set_aside(rejection, f"{why}. {advice.removesuffix('.')}.")
+    return _not_set_aside(rejection, f"{why}. {remedy_for(error)}")
 
 
-def not_deleted(rejection: Rejection, error: OSError) -> Rejection:
-    """What was never acknowledged, or is given up, and what the disk does not delete."""
+def not_deleted(rejection: Rejection, error: OSError, then: str) -> Rejection:
+    """What was never acknowledged, or is given up, and what the disk does not delete.
+
+    `then` says who tries again, where that can help.
+    """
     if error.errno == errno.ENAMETOOLONG:
         reason, why = "too_deep", "something in it lies deeper than a path can name"
         then = "Remove the directory by hand (rm -r)"
+    elif error.errno == errno.EISDIR:
+        reason, why = "refused", f"{error.filename!r} is a directory, expected a file"
+        then = "Remove that directory by hand (rm -r), then try again"
     else:
         what = f" {error.filename!r}" if error.filename else ""
         reason, why = "refused", f"the disk refused to delete{what}: {describe_error(error)}"
-        then = "The next recovery tries again"
     return evolve(
         rejection, reason=reason, detail=f"{rejection.detail}; it was not deleted: {why}. {then}"
     )

@@ -5,6 +5,8 @@ Whatever lies there is taken for a stranger's: no link is followed, and a walk i
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Collection
 from typing import Any, Final
 
@@ -14,7 +16,7 @@ from lastgood.backends.capabilities import system_info
 from lastgood.backends.interface import DiskReader, join
 from lastgood.errors import UsageError, storage_error
 from lastgood.format.names import QUARANTINE, GroupName, parse_name
-from lastgood.recovery.clearing import BESIDE_ITS_GROUP, in_quarantine
+from lastgood.recovery.clearing import BESIDE_ITS_GROUP, in_quarantine, not_deleted
 from lastgood.recovery.listing import list_entries
 from lastgood.recovery.quarantine import has_quarantine, read_report
 from lastgood.recovery.quarantine_report import REPORT_SUFFIX, QuarantineReport, report_name
@@ -64,19 +66,25 @@ class QuarantineUsage:
     size_bytes: int = 0
     is_counted: bool = True
 
+    @property
+    def strangers_bytes(self) -> int:
+        """The bytes of what is no entry of lastgood's, which never deletes it."""
+        return self.size_bytes - sum(each.size_bytes for each in self.entries)
+
 
 @frozen
 class Purge:
-    """The entries that a purge deletes, and those that stay.
+    """The entries that a purge deletes, and those that stay; each is in one of the four.
 
-    `of_unknown_age` stay because no report says since when they are there, `stuck` because they
-    cannot be deleted, and why.
+    `kept` were not asked for. `of_unknown_age` stay because no report says since when they are
+    there, `stuck` because they cannot be deleted whole, and why. `strangers_bytes` lie there too.
     """
 
     deleted: tuple[QuarantineEntry, ...] = ()
     kept: tuple[QuarantineEntry, ...] = ()
     of_unknown_age: tuple[QuarantineEntry, ...] = ()
     stuck: tuple[Rejection, ...] = ()
+    strangers_bytes: int = 0
 
     @property
     def freed_bytes(self) -> int:
@@ -135,14 +143,15 @@ def decide_purge(
     """The purge of the entries named, of those that old, or (both None) of all. Nothing is changed.
 
     An entry whose group is in the store too stays: where a rename is not atomic, a crash may have
-    left one directory under both names. `in_store` are the entries of the store, where it was
+    left one directory under both names. So does one with a directory in the place of its report.
+    `in_store` are the entries of the store, where it was
     listed just now. UsageError where an entry is not there, and errors as
     `measure_quarantine`.
     """
     usage = measure_quarantine(reader, store)
     if in_store is None:
         in_store = list_entries(reader, store) if usage.entries else ()
-    beside = frozenset(in_store)
+    beside, folder = frozenset(in_store), join(store, QUARANTINE)
     there = [each.entry for each in usage.entries]
     unknown = [] if entries is None else [name for name in entries if name not in there]
     if unknown:
@@ -159,10 +168,11 @@ def decide_purge(
             kept.append(each)
         elif each.is_there and str(each.name) in beside:
             stuck.append(_beside(each))
-            kept.append(each)
+        elif _is_dir(reader, report := join(folder, report_name(each.entry))):
+            stuck.append(_obstructed(each, report))
         else:
             deleted.append(each)
-    return Purge(tuple(deleted), tuple(kept), tuple(ageless), tuple(stuck))
+    return Purge(tuple(deleted), tuple(kept), tuple(ageless), tuple(stuck), usage.strangers_bytes)
 
 
 def as_rejection(entry: QuarantineEntry) -> Rejection:
@@ -191,6 +201,18 @@ def _beside(entry: QuarantineEntry) -> Rejection:
         "was deleted; purge it when that group has gone"
     )
     return Rejection(in_quarantine(entry.entry), entry.name.generation, BESIDE_ITS_GROUP, why)
+
+
+def _is_dir(reader: DiskReader, path: str) -> bool:
+    try:
+        return reader.kind(path) == "dir"
+    except OSError:
+        return False  # the deletion will be told why
+
+
+def _obstructed(entry: QuarantineEntry, report: str) -> Rejection:
+    error = IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), report)
+    return not_deleted(as_rejection(entry), error, "")
 
 
 def _entries_of(names: list[str]) -> list[str]:

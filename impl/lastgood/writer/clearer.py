@@ -6,6 +6,7 @@ prune or a save: what can be neither moved nor deleted stays, and is told of.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Collection, Iterable, Iterator
 
 from attrs import evolve
@@ -69,10 +70,13 @@ class Clearer:
         moved = tuple(each for each in plan.moved if each.name not in names)
         return Clearing(moved, (), stuck) + self.discard(dropped)
 
-    def discard(self, rejected: Iterable[Rejection]) -> Clearing:
+    def discard(
+        self, rejected: Iterable[Rejection], then: str = "The next recovery tries again"
+    ) -> Clearing:
         """Delete what was never acknowledged, or is given up, by its path in the store.
 
-        MANIFEST goes first, and last the report on what lies in quarantine.
+        MANIFEST goes first, and last the report on what lies in quarantine. What somebody else
+        has taken away meanwhile is deleted too. `then` as in `not_deleted`.
         """
         done = Clearing()
         for each in rejected:
@@ -85,10 +89,17 @@ class Clearer:
                 for step in self._plan(home, report):
                     StepExecutor(self._disk).execute(step)
             except OSError as error:
-                done += Clearing(stuck=(not_deleted(each, error),))
-            else:
-                done += Clearing(discarded=(each,))
+                if not (error.errno == errno.ENOENT and self._is_gone(home, report)):
+                    done += Clearing(stuck=(not_deleted(each, error, then),))
+                    continue
+            done += Clearing(discarded=(each,))
         return done
+
+    def _is_gone(self, *paths: str | None) -> bool:
+        try:
+            return all(path is None or self._disk.kind(path) == "missing" for path in paths)
+        except OSError:
+            return False
 
     def _plan(self, home: str, report: str | None) -> Iterator[Step]:
         """The plan of a deletion. What is no directory is no tree either. OSError."""

@@ -28,13 +28,11 @@ class Purger:
         purge = decide_purge(
             self._disk, self._store, entries, older_than_s, now_s, listing.in_store
         )
-        done = self._clearer.discard(map(as_rejection, purge.deleted))
+        done = self._clearer.discard(map(as_rejection, purge.deleted), "Try the purge again")
         stuck = {each.name for each in done.stuck}
         gone = [each for each in purge.deleted if as_rejection(each).name not in stuck]
-        left = [each for each in purge.deleted if each not in gone]
         return evolve(
             purge,
             deleted=tuple(gone),
-            kept=(*purge.kept, *left),
             stuck=(*purge.stuck, *done.stuck),
         )

@@ -228,7 +228,7 @@ def test_doctor_looks_and_changes_nothing(store: Path, tmp_path: Path) -> None:
     elsewhere = said("doctor", str(tmp_path / "not" / "yet"))
 
     counts = {"groups": 3, "attempts": 0, "half_pruned": 0, "quarantined": 0}
-    more = {"written_by_a_newer_version": 0, "quarantined_bytes": 0}
+    more = {"written_by_a_newer_version": 0, "quarantined_bytes": 0, "strangers_bytes": 0}
     assert found["store"] == {**counts, **more}
     assert set(found["probes"].values()) == {"not tried"}
     assert (elsewhere["store"], elsewhere["file_system"]) == ({}, found["file_system"])

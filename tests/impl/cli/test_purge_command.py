@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -77,3 +79,60 @@ def test_the_bytes_in_quarantine_are_said(store: Path) -> None:
     (row,) = said("quarantine", str(store))["groups"]
     assert row["used_bytes"] == usage.entries[0].size_bytes
     assert said("doctor", str(store))["store"]["quarantined_bytes"] == usage.size_bytes
+
+
+def test_bytes_that_are_no_entries_are_said_to_be_none(store: Path) -> None:
+    run("purge", str(store), "--all")
+    (store / "quarantine" / "backup").write_bytes(b"x" * 100_000)
+    told = said("quarantine", str(store))["strangers_bytes"]
+    line = f"{told:,} bytes in quarantine are no entry of lastgood's, which never deletes them\n"
+
+    assert told >= 100_000
+    commands = (
+        ["ls"],
+        ["quarantine"],
+        ["doctor"],
+        ["purge", "--all"],
+        ["purge", "--all", "--dry-run"],
+    )
+    for name, *options in commands:
+        done = run(name, str(store), *options)
+        assert line in done.stdout, name
+    for name, *options in (["ls"], ["purge", "--all"]):
+        assert said(name, str(store), *options)["strangers_bytes"] == told
+    assert said("doctor", str(store))["store"]["strangers_bytes"] == told
+    assert (store / "quarantine" / "backup").stat().st_size == 100_000
+
+
+def test_what_a_purge_could_not_delete_is_counted_as_staying(store: Path) -> None:
+    report = store / "quarantine" / f"{GROUP}.report.json"
+    report.unlink()
+    report.mkdir()
+    for how in (["--dry-run"], []):
+        done = run("purge", str(store), "--all", *how)
+        assert done.exit_code == 3
+        assert "1 stay, 0 bytes" in done.stdout
+        assert "Remove that directory by hand" in done.stdout
+        told = said("purge", str(store), "--all", *how)
+        assert (told["kept"], [each["reason"] for each in told["stuck"]]) == ([], ["refused"])
+
+
+@pytest.mark.parametrize(
+    ("make", "found"),
+    [
+        (Path.touch, "a regular file"),
+        (lambda path: path.symlink_to(path.parent), "a symlink or special file"),
+        (os.mkfifo, "a symlink or special file"),
+    ],
+)
+def test_ls_says_in_a_line_that_a_quarantine_is_none(
+    tmp_path: Path, make: Callable[[Path], object], found: str
+) -> None:
+    store = fill(tmp_path, (1,))
+    make(store / "quarantine")
+    done = run("ls", str(store))
+
+    assert done.exit_code == 0
+    assert "the quarantine cannot be listed: " in done.stdout.splitlines()[-1]
+    assert f"found {found}, expected a directory" in done.stdout.splitlines()[-1]
+    assert found in said("ls", str(store))["quarantine_error"]

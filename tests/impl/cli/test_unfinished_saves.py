@@ -1,4 +1,4 @@
-"""A save that is going on, or that a crash has cut off, is shown, and is called no damage."""
+"""A save without MANIFEST, going on or cut off by a crash, is shown, and is called no damage."""
 
 from __future__ import annotations
 
@@ -102,3 +102,32 @@ def test_a_group_without_a_manifest_that_is_older_than_a_committed_one_is_damage
     alone = run("verify", str(store), "--generation", "1")
     assert (alone.exit_code, "(no_commit)" in alone.stderr) == (1, True)
     assert tree(store) == before
+
+
+@pytest.mark.parametrize("cut", [b"", b"# lastgood manifest 1\n# gen"])
+def test_a_manifest_that_a_crash_has_cut_off_looks_like_damage_until_a_recovery(
+    store: Path, cut: bytes
+) -> None:
+    """In the record form. An acknowledged group whose MANIFEST was cut looks the same."""
+    name = FORMS[0][1]
+    (store / name).mkdir()
+    (store / name / "model").write_bytes(b"whole")
+    (store / name / "MANIFEST").write_bytes(cut)
+
+    for command in ("ls", "verify"):
+        assert run(command, str(store)).exit_code == 2
+        shown = rows(command, str(store))[0]
+        assert (shown["verdict"].split(":")[0], shown["damage"]) == ("manifest_error", True)
+    with open_store(store.parent, form="record") as opened:
+        assert opened.load().step == 2
+        assert opened.save(4, {"model": b"x"}).generation == 4
+    assert run("verify", str(store)).exit_code == 0
+    # Nothing but a purge deletes it.
+    assert [row["name"] for row in rows("quarantine", str(store))] == [name]
+
+
+def test_the_help_says_which_cut_off_save_is_no_damage() -> None:
+    told = " ".join(run("ls", "--help").stdout.split())
+
+    assert "cut off before its MANIFEST, is no damage" in told
+    assert "One that is cut off inside its MANIFEST (the record form) looks like damage" in told

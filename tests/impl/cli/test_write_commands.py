@@ -385,3 +385,10 @@ def test_bench_does_not_fill_the_disk(store: Path, monkeypatch: pytest.MonkeyPat
     assert "a group of 5 MiB is asked for" in done.stderr
     assert "has 4 MiB free. Nothing was changed." in done.stderr
     assert tree(store) == before
+
+
+@pytest.mark.parametrize("command", ["prune", "repair", "purge"])
+def test_the_help_says_that_a_dry_run_tries_nothing(command: str) -> None:
+    assert "it tries nothing, so the disk may refuse" in " ".join(
+        run(command, "--help").stdout.split()
+    )

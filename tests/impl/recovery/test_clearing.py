@@ -61,6 +61,22 @@ CANNOT = [
 ]
 
 
+@pytest.mark.parametrize("call", ["kind", "names"])
+def test_damage_that_cannot_be_set_aside_is_not_called_no_damage(tmp_path: Path, call: str) -> None:
+    damage(fill(tmp_path, (1, 2, 3)), 3)
+    (tmp_path / "store" / "quarantine").mkdir()
+    told: list[Event] = []
+    disk = WatchedDisk(tmp_path, failing(call, "quarantine", errno.EIO))
+    with open_store(tmp_path, disk=disk, on_event=told.append) as store:
+        store.load_latest()
+    (said,) = [each.fields["detail"] for each in told if each.kind == "not_set_aside"]
+
+    assert "it is damaged (sha_mismatch:model" in said
+    assert "EIO" in said
+    assert "Mend the disk" in said
+    assert "no sign of damage" not in said
+
+
 @pytest.mark.parametrize("fault", CANNOT)
 def test_what_cannot_be_set_aside_ends_no_load_no_prune_and_no_repair(
     tmp_path: Path, fault: Fault

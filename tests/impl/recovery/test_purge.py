@@ -142,7 +142,9 @@ def test_what_cannot_be_purged_is_stuck_and_holds_nothing_else_up(aside: Path) -
         done = store.purge("all")
         assert named(done)["stuck"] == [f"quarantine/{group(2)}"]
         assert named(done)["deleted"] == [group(n) for n in (3, 4, 5)]
-        assert named(done)["kept"] == [group(2)]
+        assert named(done)["kept"] == []
+        assert "EIO" in done.stuck[0].detail
+        assert done.stuck[0].detail.endswith("Try the purge again")
         # MANIFEST was the first to go, and the store takes saves.
         assert not (aside / "quarantine" / group(2) / "MANIFEST").exists()
         assert report_name(group(2)) in names_in(aside / "quarantine")
@@ -157,7 +159,51 @@ def test_an_entry_whose_group_is_in_the_store_stays(aside: Path) -> None:
     assert [(e.name, e.reason) for e in done.stuck] == [
         (f"quarantine/{group(1)}", "beside_its_group")
     ]
+    assert done.kept == ()
     assert (aside / "quarantine" / group(1)).is_dir()
+
+
+@pytest.mark.parametrize("dry_run", [True, False])
+def test_an_entry_with_a_directory_for_its_report_is_stuck_also_in_a_dry_run(
+    aside: Path, dry_run: bool
+) -> None:
+    (aside / "quarantine" / report_name(group(4))).mkdir()
+    with open_store(aside.parent) as store:
+        done = store.purge("all", dry_run=dry_run)
+
+    assert [each.name for each in done.stuck] == [f"quarantine/{group(4)}"]
+    assert [each.entry for each in done.deleted] == [group(n) for n in (2, 3, 5)]
+    assert done.kept == ()
+    assert "is a directory, expected a file. Remove that directory by hand" in done.stuck[0].detail
+    assert (aside / "quarantine" / group(4)).is_dir()
+
+
+@pytest.mark.parametrize("number", [2, 5])
+def test_a_report_that_is_gone_when_it_is_to_be_deleted_is_purged(aside: Path, number: int) -> None:
+    report, vanished = aside / "quarantine" / report_name(group(number)), []
+
+    def vanish(call: str, path: str) -> None:
+        if call == "unlink" and path.endswith(report.name):
+            report.unlink()
+            vanished.append(path)
+
+    with open_store(aside.parent, disk=WatchedDisk(aside.parent, vanish)) as store:
+        done = store.purge([group(number)])
+
+    assert len(vanished) == 1
+    assert named(done)["deleted"] == [group(number)]
+    assert done.stuck == ()
+    assert not (aside / "quarantine" / group(number)).exists()
+
+
+def test_a_purge_says_how_many_bytes_are_a_strangers(aside: Path) -> None:
+    (aside / "quarantine" / "mine" / "big").write_bytes(b"x" * 100_000)
+    usage = lastgood.open_read_only(aside).quarantine_usage()
+    with open_store(aside.parent) as store:
+        done = store.purge("all")
+
+    assert done.strangers_bytes == usage.strangers_bytes >= 100_000
+    assert lastgood.open_read_only(aside).quarantine_usage().size_bytes == done.strangers_bytes
 
 
 def test_an_entry_that_is_a_link_is_removed_and_not_followed(aside: Path) -> None:

@@ -192,9 +192,10 @@ def test_a_purge_of_all_needs_no_report(
         purge = opened.purge("all")
 
     assert disk.swaps == 1
-    is_folder = disk.swap is Path.mkdir  # nobody deletes a stranger's directory
+    is_folder = disk.swap is Path.mkdir  # nobody deletes a stranger's directory, nor what it is of
     assert [each.entry for each in purge.deleted] == [OTHER, NEW][: 1 if is_folder else 2]
-    assert names_in(store / "quarantine") == [report_name(NEW)] * is_folder
+    assert names_in(store / "quarantine") == [NEW, report_name(NEW)] * is_folder
+    assert [each.name for each in purge.stuck] == [f"quarantine/{NEW}"] * is_folder
     assert (store.parent / "kept").is_file()
 
 
@@ -209,7 +210,9 @@ def test_a_dry_purge_changes_nothing(
     purge = reader.purge("all", dry_run=True)
 
     assert disk.swaps == 1
-    assert [each.entry for each in purge.deleted] == [OTHER, NEW]
+    is_folder = disk.swap is Path.mkdir
+    assert [each.entry for each in purge.deleted] == [OTHER, NEW][: 1 if is_folder else 2]
+    assert [each.name for each in purge.stuck] == [f"quarantine/{NEW}"] * is_folder
     assert set(lies_there) - set(names_in(store / "quarantine")) <= {report_name(NEW)}
 
 
