@@ -18,7 +18,11 @@ from lastgood.format.names import GroupName, newest_first
 from lastgood.parts.holding_reader import HOLDS, Hold, HoldingReader
 from lastgood.parts.thread_pool import ParallelMap
 from lastgood.protocol.strength import require_choice
-from lastgood.recovery.changing_store import newest_valid_now
+from lastgood.recovery.changing_store import (
+    groups_now,
+    newest_at_a_glance_now,
+    newest_valid_now,
+)
 from lastgood.recovery.listing import list_entries, list_quarantine
 from lastgood.recovery.loaded import Loaded, Opened
 from lastgood.recovery.partial_load import examine_manifest
@@ -193,17 +197,10 @@ class StoreReader:
         and a manifest cannot be read, or where this user may not read it and none newer is intact.
         NewerFormatError where a newer version has written the newest that can be read.
         """
-        rejected: list[Rejection] = []
-        for name in self._names():
-            answer = None if name.attempt else read_group(self._disk, self._path, name)
-            if isinstance(answer, Group):
-                return answer.name.step
-            if answer is not None:
-                _require_permitted(answer)
-                require_judged(answer.name, answer.reason)
-                rejected.append(answer)
-        self._require_all_read(rejected)
-        return None
+        newest, rejected = newest_at_a_glance_now(self._disk, self._path, self._hidden())
+        if newest is None:
+            self._require_all_read(rejected)
+        return None if newest is None else newest.name.step
 
     def all_steps(self) -> list[int]:
         """The steps of all groups with an intact manifest, ascending, each once.
@@ -217,9 +214,7 @@ class StoreReader:
 
         Groups that a newer version has written are left out: `verify` lists them.
         """
-        names = [name for name in self._names() if not name.attempt]
-        read = (read_group(self._disk, self._path, name) for name in names)
-        return tuple(group for group in read if isinstance(group, Group))
+        return groups_now(self._disk, self._path, self._hidden())
 
     def verify(self) -> tuple[Group | Rejection, ...]:
         """Every group and attempt, newest first, each verified in full. Changes nothing.
@@ -324,7 +319,8 @@ class StoreReader:
             if isinstance(answer, Group):
                 return answer
             self._note_unread([answer])
-            _require_permitted(answer)
+            if answer.is_forbidden:
+                raise not_permitted_error(answer.name, answer.detail)
             require_judged(answer.name, answer.reason)
             if answer.reason != NO_COMMIT:
                 raise self._damaged_error(answer, name, step)
@@ -385,9 +381,3 @@ class StoreReader:
         """The groups and attempts of the store, newest first, but for one left by a failed sync."""
         names = newest_first(list_entries(self._disk, self._path))
         return [name for name in names if name != self._hidden()]
-
-
-def _require_permitted(rejection: Rejection) -> None:
-    """StorageError where this user may not read the group: nothing else stands in for it."""
-    if rejection.is_forbidden:
-        raise not_permitted_error(rejection.name, rejection.detail)

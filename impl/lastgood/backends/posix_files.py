@@ -75,8 +75,11 @@ def opened_file(path: str, limit_bytes: int | None) -> Iterator[tuple[int, int]]
             raise posix_error(errno.EFBIG, path)
         yield held[0], size_bytes
     finally:
-        for fd in held:
-            reading(path, os.close, fd)
+        try:
+            for fd in held:  # closed here and not by a function, at whose beginning Ctrl-C may come
+                os.close(fd)
+        except OSError as error:
+            raise ReadFailedError(error.errno, error.strerror, path) from error
 
 
 def open_into(held: list[int], path: str, flags: int) -> None:
@@ -94,19 +97,24 @@ def open_regular(held: list[int], path: str, flags: int) -> None:
     What is none is not even opened: that alone wakes whoever waits at the other end of a fifo, and
     starts some devices. It is looked at again once it is open, as it may have been replaced.
 
-    An errno that says something of the file is believed only where a look says the same: a disk
-    that says ENOENT, or ELOOP, of a regular file cannot be read. ReadFailedError.
+    An errno that says something of the file is believed only where a look says the same. It may
+    have been made, or have been put in place of something else, since it was opened: it is opened
+    once more. A disk that says ENOENT, or ELOOP, of a regular file again cannot be read.
+    ReadFailedError.
     """
     mode = mode_of(path)
     if mode is not None and not stat.S_ISREG(mode):  # O_CREAT is for the open itself to see
         raise posix_error(errno.ELOOP if stat.S_ISLNK(mode) else errno.EINVAL, path)
-    try:
-        open_into(held, path, flags)
-    except OSError as error:
-        again = mode_of(path) if error.errno in _OF_THE_FILE else None
-        if again is not None and stat.S_ISREG(again):
-            raise ReadFailedError(error.errno, error.strerror, path) from error
-        raise
+    for is_last in (False, True):
+        try:
+            open_into(held, path, flags)
+            break
+        except OSError as error:
+            again = mode_of(path) if error.errno in _OF_THE_FILE else None
+            if again is None or not stat.S_ISREG(again):
+                raise
+            if is_last:
+                raise ReadFailedError(error.errno, error.strerror, path) from error
     if not stat.S_ISREG(reading(path, os.fstat, held[0]).st_mode):
         raise posix_error(errno.EINVAL, path)
 

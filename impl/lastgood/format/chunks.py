@@ -7,13 +7,14 @@ A part that is no longer than one chunk has none: its own digest is that chunk's
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Executor
+from functools import partial
 from typing import Final
 
 from attrs import evolve, frozen
 
 from lastgood.errors import UsageError
 from lastgood.format.digests import HEX_DIGITS, new_hasher
+from lastgood.threads import Helper
 
 DIGESTS_LIMIT_BYTES: Final = 4 << 20
 """So many hex digits of chunks may be in a manifest: it is read whole, by whoever looks at it."""
@@ -147,11 +148,11 @@ class ChunkHasher:
 class PartDigest:
     """A part's digest in the making and, where there is a `ChunkHasher`, those of its chunks.
 
-    With a `helper` of one thread, that takes the chunks' half of each piece.
+    With a `helper`, that takes the chunks' half of each piece.
     """
 
     def __init__(
-        self, algorithm: str, chunks: ChunkHasher | None = None, helper: Executor | None = None
+        self, algorithm: str, chunks: ChunkHasher | None = None, helper: Helper | None = None
     ) -> None:
         self._whole, self._chunks, self._helper = new_hasher(algorithm), chunks, helper
 
@@ -163,7 +164,7 @@ class PartDigest:
             self._whole.update(data)
             self._chunks.update(data)
         else:
-            other = self._helper.submit(self._chunks.update, data)
+            other = self._helper.submit(partial(self._chunks.update, data))
             self._whole.update(data)
             other.result()
 

@@ -6,7 +6,7 @@ Nothing here asks what a byte means, and no more than a few pieces are in memory
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from typing import Final
 
 from attrs import frozen
@@ -14,6 +14,7 @@ from attrs import frozen
 from lastgood.buffers import plain_bytes
 from lastgood.errors import UsageError
 from lastgood.format.digests import Hasher
+from lastgood.threads import Helper, Task
 
 PIECE_BYTES: Final = 2 << 20
 """Large enough to be cheap, small enough to be hashed and written while still in the cache.
@@ -64,8 +65,8 @@ def stream_part_in_two_threads(name: str, content: PartSource, digest: Hasher, w
     """The same as `stream_part`; a second thread digests while this one writes."""
     size_bytes, turn = 0, 0
     spares = [bytearray() for _ in range(_IN_FLIGHT)]
-    pending: list[Future[object] | None] = [None] * _IN_FLIGHT
-    with ThreadPoolExecutor(1, "lastgood-digest") as helper:
+    pending: list[Task[object] | None] = [None] * _IN_FLIGHT
+    with Helper() as helper:
         for view, is_fixed in _pieces(name, content):
             if (earlier := pending[turn]) is not None:
                 earlier.result()  # its memory is about to be used again
@@ -73,7 +74,7 @@ def stream_part_in_two_threads(name: str, content: PartSource, digest: Hasher, w
             if not is_fixed:
                 spares[turn] = _roomy(spares[turn], view)
                 piece = _copied(view, spares[turn])
-            pending[turn] = helper.submit(digest.update, piece)
+            pending[turn] = helper.submit(partial(digest.update, piece))
             write(piece)
             size_bytes += len(piece)
             turn = (turn + 1) % _IN_FLIGHT

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 from lastgood.parts.verify import RejectedError, Unit
+from lastgood.threads import SHARED_BYTES, share
 
 _MOST: Final = 16
 
@@ -31,18 +31,11 @@ def new_parallel_map(workers: int) -> ParallelMap:
     """
 
     def parallel_map(check: Check, given: Iterable[Unit]) -> Iterable[RejectedError | None]:
-        units, answers = list(given), list[RejectedError | None]()
-        if workers == 1 or len(units) < 2:
+        units = list(given)
+        is_small = sum(unit.size_bytes for unit in units) < SHARED_BYTES
+        if workers == 1 or len(units) < 2 or is_small:
             return map(check, units)
-        pool = ThreadPoolExecutor(min(workers, len(units)), "lastgood-verify")
-        try:
-            for running in [pool.submit(check, unit) for unit in units]:
-                answers.append(running.result())
-                if answers[-1] is not None:
-                    break
-        finally:
-            # Whoever found damage does not wait for the rest to be read.
-            pool.shutdown(wait=True, cancel_futures=True)
-        return answers
+        # Whoever found damage does not wait for the rest to be read.
+        return share(check, units, min(workers, len(units)) - 1)
 
     return parallel_map

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import zip_longest
 from typing import Final
 
@@ -18,6 +16,7 @@ from lastgood.parts.part_reader import digest_whole
 from lastgood.parts.part_writer import PartSource, stream_part, stream_part_in_two_threads
 from lastgood.parts.verify import digest_file
 from lastgood.protocol import steps
+from lastgood.threads import SHARED_BYTES, Helper, share
 
 RecordEncoder = Callable[[str, tuple[Part, ...]], bytes]
 """Gives the bytes of a record of that name, from the parts written so far."""
@@ -46,7 +45,8 @@ class StepExecutor:
     small ones `max_open_files` at a time: all are written, then all are synced. With more than one
     of `workers`, as many threads share that. What a caller's own iterator gives is always taken in
     the caller's thread. `failures` are the steps that the disk refused, in the order in which they
-    were seen. `chunking` says how parts are cut; the digests of a part's chunks may fill
+    were seen. `total_bytes` is the size of all parts, where it is known: threads are for more than
+    a little. `chunking` says how parts are cut; the digests of a part's chunks may fill
     `room_bytes`.
     """
 
@@ -59,6 +59,7 @@ class StepExecutor:
         algorithm: str = "sha256",
         chunking: Chunking | None = None,
         room_bytes: int = 0,
+        total_bytes: int | None = None,
         workers: int = 1,
         max_open_files: int = MAX_OPEN_FILES,
         clock: Callable[[], float] = lambda: 0.0,
@@ -71,11 +72,13 @@ class StepExecutor:
         self._clock, self._observe = clock, observe
         self._hints = write_hints(disk)
         self._parts: dict[str, Part] = {}
-        self._stop = threading.Event()
+        self._is_stopped = False
         self._open: list[str] = []
         self._files: list[str] = []
         self._dirs: list[str] = []
         self._stream = stream_part
+        if total_bytes is not None and total_bytes < SHARED_BYTES:
+            self._workers = 1
 
     def execute(self, step: steps.Step) -> None:
         """Carry out one step. OSError from the disk; UsageError where a part's source fails."""
@@ -157,37 +160,41 @@ class StepExecutor:
         """Every branch, each in one thread. All threads have ended when this returns or raises."""
         ours = [branch for branch in branches if self._is_ours(branch)]
         theirs = [branch for branch in branches if not self._is_ours(branch)]
-        with ThreadPoolExecutor(self._workers, "lastgood-part") as pool:
-            running = [pool.submit(self._branch_or_stop, branch) for branch in ours]
-            try:
-                for branch in theirs:
-                    self._branch_or_stop(branch)
-                for each in running:
-                    each.result()
-            except BaseException as first:
-                self._stop.set()
-                pool.shutdown(wait=True, cancel_futures=True)
-                if isinstance(first, StoppedError):
-                    raise _reason(running) from None
-                raise
+
+        def their_own() -> None:
+            for branch in theirs:
+                self._branch_or_stop(branch)
+
+        # While this thread waits for the caller's iterators, as many others as ever are at work.
+        more = self._workers if theirs else self._workers - 1
+        share(self._branch_or_stop, ours, more, meanwhile=their_own, stop=self._stop)
+        if self._is_stopped:
+            raise StoppedError
 
     def _is_ours(self, branch: Branch) -> bool:
         names = [s.part for s in branch if isinstance(s, steps.WritePart)]
         return all(self._content[name].is_ours for name in names)
 
     def _branch_or_stop(self, branch: Branch) -> None:
+        """Carry out a branch. One that was told to stop has no error of its own to tell."""
         try:
             self._branch(branch)
+        except StoppedError:
+            pass
         except BaseException:
-            self._stop.set()
+            self._stop()
             raise
+
+    def _stop(self) -> None:
+        """Tell the branches to stop: a flag and no lock, which Ctrl-C might find taken."""
+        self._is_stopped = True
 
     def _branch(self, branch: Branch) -> None:
         for step in branch:
             self._simple(step)
 
     def _simple(self, step: steps.SimpleStep) -> None:
-        if self._stop.is_set():
+        if self._is_stopped:
             raise StoppedError
         begun_s = self._clock()
         try:
@@ -251,7 +258,7 @@ class StepExecutor:
             self._hints.preallocate(path, size_bytes)
 
         def write(piece: bytes | memoryview) -> None:
-            if self._stop.is_set():
+            if self._is_stopped:
                 raise StoppedError
             self._disk.write(path, piece)
 
@@ -287,7 +294,7 @@ class StepExecutor:
         chunks = ChunkHasher(chunking, self._room_bytes)
         # Twice the hashing: where processors are free for it, in a thread of its own.
         if is_big and self._stream is stream_part_in_two_threads:
-            with ThreadPoolExecutor(1, "lastgood-chunks") as helper:
+            with Helper() as helper:
                 yield PartDigest(self._algorithm, chunks, helper)
         else:
             yield PartDigest(self._algorithm, chunks)
@@ -308,15 +315,6 @@ def _is_poison(failure: tuple[steps.SimpleStep, OSError]) -> bool:
         steps.SyncFile | steps.CloseFile | steps.SyncDir | steps.FullSyncDir | steps.RenameEntry
     )
     return isinstance(step, syncing) or error.errno == errno.EIO
-
-
-def _reason(running: Sequence[Future[None]]) -> BaseException:
-    """The error of the branch for which the others were told to stop."""
-    for each in running:
-        error = None if each.cancelled() else each.exception()
-        if error is not None and not isinstance(error, StoppedError):
-            return error
-    return StoppedError()
 
 
 def _make(make: Callable[[str], None], path: str, *noted: list[str]) -> None:

@@ -112,8 +112,10 @@ class Saver:
         self._require_space(content)
         name = GroupName(self._lease.take_generation(), request.step)
         plan = plan_save(*self._where(name), list(content))
-        sizes = [each.size_bytes or 0 for each in content.values()]
-        return self._commit(name, request, plan, content, self._cut(request, list(content), sizes))
+        known = [each.size_bytes for each in content.values()]
+        total_bytes = None if None in known else sum(size or 0 for size in known)
+        cut = self._cut(request, list(content), [size or 0 for size in known])
+        return self._commit(name, request, plan, content, cut, total_bytes)
 
     def begin(self, step: SupportsIndex, metadata: Mapping[str, Any]) -> Attempt:
         """See `Writer.begin`."""
@@ -161,7 +163,16 @@ class Saver:
                 remove_attempt(self._disk, attempt.path)
             raise
         plan = plan_seal(*self._where(name), parts)
-        return self._commit(name, request, plan, {}, cut, attempt)
+        used_bytes = self._used_bytes([join(attempt.path, part) for part in parts])
+        return self._commit(name, request, plan, {}, cut, used_bytes, attempt)
+
+    def _used_bytes(self, paths: list[str]) -> int | None:
+        """The room that files take, without opening them: enough to tell whether it is little."""
+        try:
+            used = [self._info.used_bytes(path) for path in paths]
+        except OSError:
+            return None
+        return None if None in used else sum(each or 0 for each in used)
 
     def _cut(self, request: SaveRequest, parts: list[str], sizes: list[int]) -> _Cut:
         """The chunking of a save whose digests a manifest can hold."""
@@ -182,6 +193,7 @@ class Saver:
         plan: Iterator[Step],
         content: Mapping[str, PartSource],
         cut: _Cut,
+        total_bytes: int | None,
         attempt: Attempt | None = None,
     ) -> SavedGroup:
         """Carry out a plan that ends in an acknowledgement."""
@@ -205,7 +217,7 @@ class Saver:
             )
             return encode(manifests[0])
 
-        executor = self._executor(content, record, cut)
+        executor = self._executor(content, record, cut, total_bytes)
         try:
             for step in plan:
                 executor.execute(step)
@@ -232,6 +244,7 @@ class Saver:
         content: Mapping[str, PartSource] | None = None,
         record: RecordEncoder | None = None,
         cut: _Cut = _Cut(None, 0),
+        total_bytes: int | None = None,
     ) -> StepExecutor:
         return StepExecutor(
             self._disk,
@@ -240,6 +253,7 @@ class Saver:
             algorithm=self.options.algorithm,
             chunking=cut.chunking,
             room_bytes=cut.room_bytes,
+            total_bytes=total_bytes,
             workers=self.options.workers,
             max_open_files=self.options.max_open_files,
             clock=self.options.clock,

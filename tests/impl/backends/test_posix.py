@@ -313,6 +313,27 @@ def test_an_open_that_says_of_a_regular_file_that_it_is_none_is_a_read_that_fail
     assert caught.value.errno == number
 
 
+@pytest.mark.parametrize("number", [errno.ENOENT, errno.ELOOP, errno.EINVAL])
+def test_a_file_that_appears_while_it_is_opened_is_opened_once_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    path, really, asked = tmp_path / "MANIFEST", os.open, []
+
+    def born(*args: Any) -> int:
+        asked.append(args)
+        if len(asked) == 1:
+            fd = really(path, os.O_WRONLY | os.O_CREAT)
+            os.write(fd, b"there")
+            os.close(fd)
+            raise OSError(number, os.strerror(number), str(path))
+        return really(*args)
+
+    monkeypatch.setattr(os, "open", born)
+
+    assert PosixDisk().read(str(path), 100) == b"there"
+    assert len(asked) == 2
+
+
 def test_a_name_that_its_directory_lists_is_not_missing_because_a_look_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
