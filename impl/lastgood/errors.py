@@ -118,6 +118,12 @@ def describe_error(error: OSError) -> str:
     return f"{errno_name(error)} ({error.strerror or error})"
 
 
+def describe_hold(error: OSError) -> str:
+    """The same for what the disk does not rename or delete: EPERM has one more reason there."""
+    held = "; it may be immutable or append-only (lsattr shows it, `chattr -i -a` ends it)"
+    return describe_error(error) + held * (error.errno == errno.EPERM)
+
+
 def nothing_changed() -> str:
     """The ending of an error that came before anything was done."""
     return "Nothing was changed."

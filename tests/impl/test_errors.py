@@ -14,6 +14,10 @@ import pytest
 import lastgood
 from lastgood import Damaged, IntegrityError, LastgoodError, NewerFormatError
 from lastgood.errors import storage_error
+from lastgood.format.names import GroupName
+from lastgood.recovery.clearing import not_deleted
+from lastgood.recovery.recovery import new_rejection
+from lastgood.retention.prune import held_rejection, undeletable_rejection
 from tests.impl.disks import PARTS, fill, open_store
 
 DAMAGED = (Damaged("model", "digest_mismatch:model", 0, 7), Damaged("a", "missing:a", 0, 0, 1, 2))
@@ -153,3 +157,16 @@ def test_every_step_has_words_of_its_own_for_people() -> None:
     for each in plain:
         if each is not steps.SimpleStep and not each.__name__.startswith("_"):
             assert each.doing.split()[0].endswith("ing"), each
+
+
+@pytest.mark.parametrize("number", [errno.EPERM, errno.EBUSY])
+def test_what_may_not_be_deleted_or_renamed_may_be_immutable(number: int) -> None:
+    refused = OSError(number, "no", "/store/part")
+    name = GroupName(1, 1)
+    said = [
+        undeletable_rejection(name, refused).detail,
+        held_rejection(name, refused).detail,
+        not_deleted(new_rejection(name, "gone", "it was given up"), refused, "").detail,
+    ]
+
+    assert ["chattr -i" in detail for detail in said] == [number == errno.EPERM] * 3

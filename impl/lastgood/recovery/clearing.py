@@ -15,7 +15,7 @@ from typing import Final
 from attrs import evolve, frozen
 
 from lastgood.backends.interface import DiskReader, describe_kind, join
-from lastgood.errors import UsageError, describe_error, remedy_for
+from lastgood.errors import UsageError, describe_error, describe_hold, remedy_for
 from lastgood.format.names import MANIFEST, QUARANTINE, newest_first, parse_name
 from lastgood.recovery.quarantine import has_quarantine, stays
 from lastgood.recovery.recovery import (
@@ -138,7 +138,7 @@ def not_deleted(rejection: Rejection, error: OSError, then: str) -> Rejection:
         then = "Remove that directory by hand (rm -r), then try again"
     else:
         what = f" {error.filename!r}" if error.filename else ""
-        reason, why = "refused", f"the disk refused to delete{what}: {describe_error(error)}"
+        reason, why = "refused", f"the disk refused to delete{what}: {describe_hold(error)}"
     return evolve(
         rejection, reason=reason, detail=f"{rejection.detail}; it was not deleted: {why}. {then}"
     )

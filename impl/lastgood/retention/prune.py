@@ -14,7 +14,7 @@ from typing import Final
 from attrs import evolve, field, frozen
 
 from lastgood.backends.interface import DiskReader, describe_kind, join
-from lastgood.errors import describe_error, storage_error
+from lastgood.errors import describe_hold, storage_error
 from lastgood.format.names import GroupName, newest_first, pruned_names
 from lastgood.parts.thread_pool import ParallelMap
 from lastgood.protocol.plan import Mode, plan_give_up
@@ -298,7 +298,7 @@ def undeletable_rejection(name: GroupName, error: OSError) -> Rejection:
     return new_rejection(
         name,
         "refused",
-        f"the disk refused to delete{what}: {describe_error(error)}. It is no group any more, and "
+        f"the disk refused to delete{what}: {describe_hold(error)}. It is no group any more, and "
         f"{then} tries again",
     )
 
@@ -308,7 +308,7 @@ def held_rejection(name: GroupName, error: OSError) -> Rejection:
     return new_rejection(
         name,
         "refused",
-        f"the disk refused to rename it: {describe_error(error)}. It is kept, and the next prune "
+        f"the disk refused to rename it: {describe_hold(error)}. It is kept, and the next prune "
         "tries again",
     )
 
