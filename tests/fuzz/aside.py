@@ -106,9 +106,10 @@ def require_purge(
     if least is not None:
         wanted = {entry for entry, age in ages.items() if age is not None and age >= least}
         ageless = {entry for entry, age in ages.items() if age is None}
-    going = wanted - beside
+    # Nothing is deleted of what has a directory in the place of its report.
+    stays = {entry for entry in wanted if before.has_folder_as_report(entry)}
+    going = wanted - beside - stays
     used = sum(_used_bytes(root / "quarantine" / name) for name in _names_of(going))
-    stays = {entry for entry in going if before.has_folder_as_report(entry)}
     photographed = photograph(root)
     _require_refused(store, [*ages, NO_ENTRIES[len(going) % len(NO_ENTRIES)]])
     planned = store.purge(**asked, dry_run=True)
@@ -119,12 +120,12 @@ def require_purge(
     assert planned.freed_bytes == used
     done = store.purge(**asked)
     after = Aside(root)
-    assert _said(done.deleted) == going - stays, "not what was asked for"
+    assert _said(done.deleted) == going, "not what was asked for"
     assert _said(done.of_unknown_age) == _said(planned.of_unknown_age) == ageless
     stuck = (wanted & beside) | stays
     assert {each.name for each in done.stuck} == {f"quarantine/{entry}" for entry in stuck}
     assert after.rest == before.rest, "a purge touched what is not in quarantine"
-    gone = set(_names_of(going)) - {entry + REPORT_SUFFIX for entry in stays}
+    gone = set(_names_of(going))
     left = {name: below for name, below in before.tops.items() if name not in gone}
     assert after.tops == left, "a purge left what it was to delete, or touched another thing"
     return going

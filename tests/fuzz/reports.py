@@ -347,7 +347,7 @@ def _look_while_they_change(box: Sandbox, whole: dict[str, bool], swap: int) -> 
 def _purge_while_they_change(box: Sandbox, disk: _Swapping, by_age: int) -> None:
     """A purge by age takes nothing whose report went before it was read; one of all takes all.
 
-    But for an entry whose group is in the store.
+    But for an entry whose group is in the store, or whose report has become a directory.
     """
     before = Aside(box.store)
     with open_store(box.store.parent, disk=disk) as store:
@@ -362,7 +362,9 @@ def _purge_while_they_change(box: Sandbox, disk: _Swapping, by_age: int) -> None
     if by_age and disk.spared < 2:  # it is looked at for its size, then to be read
         assert left == there, "of an age that nobody can know"
     elif not by_age:
-        assert left == {e for e in there if str(name_of(e)) == str(_GOOD)}
+        stays = {e for e in there if str(name_of(e)) == str(_GOOD)}
+        turned = {e for e in there if after.has_folder_as_report(e)}
+        assert stays <= left <= stays | turned, "a purge of all left another thing"
     for name in left | {"theirs"}:
         assert after.tops[name] == before.tops[name], f"touched: {name}"
 
