@@ -141,14 +141,16 @@ def truncation_in_order(earlier: Piece, later: Piece) -> bool:
 def zeros_before_cut(earlier: Piece, later: Piece) -> bool:
     """A file is cut only when the rest of the page in which it then ends is zeros on the medium.
 
-    Otherwise a size that grows later shows the old bytes again, behind the cut.
+    Otherwise a size that grows later shows the old bytes again, behind the cut.  It speaks of a
+    block that is on the medium: one that has yet to be allocated is not waited for.
     Source: ext4.data=ordered, ext4.block-truncate
     Litmus: cut-inside-page-then-grow
+    Errs: allows too much: what only a sync has put on the medium counts as yet to be allocated.
     """
     zeros, cut = earlier.event, later.event
     if not (isinstance(zeros, Extent) and isinstance(cut, Size) and zeros.op == cut.op):
         return False
-    return zeros.zeroes and cut.truncates
+    return zeros.zeroes and cut.truncates and earlier.held
 
 
 @rule("new-blocks-before-size", "order")

@@ -46,6 +46,7 @@ def cut_into_pieces(state: State, profile: Profile, cuts: Cuts) -> tuple[Piece, 
     pieces: list[Piece] = []
     block = profile.block_bytes
     written: dict[int, _Blocks] = {}  # the blocks that earlier data of a file touched
+    cut_to: dict[int, int] = {}  # the shortest that a file has been
     for index, event in enumerate(state.issued):
         if isinstance(event, Entry):
             pieces.append(Piece(index, event, event.name))
@@ -58,13 +59,19 @@ def cut_into_pieces(state: State, profile: Profile, cuts: Cuts) -> tuple[Piece, 
                 step = event.piece(low, high)
                 fresh = _ends_in_fresh_data(event, high, pieces)
                 pieces.append(Piece(index, step, name, fresh, block_bytes=block))
+                if event.truncates:
+                    cut_to[event.inode] = min(event.new, cut_to.get(event.inode, event.new))
                 continue
             blocks = (low // block, (high - 1) // block)
             touched = event.inode in written and written[event.inode].meets(*blocks)
             older = touched or _in_base(state, event.inode, blocks, profile)
+            first = (blocks[0], blocks[0])
+            held = _in_base(state, event.inode, first, profile) and (
+                cut_to.get(event.inode, high) > blocks[0] * block
+            )
             sectors = (low // profile.sector_bytes, (high - 1) // profile.sector_bytes)
             part = event.piece(low, high)
-            pieces.append(Piece(index, part, name, not older, blocks, block, sectors))
+            pieces.append(Piece(index, part, name, not older, held, blocks, block, sectors))
         if isinstance(event, Extent):
             written.setdefault(event.inode, _Blocks()).add(start // block, (stop - 1) // block)
     return tuple(pieces)

@@ -112,7 +112,8 @@ class Piece:
 
     `index` is the position of its event in program order.  `fresh` is true for a piece of data
     whose blocks hold nothing older of this file, so that the file system has yet to allocate
-    them; false where any of its blocks may have been allocated before.  `blocks` is the first
+    them; false where any of its blocks may have been allocated before.  `held` is true for data
+    whose first block is on the medium for sure, with bytes of this file.  `blocks` is the first
     and the last block that a piece of data touches, in the profile's unit of `block_bytes`, and
     `sectors` the first and the last unit that the drive writes whole.
     """
@@ -121,6 +122,7 @@ class Piece:
     event: Event
     name: str
     fresh: bool = False
+    held: bool = False
     blocks: tuple[int, int] = (0, -1)
     block_bytes: int = 1
     sectors: tuple[int, int] = (0, -1)
