@@ -250,7 +250,7 @@ def write(file: Path, source: bytes) -> None:
 def run_tests(
     work: Path, tests: list[str], known: Known | None, named: list[str]
 ) -> tuple[str, str]:
-    """How the mutant ends, and by which test."""
+    """The end of a mutant, and the test that brought it."""
     arguments, extra, limit = list(named), {}, NAMED_LIMIT_S
     if known:
         limits = [LEAST_LIMIT_S + TIMES_AS_LONG * known.seconds[test] for test in tests]

@@ -384,7 +384,7 @@ _OF_EXPRESSION: Final = {
 
 
 def _tokens(source: bytes, starts: list[int]) -> list[tuple[int, int]]:
-    """Where operators are: signs, and the words that are operators."""
+    """The places of operators: signs, and the words that are operators."""
     found, lines = [], source.decode().splitlines(keepends=True)
     for token in tokenize.generate_tokens(io.StringIO(source.decode()).readline):
         sign = token.type == tokenize.OP and token.string.startswith(OPERATORS)

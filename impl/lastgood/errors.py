@@ -138,7 +138,7 @@ def storage_error(doing: str, error: OSError) -> StorageError:
 
 
 def remedy_for(error: OSError) -> str:
-    """What to do about any errno."""
+    """Advice about any errno."""
     return advice_on(error) or _MEND
 
 

@@ -33,7 +33,7 @@ class ForeignError(Exception):
 
 @define
 class Answer:
-    """How an operation ended. `raw` is an error that the library let out and should not have."""
+    """The end of an operation. `raw` is an error that the library let out and should not have."""
 
     ended: str = "returned"
     said: str = ""

@@ -246,7 +246,7 @@ def _mode(text: str, known: tuple[Mode, ...]) -> Mode:
 
 
 def _handed_out(disk: Disk, store: str, scan: Scan) -> RecoveredGroup | None:
-    """What a scan found, as `Store.load_latest` would hand it out. StorageError as there."""
+    """The outcome of a scan, as `Store.load_latest` would hand it out. StorageError as there."""
     if scan.group is None:
         unread = [(each.name, each.detail) for each in scan.rejected if each.is_unread]
         if unread:

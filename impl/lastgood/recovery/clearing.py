@@ -38,7 +38,7 @@ NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 @frozen
 class Clearing:
-    """What goes to quarantine, what is deleted, and what stays all the same (`stuck`), and why.
+    """The things that go to quarantine, are deleted, or stay all the same (`stuck`), and why.
 
     A name in `discarded` is a path inside the store: "quarantine/gen-…" of an older entry there.
     `taken` are the names in quarantine.
@@ -120,7 +120,7 @@ def list_unacknowledged(
 
 
 def not_moved(rejection: Rejection, error: OSError) -> Rejection:
-    """What the disk does not move to quarantine."""
+    """The rejection of what the disk does not move to quarantine."""
     why = f"the disk refused the move to {QUARANTINE!r}: {describe_error(error)}"
     return _not_set_aside(rejection, f"{why}. {remedy_for(error)}")
 

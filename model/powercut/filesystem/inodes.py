@@ -231,7 +231,7 @@ def visible_tree(tree: Tree) -> VisibleTree:
 
 
 def hidden_tree(tree: Tree) -> VisibleTree:
-    """What no program sees of the tree: the bytes behind the ends of its files, by path.
+    """The part of a tree that no program sees: the bytes behind the ends of its files, by path.
 
     Two trees that look alike and differ in it can differ after the next crash.
     """

@@ -20,7 +20,7 @@ class Handle:
 
 @frozen
 class Lowered:
-    """What an op did: the new view and handles, its events in order, and the next inode number.
+    """The outcome of an op: the new view and handles, its events in order, the next inode number.
 
     `synced` is the inode that the op waited for, `span` the bytes of it where it is not all, and
     `waits` the kind of sync that a write did on the way.  For those who ask whether two ops can

@@ -145,6 +145,6 @@ def _holders(tree: Tree, entries: Entries, parts: Mapping[str, bytes]) -> Iterat
 
 
 def _look(tree: Tree, entry: Mapping[str, int]) -> tuple[tuple[str, object], ...]:
-    """What an entry looks like: its paths, with the contents of files."""
+    """The look of an entry: its paths, with the contents of files."""
     inodes = ((path, tree[number]) for path, number in entry.items())
     return tuple((path, i.content.look() if isinstance(i, File) else None) for path, i in inodes)

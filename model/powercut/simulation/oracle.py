@@ -37,7 +37,7 @@ class Violation:
 
 @frozen
 class Home:
-    """Where a save lies: the entry of the store, and what is in there as long as it is whole."""
+    """The place of a save: the entry of the store, and what is in there as long as it is whole."""
 
     entry: str
     look: tuple[tuple[str, object], ...]
