@@ -63,70 +63,102 @@ def fail(code: int, path: str) -> OSError:
 class Place:
     """Where a path ends: the directory that holds its last name, and the inode, None for none.
 
-    The root has no name: its place has the name "" in the root itself.  `passed` are the names
-    that were looked up on the way, each with its directory.
+    The root has no name: its place has the name "" in the root itself.  A path that ends in "." or
+    ".." has that as its name; no op can give such a name, take it away or move it.  `slash` says
+    that slashes stand behind a name.  `passed` are the names that were looked up on the way, each
+    with its directory.
     """
 
     directory: int
     name: str
     inode: int | None
     passed: tuple[tuple[int, str], ...] = ()
+    slash: bool = False
+
+    @property
+    def is_fixed(self) -> bool:
+        """The name is none that an op can give, take away or move."""
+        return self.name in ("", ".", "..")
 
 
 def locate(tree: Tree, path: str, *, follow: bool) -> Place:
     """Where `path` ends; a symbolic link as the last name is followed if asked for.
 
-    OSError: ENOENT and ENOTDIR for what stands before the last name, EIO where a directory cannot
-    be read, ELOOP, EINVAL for a path that is not absolute.
+    Slashes behind the last name ask for a directory, and follow a link to it in any case.
+
+    OSError: ENOENT and ENOTDIR for what stands before the last name, ENOTDIR for slashes behind
+    the name of something else than a directory, EIO where a directory cannot be read, ELOOP, ENOENT
+    for an empty path and EINVAL for another one that is not absolute.
     """
+    return _locate(tree, path, follow=follow, as_name=False)
+
+
+def locate_name(tree: Tree, path: str, *, follow: bool = False) -> Place:
+    """Where the name is that an op gives, takes away or moves.
+
+    Slashes behind it ask for nothing here, and no link is followed through them: what they mean
+    depends on the op.  OSError: as `locate`, but for what the slashes ask for.
+    """
+    return _locate(tree, path, follow=follow, as_name=True)
+
+
+def _locate(tree: Tree, path: str, *, follow: bool, as_name: bool) -> Place:
     if not path.startswith("/"):
-        raise fail(errno.EINVAL, path)
+        raise fail(errno.EINVAL if path else errno.ENOENT, path)
     todo = _names(path)
     trail = [ROOT]
-    directory, last, number = ROOT, "", ROOT if not todo else None
+    directory, last, number = ROOT, "", ROOT
     passed: list[tuple[int, str]] = []
-    links = 0
+    links, slash = 0, False
     while todo:
         name = todo.pop()
         held = tree[trail[-1]]
         if not isinstance(held, Directory):
             raise fail(errno.ENOTDIR, path)
+        if not name:
+            continue
+        if name in (".", ".."):
+            trail = trail if name == "." else trail[:-1] or [ROOT]
+            directory, last, number = trail[-1], name, trail[-1]
+            continue
         if held.unreadable:
             raise fail(errno.EIO, path)
-        if name == "..":
-            trail = trail[:-1] or [ROOT]
-            directory, last, number = trail[-1], "", trail[-1]
-            continue
-        directory, last, number = trail[-1], name, held.entries.get(name)
+        directory, last, slash = trail[-1], name, todo == [""]
         passed.append((directory, name))
-        if number is None:
-            if todo:
-                raise fail(errno.ENOENT, path)
-            break
-        found = tree[number]
-        if isinstance(found, SymlinkInode) and (todo or follow):
+        found = held.entries.get(name)
+        if found is None and any(todo):
+            raise fail(errno.ENOENT, path)
+        if found is None or (slash and as_name):
+            return Place(directory, last, found, tuple(passed), slash)
+        number, inode = found, tree[found]
+        if isinstance(inode, SymlinkInode) and (todo or follow):
             links += 1
             if links > LINKS_MAX:
                 raise fail(errno.ELOOP, path)
-            todo += _names(found.target)
-            trail = [ROOT] if found.target.startswith("/") else trail
+            todo += _names(inode.target)
+            trail = [ROOT] if inode.target.startswith("/") else trail
             directory, last, number = trail[-1], "", trail[-1]
             continue
         trail.append(number)
-    return Place(directory, last, number, tuple(passed))
+    return Place(directory, last, number, tuple(passed), slash)
 
 
 def _names(path: str) -> list[str]:
-    """The names of a path, the first one last."""
-    return [name for name in reversed(path.split("/")) if name not in ("", ".")]
+    """The names of a path, the first one last; before all a "" where slashes stand behind them."""
+    names = [name for name in reversed(path.split("/")) if name]
+    return ["", *names] if names and path.endswith("/") else names
 
 
 def resolve(tree: Tree, path: str) -> int:
     """The inode that `path` names, links followed. OSError: ENOENT, ENOTDIR, ELOOP."""
-    inode = locate(tree, path, follow=True).inode
-    if inode is None:
+    return existing(locate(tree, path, follow=True), path)
+
+
+def existing(place: Place, path: str) -> int:
+    """The inode at a place. ENOENT where there is none."""
+    if place.inode is None:
         raise fail(errno.ENOENT, path)
-    return inode
+    return place.inode
 
 
 def directory_at(tree: Tree, number: int) -> Directory:
@@ -182,6 +214,17 @@ def check_no_loop(
         raise fail(errno.EINVAL, path)
     if _is_above(tree, destination.inode, source.directory):
         raise fail(errno.EINVAL if exchange else errno.ENOTEMPTY, path)
+
+
+def check_slashes(
+    tree: Tree, source: Place, destination: Place, path: str, *, exchange: bool
+) -> None:
+    """Slashes behind a name of a rename ask that a directory has that name, or gets it. ENOTDIR."""
+    wanted = [source] if source.slash else []
+    if destination.slash:
+        wanted.append(destination if exchange else source)
+    if not all(isinstance(tree[existing(place, path)], Directory) for place in wanted):
+        raise fail(errno.ENOTDIR, path)
 
 
 def _is_above(tree: Tree, number: int | None, directory: int) -> bool:

@@ -25,24 +25,26 @@ from powercut.filesystem.inodes import (
     Tree,
     check_no_loop,
     check_replacement,
+    check_slashes,
     directory_at,
+    existing,
     fail,
     is_named,
-    locate,
 )
+from powercut.filesystem.lookups import Lookups
 from powercut.filesystem.lowered import Handle, Lowered
 
 SECTOR_BYTES: Final = 512
 """What an O_DIRECT write is aligned to."""
 
 
-class _Lowering:
+class _Lowering(Lookups):
     """One op being lowered: a copy-on-write view and the events so far."""
 
     def __init__(
         self, view: Tree, handles: Mapping[str, Handle], op_id: str, op: ops.Op, next_inode: int
     ) -> None:
-        self.view: dict[int, Inode] = dict(view)
+        super().__init__(view)
         self.handles = dict(handles)
         self.op_id = op_id
         self.op_kind = ops.op_name(op)
@@ -52,7 +54,6 @@ class _Lowering:
         self.span: tuple[int, int] | None = None
         self.waits = ""
         self.used: set[int] = set()
-        self.looked: set[tuple[int, str]] = set()
         self.rebound: set[str] = set()
 
     def new_inode(self, inode: Inode) -> int:
@@ -60,25 +61,6 @@ class _Lowering:
         self.next_inode += 1
         self.view[number] = inode
         return number
-
-    def place(self, path: str, *, follow: bool = False) -> Place:
-        place = locate(self.view, path, follow=follow)
-        self.looked.update(place.passed)
-        return place
-
-    def existing(self, path: str, *, follow: bool = False) -> tuple[Place, int]:
-        """Where a path ends, and its inode. ENOENT where there is none."""
-        place = self.place(path, follow=follow)
-        if place.inode is None:
-            raise fail(errno.ENOENT, path)
-        return place, place.inode
-
-    def free(self, path: str) -> Place:
-        """Where a new name goes. EEXIST where it is taken, the root included."""
-        place = self.place(path)
-        if place.inode is not None:
-            raise fail(errno.EEXIST, path)
-        return place
 
     def handle(self, path: str) -> Handle:
         """What "@h" stands for. EBADF."""
@@ -104,7 +86,7 @@ class _Lowering:
             if "O_RDONLY" in handle.flags:
                 raise fail(read_only, path)
             return handle.inode, handle.flags
-        _, number = self.existing(path, follow=True)
+        number = self.inode(path)
         if isinstance(self.view[number], Directory):
             raise fail(errno.EISDIR, path)
         return number, frozenset(flags)
@@ -138,7 +120,9 @@ def _known(flags: tuple[str, ...], known: frozenset[str], path: str) -> None:
 
 
 def _create(low: _Lowering, op: ops.Create) -> None:
-    place = low.free(op.path)
+    place = low.file_name(op.path)
+    if place.inode is not None:
+        raise fail(errno.EEXIST, op.path)
     low.set_entry(place, low.new_inode(File()), first=True)
 
 
@@ -146,15 +130,15 @@ def _open(low: _Lowering, op: ops.Open) -> None:
     _known(op.flags, ops.OPEN_FLAGS, op.path)
     flags = frozenset(op.flags)
     exclusive = flags >= {"O_CREAT", "O_EXCL"}
-    place = low.place(op.path, follow=not exclusive)
-    number = place.inode
-    if number is None:
-        if "O_CREAT" not in flags:
-            raise fail(errno.ENOENT, op.path)
-        number = low.new_inode(File())
-        low.set_entry(place, number, first=True)
-    elif exclusive:
-        raise fail(errno.EEXIST, op.path)
+    if "O_CREAT" not in flags:
+        number = low.inode(op.path)
+    else:
+        place = low.file_name(op.path, follow=not exclusive)
+        if exclusive and place.inode is not None:
+            raise fail(errno.EEXIST, op.path)
+        number = low.new_inode(File()) if place.inode is None else place.inode
+        if place.inode is None:
+            low.set_entry(place, number, first=True)
     if isinstance(low.view[number], Directory):
         if "O_CREAT" in flags or "O_TRUNC" in flags or "O_RDONLY" not in flags:
             raise fail(errno.EISDIR, op.path)
@@ -166,8 +150,7 @@ def _open(low: _Lowering, op: ops.Open) -> None:
 
 
 def _tmpfile(low: _Lowering, op: ops.Tmpfile) -> None:
-    _, number = low.existing(op.path, follow=True)
-    if not isinstance(low.view[number], Directory):
+    if not isinstance(low.view[low.inode(op.path)], Directory):
         raise fail(errno.ENOTDIR, op.path)
     low.bind(op.handle, Handle(low.new_inode(File()), frozenset({"O_TMPFILE"})))
 
@@ -179,22 +162,24 @@ def _close(low: _Lowering, op: ops.Close) -> None:
 
 
 def _mkdir(low: _Lowering, op: ops.Mkdir) -> None:
-    place = low.free(op.path)
+    place = low.free_name(op.path, directory=True)
     low.set_entry(place, low.new_inode(Directory({})), first=True)
 
 
 def _symlink(low: _Lowering, op: ops.Symlink) -> None:
     if not op.target:
         raise fail(errno.ENOENT, op.path)
-    place = low.free(op.path)
+    place = low.free_name(op.path)
     low.set_entry(place, low.new_inode(SymlinkInode(op.target)), first=True)
 
 
 def _write(low: _Lowering, op: ops.Write) -> None:
     _known(op.flags, ops.WRITE_FLAGS, op.path)
-    number, flags = low.opened(op.path, op.flags, errno.EINVAL if op.offset < 0 else errno.EBADF)
-    if op.offset < 0:
+    if op.offset < 0:  # pwrite looks at the offset first; what is not open yet is opened before
+        if not op.path.startswith("@"):
+            low.opened(op.path, op.flags)
         raise fail(errno.EINVAL, op.path)
+    number, flags = low.opened(op.path, op.flags)
     # On Linux, a handle with O_APPEND appends whatever offset pwrite is given.
     end = low.file(number).content.size
     _put(low, number, end if "O_APPEND" in flags else op.offset, op.data, flags)
@@ -235,9 +220,9 @@ def _put(low: _Lowering, number: int, offset: int, data: Data, flags: frozenset[
 
 
 def _truncate(low: _Lowering, op: ops.Truncate) -> None:
-    number, _ = low.opened(op.path, read_only=errno.EINVAL)
     if op.size < 0:
-        raise fail(errno.EINVAL, op.path)
+        raise fail(errno.EINVAL, op.path)  # before anything is looked up
+    number, _ = low.opened(op.path, read_only=errno.EINVAL)
     _resize(low, number, op.size)
 
 
@@ -265,8 +250,8 @@ def _zero_hidden(low: _Lowering, number: int, content: Content, size: int) -> Co
 
 def _link(low: _Lowering, op: ops.Link) -> None:
     by_handle = low.handle(op.src) if op.src.startswith("@") else None
-    source = low.existing(op.src)[1] if by_handle is None else by_handle.inode
-    place = low.free(op.dst)
+    source = low.inode(op.src, follow=False) if by_handle is None else by_handle.inode
+    place = low.free_name(op.dst)
     if isinstance(low.view[source], Directory):
         raise fail(errno.EPERM, op.src)
     first = by_handle is not None and not is_named(low.view, source)
@@ -279,17 +264,22 @@ def _link(low: _Lowering, op: ops.Link) -> None:
 
 
 def _unlink(low: _Lowering, op: ops.Unlink) -> None:
-    place, number = low.existing(op.path)
-    if isinstance(low.view[number], Directory):
+    place = low.name(op.path)
+    if isinstance(low.view[existing(place, op.path)], Directory):
         raise fail(errno.EISDIR, op.path)
+    if place.slash:
+        raise fail(errno.ENOTDIR, op.path)
     low.set_entry(place, None)
 
 
+_NOT_REMOVED: Final = {"": errno.EBUSY, ".": errno.EINVAL, "..": errno.ENOTEMPTY}
+
+
 def _rmdir(low: _Lowering, op: ops.Rmdir) -> None:
-    place, number = low.existing(op.path)
-    target = low.view[number]
-    if not place.name:
-        raise fail(errno.EBUSY, op.path)
+    place = low.name(op.path)
+    if place.is_fixed:
+        raise fail(_NOT_REMOVED[place.name], op.path)
+    target = low.view[existing(place, op.path)]
     if not isinstance(target, Directory):
         raise fail(errno.ENOTDIR, op.path)
     if target.unreadable:
@@ -303,19 +293,19 @@ def _rename(low: _Lowering, op: ops.Rename) -> None:
     _known(op.flags, ops.RENAME_FLAGS, op.dst)
     if len(op.flags) > 1:
         raise fail(errno.EINVAL, op.dst)
-    source, destination = low.place(op.src), low.place(op.dst)
-    if not source.name:
+    source, destination = low.name(op.src), low.name(op.dst)
+    if source.is_fixed:
         raise fail(errno.EBUSY, op.src)
-    if not destination.name:
+    if destination.is_fixed:
         raise fail(errno.EEXIST if "NOREPLACE" in op.flags else errno.EBUSY, op.dst)
-    if source.inode is None:
-        raise fail(errno.ENOENT, op.src)
-    moved, replaced = source.inode, destination.inode
+    moved, replaced = existing(source, op.src), destination.inode
     if "NOREPLACE" in op.flags and replaced is not None:
         raise fail(errno.EEXIST, op.dst)
     if "EXCHANGE" in op.flags and replaced is None:
         raise fail(errno.ENOENT, op.dst)
-    check_no_loop(low.view, source, destination, op.dst, exchange="EXCHANGE" in op.flags)
+    exchange = "EXCHANGE" in op.flags
+    check_slashes(low.view, source, destination, op.dst, exchange=exchange)
+    check_no_loop(low.view, source, destination, op.dst, exchange=exchange)
     if replaced == moved:
         return  # two names of one file: POSIX says that nothing happens
     if "EXCHANGE" in op.flags:
@@ -332,7 +322,7 @@ def _sync_of(low: _Lowering, op: ops.Fsync | ops.Fdatasync | ops.Barrier | ops.F
     if op.path.startswith("@"):
         low.synced = low.handle(op.path).inode
     else:
-        low.synced = low.existing(op.path, follow=True)[1]
+        low.synced = low.inode(op.path)
 
 
 def _msync(low: _Lowering, op: ops.Msync) -> None:
