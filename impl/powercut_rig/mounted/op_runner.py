@@ -14,7 +14,7 @@ import mmap
 import operator
 import os
 from collections.abc import Callable, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Final, Protocol, assert_never
 
 from powercut.filesystem import ops
@@ -135,11 +135,13 @@ def check_paths(op: ops.Op) -> None:
 
 
 def path_below(root: str, path: str) -> str:
-    """The real path of a path of an op. ValueError for one that cannot be meant."""
-    parts = PurePosixPath(path).parts
-    if not parts or parts[0] != "/" or ".." in parts or "\0" in path:
+    """The real path of a path of an op, spelt as it is: the kernel looks at "/" and "." in the end.
+
+    ValueError for one that cannot be meant.
+    """
+    if not path.startswith("/") or ".." in path.split("/") or "\0" in path:
         raise ValueError(f"The path {path!r} was found; expected an absolute one without '..'.")
-    return str(Path(root, *parts[1:]))
+    return root.rstrip("/") + path
 
 
 class LocalOpRunner:
@@ -194,17 +196,17 @@ class LocalOpRunner:
             case ops.Truncate(path=path, size=size):
                 self._with_file(path, os.O_WRONLY, lambda fd: os.ftruncate(fd, size))
             case ops.Mkdir(path=path):
-                Path(real(path)).mkdir(mode=0o755)
+                os.mkdir(real(path), 0o755)
             case ops.Rmdir(path=path):
-                Path(real(path)).rmdir()
+                os.rmdir(real(path))
             case ops.Symlink(target=target, path=path):
-                Path(real(path)).symlink_to(target)
+                os.symlink(target, real(path))
             case ops.Rename(src=src, dst=dst, flags=words):
                 linux_syscalls.rename(real(src), real(dst), *words)
             case ops.Link(src=src, dst=dst):
                 self._link(src, real(dst))
             case ops.Unlink(path=path):
-                Path(real(path)).unlink()
+                os.unlink(real(path))
             case ops.Fsync(fails=True) | ops.Fdatasync(fails=True):
                 raise OSError(errno.ENOTSUP, "a sync cannot be made to fail here")
             case ops.Fsync(path=path) | ops.Barrier(path=path) | ops.Fullsync(path=path):

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
-from typing import Final, Literal
+from typing import Any, Final, Literal, cast
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from powercut.filesystem.ops import (
     Append,
@@ -188,7 +188,7 @@ def _follow(op: Op, dirty: dict[str, int]) -> None:
     A file that is written through a handle or a mapping is known by the path of the op, a handle
     as "@h"; what a symbolic link would lead to is not followed.
     """
-    match op:
+    match _plainly(op):
         case Write(path=path, offset=offset, data=data):
             dirty[path] = max(dirty.get(path, 0), offset + len(data))
         case Append(path=path, data=data):
@@ -205,6 +205,17 @@ def _follow(op: Op, dirty: dict[str, int]) -> None:
             dirty.clear()
         case _:
             pass
+
+
+def _plainly(op: Op) -> Op:
+    """The op with each path in its shortest spelling."""
+    paths = {name: getattr(op, name, "") for name in ("path", "src", "dst")}
+    short = {
+        name: "/" + "/".join(part for part in path.split("/") if part not in ("", "."))
+        for name, path in paths.items()
+        if path.startswith("/")
+    }
+    return cast("Op", evolve(cast("Any", op), **short))
 
 
 def _rename(dirty: dict[str, int], src: str, dst: str, *, exchange: bool) -> None:

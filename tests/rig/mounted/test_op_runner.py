@@ -73,6 +73,47 @@ def test_a_path_that_leads_out_is_refused_before_the_first_op(tmp_path: Path, pa
     assert list(tmp_path.iterdir()) == []
 
 
+def test_the_kernel_is_given_each_path_as_it_is_spelt(tmp_path: Path) -> None:
+    program: list[ops.Op] = [
+        ops.Mkdir("/d/"),
+        ops.Create("/d/./f"),
+        ops.Mkdir("//e//"),
+        ops.Rename("/d/", "/e/"),
+        ops.Append("//e//f", b"x"),
+        ops.Symlink("e/", "/s"),
+        ops.Fsync("/s/"),
+        ops.Rmdir("/e/../g/"),
+    ]
+    run(tmp_path, program[:-1])
+    assert read_tree(str(tmp_path / "e")) == {"f": b"x"}
+    assert os.readlink(tmp_path / "s") == "e/"
+    with pytest.raises(ValueError, match=r"'/e/\.\./g/' was found; expected an absolute"):
+        run(tmp_path, program[-1:])
+
+
+@pytest.mark.parametrize(
+    "op",
+    [
+        ops.Rename("/f", "/g/"),
+        ops.Link("/f/", "/g"),
+        ops.Unlink("/f/"),
+        ops.Fsync("/f/"),
+        ops.Truncate("/f/", 1),
+        ops.Open("/f/", "h"),
+    ],
+    ids=str,
+)
+def test_slashes_behind_a_name_ask_for_a_directory(tmp_path: Path, op: ops.Op) -> None:
+    with pytest.raises(RigError, match=r"Op 1, .*Not a directory"):
+        run(tmp_path, [ops.Create("/f"), op])
+
+
+@pytest.mark.parametrize("op", [ops.Symlink("x", "/g/"), ops.Link("/f", "/g/")], ids=str)
+def test_slashes_behind_a_new_name_ask_for_a_directory(tmp_path: Path, op: ops.Op) -> None:
+    with pytest.raises(RigError, match=r"Op 1, .*No such file or directory"):
+        run(tmp_path, [ops.Create("/f"), op])
+
+
 @pytest.mark.parametrize("target", ["/etc", "../up", "d/../../up"])
 def test_a_link_that_leads_out_is_refused_before_the_first_op(tmp_path: Path, target: str) -> None:
     with pytest.raises(ValueError, match="has to be relative"):
@@ -105,6 +146,20 @@ def test_the_default_plan_follows_a_file_through_renames(tmp_path: Path) -> None
     plan = default_plan(program)
     assert any(item.path == "/e/f" for item in plan)
     run(tmp_path, program, list(plan))  # each file it names is there
+
+
+def test_the_default_plan_follows_a_file_by_any_spelling(tmp_path: Path) -> None:
+    program: list[ops.Op] = [
+        ops.Mkdir("/d/"),
+        ops.Create("//d/f"),
+        ops.Write("/d/./f", 0, b"x" * 10_000),
+        ops.Rename("/d/", "/e//"),
+        ops.Mkdir("/h"),
+        ops.Mkdir("/i"),
+    ]
+    plan = default_plan(program)
+    assert any(item.path == "/e/f" for item in plan)
+    run(tmp_path, program, list(plan))
 
 
 def test_handles_links_mappings_and_flags_do_what_they_say(tmp_path: Path) -> None:
