@@ -11,7 +11,15 @@ import hashlib
 from typing import Protocol
 
 from powercut.filesystem import ops
-from powercut.filesystem.inodes import Directory, File, directory_at, fail, file_at, resolve
+from powercut.filesystem.inodes import (
+    Directory,
+    File,
+    Inode,
+    SymlinkInode,
+    existing,
+    fail,
+    locate,
+)
 from powercut.filesystem.state import State
 
 
@@ -20,16 +28,19 @@ class PowerCut(BaseException):
 
 
 class SubjectDisk(Protocol):
-    """What a subject may ask of a file system; paths are strings, errors are OSError."""
+    """What a subject may ask of a file system; paths are strings, errors are OSError.
+
+    No symlink as the last name of a path is followed.
+    """
 
     def kind(self, path: str) -> str:
-        """Say "file", "dir", "other" or "missing", without following a symlink."""
+        """Say "file", "dir", "other" (a symlink too) or "missing"."""
 
     def names(self, path: str) -> list[str]:
-        """The sorted entry names of a directory."""
+        """The sorted entry names of a directory; ENOTDIR for all else."""
 
     def read(self, path: str, limit_bytes: int) -> bytes:
-        """A whole regular file; EFBIG where it is longer than the limit."""
+        """A whole regular file: EFBIG beyond the limit, ELOOP or EINVAL if not regular."""
 
     def digest(self, path: str, limit_bytes: int) -> tuple[int, str]:
         """The size of a regular file in bytes, and its SHA-256 in hex; EFBIG as `read`."""
@@ -44,13 +55,13 @@ class SubjectDisk(Protocol):
         """Append to the file that `create` opened."""
 
     def fsync(self, path: str) -> None:
-        """Fsync of a file."""
+        """Fsync of a regular file; ELOOP or EINVAL for all else."""
 
     def close(self, path: str) -> None:
         """End what `create` began."""
 
     def fsync_dir(self, path: str) -> None:
-        """Fsync of a directory."""
+        """Fsync of a directory; ENOTDIR for all else."""
 
     def rename(self, src: str, dst: str) -> None:
         """POSIX rename."""
@@ -62,7 +73,10 @@ class SubjectDisk(Protocol):
         """Remove an empty directory."""
 
     def lock(self, path: str) -> None:
-        """Create the file if missing and lock it; EWOULDBLOCK where a live process holds it."""
+        """Create the file if missing and lock it; EWOULDBLOCK where a live process holds it.
+
+        ELOOP or EINVAL where something else than a regular file is there.
+        """
 
     def unlock(self, path: str) -> None:
         """Give the lock back."""
@@ -104,23 +118,25 @@ class ModelDisk:
     def kind(self, path: str) -> str:
         """See `SubjectDisk.kind`."""
         try:
-            inode = self.state.view[resolve(self.state.view, path)]
+            _, inode = self._entry(path)
         except OSError as error:
             if error.errno in (errno.ENOENT, errno.ENOTDIR):
                 return "missing"
             raise
+        if isinstance(inode, SymlinkInode):
+            return "other"
         return "dir" if isinstance(inode, Directory) else "file"
 
     def names(self, path: str) -> list[str]:
         """See `SubjectDisk.names`."""
-        directory = directory_at(self.state.view, resolve(self.state.view, path))
+        directory = self._directory(path)
         if directory.unreadable:
             raise fail(errno.EIO, path)
         return sorted(directory.entries)
 
     def read(self, path: str, limit_bytes: int) -> bytes:
         """See `SubjectDisk.read`."""
-        _, file = file_at(self.state.view, path)
+        file = self._file(path)
         if file.content.size > limit_bytes:
             raise fail(errno.EFBIG, path)
         if file.unreadable:
@@ -138,8 +154,8 @@ class ModelDisk:
         Damage at rest is no op: it shows here only where it changes the size.  Not in the seam's
         own shape: a subject may look whether its disk has it.  OSError.
         """
-        number = resolve(self.state.view, path)
-        now, before, changed = self.state.view[number], None, 0
+        number, now = self._entry(path)
+        before, changed = None, 0
         for count, (_, op, after) in enumerate(self.program, start=1):
             inode = after.view.get(number)
             if inode is not before and not isinstance(op, ops.Damage):
@@ -161,13 +177,12 @@ class ModelDisk:
         if path not in self._open:
             raise fail(errno.EBADF, path)
         now = self._open[path]
-        _, file = file_at(self.state.view, now)
-        self.perform(ops.Write(now, file.content.size, bytes(data)))
+        self.perform(ops.Write(now, self._file(now).content.size, bytes(data)))
 
     def fsync(self, path: str) -> None:
         """See `SubjectDisk.fsync`."""
         now = self._open.get(path, path)
-        file_at(self.state.view, now)
+        self._file(now)
         self.perform(ops.Fsync(now))
 
     def close(self, path: str) -> None:
@@ -178,7 +193,7 @@ class ModelDisk:
 
     def fsync_dir(self, path: str) -> None:
         """See `SubjectDisk.fsync_dir`."""
-        directory_at(self.state.view, resolve(self.state.view, path))
+        self._directory(path)
         self.perform(ops.Fsync(path))
 
     def full_sync_dir(self, path: str) -> None:
@@ -186,12 +201,13 @@ class ModelDisk:
 
         Not in the seam's own shape: a subject may look whether its disk has it.
         """
-        directory_at(self.state.view, resolve(self.state.view, path))
+        self._directory(path)
         self.perform(ops.Fullsync(path))
 
     def rename(self, src: str, dst: str) -> None:
         """See `SubjectDisk.rename`."""
         self.perform(ops.Rename(src, dst))
+        src, dst = src.rstrip("/"), dst.rstrip("/")
         for opened, now in self._open.items():
             if now == src or now.startswith(f"{src}/"):
                 self._open[opened] = dst + now.removeprefix(src)
@@ -210,8 +226,28 @@ class ModelDisk:
             raise fail(errno.EWOULDBLOCK, path)
         if self.kind(path) == "missing":
             self.perform(ops.Create(path))
+        self._file(path)
         self._locks.add(path)
 
     def unlock(self, path: str) -> None:
         """See `SubjectDisk.unlock`."""
         self._locks.discard(path)
+
+    def _entry(self, path: str) -> tuple[int, Inode]:
+        """What has that name, by its number and itself. OSError."""
+        number = existing(locate(self.state.view, path, follow=False), path)
+        return number, self.state.view[number]
+
+    def _file(self, path: str) -> File:
+        """The regular file of that name. OSError: ELOOP for a link, EINVAL for a directory."""
+        _, inode = self._entry(path)
+        if not isinstance(inode, File):
+            raise fail(errno.ELOOP if isinstance(inode, SymlinkInode) else errno.EINVAL, path)
+        return inode
+
+    def _directory(self, path: str) -> Directory:
+        """The directory of that name. OSError: ENOTDIR for all else."""
+        _, inode = self._entry(path)
+        if not isinstance(inode, Directory):
+            raise fail(errno.ENOTDIR, path)
+        return inode
