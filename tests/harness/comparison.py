@@ -69,9 +69,14 @@ def stays_below(op: ops.Op) -> bool:
         return False  # by a path there is only truncate(2), which takes no folder
     if isinstance(op, ops.Rmdir) and not op.path.strip("/."):
         return False
-    if isinstance(op, ops.Symlink) and op.target and op.target not in TARGETS:
+    if isinstance(op, ops.Symlink) and not (op.target in TARGETS or goes_down(op.target)):
         return False
     return not any(".." in getattr(op, name).split("/") for name in path_fields(op))
+
+
+def goes_down(target: str) -> bool:
+    """A link to this cannot lead out of its folder, nor help one of TARGETS to do so."""
+    return not target.startswith("/") and {".", ".."}.isdisjoint(target.split("/"))
 
 
 @define

@@ -59,13 +59,11 @@ ON_TWO_PATHS: Final[list[Callable[[str, str], ops.Op]]] = [
     lambda src, dst: ops.Rename(src, dst, ("EXCHANGE",)),
 ]
 
-pytestmark = [
-    pytest.mark.skipif(not LINUX, reason="errnos are compared on Linux alone"),
-    # Linux looks paths up before it asks a file system.
-    pytest.mark.parametrize(
-        "disk", ["tmpfs", pytest.param("ext4", marks=pytest.mark.thorough)], indirect=True
-    ),
-]
+# Linux looks paths up before it asks a file system, and a disk is slow: one is asked seldom.
+DISKS: Final = ["tmpfs", pytest.param("ext4", marks=pytest.mark.thorough)]
+on_each_disk = pytest.mark.parametrize("disk", DISKS, indirect=True)
+on_a_tmpfs = pytest.mark.parametrize("disk", ["tmpfs"], indirect=True)
+pytestmark = pytest.mark.skipif(not LINUX, reason="errnos are compared on Linux alone")
 
 
 def answers(disk: Disk, tried: Iterable[ops.Op]) -> set[str]:
@@ -86,6 +84,7 @@ def answers(disk: Disk, tried: Iterable[ops.Op]) -> set[str]:
 ERRORS: Final = {"ENOENT", "ENOTDIR", "EISDIR", "EEXIST", "EINVAL", "ENOTEMPTY", "ELOOP", "EBUSY"}
 
 
+@on_each_disk
 def test_every_op_on_one_path_answers_as_the_kernel_does(disk: Disk) -> None:
     tried = (make(path) for make in ON_ONE_PATH for path in PATHS)
 
@@ -96,6 +95,7 @@ def test_every_op_on_one_path_answers_as_the_kernel_does(disk: Disk) -> None:
     assert ("EBUSY" in found) == disk.is_root
 
 
+@on_each_disk
 def test_every_open_answers_as_the_kernel_does(disk: Disk) -> None:
     tried = (ops.Open(path, "h", flags) for flags in FLAGS for path in PATHS)
 
@@ -108,6 +108,7 @@ def on_two_paths(paths: list[str]) -> Iterator[ops.Op]:
         yield from (make(src, dst) for make in ON_TWO_PATHS)
 
 
+@on_each_disk
 def test_every_op_on_two_paths_answers_as_the_kernel_does(disk: Disk) -> None:
     paths = [path for path in PATHS if path and not path.endswith(("//", ".", "./"))]
 
@@ -115,5 +116,6 @@ def test_every_op_on_two_paths_answers_as_the_kernel_does(disk: Disk) -> None:
 
 
 @pytest.mark.thorough
+@on_a_tmpfs
 def test_every_op_on_two_paths_with_any_ends_answers_as_the_kernel_does(disk: Disk) -> None:
     assert answers(disk, on_two_paths(PATHS)) == {"done", "EPERM"} | ERRORS
