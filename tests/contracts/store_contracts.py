@@ -47,7 +47,11 @@ def chunks_are_as_many_as_cover_the_part(size_bytes: int, exponent: int) -> None
 
 
 @contract(
-    Mutant(CHUNKS, "yield start, min(self.stop, start + self", "yield start, (start + self"),
+    Mutant(
+        CHUNKS,
+        "yield start, min(self.stop, start + self.chunk_bytes)",
+        "yield start, start + self.chunk_bytes",
+    ),
     *[around(*(n << 11 for n in range(14)), LIMIT - 1)] * 3,
 )
 def a_span_is_divided_into_its_chunks(start: int, stop: int, at: int) -> None:

@@ -112,15 +112,24 @@ def test_a_mutant_whose_text_is_gone_is_named(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_a_contract_is_confirmed_and_its_mutant_is_refuted(tmp_path: Path) -> None:
+def test_a_mutant_is_refuted_that_is_wrong_for_one_input_of_all_below_2_to_the_62(
+    tmp_path: Path,
+) -> None:
     contract = named("page_end_is_the_first_border_from_an_offset_on")
-    root = contract.mutant.plant(tmp_path)
+    right = "return -(-offset // PAGE_BYTES) * PAGE_BYTES"
+    wrong = f"{right} + (offset == 3141592653589793238)"
+    root = Mutant(contract.mutant.file, right, wrong).plant(tmp_path)
 
     broken = check(contract.target, PATIENT_BUDGET_S, [root])
 
-    assert check(contract.target, PATIENT_BUDGET_S).verdict is Verdict.CONFIRMED
     assert broken.verdict is Verdict.COUNTEREXAMPLE
-    assert "when calling page_end_is" in broken.text
+    assert broken.text.endswith(f"when calling {contract.name}(3141592653589793238)")
+
+
+def test_the_contract_itself_is_not_refuted() -> None:
+    contract = named("page_end_is_the_first_border_from_an_offset_on")
+
+    assert check(contract.target, PATIENT_BUDGET_S).verdict is not Verdict.COUNTEREXAMPLE
 
 
 @pytest.mark.parametrize(
