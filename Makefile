@@ -29,7 +29,7 @@ help:
 	@echo "make lint       ruff, mypy --strict and the import contracts"
 	@echo "make structure  circles, long modules, rooms at the top, class names used twice"
 	@echo "make format     let ruff format and repair what it can"
-	@echo "make contracts  CrossHair on the pure parts, within a fixed budget"
+	@echo "make contracts  CrossHair on pure arithmetic and on mutants of it: under a minute of processor time"
 	@echo "make soak       the stateful suites with many more examples, others each time"
 	@echo "make fuzz       all that reads a store, coverage-guided: FUZZ_TARGETS, FUZZ_SECONDS each"
 	@echo "make mutants    MUTANTS changes of the library, drawn by SEED: does a test notice? (by hand: an hour)"

@@ -1,6 +1,5 @@
-"""The contracts that CrossHair searches for counterexamples: `make contracts`.
+"""The contracts that CrossHair confirms, and whose mutants it refutes: `make contracts`.
 
-A contract is a function whose leading asserts are preconditions and whose later ones are what it
-promises.  CrossHair runs it on symbolic values.  "Not confirmed" means that no counterexample was
-found within the budget, and is reported in exactly these words: it is not a proof.
+A contract is a function whose leading asserts are its domain and whose later ones are what it
+promises.  CrossHair runs it on symbolic values.  README.md has the table of what it said.
 """

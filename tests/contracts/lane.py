@@ -1,7 +1,7 @@
-"""Runs CrossHair on a target within a budget and says what came of each condition.
+"""Runs CrossHair on one promise within a budget and says what came of it.
 
 CrossHair also "confirms" a contract whose preconditions nothing can meet.  So test_contracts.py
-runs every contract on cases that do meet them.
+counts the inputs that meet them.
 """
 
 from __future__ import annotations
@@ -16,12 +16,13 @@ from pathlib import Path
 
 from attrs import frozen
 
-ROOT = Path(__file__).resolve().parent.parent.parent
+from tests import ROOT
+
 MESSAGE = re.compile(r"^(?P<file>.+?):(?P<line>\d+): (?P<kind>error|info): (?P<text>.*)$")
 
 
 class Verdict(Enum):
-    """What CrossHair said about one condition."""
+    """What CrossHair said."""
 
     COUNTEREXAMPLE = "counterexample"
     NOT_CONFIRMED = "not confirmed"
@@ -30,9 +31,8 @@ class Verdict(Enum):
 
 @frozen
 class Finding:
-    """One condition: where it stands, the verdict, and CrossHair's own words."""
+    """The verdict on one promise, and CrossHair's own words."""
 
-    place: str
     verdict: Verdict
     text: str
 
@@ -48,8 +48,8 @@ def environment(extra_path: Sequence[Path] = ()) -> dict[str, str]:
     return {**os.environ, "PYTHONHASHSEED": "0", "PYTHONPATH": path}
 
 
-def check(target: str, budget_s: float, extra_path: Sequence[Path] = ()) -> list[Finding]:
-    """Every condition of a module or function, each searched for `budget_s` of processor time.
+def check(target: str, budget_s: float, extra_path: Sequence[Path] = ()) -> Finding:
+    """The verdict on one function, searched for `budget_s` of processor time.
 
     Raises LaneError where CrossHair fails by itself, does not end, or finds no contract at all.
     """
@@ -67,15 +67,15 @@ def check(target: str, budget_s: float, extra_path: Sequence[Path] = ()) -> list
         )
     except subprocess.TimeoutExpired as error:
         raise LaneError(f"{target}: CrossHair was still running after {error.timeout} s") from error
-    findings = parse(done.stdout)
     if done.returncode not in (0, 1):
         raise LaneError(f"{target}: CrossHair ended with {done.returncode}: {done.stderr.strip()}")
+    findings = parse(done.stdout)
     if not findings:
         raise LaneError(f"{target}: no contract was found, so nothing was checked")
-    broken = any(f.verdict is Verdict.COUNTEREXAMPLE for f in findings)
-    if broken != (done.returncode == 1):
+    broken = [f for f in findings if f.verdict is Verdict.COUNTEREXAMPLE]
+    if bool(broken) != (done.returncode == 1) or (len(findings) > 1 and not broken):
         raise LaneError(f"{target}: status {done.returncode} contradicts: {done.stdout.strip()}")
-    return findings
+    return broken[0] if broken else findings[0]
 
 
 def parse(output: str) -> list[Finding]:
@@ -83,13 +83,11 @@ def parse(output: str) -> list[Finding]:
     findings: list[Finding] = []
     for line in output.splitlines():
         match = MESSAGE.match(line)
-        if match is None:
-            if findings:
-                last = findings.pop()
-                findings.append(Finding(last.place, last.verdict, f"{last.text}\n{line}"))
-            continue
-        place = f"{Path(match['file']).name}:{match['line']}"
-        findings.append(Finding(place, _verdict(match["kind"], match["text"]), match["text"]))
+        if match is not None:
+            findings.append(Finding(_verdict(match["kind"], match["text"]), match["text"]))
+        elif findings:
+            last = findings.pop()
+            findings.append(Finding(last.verdict, f"{last.text}\n{line}"))
     return findings
 
 

@@ -1,8 +1,20 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from lastgood.format.names import GroupName, free_name, newest_first, next_generation, parse_name
+from lastgood.format.names import (
+    MAX_GENERATION,
+    MAX_NUMBER,
+    GroupName,
+    free_name,
+    newest_first,
+    next_generation,
+    parse_name,
+)
+
+GENERATIONS = st.integers(0, MAX_GENERATION)
 
 
 @pytest.mark.parametrize(
@@ -10,6 +22,15 @@ from lastgood.format.names import GroupName, free_name, newest_first, next_gener
     [GroupName(7, 42), GroupName(7, 42, attempt=True), GroupName(123456789, 0), GroupName(0, 0)],
 )
 def test_a_name_is_read_back_as_it_was_written(name: GroupName) -> None:
+    assert parse_name(str(name)) == name
+
+
+@given(GENERATIONS, st.integers(0, MAX_NUMBER), st.sampled_from(["", "attempt", "pruned"]))
+def test_any_name_that_is_written_is_read_as_its_group(
+    generation: int, step: int, prefix: str
+) -> None:
+    name = GroupName(generation, step, prefix == "attempt", prefix == "pruned")
+
     assert parse_name(str(name)) == name
 
 
@@ -46,6 +67,17 @@ def test_no_name_anywhere_lends_its_generation_to_the_next_group() -> None:
     assert next_generation(["gen-00000004-step-00000001"], []) == 5
     assert next_generation(["attempt-gen-00000009-step-00000001"], []) == 10
     assert next_generation([], ["gen-00000011-step-00000001.3"]) == 12
+
+
+@given(GENERATIONS, GENERATIONS, GENERATIONS)
+def test_the_next_generation_is_one_above_all_that_any_name_has(
+    live: int, dead: int, aside: int
+) -> None:
+    names = [str(GroupName(live, 1)), str(GroupName(dead, 2, attempt=True)), "lock"]
+
+    found = next_generation(names, [f"{GroupName(aside, 3)}.1"])
+
+    assert found == 1 + max(live, dead, aside)
 
 
 def test_a_name_that_is_taken_gets_the_first_free_number() -> None:

@@ -48,6 +48,18 @@ def test_the_count_by_components_is_the_number_of_downsets(requires: list[int]) 
     assert count_downsets(requires, 0, 0, 1000) == (len(brute(requires, 0, 0)), True)
 
 
+def test_all_is_exact_for_each_relation_of_three_events() -> None:
+    for requires in itertools.product(range(8), repeat=3):
+        every = [events for events in range(8) if is_downset(events, requires)]
+        for one in range(8):
+            assert downset_of(one, requires) == min(d for d in every if not one & ~d)
+            assert largest_downset_in(one, requires) == max(d for d in every if not d & ~one)
+        for landed, never in itertools.product(range(8), repeat=2):
+            wanted = [d for d in every if not landed & ~d and not never & d]
+            assert sorted(downsets(requires, landed, never)) == wanted
+            assert count_downsets(requires, landed, never, 8) == (len(wanted), True)
+
+
 def test_a_count_beyond_the_limit_is_a_lower_bound_and_says_so() -> None:
     chain = [0, *(1 << e for e in range(9))]
 
