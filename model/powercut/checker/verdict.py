@@ -88,8 +88,60 @@ class CheckReport:
     @property
     def exit_code(self) -> int:
         """0: all hold; 1: one fails; 4: none, but one is unknown; 5: nor that, one not refuted."""
-        answers = {verdict.verdict for verdict in self.properties.values()}
-        return next((code for word, code in _STATUSES.items() if word in answers), 0)
+        return _STATUSES.get(_weakest([v.verdict for v in self.properties.values()]), 0)
+
+
+@frozen
+class SetReport:
+    """The verdicts of one subject under each profile of a set, one report a member.
+
+    `left_out` maps each profile that was not asked to the reason.
+    """
+
+    profile: str
+    members: tuple[CheckReport, ...]
+    left_out: Mapping[str, str]
+
+    @property
+    def weakest(self) -> dict[str, VerdictWord]:
+        """The answer of the set: for each property, the weakest word that a member has."""
+        asked = self.members[0].properties
+        return {
+            name: _weakest([report.properties[name].verdict for report in self.members])
+            for name in asked
+        }
+
+    def to_json(self) -> dict[str, Any]:
+        """The report as `powercut check --json` prints it."""
+        first = self.members[0]
+        return {
+            "subject": first.subject,
+            "profile": self.profile,
+            "crash_class": first.crash_class,
+            "properties": {
+                name: {
+                    "verdict": word,
+                    "profiles": [
+                        report.profile
+                        for report in self.members
+                        if report.properties[name].verdict == word
+                    ],
+                }
+                for name, word in self.weakest.items()
+            },
+            "members": [report.to_json() for report in self.members],
+            "left_out": dict(self.left_out),
+        }
+
+    @property
+    def exit_code(self) -> int:
+        """That of the weakest answer, as of a `CheckReport`."""
+        return _STATUSES.get(_weakest(list(self.weakest.values())), 0)
+
+
+def _weakest(words: Sequence[VerdictWord]) -> VerdictWord:
+    """The word that decides among these."""
+    return next((word for word in _STATUSES if word in words), "holds")
 
 
 def bound_of(bounds: Sequence[Any]) -> dict[str, int]:

@@ -12,6 +12,7 @@ from xml.etree import ElementTree as ET
 import pytest
 from click.testing import CliRunner
 
+from powercut.profile import load_set
 from powercut_rig import BlockLog, Flush, Mark, Recipe, Write
 from powercut_rig.blocks.timeline import Timeline
 from powercut_rig.cli.commands import compare, doctor, soak_command
@@ -238,3 +239,8 @@ def test_the_kernels_words_are_those_about_the_disk_and_no_other() -> None:
     ]
     assert "open_ctree" in lines_about("/of/a/rig/loop7", LOG, 1)
     assert lines_about("/dev/loop9", LOG, 8) == ""
+
+
+def test_each_measured_profile_is_what_a_disk_of_this_kernel_is_held_against() -> None:
+    for profile, disk in load_set("linux-measured").disks.items():
+        assert (FILE_SYSTEMS[disk].profile, FILE_SYSTEMS[disk].in_guest) == (profile, False)
