@@ -67,8 +67,9 @@ class Profile:
     rules hold as long as the kernel commits nothing of its own accord: published tests are judged
     with them, protocols never.  `block_bytes` is what space is allocated in and sizes can be cut
     at, `sector_bytes` what the drive writes whole.  `published` are the names that others give the
-    same file system.  `reference` is what `load_profile` was asked for: a name or a path, by which
-    a trace finds the profile again.
+    same file system.  `hazard` says what a crash was seen to do to a whole volume, which no crash
+    state of the model has; "" where nothing was seen.  `reference` is what `load_profile` was asked
+    for: a name or a path, by which a trace finds the profile again.
     """
 
     name: str
@@ -80,6 +81,7 @@ class Profile:
     weaker_than: tuple[str, ...] = ()
     published: tuple[str, ...] = ()
     sector_bytes: int = 512
+    hazard: str = ""
     reference: str = ""
 
     def of_kind(self, kind: Kind, crash_class: str) -> tuple[Claim, ...]:
@@ -250,7 +252,7 @@ def parse_profile(text: str, where: str) -> Profile:
 
 
 def _profile(raw: dict[str, Any], where: str) -> Profile:
-    known = {"schema", "name", "title", "weaker_than", "published", "units"}
+    known = {"schema", "name", "title", "weaker_than", "published", "units", "hazard"}
     READ.keys(raw, known | {"rule", "unknown", "quiet"}, where)
     READ.schema(raw, where)
     units = READ.typed(raw, "units", dict, where)
@@ -265,6 +267,7 @@ def _profile(raw: dict[str, Any], where: str) -> Profile:
         quiet=tuple(_claims(raw, "quiet", where)),
         weaker_than=READ.strings(raw, "weaker_than", where),
         published=READ.strings(raw, "published", where),
+        hazard=READ.optional(raw, "hazard", str, "", where),
     )
     if not is_file_name(profile.name):
         raise READ.fail(where, f"the name is {short(profile.name)}, expected one without '/'")

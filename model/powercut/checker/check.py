@@ -67,6 +67,7 @@ def check(
         question.crash_class,
         verdicts,
         {c.rule.id: f"{c.doubt}: {c.measure}" for c in doubted if c.rule.id in hanging},
+        question.profile.hazard,
     )
 
 

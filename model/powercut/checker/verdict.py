@@ -67,7 +67,7 @@ class CheckReport:
     """The verdicts of one subject under one profile and one crash class.
 
     `doubts` has the profile's rules in doubt that a verdict hangs on, each with the measurement
-    that would settle it.
+    that would settle it.  `hazard` is the profile's: no verdict speaks of it.
     """
 
     subject: str
@@ -75,6 +75,7 @@ class CheckReport:
     crash_class: str
     properties: Mapping[str, Verdict] = field(factory=dict)
     doubts: Mapping[str, str] = field(factory=dict)
+    hazard: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """The report as the commands print it."""

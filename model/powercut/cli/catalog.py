@@ -92,6 +92,7 @@ def _profile_json(profile: Profile) -> dict[str, Any]:
         "sector_bytes": profile.sector_bytes,
         "weaker_than": list(profile.weaker_than),
         "published": list(profile.published),
+        "hazard": profile.hazard,
         "rules": [_claim_json(claim) for claim in profile.claims],
         "unknown": [_claim_json(claim) for claim in profile.unknown],
         "quiet": [_claim_json(claim) for claim in profile.quiet],
@@ -133,6 +134,8 @@ def _show_profile(profile: Profile) -> None:
     for claim in profile.unknown:
         text = f"{claim.rule.id} is {claim.doubt}; what would settle it: {claim.measure}."
         console.print(text, markup=False, highlight=False)
+    if profile.hazard:
+        console.print(f"Outside of the model: {profile.hazard}.", markup=False, highlight=False)
     console.print("One rule in full: powercut profiles --rule ID", markup=False, highlight=False)
 
 

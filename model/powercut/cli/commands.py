@@ -226,6 +226,8 @@ def _below(report: CheckReport) -> Iterator[str]:
             yield from (f"  powercut {word} {verdict.trace}" for word in ("replay", "explain"))
     for rule, why in report.doubts.items():
         yield f"{rule} is {why}"
+    if report.hazard:
+        yield f"no verdict speaks of this: {report.hazard}."
 
 
 def show_set(report: SetReport) -> None:

@@ -144,6 +144,20 @@ def test_profiles_lists_the_sets_and_shows_one() -> None:
     assert json.loads(run("profiles", "xfs", "--json").stdout)["sets"] == []
 
 
+def test_what_no_verdict_speaks_of_is_said_beside_the_verdict() -> None:
+    hazard = load_profile("ext4-fast-commit").hazard
+    asked = ["--property", "P1", *SMALL]
+    fast = run("check", "lastgood:atomic_dirsync", "-p", "ext4-fast-commit", *asked)
+    plain = run("check", "lastgood:atomic_dirsync", "-p", "ext4-ordered", *asked)
+    shown = json.loads(run("profiles", "ext4-fast-commit", "--json").stdout)["profiles"][0]
+
+    assert (fast.exit_code, plain.exit_code) == (0, 0)
+    assert f"no verdict speaks of this: {hazard}.\n" in fast.stdout
+    assert "no verdict speaks" not in plain.stdout
+    assert shown["hazard"] == hazard
+    assert "Outside of the model: " in run("profiles", "ext4-fast-commit").stdout
+
+
 def test_a_set_stands_for_no_single_profile() -> None:
     with pytest.raises(ProfileError, match="a set of profiles, and one profile is expected"):
         load_profile("linux-measured")
