@@ -21,11 +21,15 @@ _STATUSES: Final[Mapping[VerdictWord, int]] = {"fails": 1, "unknown": 4, "not re
 
 @frozen
 class Counterexample:
-    """The steps that break a property, and what went wrong in words."""
+    """The steps that break a property, and what went wrong in words.
+
+    `needs` are the permissions of the profile without which one of its crashes is illegal.
+    """
 
     property: str
     because: str
     steps: tuple[Step, ...]
+    needs: tuple[str, ...] = ()
 
 
 @frozen
@@ -34,6 +38,9 @@ class Verdict:
 
     `holds` speaks for every history within `bound`.  What was sampled, or cut off, and broke
     nothing is `not refuted`: nothing was found, and no more is known.
+
+    `unknown_rules` are what an unknown answer hangs on: rules in doubt, and permissions that allow
+    too much.
 
     `represented` counts the crash states that were looked at, `run` those among them, each look
     once, on which recovery was really run.
@@ -58,6 +65,7 @@ class Verdict:
             "bound": dict(self.bound),
             "states": {"represented": self.represented, "run": self.run},
             "unknown_rules": list(self.unknown_rules),
+            "needs": list(self.counterexample.needs) if self.counterexample else [],
             "trace": self.trace,
         }
 
@@ -66,8 +74,8 @@ class Verdict:
 class CheckReport:
     """The verdicts of one subject under one profile and one crash class.
 
-    `doubts` has the profile's rules in doubt that a verdict hangs on, each with the measurement
-    that would settle it.  `hazard` is the profile's: no verdict speaks of it.
+    `doubts` has what a verdict hangs on, rules in doubt and permissions that allow too much, each
+    with the measurement that would settle it.  `hazard` is the profile's: no verdict speaks of it.
     """
 
     subject: str
@@ -84,6 +92,7 @@ class CheckReport:
             "profile": self.profile,
             "crash_class": self.crash_class,
             "properties": {name: v.to_json() for name, v in self.properties.items()},
+            "doubts": dict(self.doubts),
         }
 
     @property

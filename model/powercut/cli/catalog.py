@@ -80,7 +80,7 @@ def _claim_json(claim: Claim) -> dict[str, Any]:
         "errs": claim.rule.errs,
         "note": claim.note,
         "doubt": claim.doubt,
-        "measure": claim.measure,
+        "measure": claim.measure or claim.rule.measure,
     }
 
 

@@ -220,8 +220,10 @@ def _below(report: CheckReport) -> Iterator[str]:
     for name, verdict in report.properties.items():
         if verdict.counterexample is not None:
             yield f"{name}: {verdict.counterexample.because}."
+            for rule in verdict.counterexample.needs:
+                yield f"{name}: its crash needs the permission {rule}."
         if verdict.unknown_rules:
-            yield f"{name} hangs on rules in doubt: {', '.join(verdict.unknown_rules)}."
+            yield f"{name} hangs on what is in doubt: {', '.join(verdict.unknown_rules)}."
         if verdict.trace is not None:
             yield from (f"  powercut {word} {verdict.trace}" for word in ("replay", "explain"))
     for rule, why in report.doubts.items():
