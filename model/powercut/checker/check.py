@@ -6,7 +6,7 @@ can only refute.  settle.py asks once more about a property that fails, where so
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from attrs import evolve, frozen
@@ -51,11 +51,12 @@ def check(
 ) -> CheckReport:
     """The verdict for each property asked."""
 
-    def ask_again(sharper: CheckQuestion) -> dict[str, Verdict]:
-        progress(f"{', '.join(sharper.properties)} fail: once more without what is in doubt")
-        return _ask(sharper, effort, progress)
+    def ask_again(sharper: Profile, names: Sequence[str]) -> dict[str, Verdict]:
+        progress(f"{', '.join(names)} fail: once more without what is in doubt")
+        return _ask(evolve(question, profile=sharper, properties=tuple(names)), effort, progress)
 
-    verdicts = settle(question, _ask(question, effort, progress), ask_again)
+    first = _ask(question, effort, progress)
+    verdicts = settle(question.subject, question.profile, first, ask_again)
     return CheckReport(
         question.subject.label,
         question.profile.name,

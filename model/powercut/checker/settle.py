@@ -7,8 +7,7 @@ then without any of the latter.  Where no counterexample is left, its answer is 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
 
 from attrs import evolve
 
@@ -16,35 +15,39 @@ from powercut.checker.exhaustive import breaks
 from powercut.checker.verdict import Verdict
 from powercut.profile import Profile
 from powercut.simulation.permissions import needed_permissions
+from powercut.simulation.subject import Subject
 
-if TYPE_CHECKING:
-    from powercut.checker.check import CheckQuestion
-
-Ask = Callable[["CheckQuestion"], dict[str, Verdict]]
+Ask = Callable[[Profile, Sequence[str]], dict[str, Verdict]]
+"""The verdicts of a search under a profile, for the properties that are named."""
 
 
-def settle(question: CheckQuestion, verdicts: dict[str, Verdict], ask: Ask) -> dict[str, Verdict]:
+def settle(
+    subject: Subject, profile: Profile, verdicts: dict[str, Verdict], ask: Ask
+) -> dict[str, Verdict]:
     """The verdicts, `unknown` where every counterexample that `ask` finds hangs on a doubt.
 
     A counterexample that needs a permission which allows too much is exchanged for one that needs
     none, where there is one.
     """
-    profile = question.profile
     hopeful, modest = profile.with_unknown(), _modest(profile)
     failing = {name: verdict for name, verdict in verdicts.items() if verdict.verdict == "fails"}
-    with_doubts = _still_failing(question, hopeful, failing, ask)
-    without_excess = _still_failing(question, _modest(hopeful), with_doubts, ask)
+    with_doubts = failing
+    if hopeful != profile:
+        with_doubts = _still_failing(subject, hopeful, failing, ask)
+    without_excess = with_doubts
+    if modest != profile:
+        without_excess = _still_failing(subject, _modest(hopeful), with_doubts, ask)
     settled = dict(verdicts)
     for name, verdict in failing.items():
         hangs_on = _doubts(profile) if with_doubts.get(name) is not verdict else ()
         if name in with_doubts and name not in without_excess:
-            hangs_on += _excess(question, with_doubts[name], hopeful)
+            hangs_on += _excess(subject, hopeful, with_doubts[name])
         if name not in without_excess:
             settled[name] = evolve(verdict, verdict="unknown", unknown_rules=hangs_on)
-        elif not _fails_under(question, modest, name, verdict):
+        elif not _fails(subject, modest, name, verdict):
             other = without_excess[name]
-            settled[name] = other if _fails_under(question, profile, name, other) else verdict
-    return {name: _naming_needs(question, verdict) for name, verdict in settled.items()}
+            settled[name] = other if _fails(subject, profile, name, other) else verdict
+    return {name: _naming_needs(subject, profile, each) for name, each in settled.items()}
 
 
 def measurements(profile: Profile, verdicts: dict[str, Verdict]) -> dict[str, str]:
@@ -63,47 +66,47 @@ def _modest(profile: Profile) -> Profile:
 
 
 def _still_failing(
-    question: CheckQuestion, sharper: Profile, failing: dict[str, Verdict], ask: Ask
+    subject: Subject, sharper: Profile, failing: dict[str, Verdict], ask: Ask
 ) -> dict[str, Verdict]:
     """The verdicts of the properties that fail under a sharper profile too.
 
     A counterexample that is one there stands; for another one `ask` is asked.
     """
-    if sharper == question.profile:
-        return failing
-    left = {n: v for n, v in failing.items() if _fails_under(question, sharper, n, v)}
+    left = {name: each for name, each in failing.items() if _fails(subject, sharper, name, each)}
     gone = tuple(name for name in failing if name not in left)
     if gone:
-        found = ask(evolve(question, profile=sharper, properties=gone))
+        found = ask(sharper, gone)
         left |= {name: verdict for name, verdict in found.items() if verdict.verdict == "fails"}
     return left
 
 
-def _fails_under(question: CheckQuestion, profile: Profile, name: str, verdict: Verdict) -> bool:
+def _fails(subject: Subject, profile: Profile, name: str, verdict: Verdict) -> bool:
+    """The verdict's counterexample is one under that profile as well."""
     example = verdict.counterexample
-    if example is None:
-        return False
-    return breaks(example.steps, name, profile, question.subject) is not None
+    return example is not None and breaks(example.steps, name, profile, subject) is not None
 
 
 def _doubts(profile: Profile) -> tuple[str, ...]:
     return tuple(claim.rule.id for claim in profile.unknown)
 
 
-def _excess(question: CheckQuestion, verdict: Verdict, profile: Profile) -> tuple[str, ...]:
+def _excess(subject: Subject, profile: Profile, verdict: Verdict) -> tuple[str, ...]:
     """The permissions that allow too much and that a counterexample needs; all, if any one does."""
-    example = verdict.counterexample
-    steps = () if example is None else example.steps
-    needed = needed_permissions(steps, profile, question.subject)
+    needed = _needed(subject, profile, verdict)
     every = tuple(c.rule.id for c in profile.claims if c.rule.permits_too_much)
-    return tuple(rule.id for rule in needed if rule.permits_too_much) or every
+    return tuple(rule_id for rule_id in every if rule_id in needed) or every
 
 
-def _naming_needs(question: CheckQuestion, verdict: Verdict) -> Verdict:
-    """The verdict with the permissions that its counterexample needs."""
+def _needed(subject: Subject, profile: Profile, verdict: Verdict) -> tuple[str, ...]:
     example = verdict.counterexample
     if example is None:
+        return ()
+    return tuple(rule.id for rule in needed_permissions(example.steps, profile, subject))
+
+
+def _naming_needs(subject: Subject, profile: Profile, verdict: Verdict) -> Verdict:
+    """The verdict with the permissions that its counterexample needs."""
+    needs = _needed(subject, profile, verdict)
+    if verdict.counterexample is None or not needs:
         return verdict
-    needed = needed_permissions(example.steps, question.profile, question.subject)
-    named = evolve(example, needs=tuple(rule.id for rule in needed))
-    return evolve(verdict, counterexample=named)
+    return evolve(verdict, counterexample=evolve(verdict.counterexample, needs=needs))
