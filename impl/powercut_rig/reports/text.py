@@ -28,6 +28,7 @@ def to_json(results: Sequence[Comparison]) -> dict[str, Any]:
         "comparisons": [result.to_json() for result in results],
         "images": sum(result.images + result.second_images for result in results),
         "outside_model": sum(result.outside for result in results),
+        "refused": sum(result.refused for result in results),
         "agrees": all(result.agrees for result in results),
     }
 

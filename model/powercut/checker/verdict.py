@@ -93,6 +93,7 @@ class CheckReport:
             "crash_class": self.crash_class,
             "properties": {name: v.to_json() for name, v in self.properties.items()},
             "doubts": dict(self.doubts),
+            "hazard": self.hazard,
         }
 
     @property
