@@ -74,10 +74,10 @@ def volume_hazard(mount: Mount) -> str:
     if mount.kind != "ext4" or not any(map(commits_fast, device_names(mount))):
         return ""
     return (
-        "this ext4 has fast_commit: where any program on it syncs an open file that it has "
-        "unlinked, Linux 6.18 can refuse to mount the volume after a crash (EUCLEAN), until "
-        "e2fsck has replayed its journal. tune2fs -O ^fast_commit, on the unmounted device, turns "
-        "that off"
+        "this ext4 has fast_commit: where an fsync follows the removal of a directory, or is of an "
+        "open file without a name, Linux 6.18 can refuse to mount the volume after a crash "
+        "(EUCLEAN, EBADMSG) until e2fsck has replayed its journal, or mount it without what the "
+        "fsync had kept. tune2fs -O ^fast_commit, on the unmounted device, turns that off"
     )
 
 

@@ -123,6 +123,22 @@ def test_a_volume_that_the_kernel_will_not_mount_is_no_tree_outside_of_the_model
         pytest.skip("this kernel mounts what an fsync of an unlinked file leaves")
 
 
+@pytest.mark.rig
+def test_a_directory_that_takes_a_removed_ones_number_refutes_fast_commits() -> None:
+    """Of Linux 6.18: one finding is a tree without what was synced, another one no tree at all."""
+    path = TRACES / "regressions/ext4-fast-commit-reused-number.toml"
+
+    fast, plain = compare(path, "ext4-fast-commit"), compare(path, "ext4")
+
+    assert (plain.outside, plain.refused, plain.findings) == (0, 0, [])
+    wrong = {OUTSIDE} if fast.outside else set()
+    wrong |= {REFUSED} if fast.refused else set()
+    assert {each.kind for each in fast.findings} == wrong
+    assert fast.agrees is not bool(wrong)
+    if not wrong:
+        pytest.skip("this kernel replays the two directories right")
+
+
 def test_membership_knows_what_a_moment_allows() -> None:
     program = Program(
         (Perform("c", ops.Create("/a")), Perform("s", ops.Fsync("/"))),
