@@ -6,7 +6,7 @@ every word of it; an unknown rule, key or grade is an error that names the file.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -67,8 +67,9 @@ class Profile:
     rules hold as long as the kernel commits nothing of its own accord: published tests are judged
     with them, protocols never.  `block_bytes` is what space is allocated in and sizes can be cut
     at, `sector_bytes` what the drive writes whole.  `published` are the names that others give the
-    same file system.  `reference` is what `load_profile` was asked for: a name or a path, by which
-    a trace finds the profile again.
+    same file system.  `hazard` says what a crash was seen to do to a whole volume, which no crash
+    state of the model has; "" where nothing was seen.  `reference` is what `load_profile` was asked
+    for: a name or a path, by which a trace finds the profile again.
     """
 
     name: str
@@ -80,6 +81,7 @@ class Profile:
     weaker_than: tuple[str, ...] = ()
     published: tuple[str, ...] = ()
     sector_bytes: int = 512
+    hazard: str = ""
     reference: str = ""
 
     def of_kind(self, kind: Kind, crash_class: str) -> tuple[Claim, ...]:
@@ -107,12 +109,38 @@ class Profile:
         return evolve(self, claims=(*self.claims, *self.quiet), quiet=())
 
 
+@frozen
+class ProfileSet:
+    """Profiles that are asked together; the weakest of their answers is the set's.
+
+    `disks` maps the name of each member to the disk of the rig that was held against it,
+    `left_out` each other built-in profile to the reason.
+    """
+
+    name: str
+    title: str
+    disks: Mapping[str, str]
+    left_out: Mapping[str, str]
+
+    @property
+    def members(self) -> tuple[Profile, ...]:
+        """The profiles of the set, in its order."""
+        return tuple(load_profile(name) for name in self.disks)
+
+
 def profile_names() -> list[str]:
     """The names of the built-in profiles, sorted."""
-    folder = resources.files("powercut") / "profiles"
-    return sorted(
-        f.name.removesuffix(".toml") for f in folder.iterdir() if f.name.endswith(".toml")
-    )
+    return _toml_names("profiles")
+
+
+def set_names() -> list[str]:
+    """The names of the sets of profiles, sorted."""
+    return _toml_names("profiles", "sets")
+
+
+def _toml_names(*folder: str) -> list[str]:
+    files = resources.files("powercut").joinpath(*folder).iterdir()
+    return sorted(f.name.removesuffix(".toml") for f in files if f.name.endswith(".toml"))
 
 
 @cache
@@ -122,15 +150,52 @@ def _built_in(name: str) -> Profile:
 
 
 def load_profile(name: str) -> Profile:
-    """A built-in profile by name, or one from a path that ends in `.toml`. ProfileError."""
+    """A built-in profile by name, or one from a path that ends in `.toml`.
+
+    ProfileError, also where it is the name of a set.
+    """
     if name.endswith(".toml"):
         return evolve(_profile(READ.file(Path(name)), name), reference=name)
+    if name in set_names():
+        raise ProfileError(
+            f"{name!r} is a set of profiles, and one profile is expected here: "
+            f"{', '.join(load_set(name).disks)}. `powercut check` and `powercut profiles` take a "
+            "set. Nothing was run."
+        )
     if name not in profile_names():
         raise ProfileError(
             f"unknown profile {name!r}{hint(name, profile_names())}. "
             f"Known: {', '.join(profile_names())}, or a path to a .toml file. Nothing was run."
         )
     return _built_in(name)
+
+
+def load_set(name: str) -> ProfileSet:
+    """The set of profiles of that name. ProfileError."""
+    where = f"profiles/sets/{name}.toml"
+    if name not in set_names():
+        raise ProfileError(f"unknown set {name!r}. Known: {', '.join(set_names())}.")
+    text = resources.files("powercut").joinpath("profiles", "sets", f"{name}.toml")
+    raw = READ.toml(text.read_text(encoding="utf-8"), where)
+    READ.keys(raw, {"schema", "name", "title", "member", "left_out"}, where)
+    READ.schema(raw, where)
+    return ProfileSet(
+        READ.typed(raw, "name", str, where),
+        READ.typed(raw, "title", str, where),
+        _by_profile(raw, "member", "disk", where),
+        _by_profile(raw, "left_out", "reason", where),
+    )
+
+
+def _by_profile(raw: dict[str, Any], key: str, says: str, where: str) -> dict[str, str]:
+    """What each [[member]] or [[left_out]] table of a set says of its profile."""
+    said: dict[str, str] = {}
+    for table in READ.typed(raw, key, list, where):
+        here = f"{where}: [[{key}]]"
+        READ.keys(table, {"profile", says}, here)
+        name = READ.one_of(table, "profile", profile_names(), here)
+        said[name] = READ.typed(table, says, str, here)
+    return said
 
 
 def profiles_in(folder: Path) -> tuple[Profile, ...]:
@@ -187,7 +252,7 @@ def parse_profile(text: str, where: str) -> Profile:
 
 
 def _profile(raw: dict[str, Any], where: str) -> Profile:
-    known = {"schema", "name", "title", "weaker_than", "published", "units"}
+    known = {"schema", "name", "title", "weaker_than", "published", "units", "hazard"}
     READ.keys(raw, known | {"rule", "unknown", "quiet"}, where)
     READ.schema(raw, where)
     units = READ.typed(raw, "units", dict, where)
@@ -202,6 +267,7 @@ def _profile(raw: dict[str, Any], where: str) -> Profile:
         quiet=tuple(_claims(raw, "quiet", where)),
         weaker_than=READ.strings(raw, "weaker_than", where),
         published=READ.strings(raw, "published", where),
+        hazard=READ.optional(raw, "hazard", str, "", where),
     )
     if not is_file_name(profile.name):
         raise READ.fail(where, f"the name is {short(profile.name)}, expected one without '/'")

@@ -21,7 +21,8 @@ class Rule:
     it by itself; and what a log had promised of it is "withdrawn".
     `needs_sent`: it reads `piece.sent`, which is worked out for such rules only.
     `litmus` names the tests that need the rule; `errs` says how it departs from the file systems
-    it is used for.
+    it is used for.  A permission with a `measure` allows more than they do: that is the measurement
+    which would settle a verdict that hangs on it.
     """
 
     id: str
@@ -33,11 +34,17 @@ class Rule:
     on: tuple[str, ...] = ()
     promise: Promise = "durable"
     needs_sent: bool = False
+    measure: str = ""
 
     @property
     def permits(self) -> bool:
         """It adds states, where all others take states away."""
         return self.promise in ("unordered", "withdrawn")
+
+    @property
+    def permits_too_much(self) -> bool:
+        """It adds states that the file systems it is used for do not have."""
+        return self.permits and bool(self.measure)
 
     @property
     def claim(self) -> str:
@@ -58,7 +65,7 @@ def rule(
     promise: Promise = "durable",
     needs_sent: bool = False,
 ) -> Callable[[Callable[..., bool]], Callable[..., bool]]:
-    """Register a rule; `Source:`, `Litmus:` and `Errs:` are read from its docstring."""
+    """Register a rule; `Source:`, `Litmus:`, `Errs:` and `Measure:` are read from its docstring."""
 
     def register(holds: Callable[..., bool]) -> Callable[..., bool]:
         source, litmus = _after(holds, "Source:"), _after(holds, "Litmus:")
@@ -72,6 +79,7 @@ def rule(
             on,
             promise,
             needs_sent,
+            _after(holds, "Measure:"),
         )
         return holds
 
@@ -85,7 +93,7 @@ def _after(holds: Callable[..., bool], heading: str) -> str:
         text = line.strip()
         if text.startswith(heading):
             found = [text.removeprefix(heading).strip()]
-        elif found and not text.startswith(("Source:", "Litmus:", "Errs:")):
+        elif found and not text.startswith(("Source:", "Litmus:", "Errs:", "Measure:")):
             found.append(text)
         elif found:
             break

@@ -88,7 +88,8 @@ kernel.
 docs/sources.md.  `Litmus:` names tests in traces/litmus: for each profile that has the rule, the
 answer of one of them changes without it.  Run one: `powercut litmus traces/litmus/NAME.toml`.
 `Errs:` says in which direction a rule departs from the file systems it is used for, where that is
-known.
+known.  A permission that allows too much says by `Measure:` what would settle a verdict that hangs
+on it.
 
 What runs is a second, fast form of the order, atomic and scope rules, in crash/fast_order_rules.py
 and fast_scope_rules.py; some conditions are shared.  Tests compare the two forms on small random
@@ -399,6 +400,7 @@ def log_may_bring(sync: SyncCall, piece: Piece) -> bool:
     logged-file-moved-below-new, logged-file-linked-below-new, logged-name-brings-removal,
     moved-out-of-logged-and-on, synced-log-brings-nothing
     Errs: allows too much: an inode counts as held if it may have been, since the last `sync`.
+    Measure: `powercut compare TRACE --fs btrfs`: does an image show the tree of the crash?
     """
     return isinstance(piece.event, Entry) and piece.event.op in sync.may_log
 
@@ -412,6 +414,7 @@ def log_drops_replaced(sync: SyncCall, piece: Piece) -> bool:
     Source: btrfs.log-follows
     Litmus: logged-name-replaced, logged-entry-replaced, logged-ancestor-exchanged
     Errs: allows too much: also where a log held the new one.
+    Measure: `powercut compare TRACE --fs btrfs`: is the name gone in an image?
     """
     given = piece.event
     if not isinstance(given, Entry) or given.target is None:
@@ -477,6 +480,7 @@ def log_skips_linked(sync: SyncCall, piece: Piece) -> bool:
     Source: ext4.fast-commit-tmpfile
     Litmus: logged-name-after-linkat
     Errs: allows too much: a commit brings them in order.
+    Measure: `powercut compare TRACE --fs ext4-fast-commit`: is a later name in an image alone?
     """
     earlier = sync.issued[: piece.index]
     skipped = any(event is None or gives_first_name_by_link(event) for event in earlier)

@@ -90,8 +90,8 @@ class FileSystemTraits:
     `mount_point` is the top of it; `sync_serves` is the strongest crash class that what its fsync
     has reached survives; `note` says in words what that rests on. `full_sync_serves` is the same
     of the strongest sync there is, where that is another one, and `full_sync_note` what that rests
-    on. `weakness` says, loudly, why less is promised than people expect of a disk; empty where
-    nothing is amiss.
+    on. `weakness` says, loudly, why less is promised than people expect of a disk, and `hazard`
+    what a crash can do to the whole volume, whoever wrote to it; empty where nothing is amiss.
     """
 
     name: str
@@ -102,6 +102,7 @@ class FileSystemTraits:
     full_sync_serves: CrashClass | None = None
     full_sync_note: str = ""
     weakness: str = ""
+    hazard: str = ""
 
 
 _UNNAMED: Final = "nothing here says what file system it is (no mount table could be read)"

@@ -14,6 +14,7 @@ from lastgood.backends.linux_mounts import Mount
 
 SYS: Final = "/sys"
 JOURNALS: Final = "/proc/fs/jbd2"
+EXT4: Final = "/proc/fs/ext4"
 _IN_MEMORY: Final = ("ram", "zram")
 _DEPTH: Final = 16
 """So many devices on top of each other are followed."""
@@ -66,6 +67,32 @@ def has_journal(name: str) -> bool | None:
     if any(each.startswith(f"{name}-") for each in _listed(JOURNALS)):
         return True
     return None
+
+
+def volume_hazard(mount: Mount) -> str:
+    """What a crash can do to the whole file system, whoever wrote to it; empty where not known."""
+    if mount.kind != "ext4" or not any(map(commits_fast, device_names(mount))):
+        return ""
+    return (
+        "this ext4 has fast_commit: where an fsync follows the removal of a directory, or is of an "
+        "open file without a name, Linux 6.18 can refuse to mount the volume after a crash "
+        "(EUCLEAN, EBADMSG) until e2fsck has replayed its journal, or mount it without what the "
+        "fsync had kept. tune2fs -O ^fast_commit, on the unmounted device, turns that off"
+    )
+
+
+def commits_fast(name: str) -> bool:
+    """Say whether the ext4 on the device of that name is known to make fast commits.
+
+    It counts each sync that made one, or could not, and counts nothing where it has no fast_commit.
+    So before the first sync it is not known, unless the kernel is one that lists the feature.
+    """
+    counted = _text(f"{EXT4}/{name}/fc_info").splitlines()
+    fields = (line.split() for line in counted)
+    used = {each[1]: each[0] for each in fields if len(each) == 2}
+    if any(used.get(what, "0") != "0" for what in ("commits", "ineligible")):
+        return True
+    return "fc_debug_force" in _text(f"{EXT4}/{name}/options").splitlines()
 
 
 def _weak_below(name: str, weakness_of: WeaknessOf, depth: int) -> Iterator[str]:

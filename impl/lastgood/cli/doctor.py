@@ -49,7 +49,8 @@ class TrialResult:
 class StoreDiagnosis:
     """The answer of `lastgood doctor`; `weaknesses` are those that a store would tell.
 
-    And what keeps this user from writing a store there at all.
+    And what keeps this user from writing a store there at all, and what a crash can do to the whole
+    volume.
     """
 
     path: str
@@ -110,6 +111,9 @@ def diagnose(
             "a store there can be read and not saved to"
         )
     probes = _probed(disk, join(home, PROBE + new_id())) if probe else _untried()
+    hazard = system_info(disk).file_system(home).hazard  # some of it shows once something is synced
+    if hazard:
+        weaknesses.append(hazard)
     return StoreDiagnosis(path, strength, tuple(weaknesses), free, probes, counts)
 
 

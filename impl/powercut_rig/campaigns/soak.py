@@ -1,8 +1,8 @@
 """A soak: random programs and saves, recorded and judged until so many images have been seen.
 
 Workloads are numbered; each is recorded on each file system with a few plans of early writes.
-A random program that leaves something outside the model is made smaller on the disk itself, and
-becomes a trace that `powercut compare` runs again.
+A random program that leaves something outside the model, or a disk that does not mount, is made
+smaller on the disk itself, and becomes a trace that `powercut compare` runs again.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from powercut_rig.campaigns.random_programs import program_trace, random_program
 from powercut_rig.errors import RigError
 from powercut_rig.filesystems import FILE_SYSTEMS
 from powercut_rig.judge.judge import EARLY_WRITES, OWN_PLAN, JudgeEffort, compare_in_worker
-from powercut_rig.judge.result import Comparison
+from powercut_rig.judge.result import OUTSIDE, REFUSED, Comparison
 from powercut_rig.mounted.writeback import WriteBack, drawn_plan, plan_text
 from powercut_rig.system.worker import inside_worker, run_in_worker, run_without_mounts
 from powercut_rig.system.worker_pool import Job, run_jobs
@@ -111,10 +111,12 @@ class SoakResult:
     def in_words(self) -> str:
         """The result in a line."""
         outside = sum(each.outside for each in self.sums.values())
+        refused = sum(each.refused for each in self.sums.values())
         last = max(self.first, self.next - 1)
         return (
             f"{self.workloads} workloads numbered {self.first} to {last}, "
-            f"{outside} images outside the model, {len(self.wrong)} workloads wrong"
+            f"{outside} images outside the model, {refused} that do not mount, "
+            f"{len(self.wrong)} workloads wrong"
         )
 
     @property
@@ -207,10 +209,12 @@ def counterexample_in_worker(workload: SoakWorkload, result: Comparison) -> Trac
 def counterexample(workload: SoakWorkload, result: Comparison, budget: int = 60) -> Trace:
     """The workload as a trace; a random program as small as it still leaves the model.
 
-    Each smaller program is recorded and judged anew, at most `budget` of them.
+    Or as small as it still leaves a disk that does not mount, where nothing else is wrong.  Each
+    smaller program is recorded and judged anew, at most `budget` of them.
     """
-    finding = next(iter(result.findings), None)
-    if workload.is_save or finding is None or not result.outside:
+    kind = OUTSIDE if result.outside else REFUSED
+    finding = next((each for each in result.findings if each.kind == kind), None)
+    if workload.is_save or finding is None:
         return _as_it_is(workload)
     program = [step.op for step in workload.trace().steps if isinstance(step, Perform)]
     early = list(drawn_plan(program, finding.plan))
@@ -218,16 +222,16 @@ def counterexample(workload: SoakWorkload, result: Comparison, budget: int = 60)
     in_guest = FILE_SYSTEMS[workload.fs].in_guest
     effort = evolve(_SHRINK_EFFORT, limit=_GUEST_LIMIT if in_guest else None)
 
-    def outside(program: Sequence[Op], early: Sequence[WriteBack]) -> bool:
+    def wrong(program: Sequence[Op], early: Sequence[WriteBack]) -> bool:
         trial = _trial(workload.fs, program, early)
         run = _here if inside_worker() else run_in_worker
         found = run(
             compare_in_worker, trial, "a smaller program", workload.fs, plans=(OWN_PLAN,),
             effort=effort,
         )  # fmt: skip
-        return found.outside > 0
+        return (found.outside if kind == OUTSIDE else found.refused) > 0
 
-    program, early = shrink(program, early, outside, budget)
+    program, early = shrink(program, early, wrong, budget)
     return _trial(workload.fs, program, early)
 
 
@@ -245,13 +249,13 @@ def _trial(fs: str, program: Sequence[Op], early: Sequence[WriteBack]) -> Trace:
     return program_trace(program, FILE_SYSTEMS[fs].profile, **origin)
 
 
-Outside = Callable[[Sequence[Op], Sequence[WriteBack]], bool]
+Wrong = Callable[[Sequence[Op], Sequence[WriteBack]], bool]
 
 
 def shrink(
-    program: Sequence[Op], early: Sequence[WriteBack], outside: Outside, budget: int
+    program: Sequence[Op], early: Sequence[WriteBack], wrong: Wrong, budget: int
 ) -> tuple[list[Op], list[WriteBack]]:
-    """Leave out ops and early writes one by one, as long as what is left is still `outside`."""
+    """Leave out ops and early writes one by one, as long as what is left is still `wrong`."""
     program, early = list(program), list(early)
     changed = True
     while changed and budget > 0:
@@ -260,7 +264,7 @@ def shrink(
             if budget <= 0:
                 break
             budget -= 1
-            if outside(*smaller):
+            if wrong(*smaller):
                 program, early = smaller
                 changed = True
                 break

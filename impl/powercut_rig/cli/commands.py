@@ -37,7 +37,7 @@ from powercut_rig.filesystems import FILE_SYSTEMS
 from powercut_rig.judge.judge import JudgeEffort
 from powercut_rig.judge.trace_case import check_judgeable, prepare_case
 from powercut_rig.macos import APFS
-from powercut_rig.reports.text import folded_table, show_comparisons, to_json
+from powercut_rig.reports.text import folded_table, print_plain, show_comparisons, to_json
 
 PROGRESS_IMAGES = 1000
 INTERRUPTED = 130
@@ -238,8 +238,8 @@ def soak_command(
 def doctor(as_json: bool) -> None:
     """Say what of the rig can run on this machine, and why the rest cannot.
 
-    Looks only: nothing is mounted, attached or installed.  Exit status 0 where something can run,
-    3 where nothing can.
+    Names what a file system was seen to do to a whole volume, too.  Looks only: nothing is mounted,
+    attached or installed.  Exit status 0 where something can run, 3 where nothing can.
     """
     found = diagnose()
     if as_json:
@@ -247,7 +247,13 @@ def doctor(as_json: bool) -> None:
             {
                 "kernel": kernel_name(),
                 "can_run": [
-                    {"name": d.name, "ready": d.ready, "missing": list(d.missing)} for d in found
+                    {
+                        "name": d.name,
+                        "ready": d.ready,
+                        "missing": list(d.missing),
+                        "hazard": d.hazard,
+                    }
+                    for d in found
                 ],
             }
         )
@@ -256,5 +262,9 @@ def doctor(as_json: bool) -> None:
         for each in found:
             here = "[green]yes[/]" if each.ready else "[yellow]no[/]"
             table.add_row(each.name, each.title, here, "\n".join(each.missing))
-        Console().print(table)
+        console = Console()
+        console.print(table)
+        for each in found:
+            if each.hazard:
+                print_plain(console, f"{each.name}: {each.hazard}.")
     sys.exit(0 if any(each.ready for each in found) else 3)

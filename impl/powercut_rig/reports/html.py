@@ -60,15 +60,16 @@ def page(
 def _summary(results: Sequence[Comparison]) -> str:
     headings = (
         "trace", "disk", "profile", "recordings", "images", "after a second crash", "trees",
-        "outside the model", "violations", "model's trees seen", "fsck unclean", "images/s",
+        "outside the model", "do not mount", "violations", "model's trees seen", "fsck unclean",
+        "images/s",
     )  # fmt: skip
     rows = []
     for result in results:
         cells = (
             result.trace, result.fs, result.profile, len(result.plans), result.images,
-            result.second_images, len(result.trees), result.outside, broken_in_words(result),
-            seen_in_words(result), f"{result.unclean} of {result.fsck_run}",
-            f"{result.images_per_s:.0f}",
+            result.second_images, len(result.trees), result.outside, result.refused,
+            broken_in_words(result), seen_in_words(result),
+            f"{result.unclean} of {result.fsck_run}", f"{result.images_per_s:.0f}",
         )  # fmt: skip
         colour = "good" if result.agrees else "bad"
         inside = "".join(f"<td>{escape(str(cell))}</td>" for cell in cells)

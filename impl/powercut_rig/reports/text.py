@@ -10,11 +10,14 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from powercut.profile import load_profile
+from powercut_rig.filesystems import FILE_SYSTEMS
 from powercut_rig.judge.result import Comparison
 
 _HEADINGS = ("#", "disk", "images", "trees", "outside", "violations", "seen", "images/s")
 _CAPTION = (
     "images: of a first crash + of a second one, in a recovery. trees: distinct ones. "
+    "outside: images whose tree the model does not have + images that do not mount. "
     "seen: how many of the model's trees the disk showed (?: not listed, or too many to list)."
 )
 
@@ -25,6 +28,7 @@ def to_json(results: Sequence[Comparison]) -> dict[str, Any]:
         "comparisons": [result.to_json() for result in results],
         "images": sum(result.images + result.second_images for result in results),
         "outside_model": sum(result.outside for result in results),
+        "refused": sum(result.refused for result in results),
         "agrees": all(result.agrees for result in results),
     }
 
@@ -37,6 +41,13 @@ def broken_in_words(result: Comparison) -> str:
     return broken + (" (NOT allowed)" if result.not_allowed else " (allowed)")
 
 
+def wrong_in_words(result: Comparison) -> str:
+    """The images that the model does not account for, by what is wrong with them."""
+    every = result.images + result.second_images
+    said = f"{result.outside} of {every} images outside the model"
+    return f"{said}, {result.refused} that do not mount" if result.refused else said
+
+
 def seen_in_words(result: Comparison) -> str:
     """The number of the model's trees that were seen, of how many."""
     every = "?" if result.model_states is None else str(result.model_states)
@@ -46,6 +57,11 @@ def seen_in_words(result: Comparison) -> str:
 def remarks(result: Comparison) -> list[str]:
     """Remarks for below the table: what went wrong, and what did not show."""
     said = [f"{result.trace} on {result.fs}: not finished: {error}" for error in result.errors]
+    if result.refused:
+        fs = FILE_SYSTEMS.get(result.fs)
+        hazard = "" if fs is None else load_profile(fs.profile).hazard
+        known = f" Known of it: {hazard}." if hazard else ""
+        said.append(f"{result.trace} on {result.fs}: {wrong_in_words(result)}.{known}")
     if not result.reproduced:
         said.append(
             f"{result.trace} on {result.fs}: {result.judged} fails in the model and was not seen "
@@ -99,7 +115,7 @@ def show_comparisons(results: Sequence[Comparison]) -> None:
             escape(result.fs),
             f"{result.images} + {result.second_images}",
             f"{len(result.trees)}",
-            f"[{colour}]{result.outside}[/]",
+            f"[{colour}]{result.outside} + {result.refused}[/]",
             broken_in_words(result),
             seen_in_words(result),
             f"{result.images_per_s:.0f}",
@@ -128,7 +144,7 @@ def junit(results: Sequence[Comparison]) -> bytes:
                 suite, "testcase", classname=fs, name=result.trace, time=f"{result.seconds:.3f}"
             )
             if not result.agrees:
-                what = f"{result.outside} of {result.images} images outside the model"
+                what = wrong_in_words(result)
                 failure = ET.SubElement(case, "failure", message=_printable(what))
                 failure.text = _printable("\n".join(remarks(result)))
             said = f"images {result.images}, violations {broken_in_words(result)}"

@@ -1,18 +1,18 @@
 """`check`: the verdicts of one subject under one profile and one crash class.
 
 Enumeration within a bound comes first; sampling of longer histories adds what lies beyond it, and
-can only refute.  A property that fails is asked once more with the profile's rules in doubt: where
-it then does not fail, the answer is `unknown`, and names them.
+can only refute.  settle.py asks once more about a property that fails, where something is in doubt.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from attrs import evolve, frozen
 
 from powercut.checker.exhaustive import DAMAGED, DEEP, Bound, enumerate_verdicts
+from powercut.checker.settle import measurements, settle
 from powercut.checker.verdict import CheckReport, Verdict
 from powercut.profile import Profile
 from powercut.simulation.subject import Subject
@@ -50,23 +50,20 @@ def check(
     question: CheckQuestion, effort: CheckEffort, progress: Progress = lambda _: None
 ) -> CheckReport:
     """The verdict for each property asked."""
-    verdicts = _ask(question, effort, progress)
-    doubted = question.profile.unknown
-    failing = tuple(name for name, v in verdicts.items() if v.verdict == "fails")
-    if doubted and failing:
-        progress(f"{', '.join(failing)} fail: once more with the rules in doubt")
-        hopeful = evolve(question, profile=question.profile.with_unknown(), properties=failing)
-        names = tuple(claim.rule.id for claim in doubted)
-        for name, verdict in _ask(hopeful, effort, progress).items():
-            if verdict.verdict != "fails":
-                verdicts[name] = evolve(verdicts[name], verdict="unknown", unknown_rules=names)
-    hanging = {rule for verdict in verdicts.values() for rule in verdict.unknown_rules}
+
+    def ask_again(sharper: Profile, names: Sequence[str]) -> dict[str, Verdict]:
+        progress(f"{', '.join(names)} fail: once more without what is in doubt")
+        return _ask(evolve(question, profile=sharper, properties=tuple(names)), effort, progress)
+
+    first = _ask(question, effort, progress)
+    verdicts = settle(question.subject, question.profile, first, ask_again)
     return CheckReport(
         question.subject.label,
         question.profile.name,
         question.crash_class,
         verdicts,
-        {c.rule.id: f"{c.doubt}: {c.measure}" for c in doubted if c.rule.id in hanging},
+        measurements(question.profile, verdicts),
+        question.profile.hazard,
     )
 
 
@@ -128,5 +125,6 @@ def trace_of(question: CheckQuestion, verdict: Verdict) -> Trace:
         steps=example.steps,
         subject=question.subject.label,
         because=example.because,
+        needs=example.needs,
         origin={"by": f"powercut check, {verdict.method}", "crash_class": question.crash_class},
     )

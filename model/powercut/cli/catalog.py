@@ -13,7 +13,15 @@ from rich.markup import escape
 
 from powercut.cli.console import EXIT_STATUS, as_json, bad_input, emit, table_of
 from powercut.errors import ProfileError
-from powercut.profile import Claim, Profile, load_profile, profile_names
+from powercut.profile import (
+    Claim,
+    Profile,
+    ProfileSet,
+    load_profile,
+    load_set,
+    profile_names,
+    set_names,
+)
 from powercut.rules import RULES
 from powercut.strict_reader import hint
 
@@ -25,20 +33,27 @@ _STANDINGS: Final = (("", "claims"), ("in doubt: ", "unknown"), ("while quiet: "
 @click.option("--rule", "rule_id", metavar="ID", help="One rule in full, with its sources.")
 @as_json
 def profiles(name: str | None, rule_id: str | None, as_json: bool) -> None:
-    """List the profiles; with NAME, its rules with their sources and evidence.
+    """List the profiles and sets of them; with NAME, its rules with their sources and evidence.
 
+    Where NAME is a set: its profiles, and those that are left out, with the reason.
     With --rule, the rule as rules.py has it, the evidence that each profile has for it, and what
     its sources say.
     """
     with bad_input():
-        chosen = [load_profile(n) for n in ([name] if name is not None else profile_names())]
+        group = load_set(name) if name in set_names() else None
+        names = profile_names() if name is None else [name] if group is None else group.disks
+        chosen = [load_profile(each) for each in names]
         if rule_id is not None and rule_id not in RULES:
             known = ", ".join(RULES)
             raise ProfileError(f"unknown rule {rule_id!r}{hint(rule_id, RULES)}. Known: {known}")
     if rule_id is not None:
         emit(_rule_json(rule_id, chosen)) if as_json else _show_rule(rule_id, chosen)
     elif as_json:
-        emit({"profiles": [_profile_json(profile) for profile in chosen]})
+        sets = [group] if group is not None else [] if name else list(map(load_set, set_names()))
+        said = {"profiles": [_profile_json(profile) for profile in chosen]}
+        emit({**said, "sets": [_set_json(each) for each in sets]})
+    elif group is not None:
+        _show_set(group)
     elif name:
         _show_profile(chosen[0])
     else:
@@ -46,7 +61,10 @@ def profiles(name: str | None, rule_id: str | None, as_json: bool) -> None:
         for profile in chosen:
             counts = str(len(profile.claims)), str(len(profile.unknown))
             table.add_row(profile.name, profile.title, *counts)
-        Console().print(table)
+        below = table_of("set", "stands for", "profiles")
+        for each in map(load_set, set_names()):
+            below.add_row(each.name, each.title, ", ".join(each.disks))
+        Console().print(table, below)
 
 
 def _claim_json(claim: Claim) -> dict[str, Any]:
@@ -62,7 +80,7 @@ def _claim_json(claim: Claim) -> dict[str, Any]:
         "errs": claim.rule.errs,
         "note": claim.note,
         "doubt": claim.doubt,
-        "measure": claim.measure,
+        "measure": claim.measure or claim.rule.measure,
     }
 
 
@@ -74,10 +92,32 @@ def _profile_json(profile: Profile) -> dict[str, Any]:
         "sector_bytes": profile.sector_bytes,
         "weaker_than": list(profile.weaker_than),
         "published": list(profile.published),
+        "hazard": profile.hazard,
         "rules": [_claim_json(claim) for claim in profile.claims],
         "unknown": [_claim_json(claim) for claim in profile.unknown],
         "quiet": [_claim_json(claim) for claim in profile.quiet],
     }
+
+
+def _set_json(group: ProfileSet) -> dict[str, Any]:
+    return {
+        "name": group.name,
+        "title": group.title,
+        "members": [{"profile": name, "disk": disk} for name, disk in group.disks.items()],
+        "left_out": [{"profile": name, "reason": why} for name, why in group.left_out.items()],
+    }
+
+
+def _show_set(group: ProfileSet) -> None:
+    members = table_of("profile", "stands for", "held against", title=escape(group.title))
+    for profile in group.members:
+        members.add_row(
+            profile.name, profile.title, f"powercut soak --fs {group.disks[profile.name]}"
+        )
+    left_out = table_of("left out", "reason")
+    for name, why in group.left_out.items():
+        left_out.add_row(name, why)
+    Console().print(members, left_out)
 
 
 def _show_profile(profile: Profile) -> None:
@@ -94,6 +134,8 @@ def _show_profile(profile: Profile) -> None:
     for claim in profile.unknown:
         text = f"{claim.rule.id} is {claim.doubt}; what would settle it: {claim.measure}."
         console.print(text, markup=False, highlight=False)
+    if profile.hazard:
+        console.print(f"Outside of the model: {profile.hazard}.", markup=False, highlight=False)
     console.print("One rule in full: powercut profiles --rule ID", markup=False, highlight=False)
 
 

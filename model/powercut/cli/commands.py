@@ -16,12 +16,12 @@ from rich.text import Text
 
 from powercut.checker.check import CheckEffort, CheckQuestion, check, write_traces
 from powercut.checker.exhaustive import DAMAGED, DEEP, Bound
-from powercut.checker.verdict import NOT_REFUTED, CheckReport, Verdict
+from powercut.checker.verdict import NOT_REFUTED, CheckReport, SetReport, Verdict
 from powercut.cli.catalog import profiles
-from powercut.cli.console import EXIT_STATUS, FilePath, as_json, bad_input, emit
+from powercut.cli.console import EXIT_STATUS, FilePath, as_json, bad_input, emit, table_of
 from powercut.cli.litmus import litmus
 from powercut.cli.member import member_command
-from powercut.profile import CRASH_CLASSES, load_profile
+from powercut.profile import CRASH_CLASSES, load_profile, load_set, set_names
 from powercut.simulation.oracle import PROPERTIES
 from powercut.simulation.subject import load_subject, subject_names
 from powercut.trace.explain import explain as explain_trace
@@ -63,7 +63,13 @@ def powercut() -> None:
 
 @powercut.command("check", epilog=EXIT_STATUS)
 @click.argument("subject")
-@click.option("--profile", "-p", required=True, metavar="NAME", help="A profile, or a .toml file.")
+@click.option(
+    "--profile",
+    "-p",
+    required=True,
+    metavar="NAME",
+    help="A profile, a .toml file, or a set of profiles.",
+)
 @click.option(
     "--crash-class",
     "-c",
@@ -139,24 +145,40 @@ def check_command(
     replay` judges again. `holds` speaks for every history within the bound that is printed.
     `not refuted` says that nothing was found, by sampling or by a search that was cut off, and no
     more. In some histories something of a group goes bad at rest; P7 speaks of these alone.
+
+    Of a set, such as linux-measured, each profile is asked, and the weakest answer is the set's.
     """
     with bad_input():
-        question = CheckQuestion(
-            load_subject(subject),
-            load_profile(profile),
-            crash_class,
-            properties or tuple(PROPERTIES),
-        )
+        group = load_set(profile) if profile in set_names() else None
+        asked = group.members if group is not None else (load_profile(profile),)
+        subject_asked = load_subject(subject)
+        named = properties or tuple(PROPERTIES)
+        questions = [CheckQuestion(subject_asked, each, crash_class, named) for each in asked]
         bounds = (Bound(**bound), *((DEEP,) if deep else ()), DAMAGED)
         effort = CheckEffort(method, bounds, examples, random)
         with _progress(as_json) as progress:
-            report = check(question, effort, progress)
+            reports = [_checked(question, effort, traces, progress) for question in questions]
+    answer = reports[0] if group is None else SetReport(group.name, tuple(reports), group.left_out)
+    if as_json:
+        emit(answer.to_json())
+    elif isinstance(answer, SetReport):
+        show_set(answer)
+    else:
+        show_report(answer)
+    sys.exit(0 if accept and answer.exit_code == NOT_REFUTED else answer.exit_code)
+
+
+def _checked(
+    question: CheckQuestion, effort: CheckEffort, traces: Path, progress: Callable[[str], None]
+) -> CheckReport:
+    """The report on one profile, its counterexamples written where that can be done."""
+    name = question.profile.name
+    report = check(question, effort, lambda words: progress(escape(f"{name}: {words}")))
     try:
-        report = write_traces(report, question, traces)
+        return write_traces(report, question, traces)
     except OSError as error:
         click.echo(f"powercut: the verdict stands, its trace is not written: {error}", err=True)
-    emit(report.to_json()) if as_json else show_report(report)
-    sys.exit(0 if accept and report.exit_code == NOT_REFUTED else report.exit_code)
+        return report
 
 
 @contextmanager
@@ -189,19 +211,54 @@ def show_report(report: CheckReport) -> None:
         )
     console = Console()
     console.print(table)
+    for line in _below(report):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _below(report: CheckReport) -> Iterator[str]:
+    """What is to be said of a report below its table, a line each."""
     for name, verdict in report.properties.items():
         if verdict.counterexample is not None:
-            console.print(
-                f"{name}: {verdict.counterexample.because}.", markup=False, highlight=False
-            )
+            yield f"{name}: {verdict.counterexample.because}."
+            for rule in verdict.counterexample.needs:
+                yield f"{name}: its crash needs the permission {rule}."
         if verdict.unknown_rules:
-            console.print(f"{name} hangs on rules in doubt: {', '.join(verdict.unknown_rules)}.")
+            yield f"{name} hangs on what is in doubt: {', '.join(verdict.unknown_rules)}."
         if verdict.trace is not None:
-            for command in ("replay", "explain"):
-                line = f"  powercut {command} {verdict.trace}"
-                console.print(line, markup=False, highlight=False, soft_wrap=True)
+            yield from (f"  powercut {word} {verdict.trace}" for word in ("replay", "explain"))
     for rule, why in report.doubts.items():
-        line = f"{rule} is {why}"
+        yield f"{rule} is {why}"
+    if report.hazard:
+        yield f"no verdict speaks of this: {report.hazard}."
+
+
+def show_set(report: SetReport) -> None:
+    """Print a row for each profile of a set, its weakest answers, and what is left out."""
+    first = report.members[0]
+    title = f"{first.subject} under {report.profile}, {first.crash_class} crash"
+    table = table_of("profile", *report.weakest, title=escape(title))
+    rows = {
+        each.profile: {name: verdict.verdict for name, verdict in each.properties.items()}
+        for each in report.members
+    }
+    for profile, words in {**rows, report.profile: report.weakest}.items():
+        if profile == report.profile:
+            table.add_section()
+        table.add_row(profile, *(f"[{_COLOUR[word]}]{word}[/]" for word in words.values()))
+    console = Console()
+    console.print(table)
+    far: dict[str, list[str]] = {}
+    for each in report.members:
+        for name, verdict in each.properties.items():
+            if verdict.counterexample is None:
+                names = far.setdefault(how_far(verdict), [])
+                names += [name] if name not in names else []
+    lines = [f"{', '.join(names)}: {words}." for words, names in far.items()]
+    for each in report.members:
+        lines += [f"{each.profile}:"] * any(_below(each))
+        lines += [f"  {line}" for line in _below(each)]
+    lines += [f"not in {report.profile}: {name}: {why}." for name, why in report.left_out.items()]
+    for line in lines:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 

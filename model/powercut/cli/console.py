@@ -20,7 +20,7 @@ Exit status:
   1  a property fails; a trace gave another verdict than it records; a gated case disagrees
   2  bad input: nothing was changed
   3  this machine cannot run it, or the output could not be written
-  4  unknown: the answer hangs on a rule that the profile has in doubt
+  4  unknown: the answer hangs on a rule in doubt, or a permission that allows too much
   5  not refuted: `check` found nothing, by sampling or by a search that was cut off"""
 
 

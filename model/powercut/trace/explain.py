@@ -14,8 +14,10 @@ from powercut.filesystem.events import Entry, Event, Extent, Piece, Size
 from powercut.filesystem.inodes import walk
 from powercut.filesystem.state import State
 from powercut.profile import CRASH_CLASSES, Claim, Profile
+from powercut.rule import Rule
 from powercut.rules import RULES
 from powercut.simulation.oracle import PROPERTIES
+from powercut.simulation.permissions import needed_permissions
 from powercut.simulation.world import Ack, CrashStep, Perform, cuts_in
 from powercut.trace.replay import replay, world_of
 from powercut.trace.trace_file import Trace
@@ -38,7 +40,8 @@ class Explanation:
 
     `forbidding_rules` are rules that the profile lacks and that would each make this crash
     impossible; `forbidding_syncs` are syncs that would each, right before the last acknowledgement.
-    `damages` are what went bad at rest, which nothing forbids.
+    `damages` are what went bad at rest, which nothing forbids.  `needs` are the permissions of the
+    profile without which one of its crashes is impossible.
     """
 
     trace: Trace
@@ -49,6 +52,7 @@ class Explanation:
     forbidding_rules: tuple[str, ...]
     forbidding_syncs: tuple[str, ...]
     damages: tuple[ops.Damage, ...] = ()
+    needs: tuple[Rule, ...] = ()
 
     @property
     def verdict(self) -> str:
@@ -67,6 +71,7 @@ class Explanation:
             "because": self.because,
             "forbidden_by_rules": list(self.forbidding_rules),
             "forbidden_by_syncs": list(self.forbidding_syncs),
+            "needs": [{"permission": rule.id, "measure": rule.measure} for rule in self.needs],
         }
 
 
@@ -97,6 +102,7 @@ def explain(trace: Trace, where: str, profile: Profile | None = None) -> Explana
             for step in trace.steps
             if isinstance(step, Perform) and isinstance(step.op, ops.Damage)
         ),
+        needed_permissions(trace.steps, profile, world.subject),
     )
 
 
@@ -195,6 +201,10 @@ def render(explanation: Explanation, replay_command: str) -> str:
     ]
     if explanation.fates or not explanation.damages:
         lines.append(f"    no rule of {explanation.profile.name} forbids this loss.")
+    for rule in explanation.needs:
+        lines.append(f"    its permission {rule.id} allows it: {rule.claim}")
+        if rule.measure:
+            lines.append(f"    {rule.id} allows too much; what would settle it: {rule.measure}")
     if explanation.damages:
         lines.append("    damage at rest is no loss of a crash: no rule and no sync forbids it.")
     if rules:

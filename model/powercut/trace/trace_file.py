@@ -17,6 +17,7 @@ from powercut.errors import TraceError
 from powercut.filesystem import ops
 from powercut.filesystem.content import Data, Fill
 from powercut.profile import CRASH_CLASSES
+from powercut.rules import RULES
 from powercut.simulation.oracle import PROPERTIES
 from powercut.simulation.world import Ack, Begin, CrashStep, Perform, Recover, SaveLive, Step
 from powercut.strict_reader import StrictReader
@@ -31,6 +32,7 @@ class Trace:
 
     A `pinned` trace holds the ops of the process under test themselves: its verdict never changes.
     A `regression` runs a subject's code at every step: mending the subject turns its verdict.
+    `needs` are the permissions of the profile without which one of its crashes is illegal.
     """
 
     kind: str
@@ -40,6 +42,7 @@ class Trace:
     steps: tuple[Step, ...]
     subject: str | None = None
     because: str = ""
+    needs: tuple[str, ...] = ()
     origin: Mapping[str, str] = field(factory=dict)
 
 
@@ -55,7 +58,7 @@ def parse_trace(text: str, where: str) -> Trace:
 
 def _trace(raw: dict[str, Any], where: str) -> Trace:
     known = {"schema", "kind", "profile", "property", "verdict", "steps", "subject", "because"}
-    READ.keys(raw, known | {"origin"}, where)
+    READ.keys(raw, known | {"origin", "needs"}, where)
     READ.schema(raw, where)
     steps = parse_steps(READ.typed(raw, "steps", list, where), where)
     subject = READ.optional(raw, "subject", str, None, where)
@@ -69,8 +72,20 @@ def _trace(raw: dict[str, Any], where: str) -> Trace:
         steps=steps,
         subject=subject,
         because=READ.optional(raw, "because", str, "", where),
+        needs=_permissions(raw, where),
         origin=READ.texts(raw, "origin", where),
     )
+
+
+def _permissions(raw: dict[str, Any], where: str) -> tuple[str, ...]:
+    known = [rule.id for rule in RULES.values() if rule.permits]
+    needs = READ.strings(raw, "needs", where)
+    for rule_id in needs:
+        if rule_id not in known:
+            raise READ.fail(
+                where, f"needs names {rule_id!r}, expected permissions: {', '.join(known)}"
+            )
+    return needs
 
 
 def parse_steps(raw: Sequence[Any], where: str) -> tuple[Step, ...]:
@@ -225,6 +240,7 @@ def render_trace(trace: Trace) -> str:
         f"property = {_quote(trace.property)}",
         f"verdict = {_quote(trace.verdict)}",
         *([f"because = {_quote(trace.because)}"] if trace.because else []),
+        *([f"needs = {_value(list(trace.needs))}"] if trace.needs else []),
     ]
     if trace.origin:
         lines.append(f"origin = {_table(dict(trace.origin))}")

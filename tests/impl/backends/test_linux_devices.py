@@ -18,6 +18,7 @@ def sys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(linux, "device_weakness", linux_devices.device_weakness)
     monkeypatch.setattr(linux_devices, "SYS", str(tmp_path / "sys"))
     monkeypatch.setattr(linux_devices, "JOURNALS", str(tmp_path / "jbd2"))
+    monkeypatch.setattr(linux_devices, "EXT4", str(tmp_path / "ext4"))
     device(tmp_path / "sys", "vda", "254:0")
     device(tmp_path / "sys", "vda/vda1", "254:1", partition="1")
     return tmp_path / "sys"
@@ -54,6 +55,42 @@ def test_ext4_with_a_journal_on_a_disk_is_promised_a_power_cut(sys: Path) -> Non
     journal(sys, "vda1", "17")
 
     assert note(mount("ext4", "254:1")) == ("power", FLUSHES)
+
+
+FC_INFO = "fc stats:\n{} commits\n{} ineligible\n0 numblks\n436us avg_commit_time\n"
+REASONS = 'Ineligible reasons:\n"Cross rename":\t0\n"Dir renamed":\t0\n'
+
+
+@pytest.mark.parametrize(
+    ("commits", "ineligible", "options", "hazardous"),
+    [
+        (0, 0, "rw\nbarrier\n", False),
+        (1, 0, "rw\nbarrier\n", True),
+        (0, 12, "rw\nbarrier\n", True),
+        (0, 0, "rw\nfc_debug_force\nbarrier\n", True),
+        (0, 0, "rw\nno_fc_debug_force\n", False),
+    ],
+)
+def test_ext4_that_makes_fast_commits_is_known_by_its_counters_or_its_options(
+    sys: Path, commits: int, ineligible: int, options: str, hazardous: bool
+) -> None:
+    journal(sys, "vda1", "17")
+    shown = sys.parent / "ext4/vda1"
+    shown.mkdir(parents=True)
+    (shown / "fc_info").write_text(FC_INFO.format(commits, ineligible) + REASONS)
+    (shown / "options").write_text(options)
+    traits = linux.traits_of(mount("ext4", "254:1"))
+
+    assert ("fast_commit" in traits.hazard) == hazardous
+    assert (traits.sync_serves, traits.weakness) == ("power", "")
+    assert linux.traits_of(mount("xfs", "254:1")).hazard == ""
+
+
+def test_a_kernel_that_shows_no_counters_says_nothing_of_fast_commits(sys: Path) -> None:
+    journal(sys, "vda1", "17")
+
+    assert linux.traits_of(mount("ext4", "254:1")).hazard == ""
+    assert linux.traits_of(mount("ext4", "9:9")).hazard == ""
 
 
 def test_an_old_kernel_shows_a_journal_elsewhere(sys: Path) -> None:

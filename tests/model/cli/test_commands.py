@@ -106,14 +106,15 @@ def test_the_json_of_a_check_has_the_keys_of_the_contract_and_no_other() -> None
     done = run(*FAILS, "--json")
     report = json.loads(done.stdout)
 
-    assert list(report) == ["subject", "profile", "crash_class", "properties"]
+    assert list(report) == ["subject", "profile", "crash_class", "properties", "doubts", "hazard"]
     assert {k: report[k] for k in ("subject", "profile", "crash_class")} == {
         "subject": "lastgood:unsafe",
         "profile": "ext4-ordered",
         "crash_class": "power",
     }
     assert list(report["properties"]) == ["P1", "P2", "P3", "P4", "P5", "P7"]
-    wanted = ["verdict", "method", "exhaustive", "bound", "states", "unknown_rules", "trace"]
+    wanted = ["verdict", "method", "exhaustive", "bound", "states"]
+    wanted += ["unknown_rules", "needs", "trace"]
     for name, answer in report["properties"].items():
         assert list(answer) == wanted
         assert list(answer["states"]) == ["represented", "run"]
@@ -151,7 +152,7 @@ def test_an_answer_that_hangs_on_a_rule_in_doubt_exits_with_4_and_names_the_rule
     assert done.exit_code == 4
     assert (answer["verdict"], answer["unknown_rules"]) == ("unknown", ["return-is-durable"])
     told = run(*check).stdout
-    assert "P3 hangs on rules in doubt: return-is-durable." in told
+    assert "P3 hangs on what is in doubt: return-is-durable." in told
     assert "return-is-durable is unknown: cut the power when a call has returned" in told
 
 

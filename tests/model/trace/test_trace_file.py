@@ -163,7 +163,10 @@ def test_the_document_that_is_made_worse_below_is_well_formed() -> None:
         ({"verdict": '"unknown"'}, "t.toml: verdict is 'unknown', expected one of holds, fails. "),
         ({"profile": "3"}, "t.toml: profile is 3, expected str. Nothing was run."),
         ({"steps": '"none"'}, "t.toml: steps is 'none', expected list. Nothing was run."),
-        ({"seed": "7"}, "t.toml: unknown key 'seed'; known here: because, kind, origin, "),
+        (
+            {"seed": "7"},
+            "t.toml: unknown key 'seed' (did you mean 'needs'?); known here: because, kind, ",
+        ),
         (
             {"subject": None, "steps": '[{ run = "recover" }]'},
             "t.toml: it runs a subject's code, and the key 'subject' is missing",

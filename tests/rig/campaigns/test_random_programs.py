@@ -18,8 +18,8 @@ from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 from powercut.filesystem import ops
 from powercut.filesystem.state import State
 from powercut.simulation.world import Perform
-from powercut.trace.trace_file import parse_trace, render_trace
-from powercut_rig import WriteBack, run_in_worker
+from powercut.trace.trace_file import Trace, parse_trace, render_trace
+from powercut_rig import Recipe, WriteBack, run_in_worker
 from powercut_rig.campaigns.random_programs import (
     PATHS,
     SIZES,
@@ -29,10 +29,10 @@ from powercut_rig.campaigns.random_programs import (
     size_of,
     token,
 )
-from powercut_rig.campaigns.soak import can_run, shrink
+from powercut_rig.campaigns.soak import SoakWorkload, can_run, counterexample, shrink
 from powercut_rig.filesystems import FILE_SYSTEMS
 from powercut_rig.judge.judge import EARLY_WRITES, OWN_PLAN, JudgeEffort, compare_in_worker
-from powercut_rig.judge.result import Comparison
+from powercut_rig.judge.result import REFUSED, Comparison, Finding
 from powercut_rig.mounted.writeback import drawn_plan, parse_plan, plan_text
 from tests.rig.machines import run_machine
 
@@ -214,3 +214,39 @@ def test_a_program_is_a_trace_whose_ops_come_back() -> None:
     program = random_program(11)
     steps = program_trace(program, "ext4-ordered").steps
     assert tuple(step.op for step in steps if isinstance(step, Perform)) == program
+
+
+def test_a_program_that_leaves_a_disk_which_does_not_mount_is_made_smaller_for_that(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A disk that is refused where an unlinked file is synced, and outside of the model never."""
+    program = (
+        ops.Create("/a"),
+        ops.Mkdir("/d"),
+        ops.Sync(),
+        ops.Open("/a", "h"),
+        ops.Unlink("/a"),
+        ops.Fsync("@h"),
+        ops.Create("/b"),
+    )
+
+    def judged(_: object, trace: Trace, *_rest: object, **_more: object) -> Comparison:
+        done = [step.op for step in trace.steps if isinstance(step, Perform)]
+        found = Comparison("t", "ext4", "ext4-ordered", None, "P1", "holds")
+        found.refused = int(ops.Unlink("/a") in done and ops.Fsync("@h") in done)
+        return found
+
+    monkeypatch.setattr(SoakWorkload, "trace", lambda _: program_trace(program, "ext4-ordered"))
+    monkeypatch.setattr("powercut_rig.campaigns.soak.run_in_worker", judged)
+    result = judged(None, program_trace(program, "ext4-ordered"))
+    result.findings = [
+        Finding(kind, 1, 1, Recipe(0), "", "") for kind in ("recovery disagrees", REFUSED)
+    ]
+    smaller = counterexample(SoakWorkload(1, "ext4"), result)
+
+    assert [step.op for step in smaller.steps if isinstance(step, Perform)] == [
+        ops.Create("/a"),
+        ops.Open("/a", "h"),
+        ops.Unlink("/a"),
+        ops.Fsync("@h"),
+    ]

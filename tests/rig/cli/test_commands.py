@@ -12,11 +12,13 @@ from xml.etree import ElementTree as ET
 import pytest
 from click.testing import CliRunner
 
+from powercut.profile import load_profile, load_set
 from powercut_rig import BlockLog, Flush, Mark, Recipe, Write
 from powercut_rig.blocks.timeline import Timeline
+from powercut_rig.campaigns.soak import SoakResult, SoakWorkload
 from powercut_rig.cli.commands import compare, doctor, soak_command
 from powercut_rig.filesystems import FILE_SYSTEMS
-from powercut_rig.judge.result import OUTSIDE, Comparison, Finding
+from powercut_rig.judge.result import OUTSIDE, REFUSED, Comparison, Finding
 from powercut_rig.reports import html
 from powercut_rig.reports.text import junit, show_comparisons
 from powercut_rig.system.linux_syscalls import lines_about
@@ -87,6 +89,57 @@ def test_junit_has_a_suite_for_each_disk_and_says_what_failed() -> None:
     failure = suites.find(".//failure")
     assert failure is not None
     assert failure.get("message") == "1 of 3 images outside the model"
+
+
+def unmountable(fs: str) -> Comparison:
+    result = Comparison("t.toml", fs, fs, None, "P1", "holds")
+    result.images, result.refused = 9, 2
+    refusal = "[Errno 117] mount: Structure needs cleaning"
+    result.keep(Finding(REFUSED, 2, 1, Recipe(3), "0/1 (power)", refusal, a_timeline()))
+    return result
+
+
+def test_a_disk_that_does_not_mount_is_reported_as_that_everywhere(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "120")
+    found = unmountable("ext4-fast-commit")
+    show_comparisons([found])
+    lines = capsys.readouterr().out
+    failure = ET.fromstring(junit([found])).find(".//failure")  # noqa: S314 - our own bytes
+    soaked = SoakResult()
+    soaked.take(SoakWorkload(1, "ext4-fast-commit"), found)
+
+    assert not found.agrees
+    assert "│ 0 + 2 " in lines
+    said = "0 of 9 images outside the model, 2 that do not mount"
+    hazard = load_profile("ext4-fast-commit").hazard
+    assert f"t.toml on ext4-fast-commit: {said}. Known of it: {hazard}.\n" in lines
+    assert "does not mount, plan 2" in lines
+    assert failure is not None
+    assert failure.get("message") == said
+    assert "do not mount" in Parsed(html.page([found])).text
+    assert "0 images outside the model, 2 that do not mount, 1 workloads wrong" in soaked.in_words
+
+
+def test_where_nothing_is_known_of_a_disk_that_does_not_mount_nothing_is_made_up(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    show_comparisons([unmountable("xfs"), unmountable("apfs")])
+
+    assert "Known of it" not in capsys.readouterr().out
+
+
+def test_the_doctor_names_what_ext4_with_fast_commits_does_to_a_volume() -> None:
+    told = CliRunner().invoke(doctor, [], env={"COLUMNS": "120"})
+    said = json.loads(CliRunner().invoke(doctor, ["--json"]).output)["can_run"]
+    hazard = load_profile("ext4-fast-commit").hazard
+
+    assert "EUCLEAN" in hazard
+    assert {each["name"]: each["hazard"] for each in said if each["hazard"]} == {
+        "ext4-fast-commit": hazard
+    }
+    assert f"ext4-fast-commit: {hazard}.\n" in told.output
 
 
 def test_examples_are_kept_for_each_kind_of_finding() -> None:
@@ -238,3 +291,8 @@ def test_the_kernels_words_are_those_about_the_disk_and_no_other() -> None:
     ]
     assert "open_ctree" in lines_about("/of/a/rig/loop7", LOG, 1)
     assert lines_about("/dev/loop9", LOG, 8) == ""
+
+
+def test_each_measured_profile_is_what_a_disk_of_this_kernel_is_held_against() -> None:
+    for profile, disk in load_set("linux-measured").disks.items():
+        assert (FILE_SYSTEMS[disk].profile, FILE_SYSTEMS[disk].in_guest) == (profile, False)

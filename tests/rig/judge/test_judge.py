@@ -16,7 +16,7 @@ from powercut_rig import run_in_worker
 from powercut_rig.judge.judge import JudgeEffort, compare_in_worker
 from powercut_rig.judge.membership import Program, ProgramMembership
 from powercut_rig.judge.recovery_answer import state_of
-from powercut_rig.judge.result import OUTSIDE, Comparison
+from powercut_rig.judge.result import OUTSIDE, REFUSED, Comparison
 from powercut_rig.judge.trace_case import check_judgeable
 from powercut_rig.mounted.tree_reader import Tag, Tree, TreeSnapshot
 from tests import ROOT
@@ -106,6 +106,37 @@ def test_a_rule_too_many_is_refuted_by_a_disk(trace: str, fs: str, too_strong: s
     assert own.findings == []
     assert strong.outside > 0
     assert {each.kind for each in strong.findings} == {OUTSIDE}
+
+
+@pytest.mark.rig
+def test_a_volume_that_the_kernel_will_not_mount_is_no_tree_outside_of_the_model() -> None:
+    """Of Linux 6.18; a kernel whose replay is mended mounts it, and nothing is found."""
+    path = TRACES / "regressions/ext4-fast-commit-unlinked.toml"
+
+    fast, plain = compare(path, "ext4-fast-commit"), compare(path, "ext4")
+
+    assert (plain.refused, plain.findings) == (0, [])
+    assert (fast.outside, fast.agrees) == (0, fast.refused == 0)
+    assert {each.kind for each in fast.findings} == ({REFUSED} if fast.refused else set())
+    assert all("[Errno 117]" in each.detail for each in fast.findings)
+    if not fast.refused:
+        pytest.skip("this kernel mounts what an fsync of an unlinked file leaves")
+
+
+@pytest.mark.rig
+def test_a_directory_that_takes_a_removed_ones_number_refutes_fast_commits() -> None:
+    """Of Linux 6.18: one finding is a tree without what was synced, another one no tree at all."""
+    path = TRACES / "regressions/ext4-fast-commit-reused-number.toml"
+
+    fast, plain = compare(path, "ext4-fast-commit"), compare(path, "ext4")
+
+    assert (plain.outside, plain.refused, plain.findings) == (0, 0, [])
+    wrong = {OUTSIDE} if fast.outside else set()
+    wrong |= {REFUSED} if fast.refused else set()
+    assert {each.kind for each in fast.findings} == wrong
+    assert fast.agrees is not bool(wrong)
+    if not wrong:
+        pytest.skip("this kernel replays the two directories right")
 
 
 def test_membership_knows_what_a_moment_allows() -> None:

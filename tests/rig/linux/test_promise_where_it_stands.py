@@ -117,6 +117,22 @@ def test_ext4_without_a_journal_promises_no_power_cut() -> None:
     assert "this ext4 has no journal" in found.warned
 
 
+def doctor_after_a_sync(fs: str) -> str:
+    """What the doctor says is weak on a fresh file system, in words."""
+    with private_folder() as folder, disk_on(folder, fs) as root:
+        return "; ".join(diagnose(LinuxDisk(), f"{root}/store", probe=True).weaknesses)
+
+
+def test_the_doctor_names_fast_commits_of_ext4_and_of_no_other_disk() -> None:
+    found = {
+        fs: run_in_worker(doctor_after_a_sync, fs)
+        for fs in ("ext4", "ext4-fast-commit", "ext4-journal", "xfs")
+    }
+
+    assert [fs for fs, said in found.items() if "fast_commit" in said] == ["ext4-fast-commit"]
+    assert "EUCLEAN" in found["ext4-fast-commit"]
+
+
 def test_ext4_with_a_journal_is_not_said_to_have_none() -> None:
     assert "journal" not in run_in_worker(without_a_journal).power
 
