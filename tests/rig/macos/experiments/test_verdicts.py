@@ -134,7 +134,7 @@ def test_a_sync_that_brings_data_and_no_names_strikes_the_rules_about_names_alon
     mac.keeps = data_only
 
     assert outcome("fsync-logs-names", rig).outcome == "strike"
-    assert outcome("fsync-data", rig).outcome == "confirm"
+    assert outcome("fsync-data", rig).outcome == "add"
 
 
 def test_where_nothing_is_ever_lost_the_clones_could_not_have_told(
