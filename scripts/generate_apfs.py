@@ -54,16 +54,18 @@ def cell(mode: str, crash_class: str) -> str:
 
 
 def deciding(mode: str, crash_class: str, profile: Profile, names: list[str]) -> str:
-    """The one rule in doubt that decides, where one does; else that it takes all of them."""
+    """Rules in doubt that are enough together, and of which none can be left out."""
+    needed = list(profile.unknown)
     for claim in profile.unknown:
-        with_it = evolve(profile, claims=(*profile.claims, claim), unknown=())
+        fewer = [each for each in needed if each is not claim]
+        granted = evolve(profile, claims=(*profile.claims, *fewer), unknown=())
         question = CheckQuestion(
-            load_subject(f"lastgood:{mode}"), with_it, crash_class, tuple(names)
+            load_subject(f"lastgood:{mode}"), granted, crash_class, tuple(names)
         )
         report = check(question, CheckEffort("enumerated", (BOUND,)))
         if all(verdict.verdict == "holds" for verdict in report.properties.values()):
-            return f"`{claim.rule.id}`"
-    return "all rules in doubt together"
+            needed = fewer
+    return " and ".join(f"`{claim.rule.id}`" for claim in needed)
 
 
 def row(mode: str) -> list[str]:

@@ -9,6 +9,9 @@ from types import ModuleType
 import pytest
 from attrs import evolve
 
+from lastgood.backends.darwin import file_system_of
+from lastgood.protocol.plan import Mode
+from lastgood.protocol.receipt import guarantee
 from powercut.filesystem.ops import Fsync, Fullsync
 from powercut.profile import load_profile
 from powercut.simulation.world import Perform
@@ -19,7 +22,7 @@ from tests.harness.scripts import load_script
 
 PAGE = (ROOT / "docs/apfs.md").read_text(encoding="utf-8")
 TRACE = ROOT / "traces/counterexamples/lastgood-atomic-dirsync-apfs-power-P3.toml"
-MODES = ("unsafe", "atomic_nodirsync", "atomic_dirsync", "atomic_fullsync")
+MODES: tuple[Mode, ...] = ("unsafe", "atomic_nodirsync", "atomic_dirsync", "atomic_fullsync")
 CLASSES = ("process", "kernel", "power")
 
 
@@ -57,6 +60,19 @@ def test_each_verdict_of_the_page_is_what_check_says(
     script: ModuleType, mode: str, crash_class: str
 ) -> None:
     assert cells()[mode, crash_class] == script.cell(mode, crash_class)
+
+
+def test_nothing_is_relied_on_that_apple_does_not_document_and_nobody_measured() -> None:
+    assert {claim.evidence for claim in load_profile("apfs").claims} <= {"documented", "measured"}
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_no_more_is_promised_than_the_page_says_holds(mode: Mode) -> None:
+    on_apfs = file_system_of("/", "/dev/disk3s1s1 on / (apfs, sealed, local, journaled)\n")
+    survives = CLASSES.index(guarantee(mode, on_apfs).survives)
+
+    for crash_class in CLASSES[: survives + 1]:
+        assert cells()[mode, crash_class] == "P1, P2, P3, P4, P5 hold"
 
 
 def test_the_experiments_of_the_page_are_those_of_the_rig(script: ModuleType) -> None:

@@ -245,7 +245,9 @@ def test_recording_leaves_an_answer_that_is_not_the_models(tmp_path: Path) -> No
     litmus = tmp_path / "traces/litmus"
     litmus.mkdir(parents=True)
     text = (ROOT / "traces/litmus/truncate-then-write.toml").read_text(encoding="utf-8")
-    wrong = text.replace("never = [", "always = [")
+    head, answers = text.split("never = [")
+    never, sometimes = answers.split('sometimes = ["apfs"]\n')
+    wrong = f'{head}sometimes = ["apfs"]\nalways = [{never}{sometimes}'
     (litmus / "wrong.toml").write_text(wrong, encoding="utf-8")
 
     done = run("record_litmus.py", "--root", str(tmp_path))

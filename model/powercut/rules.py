@@ -66,8 +66,8 @@ the crash cut short may have put all of its log there, or nothing of it.
 **Words.**  A piece is *fresh* where no older data of its file is in its blocks (for a size, in the
 block in which it ends).  A *ranged* sync (O_SYNC, O_DSYNC, msync) names bytes.  A sync that
 *failed* has *abandoned* the data of its file: no rule orders them, no later sync saves them; they
-may have landed before.  A piece was *sent* by the first sync that makes it survive a crash of the
-kernel.
+may have landed before.  A piece was *sent* by the first fsync of its file, which hands its data and
+size to the drive, or by the first sync that makes it survive a crash of the kernel.
 
 **What else decides, and where.**  These parts are arithmetic or history, too long for here:
 

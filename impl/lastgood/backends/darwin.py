@@ -1,6 +1,7 @@
-"""macOS: fsync hands the data to the drive; F_FULLFSYNC makes the drive keep them.
+"""macOS: fsync hands the data to the drive; F_FULLFSYNC asks the drive to keep them.
 
-Written from Apple's manual pages; it has not been run on a Mac yet.
+Written from Apple's manual pages; it has not been run on a Mac yet.  So no more is promised than
+that a group survives the program.
 """
 
 from __future__ import annotations
@@ -21,13 +22,16 @@ from lastgood.backends.posix_files import READ_FLAGS, open_descriptor
 _MOUNT: Final = "/sbin/mount"
 _TIMEOUT_S: Final = 10
 _LINE: Final = re.compile(r"^.* on (?P<point>/.*?) \((?P<name>[^,)]+)(?P<rest>[^)]*)\)$")
-_NOTE: Final = "fsync on macOS does not flush the drive's cache: a power cut is not covered"
+_NOTE: Final = (
+    "fsync on macOS does not flush the drive's cache, its manual page promises nothing after a "
+    "crash of the system, and nobody has measured yet what is left then"
+)
 _FULL_NOTE: Final = (
-    "if the drive honours a full sync and a directory's sync keeps its names, which Apple does not "
-    "document and nobody has measured yet"
+    "Apple does not document that a full sync of a directory keeps its names, and nobody has "
+    "measured it yet"
 )
 _FULL: Final = frozenset({"apfs", "hfs"})
-"""File systems that are known to pass F_FULLFSYNC on to their drive."""
+"""File systems that are documented to pass F_FULLFSYNC on to their drive."""
 _CANNOT: Final = frozenset({errno.ENOTSUP, errno.ENOTTY, errno.EINVAL})
 _F_PREALLOCATE: Final = 42
 _F_ALLOCATEALL: Final = 4
@@ -82,4 +86,6 @@ def file_system_of(path: str, mounts: str) -> FileSystemTraits:
     if name not in _FULL:
         weakness = f"whether {name} passes a full sync on to its disk is not known"
         return FileSystemTraits(name, best, False, "process", weakness, weakness=weakness)
-    return FileSystemTraits(name, best, name == "apfs", "kernel", _NOTE, "power", _FULL_NOTE)
+    return FileSystemTraits(
+        name, best, name == "apfs", "process", _NOTE, "process", _FULL_NOTE, "F_FULLFSYNC"
+    )

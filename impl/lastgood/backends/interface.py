@@ -89,9 +89,10 @@ class FileSystemTraits:
 
     `mount_point` is the top of it; `sync_serves` is the strongest crash class that what its fsync
     has reached survives; `note` says in words what that rests on. `full_sync_serves` is the same
-    of the strongest sync there is, where that is another one, and `full_sync_note` what that rests
-    on. `weakness` says, loudly, why less is promised than people expect of a disk, and `hazard`
-    what a crash can do to the whole volume, whoever wrote to it; empty where nothing is amiss.
+    of the strongest sync there is, where that is another one, `full_sync_note` what that rests on,
+    and `full_sync_call` the call by which the drive is asked for it. `weakness` says, loudly, why
+    less is promised than people expect of a disk, and `hazard` what a crash can do to the whole
+    volume, whoever wrote to it; empty where nothing is amiss.
     """
 
     name: str
@@ -101,6 +102,7 @@ class FileSystemTraits:
     note: str
     full_sync_serves: CrashClass | None = None
     full_sync_note: str = ""
+    full_sync_call: str = ""
     weakness: str = ""
     hazard: str = ""
 

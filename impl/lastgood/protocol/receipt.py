@@ -54,7 +54,8 @@ class Receipt:
     `wall_s` are the seconds, by the store's clock, from the call (of an attempt: from the end of
     its block) to the acknowledgement; retention comes after it. `phases` are seconds of work that
     all threads together took: with several of them their sum is more than `wall_s`. `notes` say in
-    words what limits the promise, and what retention notes. `pruned` are the names of the groups
+    words what limits the promise, what was asked of the drive where more is asked than is promised,
+    and what retention notes. `pruned` are the names of the groups
     that retention gave up. `retention_error` says why it failed, where it did: the save stands all
     the same.
     """
@@ -90,6 +91,16 @@ def guarantee(mode: Mode, file_system: FileSystemTraits) -> Guarantee:
         return f"kept, {note}" if crash_class == "power" else "kept"
 
     return Guarantee(survives, words("process"), words("kernel"), words("power"))
+
+
+def notes_on_drive(mode: Mode, file_system: FileSystemTraits) -> tuple[str, ...]:
+    """A note on what a save in that mode has asked of the drive; none where each fsync asks it."""
+    call = file_system.full_sync_call
+    if not call:
+        return ()
+    if mode == "atomic_fullsync":
+        return (f"{call} has returned: the drive was asked to keep all that it had been given",)
+    return (f"the drive was not asked to empty its cache: only atomic_fullsync calls {call}",)
 
 
 def phase_of(step: SimpleStep) -> str:

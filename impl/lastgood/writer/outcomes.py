@@ -9,7 +9,7 @@ from typing import Literal
 from lastgood.errors import UsageError
 from lastgood.events import Announcer
 from lastgood.format.names import QUARANTINE
-from lastgood.protocol.receipt import Receipt, guarantee
+from lastgood.protocol.receipt import Receipt, guarantee, notes_on_drive
 from lastgood.protocol.strength import Strength
 from lastgood.recovery.clearing import Clearing
 from lastgood.recovery.quarantine_usage import Purge
@@ -32,7 +32,7 @@ def new_receipt(
 
     `stuck` is what could be neither moved nor deleted on the way.
     """
-    words = [*notes]
+    words = [*notes_on_drive(strength.mode, strength.file_system), *notes]
     if failure is not None:
         words.append(f"not pruned: {failure}")
     words += [f"not deleted: {each.name}: {each.detail}" for each in stuck]

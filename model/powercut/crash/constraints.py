@@ -18,6 +18,7 @@ from powercut.filesystem.state import State
 from powercut.filesystem.syncs import SyncCall, concurrent
 from powercut.profile import Claim, Profile
 from powercut.rule import Kind
+from powercut.rules import RULES
 
 
 @frozen
@@ -225,18 +226,19 @@ def _asks_what_was_sent(profile: Profile, crash_class: str) -> bool:
 def _sent(pieces: tuple[Piece, ...], state: State, profile: Profile) -> tuple[Piece, ...]:
     """The pieces with the number of the first sync that handed each to the drive, or was about to.
 
-    That is the first which makes it survive a crash of the kernel, the drive having power.
+    That is an fsync of its file, or a sync which makes it survive a crash of the kernel.
     """
     sent: dict[int, SyncCall] = {}
     unsent = tuple(evolve(piece, sent=None) for piece in pieces)
     catalog = Catalog(unsent, state.thread_slots)
-    claims = _by_sync(profile.of_kind("scope", "kernel"), "durable")
-    for sync in state.syncs if claims else ():
-        for claim in claims.get(sync.kind, ()):
-            mask = covered(claim.rule, sync, catalog)
-            for position in range(len(pieces)):
-                if mask >> position & 1:
-                    sent.setdefault(position, sync)
+    kept = (claim.rule for claim in profile.of_kind("scope", "kernel"))
+    # To hand a file's bytes over is one thing, to keep them through a crash another: the profile
+    # may doubt that.
+    rules = [RULES["fsync-data"], *(rule for rule in kept if rule.promise == "durable")]
+    for sync in state.syncs:
+        for mask in (covered(rule, sync, catalog) for rule in rules if sync.kind in rule.on):
+            for position in bits(mask):
+                sent.setdefault(position, sync)
     return tuple(
         evolve(piece, sent=by.number, sender=by.op) if (by := sent.get(position)) else piece
         for position, piece in enumerate(unsent)

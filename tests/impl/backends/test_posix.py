@@ -221,10 +221,10 @@ def test_on_macos_fsync_serves_the_kernel_class_only() -> None:
     )
 
     assert darwin.file_system_of("/Users/me", mounts).name == "apfs"
-    assert darwin.file_system_of("/Users/me", mounts).sync_serves == "kernel"
+    assert darwin.file_system_of("/Users/me", mounts).full_sync_call == "F_FULLFSYNC"
     assert darwin.file_system_of("/Users/me", mounts).rename_is_atomic
     hfs = darwin.file_system_of("/", mounts.replace("apfs", "hfs"))
-    assert (hfs.sync_serves, hfs.rename_is_atomic) == ("kernel", False)
+    assert (hfs.full_sync_call, hfs.rename_is_atomic) == ("F_FULLFSYNC", False)
     other = darwin.file_system_of("/Volumes/My Disk/run", mounts)
     assert (other.name, other.mount_point, other.rename_is_atomic) == (
         "exfat",

@@ -19,7 +19,7 @@ from lastgood.protocol import strength
 from tests.impl.disks import EXT4, PARTS, WatchedDisk, tree
 
 PROFILES = Path(powercut.__file__).parent / "profiles"
-MAC = FileSystemTraits("apfs", "/", True, "kernel", "fsync does not flush", "power", "if it is so")
+MAC = darwin.file_system_of("/", "/dev/disk3s1s1 on / (apfs, sealed, local, journaled)\n")
 FUSE = linux.describe("fuse.s3fs", "/")
 
 
@@ -46,20 +46,12 @@ def test_on_a_mac_the_strongest_mode_ends_in_one_full_sync(tmp_path: Path) -> No
         store.load_latest()
 
     assert (receipt.mode, receipt.form) == ("atomic_fullsync", "rename")
-    assert receipt.guarantee.survives == "power"
-    assert receipt.guarantee.power == "kept, if it is so"
+    assert receipt.guarantee.survives == "process"
+    assert "nobody has measured it" in receipt.guarantee.power
     syncs = [call for call in disk.calls if "sync" in call]
     saved, recovered = syncs[:6], syncs[6:]
     assert [s.split()[0] for s in saved] == ["fsync"] * 3 + ["fsync_dir"] * 2 + ["full_sync_dir"]
     assert recovered[-1] == "full_sync_dir store"
-
-
-def test_on_a_mac_the_plain_mode_promises_less(tmp_path: Path) -> None:
-    with Store(tmp_path / "store", disk=Mac(tmp_path), mode="atomic_dirsync") as store:
-        guarantee = store.save(1, PARTS).guarantee
-
-    assert guarantee.survives == "kernel"
-    assert guarantee.power == "not promised: fsync does not flush"
 
 
 def test_where_fsync_flushes_the_strongest_mode_is_plain(tmp_path: Path) -> None:
@@ -224,7 +216,7 @@ def test_a_mode_that_promises_little_needs_no_warning(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "name", "serves", "full"),
     [
-        ("/dev/disk3s5 on /System/Volumes/Data (apfs, local)", "apfs", "kernel", "power"),
+        ("/dev/disk3s5 on /System/Volumes/Data (apfs, local)", "apfs", "process", "process"),
         ("//me@nas/share on /Volumes/share (smbfs, nodev)", "smbfs", "process", None),
     ],
 )

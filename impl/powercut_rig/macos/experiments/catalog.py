@@ -70,11 +70,20 @@ def _synced(name: str, setup: Ops, before: Ops, sync: Op) -> Trial:
     return Trial(name, (*before, sync), setup, before)
 
 
+def _ranged(flag: str, offset: int, data: bytes) -> Trial:
+    """A trial about what one such write keeps over or behind old bytes; a plain one as control."""
+    name = f"{flag}, new blocks" if offset else flag
+    plain, synced = Write("/a", offset, data), Write("/a", offset, data, (flag,))
+    return Trial(name, (synced,), _FILE_AND_OLD, (plain,))
+
+
 def _filled(text: bytes, size_bytes: int) -> bytes:
     return (text * (size_bytes // len(text) + 1))[:size_bytes]
 
 
 _FILE_AND_OLD: Final[Ops] = (Create("/a"), Write("/a", 0, b"old"))
+_BLOCK: Final = b"n" * 4096
+_NEW_BLOCKS: Final[Ops] = (Write("/a", 3, Fill(ord("n"), _MIB)),)
 _TWO_DIRECTORIES: Final[Ops] = (Mkdir("/d"), Mkdir("/e"))
 _MANY_NAMES: Final[Ops] = tuple(
     Create(f"/{'de'[number % 2]}/name{number:03}") for number in range(24)
@@ -145,22 +154,22 @@ EXPERIMENTS: Final = (
     ),
     Experiment(
         "fsync-data",
-        "Are the bytes of a file that fsync or F_BARRIERFSYNC has returned for in the image?",
+        "Are bytes and size of a file that fsync or F_BARRIERFSYNC has returned for in the image?",
         (
             _synced("fsync", _FILE_AND_OLD, (Write("/a", 0, b"new"),), Fsync("/a")),
             _synced("F_BARRIERFSYNC", _FILE_AND_OLD, (Write("/a", 0, b"new"),), Barrier("/a")),
+            _synced("fsync, new blocks", _FILE_AND_OLD, _NEW_BLOCKS, Fsync("/a")),
+            _synced("F_BARRIERFSYNC, new blocks", _FILE_AND_OLD, _NEW_BLOCKS, Barrier("/a")),
         ),
     ),
     Experiment(
         "ranged-sync-data",
-        "Are the bytes of a write with O_SYNC in the image when it has returned?",
+        "Are bytes and size of a write with O_SYNC or O_DSYNC in the image when it has returned?",
         (
-            Trial(
-                "O_SYNC",
-                (Write("/a", 0, b"new", ("O_SYNC",)),),
-                _FILE_AND_OLD,
-                (Write("/a", 0, b"new"),),
-            ),
+            _ranged("O_SYNC", 0, b"new"),
+            _ranged("O_DSYNC", 0, b"new"),
+            _ranged("O_SYNC", 3, _BLOCK),
+            _ranged("O_DSYNC", 3, _BLOCK),
         ),
     ),
     Experiment(

@@ -134,7 +134,22 @@ def test_a_sync_that_brings_data_and_no_names_strikes_the_rules_about_names_alon
     mac.keeps = data_only
 
     assert outcome("fsync-logs-names", rig).outcome == "strike"
-    assert outcome("fsync-data", rig).outcome == "confirm"
+    assert outcome("fsync-data", rig).outcome == "add"
+
+
+def test_a_sync_that_keeps_bytes_and_no_new_size_strikes_the_rule_about_data(
+    mac: FakeMac, rig: MacRig
+) -> None:
+    def old_size(before: Tree, now: Tree, path: str) -> Tree:
+        """All is kept, but of a file that was there no more bytes than it had."""
+        had = {p: len(content) for p, content in before.items() if content}
+        return {p: c[: had[p]] if c and p in had else c for p, c in now.items()}
+
+    mac.keeps = old_size
+    found = outcome("fsync-data", rig)
+
+    assert found.outcome == "strike"
+    assert "new blocks" in found.because
 
 
 def test_where_nothing_is_ever_lost_the_clones_could_not_have_told(
