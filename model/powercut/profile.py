@@ -96,6 +96,11 @@ class Profile:
         """The profile relies on that rule."""
         return any(c.rule.id == rule_id for c in self.claims)
 
+    @property
+    def tears_names(self) -> bool:
+        """A log may bring one half of a rename: some atomic rule binds the commit alone."""
+        return any(c.rule.kind == "atomic" and c.carrier == "commit" for c in self.claims)
+
     def without(self, rule_id: str) -> Profile:
         """The same profile without one rule: a mutant, for tests and explanations."""
         return evolve(self, claims=tuple(c for c in self.claims if c.rule.id != rule_id))

@@ -280,7 +280,7 @@ def last_committed(sync: SyncCall) -> int:
 def is_checkpoint(sync: SyncCall) -> bool:
     """It syncs a directory, or a file with several links or a changed name."""
     known = sync.about
-    return sync.is_directory or known.names > 1 or known.moved > 0 or known.dropped > 0
+    return sync.is_directory or len(known.names) > 1 or known.moved > 0 or known.dropped > 0
 
 
 def relinked(sync: SyncCall) -> bool:
@@ -297,6 +297,23 @@ def metadata_changed(sync: SyncCall) -> bool:
 def gives_first_name_by_link(event: Event) -> bool:
     """The file was made with O_TMPFILE, and this is its first name."""
     return isinstance(event, Entry) and event.first and event.op_kind == "link"
+
+
+def _place(event: Entry) -> tuple[int, str]:
+    return event.directory, event.entry
+
+
+def was_anothers(sync: SyncCall, index: int, loss: Entry) -> bool:
+    """The name that event number `index` takes from an inode had been yet another's before."""
+    return any(
+        event is None  # another thread's: it may have been
+        or (
+            isinstance(event, Entry)
+            and _place(event) == _place(loss)
+            and event.replaced not in (None, loss.replaced)
+        )
+        for event in sync.issued[:index]
+    )
 
 
 def in_span(sync: SyncCall, piece: Piece) -> bool:
@@ -364,12 +381,21 @@ def ranged_sync_takes_file(sync: SyncCall, piece: Piece) -> bool:
 def fsync_logs_names(sync: SyncCall, piece: Piece) -> bool:
     """Fsync of a file or a directory keeps its own names as they are: those given, those taken.
 
-    Every hard link, and the new name after a rename.
-    Source: btrfs.tree-log, f2fs.roll-forward
-    Litmus: fsync-file-keeps-name, fsync-keeps-links, name-then-panic
+    Every hard link, and the new name after a rename.  Of a name that another inode has taken it
+    keeps the loss alone: the name can be gone altogether, even one that was committed.  A name that
+    it had taken from another itself, and lost again, may be that one's once more.  Of what has no
+    name any more, synced through a handle, it keeps nothing.
+    Source: btrfs.tree-log, btrfs.taken-name, f2fs.roll-forward
+    Litmus: fsync-file-keeps-name, fsync-keeps-links, name-then-panic, logged-loss-of-a-name, logged-loss-undone,
+    fsync-of-a-nameless-file
+    Errs: allows too much: of a name that was taken and lost again, it may keep nothing.
     """
     event = piece.event
-    return isinstance(event, Entry) and sync.inode in (event.target, event.replaced)
+    if not (isinstance(event, Entry) and sync.about.names):
+        return False
+    if event.target is not None:
+        return event.target == sync.inode and _place(event) in sync.about.names
+    return event.replaced == sync.inode and not was_anothers(sync, piece.index, event)
 
 
 @rule("fsync-logs-ancestors", "scope", on=INODE_SYNCS)
@@ -410,10 +436,12 @@ def log_drops_replaced(sync: SyncCall, piece: Piece) -> bool:
     """A name that a log held, taken since by a file that no log held, may be gone altogether.
 
     The log loses the old one, the new one waits for the commit: the next sync of another file
-    writes that down.
-    Source: btrfs.log-follows
-    Litmus: logged-name-replaced, logged-entry-replaced, logged-ancestor-exchanged
-    Errs: allows too much: also where a log held the new one.
+    writes that down.  Safe is a file that was changed and synced before it took the name, where
+    nothing else was synced, renamed or linked since that change.
+    Source: btrfs.log-follows, btrfs.synced-taker
+    Litmus: logged-name-replaced, logged-entry-replaced, logged-ancestor-exchanged,
+    logged-name-replaced-by-synced
+    Errs: allows too much: also where a log held the new one in other ways.
     Measure: `powercut compare TRACE --fs btrfs`: is the name gone in an image?
     """
     given = piece.event
@@ -423,11 +451,40 @@ def log_drops_replaced(sync: SyncCall, piece: Piece) -> bool:
         event is None  # another thread's: it may have taken the name
         or (
             isinstance(event, Entry)
-            and (event.directory, event.entry) == (given.directory, given.entry)
+            and _place(event) == _place(given)
             and event.target not in (None, given.target)
             and event.replaced == given.target
+            and not sync.synced_alone(event.target, index)
         )
-        for event in sync.issued[piece.index + 1 :]
+        for index, event in enumerate(sync.issued[piece.index + 1 :], piece.index + 1)
+    )
+
+
+@rule("log-forgets-removed", "scope", on=INODE_SYNCS, promise="withdrawn")
+def log_forgets_removed(sync: SyncCall, piece: Piece) -> bool:
+    """A name that a log held and that is removed since may mean again what it meant before.
+
+    So after it was taken from another file or directory, by whatever op.  Of a directory that is
+    removed the log forgets all names: those that a synced rename took away may be back.
+    Source: btrfs.removed-name
+    Litmus: logged-name-removed, logged-directory-removed
+    Errs: allows too much: also where no log held the name, and where the removal is in the log.
+    Measure: `powercut compare TRACE --fs btrfs`: is the old meaning back in an image?
+    """
+    changed = piece.event
+    if not isinstance(changed, Entry):
+        return False
+    if not sync.removed_directories.isdisjoint({changed.target, changed.replaced}):
+        return True
+    return any(
+        event is None  # another thread's: it may have removed the name
+        or (
+            isinstance(event, Entry)
+            and event.target is None
+            and _place(event) == _place(changed)
+            and was_anothers(sync, index, event)
+        )
+        for index, event in enumerate(sync.issued[piece.index + 1 :], piece.index + 1)
     )
 
 

@@ -25,8 +25,11 @@ Pairs = Iterator[tuple[int, int]]
 class Catalog:
     """Pieces in program order, found by what they change; and the thread_slots of concurrent ops.
 
-    `naming` has the pieces that give an inode a name (all of them: `given`), and `about` those that
-    take one from it as well.
+    `naming` has the pieces that give an inode a name (all of them: `given`), `losing` those that
+    take away one that had been no other's, and `about` all that speak of it.  `takers`
+    are the numbers of the events that give a name to another inode, with that inode and the pieces
+    that gave the name before; `removals` those that take a name away, whether it had been yet
+    another's, and the earlier pieces that speak of the name.
     """
 
     pieces: Sequence[Piece]
@@ -42,15 +45,18 @@ class Catalog:
     in_directory: dict[int, int] = field(factory=dict)
     naming: dict[int, int] = field(factory=dict)
     about: dict[int, int] = field(factory=dict)
+    losing: dict[int, int] = field(factory=dict)
     of_op: dict[str, int] = field(factory=dict)
     direct: int = 0
     given: int = 0
     _starts: list[int] = field(factory=list)
-    _takers: list[int] = field(factory=list)
-    _taken: list[int] = field(factory=list)
+    takers: list[tuple[int, int, int]] = field(factory=list)
+    removals: list[tuple[int, bool, int]] = field(factory=list)
 
     def __attrs_post_init__(self) -> None:
         names: dict[tuple[int, str, int | None], int] = {}
+        places: dict[tuple[int, str], int] = {}
+        losers: dict[tuple[int, str], set[int]] = {}
         for position, piece in enumerate(self.pieces):
             bit = 1 << position
             event = piece.event
@@ -61,16 +67,23 @@ class Catalog:
                 self.entries |= bit
                 self.firsts |= bit if event.first else 0
                 _add(self.in_directory, event.directory, bit)
+                place = (event.directory, event.entry)
+                older = bool(losers.get(place, set()) - {event.replaced})
+                if event.target is None and piece.name == event.name:  # and not half of it
+                    self.removals.append((piece.index, older, places.get(place, 0)))
+                _add(places, place, bit)
                 if event.target is not None:
-                    self._take(
-                        piece.index, names.get((event.directory, event.entry, event.replaced), 0)
-                    )
-                    _add(names, (event.directory, event.entry, event.target), bit)
+                    if taken := names.get((*place, event.replaced), 0):
+                        self.takers.append((piece.index, event.target, taken))
+                    _add(names, (*place, event.target), bit)
                     self.given |= bit
                     _add(self.naming, event.target, bit)
                     _add(self.about, event.target, bit)
                 if event.replaced is not None:
                     _add(self.about, event.replaced, bit)
+                    if event.target is None and not older:
+                        _add(self.losing, event.replaced, bit)
+                    losers.setdefault(place, set()).add(event.replaced)
             else:
                 _add(self.of_file, event.inode, bit)
                 self.fresh |= bit if piece.fresh else 0
@@ -81,17 +94,6 @@ class Catalog:
                     self.overwrites |= bit
                     self.direct |= bit if event.direct else 0
         self.everything = (1 << len(self.pieces)) - 1
-
-    def _take(self, index: int, taken: int) -> None:
-        """Event number `index` gives another file the name that these gave."""
-        if taken:
-            self._takers.append(index)
-            self._taken.append(taken | (self._taken[-1] if self._taken else 0))
-
-    def taken_by(self, count: int) -> int:
-        """The pieces whose name another file had taken when `count` events had been issued."""
-        place = bisect_left(self._takers, count)
-        return self._taken[place - 1] if place else 0
 
     def before(self, index: int) -> int:
         """The pieces of the first `index` events."""

@@ -74,11 +74,47 @@ def _journal(sync: SyncCall, catalog: Catalog) -> int:
 
 
 def _replaced(sync: SyncCall, catalog: Catalog) -> int:
-    taken = catalog.taken_by(sync.position)
+    mask = catalog.given & _before_unknown(sync, catalog)
+    for index, taker, taken in catalog.takers:
+        if index < sync.position and taken & ~mask and not sync.synced_alone(taker, index):
+            mask |= taken
+    return mask
+
+
+def _own_names(sync: SyncCall, catalog: Catalog) -> int:
+    if not sync.about.names:
+        return 0
+    mask = catalog.losing.get(_inode(sync), 0)
+    if (unknown := _first_unknown(sync, catalog)) is not None:
+        mask &= catalog.before(unknown)
+    for position in bits(catalog.naming.get(_inode(sync), 0)):
+        event = catalog.pieces[position].event
+        if isinstance(event, Entry) and (event.directory, event.entry) in sync.about.names:
+            mask |= 1 << position
+    return mask
+
+
+def _removed(sync: SyncCall, catalog: Catalog) -> int:
+    mask = catalog.entries & _before_unknown(sync, catalog)
+    mask |= catalog.named(sync.removed_directories, catalog.about)
+    unknown = _first_unknown(sync, catalog)
+    for index, older, earlier in catalog.removals:
+        if index < sync.position and (older or (unknown is not None and unknown < index)):
+            mask |= earlier
+    return mask
+
+
+def _first_unknown(sync: SyncCall, catalog: Catalog) -> int | None:
+    """The number of the first event of another thread that ran at the same time."""
+    return sync.issued.index(None) if catalog.thread_slots and None in sync.issued else None
+
+
+def _before_unknown(sync: SyncCall, catalog: Catalog) -> int:
+    """The pieces before the last event of another thread that ran at the same time."""
     if not catalog.thread_slots:
-        return taken
+        return 0
     unknown = max((n for n, event in enumerate(sync.issued, 1) if event is None), default=0)
-    return taken | (catalog.given & catalog.before(unknown - 1) if unknown else 0)
+    return catalog.before(unknown - 1) if unknown else 0
 
 
 def _sent(sync: SyncCall, catalog: Catalog) -> int:
@@ -122,12 +158,13 @@ _COVERS: Final[dict[str, Callable[[SyncCall, Catalog], int]]] = {
     "ranged-sync-data": _ranged,
     "ranged-sync-size": lambda s, c: _in_span(s, c) & (c.extensions | c.truncations),
     "ranged-sync-takes-file": lambda s, c: c.of_file.get(_inode(s), 0),
-    "fsync-logs-names": lambda s, c: c.about.get(_inode(s), 0),
+    "fsync-logs-names": _own_names,
     "fsync-logs-ancestors": lambda s, c: (
         c.firsts & c.named(s.about.ancestors, c.naming) & c.issued_by(s.about.named)
     ),
     "log-may-bring": lambda s, c: c.entries & _of_ops(s.may_log, c),
     "log-drops-replaced": _replaced,
+    "log-forgets-removed": _removed,
     "fsync-commits-journal": _journal,
     "fdatasync-commits-names": lambda s, c: (
         0 if s.is_directory else (c.entries | c.truncations) & c.issued_by(s.about.touched)

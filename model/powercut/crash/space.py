@@ -190,8 +190,14 @@ class CrashSpace:
         return Crash(self.crash_class, self.names(self.everything & ~landed), self.names(stale))
 
     def set_of(self, names: Sequence[str]) -> int:
-        """The pieces with those names. UnknownEventError for a name that is not pending here."""
-        known = {piece.name: 1 << position for position, piece in enumerate(self.pieces)}
+        """The pieces with those names; an event's name stands for all pieces of it.
+
+        UnknownEventError for a name that is not pending here.
+        """
+        known: dict[str, int] = {}
+        for position, piece in enumerate(self.pieces):
+            for name in {piece.name, piece.event.name}:
+                known[name] = known.get(name, 0) | 1 << position
         mask = 0
         for name in names:
             if name not in known:

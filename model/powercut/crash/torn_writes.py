@@ -1,7 +1,8 @@
 """Pieces: the issued events as a crash may split them, cut where somebody asks.
 
 Sizes are cut at the profile's blocks, data at its sectors, at most so many pieces for each event;
-a trace may ask for any other cut by name.
+a trace may ask for any other cut by name.  Where a log may bring one half of a rename, a name that
+goes from one inode to another is cut as well: its old meaning is taken, its new one given.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import itertools
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Sequence
+from typing import Final
 
 from attrs import define, field
 
@@ -19,6 +21,10 @@ from powercut.profile import Profile
 
 Cuts = Callable[[Event], Sequence[int]]
 """Where to cut an event: file offsets strictly inside its span, rising."""
+
+TAKEN: Final = "[taken]"
+GIVEN: Final = "[given]"
+"""What the names of the two halves of a replacement end in."""
 
 
 def even_cuts(profile: Profile, pieces_max: int) -> Cuts:
@@ -49,7 +55,7 @@ def cut_into_pieces(state: State, profile: Profile, cuts: Cuts) -> tuple[Piece, 
     cut_to: dict[int, int] = {}  # the shortest that a file has been
     for index, event in enumerate(state.issued):
         if isinstance(event, Entry):
-            pieces.append(Piece(index, event, event.name))
+            pieces += _halves(index, event) if profile.tears_names else [_whole(index, event)]
             continue
         start, stop = event.span
         marks = [start, *(c for c in cuts(event) if start < c < stop), stop]
@@ -75,6 +81,19 @@ def cut_into_pieces(state: State, profile: Profile, cuts: Cuts) -> tuple[Piece, 
         if isinstance(event, Extent):
             written.setdefault(event.inode, _Blocks()).add(start // block, (stop - 1) // block)
     return tuple(pieces)
+
+
+def _whole(index: int, event: Entry) -> Piece:
+    return Piece(index, event, event.name)
+
+
+def _halves(index: int, event: Entry) -> list[Piece]:
+    if not event.replaces:
+        return [_whole(index, event)]
+    return [
+        Piece(index, event.taken, f"{event.name}{TAKEN}"),
+        Piece(index, event, f"{event.name}{GIVEN}"),
+    ]
 
 
 def _ends_in_fresh_data(size: Size, end: int, pieces: Sequence[Piece]) -> bool:

@@ -3,6 +3,7 @@
 Lowering turns each op into events.  An event is named by the op that caused it and by its kind
 (`w1.data`, `w1.size`, `t1.zeros`, `r2.add`, `r2.remove`), never by an index, so that a trace
 survives a change in how other ops are lowered.  Extents and sizes can be split: `w1.data[0:4096]`.
+So can a name that goes from one inode to another: `r2.add[taken]`, `r2.add[given]`.
 """
 
 from __future__ import annotations
@@ -99,8 +100,18 @@ class Entry:
 
     @property
     def name(self) -> str:
-        """The event's name."""
+        """The event's name; the same for both halves of it."""
         return f"{self.op}.{self.role}"
+
+    @property
+    def taken(self) -> Entry:
+        """The first half of a replacement: the name has lost its old meaning."""
+        return evolve(self, target=None, first=False)
+
+    @property
+    def replaces(self) -> bool:
+        """The name goes from one inode to another."""
+        return self.target is not None and self.replaced is not None
 
 
 Event = Extent | Size | Entry

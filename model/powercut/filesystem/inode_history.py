@@ -108,16 +108,17 @@ class InodeHistory:
             )
         )
 
-    # --- sets, and its number of names ---
+    # --- sets ---
 
     @cached_property
-    def names(self) -> int:
-        """The number of its names."""
-        return sum(
-            child == self._inode
-            for held in self._view.values()
+    def names(self) -> frozenset[tuple[int, str]]:
+        """Its names, each with its directory."""
+        return frozenset(
+            (number, name)
+            for number, held in self._view.items()
             if isinstance(held, Directory)
-            for child in held.entries.values()
+            for name, child in held.entries.items()
+            if child == self._inode
         )
 
     @cached_property

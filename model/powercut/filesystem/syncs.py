@@ -10,9 +10,9 @@ from functools import cached_property
 
 from attrs import field, frozen
 
-from powercut.filesystem.events import Entry, Event, Piece
-from powercut.filesystem.inode_history import InodeHistory
-from powercut.filesystem.inodes import Tree
+from powercut.filesystem.events import Entry, Event, Piece, touches
+from powercut.filesystem.inode_history import InodeHistory, parents_in
+from powercut.filesystem.inodes import Directory, Tree
 from powercut.filesystem.tree_log import Logged, brought
 
 ThreadSlot = tuple[int, str]
@@ -75,6 +75,38 @@ class SyncCall:
         if piece.sent is None or piece.sent > self.number:
             return False
         return not concurrent(self._thread_slots, self.op, piece.sender)
+
+    def synced_alone(self, inode: int, index: int) -> bool:
+        """Before event number `index` the inode was changed, then synced, and nothing else was.
+
+        Nothing was renamed or linked either since that change.  With threads, nobody can say.
+        """
+        if self._thread_slots:
+            return False
+        for place in range(index - 1, -1, -1):
+            event = self.issued[place]
+            if event is None or (isinstance(event, Entry) and event.op_kind in ("rename", "link")):
+                return False
+            if touches(event, inode):
+                after = [s for s in self._earlier if s.position > place and s.kind != "return"]
+                between = [s for s in after if s.position <= index]
+                return bool(between) and all(
+                    s.inode == inode and s.kind in ("fsync", "fdatasync") for s in between
+                )
+        return False
+
+    @cached_property
+    def removed_directories(self) -> frozenset[int]:
+        """The directories that have lost their last name."""
+        there = parents_in(self._view)
+        return frozenset(
+            event.replaced
+            for event in self.issued
+            if isinstance(event, Entry)
+            and event.replaced is not None
+            and event.replaced not in there
+            and isinstance(self._view.get(event.replaced), Directory)
+        )
 
     @cached_property
     def may_log(self) -> frozenset[str]:

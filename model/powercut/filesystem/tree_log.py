@@ -34,6 +34,7 @@ class LogTree:
 
     _kin: dict[int, frozenset[int]]
     _inside: dict[int, set[int]]
+    _names: dict[tuple[int, str], int]
     _above: dict[int, set[int]] = field(factory=dict)
     _until: dict[int, int] = field(factory=dict)
     _inodes: set[int] = field(factory=set)
@@ -41,8 +42,11 @@ class LogTree:
     @classmethod
     def at_first(cls, entries: Sequence[Entry], view: Tree) -> LogTree:
         """The empty log before these changes of names, of which `view` is the outcome."""
-        inside = _named_at_first(entries, view)
-        tree = cls(kin_of(entries), inside)
+        names = _named_at_first(entries, view)
+        inside: dict[int, set[int]] = {}
+        for (number, _), child in names.items():
+            inside.setdefault(number, set()).add(child)
+        tree = cls(kin_of(entries), inside, names)
         for directory, children in inside.items():
             for child in children:
                 tree._above.setdefault(child, set()).add(directory)
@@ -52,7 +56,7 @@ class LogTree:
         """Let the syncs write that stand no further than so many events; the last comes first."""
         while waiting and waiting[-1].position <= position:
             logged = waiting.pop()
-            self.copy(logged.inodes)
+            self.copy(logged.inodes, logged.position)
             self.copy_in_full(logged.full, logged.position)
 
     def holds(self, index: int, event: Entry) -> bool:
@@ -61,17 +65,26 @@ class LogTree:
             {event.target, event.replaced} & self._inodes
         )
 
-    def copy(self, inodes: Iterable[int]) -> None:
-        """Inodes go into the log, and those whose names they have taken over."""
+    def copy(self, inodes: Iterable[int], position: int) -> None:
+        """Inodes go into the log, and those whose names they have taken over.
+
+        Of those that have no name any more, the directories that named them, in full.
+        """
+        kin = set[int]()
         for inode in inodes:
-            self._inodes |= self._kin.get(inode, frozenset({inode}))
+            kin |= self._kin.get(inode, frozenset({inode}))
+        self._inodes |= kin
+        gone = kin - set(self._names.values()) - {ROOT}
+        named = set[int]().union(*(self._above.get(number, ()) for number in gone))
+        if named := {number for number in named if self._until.get(number, 0) < position}:
+            self.copy_in_full(named, position)
 
     def copy_in_full(self, directories: Collection[int], position: int) -> None:
         """Directories go into the log with all their names so far, and what is beneath them."""
         beneath = closure(directories, lambda n: self._inside.get(n, ()))
         for number in beneath & self._inside.keys() | set(directories):
             self._until[number] = position
-        self.copy(beneath)
+        self.copy(beneath, position)
 
     def change(self, op: Sequence[Entry], position: int) -> None:
         """An op changes names; a rename or a link of what is held is made in the log as well.
@@ -80,13 +93,16 @@ class LogTree:
         that was ever above it, and in full the directories that ever named it.
         """
         for event in op:
+            self._names.pop((event.directory, event.entry), None)
+            if event.target is not None:
+                self._names[event.directory, event.entry] = event.target
             for inode in (event.target, event.replaced):
                 if inode is not None:
                     self._inside.setdefault(event.directory, set()).add(inode)
                     self._above.setdefault(inode, set()).add(event.directory)
         for mover, source in _moves(op):
             if mover in self._inodes or self._tells(source):
-                self.copy(closure({mover}, lambda n: self._above.get(n, ())))
+                self.copy(closure({mover}, lambda n: self._above.get(n, ())), position)
                 self.copy_in_full(self._above[mover], position)
 
     def _tells(self, source: int | None) -> bool:
@@ -119,8 +135,8 @@ def _moves(op: Iterable[Entry]) -> Iterator[tuple[int, int | None]]:
             yield event.target, None
 
 
-def _named_at_first(entries: Iterable[Entry], view: Tree) -> dict[int, set[int]]:
-    """For each directory what it named before all these changes, of which `view` is the outcome."""
+def _named_at_first(entries: Iterable[Entry], view: Tree) -> dict[tuple[int, str], int]:
+    """What each name meant before all these changes, of which `view` is the outcome."""
     before = {
         (number, name): child
         for number, held in view.items()
@@ -134,10 +150,7 @@ def _named_at_first(entries: Iterable[Entry], view: Tree) -> dict[int, set[int]]
             before.pop(place, None)
             if event.replaced is not None:
                 before[place] = event.replaced
-    inside: dict[int, set[int]] = {}
-    for (number, _), child in before.items():
-        inside.setdefault(number, set()).add(child)
-    return inside
+    return before
 
 
 def kin_of(entries: Iterable[Entry]) -> dict[int, frozenset[int]]:

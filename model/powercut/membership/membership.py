@@ -26,7 +26,7 @@ from attrs import define, evolve, field, frozen
 from powercut.crash.constraints import Constraints
 from powercut.crash.space import Crash, CrashSpace
 from powercut.crash.torn_writes import Cuts, no_cuts
-from powercut.filesystem.events import Event, Extent
+from powercut.filesystem.events import Entry, Event, Extent
 from powercut.filesystem.state import State
 from powercut.membership.constraint_index import ConstraintIndex
 from powercut.membership.content_match import Cuttings
@@ -121,9 +121,11 @@ class MembershipChecker:
         seams: Cuttings = {}
         for one, other in itertools.pairwise(range(len(fine.space.pieces))):
             left, right = fine.space.pieces[one], fine.space.pieces[other]
+            if isinstance(right.event, Entry):
+                continue  # its halves are always apart
             if left.index == right.index and (landed >> one ^ landed >> other) & 1:
                 event = right.event
-                start = event.span[0] if isinstance(event, Extent) else event.old  # type: ignore[union-attr]
+                start = event.span[0] if isinstance(event, Extent) else event.old
                 seams.setdefault(event.name, []).append(start)
         yield seams
         yield torn

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from attrs import define, evolve, field, frozen
 
 from powercut.crash.space import Crash, CrashSpace
-from powercut.crash.torn_writes import Cuts
+from powercut.crash.torn_writes import GIVEN, TAKEN, Cuts
 from powercut.errors import IllegalCrashError, TraceError
 from powercut.filesystem import ops
 from powercut.filesystem.events import Entry, Event
@@ -262,7 +262,7 @@ def cuts_in(crash: Crash) -> Cuts:
     wanted: dict[str, set[int]] = {}
     for name in (*crash.lost, *crash.stale):
         event, _, piece = name.rpartition("[")
-        if event and piece.endswith("]"):
+        if event and piece.endswith("]") and not name.endswith((TAKEN, GIVEN)):
             start, _, stop = piece[:-1].partition(":")
             if not (start.isdecimal() and stop.isdecimal()):
                 raise IllegalCrashError(f"{name!r}: a piece is written [start:stop], in bytes")
