@@ -98,6 +98,7 @@ programs and on every litmus test.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Final
 
 from powercut.filesystem.events import Entry, Event, Extent, Piece, Size
@@ -386,8 +387,8 @@ def fsync_logs_names(sync: SyncCall, piece: Piece) -> bool:
     it had taken from another itself, and lost again, may be that one's once more.  Of what has no
     name any more, synced through a handle, it keeps nothing.
     Source: btrfs.tree-log, btrfs.taken-name, f2fs.roll-forward
-    Litmus: fsync-file-keeps-name, fsync-keeps-links, name-then-panic, logged-loss-of-a-name, logged-loss-undone,
-    fsync-of-a-nameless-file
+    Litmus: fsync-file-keeps-name, fsync-keeps-links, name-then-panic, logged-loss-of-a-name,
+    logged-loss-undone, fsync-of-a-nameless-file
     Errs: allows too much: of a name that was taken and lost again, it may keep nothing.
     """
     event = piece.event
@@ -405,7 +406,7 @@ def fsync_logs_ancestors(sync: SyncCall, piece: Piece) -> bool:
     Those that were made before that change: what it keeps can be reached.  An old file whose names
     did not change takes no directory along, nor does any keep the new name of an old directory.
     Source: btrfs.fsync, btrfs.tree-log, btrfs.old-file-alone
-    Litmus: fsync-below-new-directory
+    Litmus: fsync-below-new-directory, logged-ancestor-removed
     Errs: allows too much: a directory whose entries changed takes new ones above it along as well.
     """
     event = piece.event
@@ -421,6 +422,7 @@ def log_may_bring(sync: SyncCall, piece: Piece) -> bool:
     What is beneath a directory; what stands in the directories of a file whose names changed; and
     later changes of what it held, for they are made in the log too, and the next sync of whatever
     file writes it. A rename or a link of what it held takes in what is above, and what ever was.
+    That a name was taken from an inode it brings alone only where the inode has another name.
     Source: btrfs.log-follows, btrfs.tree-log, btrfs.directory-log
     Litmus: logged-file-renamed, logged-name-unlinked, log-brings-grandchild, log-brings-neighbour,
     logged-file-moved-below-new, logged-file-linked-below-new, logged-name-brings-removal,
@@ -428,7 +430,10 @@ def log_may_bring(sync: SyncCall, piece: Piece) -> bool:
     Errs: allows too much: an inode counts as held if it may have been, since the last `sync`.
     Measure: `powercut compare TRACE --fs btrfs`: does an image show the tree of the crash?
     """
-    return isinstance(piece.event, Entry) and piece.event.op in sync.may_log
+    event = piece.event
+    if not isinstance(event, Entry) or (event.is_half and event.replaced not in sync.named):
+        return False
+    return event.op in sync.may_log
 
 
 @rule("log-drops-replaced", "scope", on=INODE_SYNCS, promise="withdrawn")
@@ -436,27 +441,17 @@ def log_drops_replaced(sync: SyncCall, piece: Piece) -> bool:
     """A name that a log held, taken since by a file that no log held, may be gone altogether.
 
     The log loses the old one, the new one waits for the commit: the next sync of another file
-    writes that down.  Safe is a file that was changed and synced before it took the name, where
-    nothing else was synced, renamed or linked since that change.
+    writes that down.  What the name had meant before may be back as well.  Safe is a file that was
+    changed and synced before it took the name, where nothing else was synced, renamed or linked
+    since that change.
     Source: btrfs.log-follows, btrfs.synced-taker
-    Litmus: logged-name-replaced, logged-entry-replaced, logged-ancestor-exchanged,
-    logged-name-replaced-by-synced
+    Litmus: logged-name-replaced-again, logged-name-replaced, logged-entry-replaced,
+    logged-ancestor-exchanged, logged-name-replaced-by-synced
     Errs: allows too much: also where a log held the new one in other ways.
     Measure: `powercut compare TRACE --fs btrfs`: is the name gone in an image?
     """
-    given = piece.event
-    if not isinstance(given, Entry) or given.target is None:
-        return False
     return any(
-        event is None  # another thread's: it may have taken the name
-        or (
-            isinstance(event, Entry)
-            and _place(event) == _place(given)
-            and event.target not in (None, given.target)
-            and event.replaced == given.target
-            and not sync.synced_alone(event.target, index)
-        )
-        for index, event in enumerate(sync.issued[piece.index + 1 :], piece.index + 1)
+        index is None or not sync.synced_alone(taker, index) for index, taker in takers(sync, piece)
     )
 
 
@@ -464,17 +459,22 @@ def log_drops_replaced(sync: SyncCall, piece: Piece) -> bool:
 def log_forgets_removed(sync: SyncCall, piece: Piece) -> bool:
     """A name that a log held and that is removed since may mean again what it meant before.
 
-    So after it was taken from another file or directory, by whatever op.  Of a directory that is
-    removed the log forgets all names: those that a synced rename took away may be back.
+    So where it had been taken from another file or directory, by whatever op.  Of an inode that has
+    lost its last name the log forgets all: the names that it had lost before may be back, and those
+    that it was given may never have been, but for one that a safe taker has (log-drops-replaced).
     Source: btrfs.removed-name
-    Litmus: logged-name-removed, logged-directory-removed
+    Litmus: logged-name-removed, logged-directory-removed, logged-loss-forgotten
     Errs: allows too much: also where no log held the name, and where the removal is in the log.
     Measure: `powercut compare TRACE --fs btrfs`: is the old meaning back in an image?
     """
     changed = piece.event
     if not isinstance(changed, Entry):
         return False
-    if not sync.removed_directories.isdisjoint({changed.target, changed.replaced}):
+    own = changed.replaced if changed.target is None else changed.target
+    if own not in sync.named and not any(
+        index is not None and sync.synced_alone(taker, index)
+        for index, taker in takers(sync, piece)
+    ):
         return True
     return any(
         event is None  # another thread's: it may have removed the name
@@ -486,6 +486,26 @@ def log_forgets_removed(sync: SyncCall, piece: Piece) -> bool:
         )
         for index, event in enumerate(sync.issued[piece.index + 1 :], piece.index + 1)
     )
+
+
+def takers(sync: SyncCall, piece: Piece) -> Iterator[tuple[int | None, int]]:
+    """The events that gave a name on to another inode, by number, and that inode.
+
+    A number of None stands for an event of another thread: it may have.
+    """
+    given = piece.event
+    if not isinstance(given, Entry) or given.target is None:
+        return
+    for index, event in enumerate(sync.issued[piece.index + 1 :], piece.index + 1):
+        if event is None:
+            yield None, 0
+        elif (
+            isinstance(event, Entry)
+            and _place(event) == _place(given)
+            and event.target not in (None, given.target)
+            and event.replaced == given.target
+        ):
+            yield index, event.target
 
 
 @rule("fsync-commits-journal", "scope", on=INODE_SYNCS)

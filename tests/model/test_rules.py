@@ -75,9 +75,10 @@ def covers(rule: Rule, state: State, made: tuple[Piece, ...]) -> bool:
     for sync in state.syncs:
         expected = 0
         for position, piece in enumerate(made):
-            asked = sync.kind in rule.on and piece.index < sync.position
-            asked = asked and not concurrent(state.thread_slots, sync.op, piece.event.op)
-            if asked and rule.holds(sync, piece):
+            beside = concurrent(state.thread_slots, sync.op, piece.event.op)
+            before = piece.index < sync.position
+            asked = before or beside if rule.permits else before and not beside
+            if sync.kind in rule.on and asked and rule.holds(sync, piece):
                 expected |= 1 << position
 
         assert covered(rule, sync, catalog) == expected, rule.id

@@ -26,10 +26,11 @@ class Catalog:
     """Pieces in program order, found by what they change; and the thread_slots of concurrent ops.
 
     `naming` has the pieces that give an inode a name (all of them: `given`), `losing` those that
-    take away one that had been no other's, and `about` all that speak of it.  `takers`
-    are the numbers of the events that give a name to another inode, with that inode and the pieces
-    that gave the name before; `removals` those that take a name away, whether it had been yet
-    another's, and the earlier pieces that speak of the name.
+    take one away (`older`: one that had been another's before), `halves` those that take it for
+    another, and `about` all that speak of it.  `takers` are the numbers of the events that give a
+    name to another inode, with that inode and the pieces that gave the name before; `removals`
+    those that take a name away, whether it had been yet another's, and the earlier pieces that
+    speak of the name.
     """
 
     pieces: Sequence[Piece]
@@ -46,6 +47,8 @@ class Catalog:
     naming: dict[int, int] = field(factory=dict)
     about: dict[int, int] = field(factory=dict)
     losing: dict[int, int] = field(factory=dict)
+    halves: dict[int, int] = field(factory=dict)
+    older: int = 0
     of_op: dict[str, int] = field(factory=dict)
     direct: int = 0
     given: int = 0
@@ -69,7 +72,7 @@ class Catalog:
                 _add(self.in_directory, event.directory, bit)
                 place = (event.directory, event.entry)
                 older = bool(losers.get(place, set()) - {event.replaced})
-                if event.target is None and piece.name == event.name:  # and not half of it
+                if event.target is None and not event.is_half:
                     self.removals.append((piece.index, older, places.get(place, 0)))
                 _add(places, place, bit)
                 if event.target is not None:
@@ -81,8 +84,11 @@ class Catalog:
                     _add(self.about, event.target, bit)
                 if event.replaced is not None:
                     _add(self.about, event.replaced, bit)
-                    if event.target is None and not older:
+                    if event.is_half:
+                        _add(self.halves, event.replaced, bit)
+                    if event.target is None:
                         _add(self.losing, event.replaced, bit)
+                        self.older |= bit if older else 0
                     losers.setdefault(place, set()).add(event.replaced)
             else:
                 _add(self.of_file, event.inode, bit)

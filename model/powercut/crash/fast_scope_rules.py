@@ -74,17 +74,29 @@ def _journal(sync: SyncCall, catalog: Catalog) -> int:
 
 
 def _replaced(sync: SyncCall, catalog: Catalog) -> int:
-    mask = catalog.given & _before_unknown(sync, catalog)
+    return catalog.given & _before_unknown(sync, catalog) | _taken(sync, catalog, safely=False)
+
+
+def _taken(sync: SyncCall, catalog: Catalog, *, safely: bool) -> int:
+    """The names that another inode has been given since, one that was synced alone or was not."""
+    mask = 0
     for index, taker, taken in catalog.takers:
-        if index < sync.position and taken & ~mask and not sync.synced_alone(taker, index):
+        if index < sync.position and taken & ~mask and sync.synced_alone(taker, index) is safely:
             mask |= taken
     return mask
+
+
+def _brought(sync: SyncCall, catalog: Catalog) -> int:
+    nameless = frozenset(catalog.halves) - sync.named
+    return (
+        catalog.entries & _of_ops(sync.may_log, catalog) & ~catalog.named(nameless, catalog.halves)
+    )
 
 
 def _own_names(sync: SyncCall, catalog: Catalog) -> int:
     if not sync.about.names:
         return 0
-    mask = catalog.losing.get(_inode(sync), 0)
+    mask = catalog.losing.get(_inode(sync), 0) & ~catalog.older
     if (unknown := _first_unknown(sync, catalog)) is not None:
         mask &= catalog.before(unknown)
     for position in bits(catalog.naming.get(_inode(sync), 0)):
@@ -96,7 +108,9 @@ def _own_names(sync: SyncCall, catalog: Catalog) -> int:
 
 def _removed(sync: SyncCall, catalog: Catalog) -> int:
     mask = catalog.entries & _before_unknown(sync, catalog)
-    mask |= catalog.named(sync.removed_directories, catalog.about)
+    nameless = (frozenset(catalog.naming) | frozenset(catalog.losing)) - sync.named
+    forgotten = catalog.named(nameless, catalog.naming) & ~_taken(sync, catalog, safely=True)
+    mask |= forgotten | catalog.named(nameless, catalog.losing)
     unknown = _first_unknown(sync, catalog)
     for index, older, earlier in catalog.removals:
         if index < sync.position and (older or (unknown is not None and unknown < index)):
@@ -162,7 +176,7 @@ _COVERS: Final[dict[str, Callable[[SyncCall, Catalog], int]]] = {
     "fsync-logs-ancestors": lambda s, c: (
         c.firsts & c.named(s.about.ancestors, c.naming) & c.issued_by(s.about.named)
     ),
-    "log-may-bring": lambda s, c: c.entries & _of_ops(s.may_log, c),
+    "log-may-bring": _brought,
     "log-drops-replaced": _replaced,
     "log-forgets-removed": _removed,
     "fsync-commits-journal": _journal,

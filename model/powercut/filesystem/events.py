@@ -109,6 +109,11 @@ class Entry:
         return evolve(self, target=None, first=False)
 
     @property
+    def is_half(self) -> bool:
+        """It is such a first half, and not a removal."""
+        return self.target is None and self.role in ("add", "swap")
+
+    @property
     def replaces(self) -> bool:
         """The name goes from one inode to another."""
         return self.target is not None and self.replaced is not None

@@ -12,7 +12,7 @@ from attrs import field, frozen
 
 from powercut.filesystem.events import Entry, Event, Piece, touches
 from powercut.filesystem.inode_history import InodeHistory, parents_in
-from powercut.filesystem.inodes import Directory, Tree
+from powercut.filesystem.inodes import Tree
 from powercut.filesystem.tree_log import Logged, brought
 
 ThreadSlot = tuple[int, str]
@@ -96,17 +96,9 @@ class SyncCall:
         return False
 
     @cached_property
-    def removed_directories(self) -> frozenset[int]:
-        """The directories that have lost their last name."""
-        there = parents_in(self._view)
-        return frozenset(
-            event.replaced
-            for event in self.issued
-            if isinstance(event, Entry)
-            and event.replaced is not None
-            and event.replaced not in there
-            and isinstance(self._view.get(event.replaced), Directory)
-        )
+    def named(self) -> frozenset[int]:
+        """The inodes that have a name."""
+        return frozenset(parents_in(self._view))
 
     @cached_property
     def may_log(self) -> frozenset[str]:
