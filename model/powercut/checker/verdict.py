@@ -36,7 +36,8 @@ class Verdict:
     nothing is `not refuted`: nothing was found, and no more is known.
 
     `represented` counts the crash states that were looked at, `run` those among them, each look
-    once, on which recovery was really run.
+    once, on which recovery was really run.  `missed` says in sentences what no history met, so that
+    the property asked for nothing there.
     """
 
     verdict: VerdictWord
@@ -48,6 +49,7 @@ class Verdict:
     unknown_rules: tuple[str, ...] = ()
     counterexample: Counterexample | None = None
     trace: str | None = None
+    missed: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The verdict as the commands print it."""
@@ -59,6 +61,7 @@ class Verdict:
             "states": {"represented": self.represented, "run": self.run},
             "unknown_rules": list(self.unknown_rules),
             "trace": self.trace,
+            "missed": list(self.missed),
         }
 
 

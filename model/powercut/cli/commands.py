@@ -200,6 +200,12 @@ def show_report(report: CheckReport) -> None:
             for command in ("replay", "explain"):
                 line = f"  powercut {command} {verdict.trace}"
                 console.print(line, markup=False, highlight=False, soft_wrap=True)
+    missed: dict[str, list[str]] = {}
+    for name, verdict in report.properties.items():
+        for sentence in verdict.missed:
+            missed.setdefault(sentence, []).append(name)
+    for sentence, names in missed.items():
+        console.print(f"{', '.join(names)}: {sentence}.", highlight=False)
     for rule, why in report.doubts.items():
         line = f"{rule} is {why}"
         console.print(line, markup=False, highlight=False, soft_wrap=True)
