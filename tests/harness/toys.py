@@ -48,6 +48,8 @@ class ToySession:
             self.disk.fsync(path)
 
     def save(self, step: int, parts: Mapping[str, bytes]) -> int:
+        if self.mode == "refuses_every_save":
+            raise RuntimeError("no save of this toy returns")
         self.saves += 1
         if self.mode == "loses_all_and_raises" and self.saves == 2:
             raise RuntimeError("the second save of a process")
@@ -84,7 +86,8 @@ class ToySession:
                     raise RuntimeError("a leftover")
                 values = data.rstrip(b".").split(b",")
                 parts = {f"part{i}": v for i, v in enumerate(values, start=1)}
-                return Found(number, parts, self.passed_over)
+                told = number + (self.mode == "other_generation")
+                return Found(told, parts, self.passed_over)
             if self.mode != "hides_damage":
                 self.passed_over[f"s{number}"] = "damaged"
             if self.mode == "gives_up_at_damage" and data == UNREAD:
@@ -131,6 +134,8 @@ class Toy:
         "garbage",
         "loses_all_and_raises",
         "one_generation",
+        "other_generation",
+        "refuses_every_save",
         "sloppy_after_recovery",
         "sloppy_in_an_old_store",
         "writing_reader",

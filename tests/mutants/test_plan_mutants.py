@@ -5,17 +5,15 @@ A step whose absence nothing notices would be a wasted sync: the plans have none
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from attrs import evolve, frozen
 
 import lastgood.writer.lease as lease
 import lastgood.writer.recoverer as recoverer
 import lastgood.writer.saver as saving
-from lastgood.backends.interface import Disk
-from lastgood.crashtest.subjects import RECORD, LastgoodSession, LastgoodSubject, RecoveredGroup
+from lastgood.crashtest.subjects import LastgoodSubject
 from lastgood.format.names import MANIFEST, GroupName
 from lastgood.protocol.plan import plan_ancestors, plan_resync, plan_save
 from lastgood.protocol.steps import CloseFile, RenameEntry, Step, SyncDir, SyncFile, Together
@@ -26,8 +24,8 @@ from powercut.crash.torn_writes import no_cuts
 from powercut.filesystem.state import State
 from powercut.profile import load_profile
 from powercut.simulation.model_disk import ModelDisk
-from powercut.simulation.subject import Subject
 from tests.harness.verdicts import verdicts_of
+from tests.mutants.stores import UPGRADED
 
 SAFE = ("P3", "P5")
 CLAIMED = ("posix-minimal", "posix-atomic-rename", "ext4-ordered")
@@ -159,41 +157,16 @@ def test_a_save_without_one_of_its_syncs_or_renames_is_refuted(
     assert is_refuted(f"lastgood+{form}:atomic_dirsync")
 
 
-class UnsafeSaves(LastgoodSession):
-    """Saves without any sync, and recovers at full strength."""
-
-    def save(self, step: int, parts: Mapping[str, bytes]) -> int:
-        saver = self._writer.saver
-        saver.options = evolve(saver.options, mode="unsafe")
-        return super().save(step, parts)
-
-
-@frozen
-class Upgraded:
-    """A store that a process with unsafe saves began; those after it save at full strength."""
-
-    modes: tuple[str, ...] = ("upgraded",)
-
-    def open(self, disk: Disk, store: str, mode: str, rename_is_atomic: bool) -> LastgoodSession:
-        session = UnsafeSaves if disk.kind(store) == "missing" else LastgoodSession
-        return session(disk, store, "atomic_dirsync", "record")
-
-    def read(self, disk: Disk, store: str) -> RecoveredGroup | None:
-        return RECORD.read(disk, store)
-
-    def real_disk(self) -> Disk:
-        return RECORD.real_disk()
-
-
-def stability_of_an_upgraded_store() -> str:
-    subject = Subject("upgraded", "upgraded", Upgraded())
+def verdicts_of_an_upgraded_store(*names: str) -> dict[str, str]:
     posix = load_profile("posix-minimal")
     # Looser states are not asked about: only what recovery has once returned has to stay.
-    return enumerate_verdicts(subject, posix, "power", ("P4",), UPGRADE)["P4"].verdict
+    found = enumerate_verdicts(UPGRADED, posix, "power", names, UPGRADE)
+    return {name: verdict.verdict for name, verdict in found.items()}
 
 
 def test_what_a_recovery_returned_stays_even_if_nothing_had_been_synced() -> None:
-    assert stability_of_an_upgraded_store() == "not refuted"
+    # P5: a store whose every save fails would keep P4.
+    assert set(verdicts_of_an_upgraded_store("P4", "P5").values()) == {"not refuted"}
 
 
 @pytest.mark.parametrize("number", RESYNCS)
@@ -202,7 +175,7 @@ def test_a_recovery_without_one_of_its_syncs_is_refuted(
 ) -> None:
     monkeypatch.setattr(recoverer, "plan_resync", leaving_out(plan_resync, number))
 
-    assert stability_of_an_upgraded_store() == "fails"
+    assert verdicts_of_an_upgraded_store("P4") == {"P4": "fails"}
 
 
 @pytest.mark.parametrize("number", ANCESTORS)

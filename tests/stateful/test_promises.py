@@ -8,17 +8,20 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from attrs import evolve
 from hypothesis import settings
 
 from powercut.checker.check import CheckEffort, CheckQuestion, check, write_traces
-from powercut.checker.exhaustive import DEEP, Bound, enumerate_verdicts
+from powercut.checker.exhaustive import DAMAGED, DEEP, Bound, enumerate_verdicts
 from powercut.checker.random_search import sample_verdicts
-from powercut.profile import load_profile
+from powercut.profile import load_profile, profile_names
 from powercut.simulation.oracle import OF_CRASHES
 from powercut.simulation.subject import load_subject
 
 ALL = OF_CRASHES
 SHALLOW = Bound(saves=1, crashes=1, parts=2, pieces=1, runs=150)
+ONE_SAVE = Bound(saves=0, parts=1, pieces=1)
+"""One save, which comes after a first recovery, and its crash: each set of what it leaves."""
 TWICE = Bound(saves=1, crashes=2, parts=1, pieces=1)
 PLANS = ("lastgood+record", "lastgood+rename", "paper")
 MODES = ("unsafe", "atomic_nodirsync", "atomic_dirsync")
@@ -84,6 +87,59 @@ def test_the_strongest_mode_holds_on_every_history_within_the_bound(
 
     assert {v.verdict for v in verdicts.values()} == {"holds"}
     assert all(v.exhaustive for v in verdicts.values())
+
+
+@pytest.mark.parametrize("form", ["record", "rename"])
+def test_where_a_drive_lies_the_digest_check_is_tried_and_integrity_holds(form: str) -> None:
+    subject = load_subject(f"lastgood+{form}:atomic_dirsync")
+    lying = load_profile("lying-drive")
+    found = enumerate_verdicts(subject, lying, "power", ("P1", "P5"), ONE_SAVE)
+
+    assert {v.verdict for v in found.values()} == {"holds"}
+    assert all(v.exhaustive for v in found.values())
+    assert found["P1"].missed == ()
+
+
+def test_where_the_strongest_mode_is_promised_no_crash_tries_the_digest_check() -> None:
+    """P1 says nothing of it there: whoever compares no digests keeps it as well."""
+    subject = load_subject("lastgood:atomic_dirsync")
+    others = [name for name in profile_names() if name != "lying-drive"]
+    found = {
+        name: enumerate_verdicts(subject, load_profile(name), "power", ("P1",), ONE_SAVE)["P1"]
+        for name in others
+    }
+
+    assert {verdict.verdict for verdict in found.values()} == {"holds"}
+    tried = {name for name, verdict in found.items() if not verdict.missed}
+    assert tried == {"apfs", "f2fs-posix", "f2fs-strict"}
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("plan", PLANS)
+@pytest.mark.parametrize("mode", MODES)
+def test_where_a_drive_lies_every_plan_keeps_integrity(plan: str, mode: str) -> None:
+    # The paper's states are many more.
+    bound = evolve(ONE_SAVE, parts=1 if plan == "paper" else 2, states=2_000_000)
+    subject, lying = load_subject(f"{plan}:{mode}"), load_profile("lying-drive")
+    found = enumerate_verdicts(subject, lying, "power", ("P1", "P2", "P3", "P5"), bound)
+
+    assert {name: v.verdict for name, v in found.items()} == {
+        **dict.fromkeys(("P1", "P5"), "holds"),
+        **dict.fromkeys(("P2", "P3"), "fails"),
+    }
+    assert found["P1"].missed == ()
+
+
+@pytest.mark.parametrize("plan", PLANS)
+def test_where_bytes_go_bad_at_rest_the_digest_check_is_tried_and_integrity_holds(
+    plan: str,
+) -> None:
+    subject, posix = load_subject(f"{plan}:atomic_dirsync"), load_profile("posix-minimal")
+    found = enumerate_verdicts(subject, posix, "process", ("P1",), DAMAGED)["P1"]
+
+    assert (found.verdict, found.exhaustive) == ("holds", True)
+    (missed,) = found.missed
+    assert missed.endswith("only damage at rest tried the digest check")
 
 
 SOAK = settings.get_current_profile_name() == "soak"

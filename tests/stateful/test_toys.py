@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 from attrs import frozen
 
-from powercut.checker.exhaustive import Bound, breaks, enumerate_verdicts
+from powercut.checker.exhaustive import DAMAGED, Bound, breaks, enumerate_verdicts
 from powercut.checker.random_search import sample_verdicts
 from powercut.profile import load_profile
 from powercut.simulation.model_disk import SubjectDisk
-from powercut.simulation.oracle import OF_CRASHES
+from powercut.simulation.oracle import OF_CRASHES, PROPERTIES
 from powercut.simulation.subject import Subject
 from powercut.simulation.world import CrashStep, Perform
 from tests.harness.toys import Found, Toy, ToySession, toy
@@ -17,6 +17,11 @@ from tests.harness.toys import Found, Toy, ToySession, toy
 POSIX = load_profile("posix-minimal")
 ALL = OF_CRASHES
 BOUNDS = (Bound(saves=2, crashes=1, parts=1, pieces=2), Bound(1, 2, 1, 1))
+
+NOT_TRIED = (
+    "no crash left a part that a recovery read with the right size and wrong bytes: "
+    "nothing tried the digest check"
+)
 
 HOLES = [
     ("no_store_sync", "P2"),
@@ -30,6 +35,8 @@ HOLES = [
     ("loses_all_and_raises", "P3"),
     ("loses_all_and_raises", "P5"),
     ("one_generation", "P5"),
+    ("other_generation", "P1"),
+    ("refuses_every_save", "P5"),
     ("sloppy_after_recovery", "P3"),
     ("sloppy_in_an_old_store", "P3"),
     ("writing_reader", "P4"),
@@ -44,6 +51,26 @@ def test_a_toy_without_a_hole_holds_everywhere() -> None:
     assert {v.verdict for v in sampled.values()} == {"not refuted"}
     assert all(v.exhaustive for v in enumerated.values())
     assert not any(v.exhaustive for v in sampled.values())
+    assert {v.missed for v in enumerated.values()} == {()}
+
+
+def test_promises_to_nobody_are_told_from_promises_that_were_kept() -> None:
+    """A toy whose every save fails owes nobody anything: all but P5 hold, of nothing."""
+    mute = toy("refuses_every_save")
+    nobody = {
+        "P1": ("no recovery returned a group", NOT_TRIED),
+        **dict.fromkeys(("P2", "P3", "P4"), ("no save was acknowledged",)),
+        "P7": ("no group was at rest to go bad",),
+    }
+    enumerated = enumerate_verdicts(mute, POSIX, "power", tuple(PROPERTIES), *BOUNDS, DAMAGED)
+    sampled = sample_verdicts(mute, POSIX, "power", tuple(nobody), 20, damages=True)
+
+    assert {name: v.verdict for name, v in enumerated.items()} == {
+        **dict.fromkeys(nobody, "holds"),
+        "P5": "fails",
+    }
+    assert {name: v.missed for name, v in enumerated.items()} == {**nobody, "P5": ()}
+    assert {name: v.missed for name, v in sampled.items()} == nobody
 
 
 @pytest.mark.parametrize(("mode", "broken"), HOLES)

@@ -372,7 +372,7 @@ class Judge:
         broken = set()
         for moments in {recorded.progress(moment) for moment in image.moments}:
             oracle = recorded.case.oracle(*moments).crashed()
-            broken |= {violation.property for violation in oracle.judge(real.parts)}
+            broken |= {v.property for v in oracle.judge(real.parts, real.generation)}
         self._note(recorded, image, broken, repr(real))
         return snapshot.plain
 

@@ -182,7 +182,7 @@ def judge_run(run: ProcessRun, oracle: Oracle) -> list[Violation]:
     doing = "recovery"
     for event in run.events:
         if event.kind == "recovered":
-            found += oracle.judge(event.parts)
+            found += oracle.judge(event.parts, event.generation)
         elif event.kind == "saved" and event.generation is not None:
             found += oracle.judge_generation(event.generation)
         elif event.kind == "failed":

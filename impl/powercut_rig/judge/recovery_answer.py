@@ -21,10 +21,14 @@ PlainTree = Mapping[str, bytes | None]
 
 @frozen
 class RecoveryAnswer:
-    """The parts that a recovery handed out, None for no group, or the error that it ended in."""
+    """The parts that a recovery handed out and their generation, or the error that it ended in.
+
+    None for no group.
+    """
 
     parts: Mapping[str, bytes] | None
     error: str = ""
+    generation: int | None = None
 
 
 def recover(subject: Subject, profile: Profile, disk: SubjectDisk) -> RecoveryAnswer:
@@ -37,7 +41,9 @@ def recover(subject: Subject, profile: Profile, disk: SubjectDisk) -> RecoveryAn
             session.close()
     except Exception as error:
         return RecoveryAnswer(None, type(error).__name__)
-    return RecoveryAnswer(None if found is None else dict(found.parts))
+    if found is None:
+        return RecoveryAnswer(None)
+    return RecoveryAnswer(dict(found.parts), generation=found.generation)
 
 
 def recover_for_real(subject: Subject, profile: Profile, root: str) -> RecoveryAnswer:

@@ -87,6 +87,9 @@ def _ask(question: CheckQuestion, effort: CheckEffort, progress: Progress) -> di
         for name, verdict in sampled.items():
             if name not in verdicts or verdict.verdict == "fails":
                 verdicts[name] = verdict
+            else:  # what neither of the two searches met
+                missed = tuple(m for m in verdicts[name].missed if m in verdict.missed)
+                verdicts[name] = evolve(verdicts[name], missed=missed)
     return {name: verdicts[name] for name in question.properties}
 
 

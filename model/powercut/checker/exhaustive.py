@@ -29,6 +29,7 @@ from powercut.filesystem.inodes import hidden_tree, visible_tree
 from powercut.filesystem.state import State, first_bytes
 from powercut.profile import Profile
 from powercut.simulation.detection import possible_damage
+from powercut.simulation.encounters import Encounters, WrongParts, wrong_parts
 from powercut.simulation.oracle import Oracle
 from powercut.simulation.subject import Subject
 from powercut.simulation.world import Ack, Begin, CrashStep, Perform, Recover, SaveLive, Step, World
@@ -66,7 +67,7 @@ class HistoryPoint:
     """A moment at which a crash may come: the state, what is owed, and how it was reached.
 
     `ops_done` numbers the ops to come; `kill_only` marks the middle of a write, where only a
-    process kill leaves something that no op boundary does.
+    process kill leaves something that no op boundary does.  `wrong` are the parts that are.
     """
 
     state: State
@@ -74,6 +75,7 @@ class HistoryPoint:
     steps: tuple[Step, ...]
     ops_done: int = 0
     kill_only: bool = False
+    wrong: WrongParts = field(factory=dict)
 
 
 Scripted = Perform | Recover | SaveLive
@@ -82,11 +84,15 @@ Scripted = Perform | Recover | SaveLive
 
 @define
 class Tally:
-    """What was counted: states that were represented, states on which recovery was run."""
+    """What was counted: states that were represented, states on which recovery was run.
+
+    `met` is what its histories met.
+    """
 
     represented: int = 0
     run: int = 0
     exhaustive: bool = True
+    met: Encounters = field(factory=Encounters)
 
 
 @define
@@ -172,7 +178,7 @@ class Enumeration:
         """
         world = World(self.profile, self.subject, state=start.state, oracle=start.oracle)
         world.steps = list(start.steps)
-        world.ops_done = start.ops_done
+        world.ops_done, world.wrong, world.met = start.ops_done, start.wrong, self.tally.met
         points: list[HistoryPoint] = []
         for number, step in enumerate(script):
             before, done = point_of(world), len(world.program)
@@ -214,7 +220,9 @@ class Enumeration:
             self._seen.add(key)
             self.tally.run += 1
             crash = CrashStep(space.crash(landed, stale))
-            yield evolve(point, state=state, oracle=oracle, steps=(*point.steps, crash))
+            wrong = wrong_parts(point.wrong, point.state.view, state.view, oracle.saves, "crash")
+            steps = (*point.steps, crash)
+            yield evolve(point, state=state, oracle=oracle, steps=steps, wrong=wrong)
 
     def _spent(self) -> bool:
         """The budget is used up: what is left is not looked at, and the tally says so."""
@@ -233,8 +241,9 @@ class Enumeration:
 
 def point_of(world: World) -> HistoryPoint:
     """The moment at which a world stands."""
+    done = world.ops_done + len(world.program)
     return HistoryPoint(
-        world.state, world.oracle, tuple(world.steps), world.ops_done + len(world.program)
+        world.state, world.oracle, tuple(world.steps), done, wrong=dict(world.wrong)
     )
 
 
@@ -250,13 +259,12 @@ def points_within(
     for count, (op_id, op, after) in enumerate(program):
         steps = (*before.steps, evolve(step, stop=count))
         done = before.ops_done + count
-        yield HistoryPoint(state, oracle, steps, done)
+        yield HistoryPoint(state, oracle, steps, done, wrong=before.wrong)
         if isinstance(op, ops.Write) and len(op.data) > 1:
             half = evolve(op, data=first_bytes(op.data, len(op.data) // 2))
             cut_short = (*steps, Perform(op_id, half))
-            yield HistoryPoint(
-                state.perform(half, op_id), oracle, cut_short, done + 1, kill_only=True
-            )
+            middle = state.perform(half, op_id)
+            yield HistoryPoint(middle, oracle, cut_short, done + 1, True, before.wrong)
         state = after
 
 
@@ -347,6 +355,9 @@ def enumerate_verdicts(
     for name in properties:
         asked = [(bound, tally) for bound, tally in runs if bound.damages or name != "P7"]
         is_whole = all(tally.exhaustive for _, tally in asked)
+        met = Encounters()
+        for _, tally in asked:
+            met.add(tally.met)
         verdicts[name] = Verdict(
             verdict="fails" if name in found else "holds" if is_whole else "not refuted",
             method="enumerated",
@@ -355,5 +366,6 @@ def enumerate_verdicts(
             represented=sum(tally.represented for _, tally in asked),
             run=sum(tally.run for _, tally in asked),
             counterexample=found.get(name),
+            missed=() if name in found else met.missed(name),
         )
     return verdicts

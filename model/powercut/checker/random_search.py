@@ -25,6 +25,7 @@ from powercut.crash.space import Crash, CrashSpace
 from powercut.crash.torn_writes import even_cuts
 from powercut.profile import Profile
 from powercut.simulation.detection import possible_damage
+from powercut.simulation.encounters import Encounters
 from powercut.simulation.subject import Subject
 from powercut.simulation.world import CrashStep, Perform, Recover, SaveLive, Step, World
 
@@ -39,21 +40,22 @@ class PropertyBrokenError(AssertionError):
 class CrashHistories(RuleBasedStateMachine):
     """A store that is saved to, crashed and recovered in any order.
 
-    `histories` builds a subclass, which sets the first four class attributes.  `failed` keeps the
-    last world that broke a property: after shrinking, the smallest.
+    `histories` builds a subclass, which sets the class attributes without a value.  `failed` keeps
+    the last world that broke a property: after shrinking, the smallest.
     """
 
     subject: Subject
     profile: Profile
     crash_class: str
     asked: frozenset[str]
+    met: Encounters
     parts_count = 2
     runs = 0
     failed: World | None = None
 
     def __init__(self) -> None:
         super().__init__()
-        self.world = World(self.profile, self.subject)
+        self.world = World(self.profile, self.subject, met=self.met)
 
     @rule()
     def save(self) -> None:
@@ -151,6 +153,7 @@ def histories(
         "profile": profile,
         "crash_class": crash_class,
         "asked": frozenset(properties),
+        "met": Encounters(),
     }
     kind = DamageHistories if damages else CrashHistories
     return type(f"{kind.__name__}Of", (kind,), attributes)
@@ -188,7 +191,7 @@ def sample_verdicts(
         raise ValueError("P7 speaks of damage, and the histories are to have none")
     open_questions = list(properties)
     found: dict[str, Counterexample] = {}
-    run = 0
+    run, met = 0, Encounters()
     while open_questions:
         machine = histories(subject, profile, crash_class, open_questions, damages=damages)
         try:
@@ -204,10 +207,11 @@ def sample_verdicts(
                         violation.property, violation.because, tuple(world.steps)
                     )
                     found[violation.property] = minimise(example, profile, subject)
+        else:
+            break
+        finally:
             run += machine.runs
-            continue
-        run += machine.runs
-        break
+            met.add(machine.met)
     return {
         name: Verdict(
             verdict="fails" if name in found else "not refuted",
@@ -217,6 +221,7 @@ def sample_verdicts(
             represented=run,
             run=run,
             counterexample=found.get(name),
+            missed=() if name in found else met.missed(name),
         )
         for name in properties
     }

@@ -43,7 +43,8 @@ class Verdict:
     too much.
 
     `represented` counts the crash states that were looked at, `run` those among them, each look
-    once, on which recovery was really run.
+    once, on which recovery was really run.  `missed` says in sentences what no history met, so that
+    the property asked for nothing there.
     """
 
     verdict: VerdictWord
@@ -55,6 +56,7 @@ class Verdict:
     unknown_rules: tuple[str, ...] = ()
     counterexample: Counterexample | None = None
     trace: str | None = None
+    missed: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The verdict as the commands print it."""
@@ -67,6 +69,7 @@ class Verdict:
             "unknown_rules": list(self.unknown_rules),
             "needs": list(self.counterexample.needs) if self.counterexample else [],
             "trace": self.trace,
+            "missed": list(self.missed),
         }
 
 

@@ -226,6 +226,12 @@ def _below(report: CheckReport) -> Iterator[str]:
             yield f"{name} hangs on what is in doubt: {', '.join(verdict.unknown_rules)}."
         if verdict.trace is not None:
             yield from (f"  powercut {word} {verdict.trace}" for word in ("replay", "explain"))
+    missed: dict[str, list[str]] = {}
+    for name, verdict in report.properties.items():
+        for sentence in verdict.missed:
+            missed.setdefault(sentence, []).append(name)
+    for sentence, names in missed.items():
+        yield f"{', '.join(names)}: {sentence}."
     for rule, why in report.doubts.items():
         yield f"{rule} is {why}"
     if report.hazard:

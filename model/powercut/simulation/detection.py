@@ -9,15 +9,11 @@ looked like then is what it looks like undamaged.  Whatever goes bad in there da
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
-from typing import Final
 
 from powercut.filesystem import ops
 from powercut.filesystem.inodes import Directory, File, Tree, walk
-from powercut.simulation.oracle import Harm, Home, Oracle, Violation
+from powercut.simulation.oracle import LOOK_LIMIT_BYTES, Harm, Home, Oracle, Violation
 from powercut.simulation.subject import STORE
-
-LOOK_LIMIT_BYTES: Final = 16 << 20
-"""Files that are longer are not looked into for the parts of saves."""
 
 Entries = Mapping[str, Mapping[str, int]]
 """The names in the store; of each, the paths that begin there, its own first, and their inodes."""
@@ -29,7 +25,8 @@ def settle_in(oracle: Oracle, tree: Tree, number: int) -> Oracle:
     name = next(iter(_holders(tree, entries, oracle.saves[number])), None)
     if name is None:
         return oracle
-    return oracle.settle_in(number, Home(name, _look(tree, entries[name])))
+    inodes = frozenset(entries[name].values())
+    return oracle.settle_in(number, Home(name, _look(tree, entries[name]), inodes))
 
 
 def entries_of(tree: Tree) -> Entries:
@@ -50,6 +47,14 @@ def undamaged_in(oracle: Oracle, tree: Tree) -> set[int]:
         for number, home in oracle.homes.items()
         if number not in oracle.damaged and _look(tree, entries.get(home.entry, {})) == home.look
     }
+
+
+def left_in(oracle: Oracle, tree: Tree) -> list[int]:
+    """The saves of whose home something is in that tree, damaged or moved as it may be."""
+    if not oracle.homes:
+        return []
+    linked = frozenset(number for _, number in walk(tree))
+    return [save for save, home in oracle.homes.items() if home.inodes & linked]
 
 
 def possible_damage(oracle: Oracle, tree: Tree) -> Iterator[ops.Damage]:

@@ -85,12 +85,14 @@ class SubjectDisk(Protocol):
 class ModelDisk:
     """A `SubjectDisk` over a `State`; one object is one process: its locks and handles die with it.
 
-    `program` lists what was performed, as (op id, op, state after).
+    `program` lists what was performed, as (op id, op, state after); `files_read` are the inodes of
+    the files whose bytes were asked for, until somebody clears them.
     """
 
     def __init__(self, state: State, first_number: int = 0) -> None:
         self.state = state
         self.program: list[tuple[str, ops.Op, State]] = []
+        self.files_read: set[int] = set()
         self._first_number = first_number
         self._stop_at: int | None = None
         self._open: dict[str, str] = {}  # where each open file is now: a rename takes it along
@@ -137,6 +139,7 @@ class ModelDisk:
     def read(self, path: str, limit_bytes: int) -> bytes:
         """See `SubjectDisk.read`."""
         file = self._file(path)
+        self.files_read.add(self._entry(path)[0])
         if file.content.size > limit_bytes:
             raise fail(errno.EFBIG, path)
         if file.unreadable:

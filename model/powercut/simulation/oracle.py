@@ -15,7 +15,7 @@ from typing import Final
 from attrs import evolve, field, frozen
 
 PROPERTIES: Final = {
-    "P1": "integrity: what recovery returns equals, byte for byte, one group whose save had begun",
+    "P1": "integrity: what recovery returns is one group whose save had begun: bytes and numbers",
     "P2": "availability: if any group was acknowledged, recovery returns some group by itself",
     "P3": "durability: recovery returns nothing older than the newest acknowledged group",
     "P4": "stability: nothing older than what a writable recovery has once returned",
@@ -25,6 +25,9 @@ PROPERTIES: Final = {
 
 OF_CRASHES: Final = ("P1", "P2", "P3", "P4", "P5")
 """The properties that a history without damage can break: what is asked of a real disk."""
+
+LOOK_LIMIT_BYTES: Final = 16 << 20
+"""Files that are longer are not looked into for the parts of saves."""
 
 
 @frozen
@@ -37,10 +40,14 @@ class Violation:
 
 @frozen
 class Home:
-    """The place of a save: the entry of the store, and what is in there as long as it is whole."""
+    """The place of a save: the entry of the store, and what is in there as long as it is whole.
+
+    `inodes` are those in there, wherever they are moved.
+    """
 
     entry: str
     look: tuple[tuple[str, object], ...]
+    inodes: frozenset[int] = field(default=frozenset(), eq=False)
 
 
 @frozen
@@ -58,10 +65,12 @@ class Oracle:
 
     `saves` maps a save's number to its parts; `returned` are the saves that returned, `recovered`
     those that a writable recovery returned; `clean` is the save that the next recovery must return
-    because nothing has crashed since (0: none).  `generations` are those given or found since the
-    last crash: what was lost may lose its number too.  Where a store `keeps` so many groups (None:
-    all of them), `kept` are the saves that it was never free to give up.  `homes` and `damaged` are
-    of saves that returned, or were recovered: where each one lies, and what was done to it.
+    because nothing has crashed since (0: none).  `generations` are those of saves, as each was told
+    first: by the save itself, or by the recovery that returned it.  `newest_generation` is the
+    newest told since the last crash (0: none): what was lost may lose its number too.  Where a
+    store `keeps` so many groups (None: all of them), `kept` are the saves that it was never free to
+    give up.  `homes` and `damaged` are of saves that returned, or were recovered: where each one
+    lies, and what was done to it.
     """
 
     saves: Mapping[int, Mapping[str, bytes]] = field(factory=dict)
@@ -69,6 +78,7 @@ class Oracle:
     recovered: frozenset[int] = frozenset()
     clean: int = 0
     generations: Mapping[int, int] = field(factory=dict)
+    newest_generation: int = 0
     keeps: int | None = None
     kept: frozenset[int] = frozenset()
     homes: Mapping[int, Home] = field(factory=dict)
@@ -87,8 +97,8 @@ class Oracle:
     @property
     def key(self) -> tuple[object, ...]:
         """All that a judgement depends on, given the same contents of saves."""
-        newest = max(self.generations.values(), default=0)
-        plain = (len(self.saves), self.acknowledged, self.promised, self.clean, newest)
+        told = (self.newest_generation, *sorted(self.generations.items()))
+        plain = (len(self.saves), self.acknowledged, self.promised, self.clean, told)
         if not self.damaged:
             return plain
         known = (*sorted(self.homes.items()), *sorted(self.damaged.items()))
@@ -100,28 +110,28 @@ class Oracle:
 
     def acknowledge(self, number: int, generation: int | None = None) -> Oracle:
         """That save has returned, with its generation where the subject's own code ran."""
-        generations = self.generations
-        if generation is not None:
-            generations = {**generations, number: generation}
         return evolve(
-            self,
+            self.told(number, generation),
             returned=self.returned | {number},
             clean=number,
-            generations=generations,
             kept=self.keeping(number),
         )
 
-    def judge_generation(self, generation: int) -> list[Violation]:
-        """What a save breaks by returning a generation that does not grow."""
-        newest = max(self.generations.values(), default=None)
-        if newest is None or generation > newest:
+    def judge_generation(self, generation: int, there: Iterable[int] = ()) -> list[Violation]:
+        """What a save breaks by returning a generation that does not grow.
+
+        Something is still `there` of those saves, so that theirs are taken, crash or no crash.
+        """
+        taken = (self.generations.get(number, 0) for number in there)
+        newest = max(self.newest_generation, *taken, 0)
+        if not newest or generation > newest:
             return []
         what = f"the next save got generation {generation}; {newest} had been given"
         return [Violation("P5", what)]
 
     def crashed(self) -> Oracle:
         """A crash, of whatever class: what is owed stays owed."""
-        return evolve(self, clean=0, generations={})
+        return evolve(self, clean=0, newest_generation=0)
 
     def settle_in(self, number: int, home: Home) -> Oracle:
         """That save is known to lie there."""
@@ -141,14 +151,20 @@ class Oracle:
         number = self.number_of(parts)
         if not number:
             return self
-        generations = self.generations
-        if generation is not None:
-            generations = {**generations, number: generation}
+        return evolve(
+            self.told(number, generation),
+            recovered=self.recovered | {number},
+            kept=self.keeping(number),
+        )
+
+    def told(self, number: int, generation: int | None) -> Oracle:
+        """That save is said to have that generation; what was said of it before stays."""
+        if generation is None:
+            return self
         return evolve(
             self,
-            recovered=self.recovered | {number},
-            generations=generations,
-            kept=self.keeping(number),
+            generations={number: generation, **self.generations},
+            newest_generation=max(self.newest_generation, generation),
         )
 
     def keeping(self, *more: int) -> frozenset[int]:
@@ -176,8 +192,16 @@ class Oracle:
                 return number
         return None
 
-    def judge(self, parts: Mapping[str, bytes] | None) -> list[Violation]:
-        """Every property that a recovery breaks by returning `parts`."""
+    def judge(
+        self,
+        parts: Mapping[str, bytes] | None,
+        generation: int | None = None,
+        step: int | None = None,
+    ) -> list[Violation]:
+        """Every property that a recovery breaks by returning `parts` as that generation and step.
+
+        None for either is what nobody said.
+        """
         number = self.number_of(parts)
         found = []
         got = f"save {number}" if number else "nothing"
@@ -185,6 +209,12 @@ class Oracle:
             # What no save wrote is no group at all: it serves none of the other properties either.
             got, number = f"{_brief(parts)}, which no save wrote", 0
             found.append(Violation("P1", f"recovery returned {got}"))
+        told = (("generation", generation, self.generations.get(number)), ("step", step, number))
+        found += [
+            Violation("P1", f"recovery returned {got} as {what} {said}; it has {what} {known}")
+            for what, said, known in told
+            if number and None not in (said, known) and said != known
+        ]
         if number == 0 and self.acknowledged:
             found.append(
                 Violation(

@@ -24,9 +24,10 @@ STORE: Final = "/ckpt/run"
 class Recovered(Protocol):
     """The group that a recovery handed out, verified by its own lights.
 
-    It may have one attribute more, `passed_over`: what recovery found damaged and newer, as a
+    It may have two attributes more.  `passed_over` is what recovery found damaged and newer, as a
     mapping from names of entries of the store to reasons.  A session has it instead, where its
-    recovery returned nothing.  Whoever has none reports nothing, and P7 asks for that.
+    recovery returned nothing.  Whoever has none reports nothing, and P7 asks for that.  `step` is
+    the one that the save was given; P1 asks for it, and for the generation, where it is there.
     """
 
     @property

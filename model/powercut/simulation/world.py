@@ -16,12 +16,14 @@ from powercut.crash.torn_writes import GIVEN, TAKEN, Cuts
 from powercut.errors import IllegalCrashError, TraceError
 from powercut.filesystem import ops
 from powercut.filesystem.events import Entry, Event
+from powercut.filesystem.inodes import Tree
 from powercut.filesystem.state import State
 from powercut.profile import Profile
 from powercut.simulation import detection
+from powercut.simulation.encounters import Cause, Encounters, WrongParts, wrong_parts
 from powercut.simulation.model_disk import ModelDisk, PowerCut
 from powercut.simulation.oracle import Oracle, Violation
-from powercut.simulation.subject import Session, Subject, passed_over
+from powercut.simulation.subject import Recovered, Session, Subject, passed_over
 
 
 @frozen
@@ -83,7 +85,8 @@ Step = Perform | Begin | Ack | Recover | SaveLive | CrashStep
 class World:
     """One history under one profile. `subject` may be None where no step runs its code.
 
-    `ops_done` counts the ops before the live process; it numbers the ops to come.
+    `ops_done` counts the ops before the live process; it numbers the ops to come.  `met` is what
+    its recoveries met, `wrong` what they would meet now.
     """
 
     profile: Profile
@@ -93,6 +96,8 @@ class World:
     steps: list[Step] = field(factory=list)
     violations: list[Violation] = field(factory=list)
     ops_done: int = 0
+    met: Encounters = field(factory=Encounters)
+    wrong: WrongParts = field(factory=dict)
     _disk: ModelDisk | None = None
     _session: Session | None = None
 
@@ -118,7 +123,8 @@ class World:
                 self._acknowledge(number)
             case CrashStep(crash=crash):
                 self._end_process()
-                self.state = after_crash(self.state, self.profile, crash)
+                before, self.state = self.state.view, after_crash(self.state, self.profile, crash)
+                self._find_wrong(before, "crash")
                 self.oracle = self.oracle.crashed()
             case Recover(stop=stop):
                 self._recover(stop)
@@ -140,13 +146,21 @@ class World:
         else:
             self._disk.damage(op, op_id)
             self._keep_state()
+        self._find_wrong(before, "damage")
         self.oracle = detection.damage(self.oracle, before, op)
+        self.met.damaged |= bool(self.oracle.damaged)
+
+    def _find_wrong(self, before: Tree, cause: Cause) -> None:
+        saves = self.oracle.saves
+        self.wrong = wrong_parts(self.wrong, before, self.state.view, saves, cause)
 
     def _recover(self, stop: int | None) -> None:
         if self._session is None:
             self._read_only()
         before, owed = self.state.view, self.oracle
         may_have = tuple(owed.saves)
+        if self._disk is not None:
+            self._disk.files_read.clear()
         try:
             session = self._open(stop)
             found = session.recover()
@@ -157,14 +171,13 @@ class World:
             self._keep_state()
         else:
             self._keep_state()
-            parts = None if found is None else found.parts
             said = passed_over(session if found is None else found)
-            self.violations += owed.judge(parts)
-            self.violations += detection.judge_answer(owed, before, parts, said)
+            parts = self._judge_answer(owed, before, found, said)
             self.oracle = owed.recover(parts, None if found is None else found.generation)
             number = owed.number_of(parts)
             may_have = (number,) if number else ()
             self._look_for(*may_have)
+        self._note_reads(self._disk)
         self.violations += detection.judge_tree(owed, before, self.state.view, may_have)
 
     def _read_only(self) -> None:
@@ -177,18 +190,40 @@ class World:
         except Exception as error:
             self.violations += self._judge_error(error)
             return
+        finally:
+            self._note_reads(disk)
         # What is owed to a clean save is asked of the writable recovery that follows.
         owed = evolve(self.oracle, recovered=frozenset(), clean=0)
-        parts = None if found is None else found.parts
         said = None if found is None else passed_over(found)
-        self.violations += owed.judge(parts)
-        self.violations += detection.judge_answer(owed, self.state.view, parts, said)
+        self._judge_answer(owed, self.state.view, found, said)
         if disk.program:
             what = f"a read-only load performed {ops.op_name(disk.program[0][1])}"
             self.violations.append(Violation("P4", what))
 
+    def _judge_answer(
+        self,
+        owed: Oracle,
+        before: Tree,
+        found: Recovered | None,
+        said: Mapping[str, str] | None,
+    ) -> Mapping[str, bytes] | None:
+        """Note what a recovery breaks by its answer about the store as it was before; its parts."""
+        self.met.returned |= found is not None
+        parts = None if found is None else found.parts
+        generation = None if found is None else found.generation
+        self.violations += owed.judge(parts, generation, getattr(found, "step", None))
+        self.violations += detection.judge_answer(owed, before, parts, said)
+        return parts
+
+    def _note_reads(self, disk: ModelDisk | None) -> None:
+        """Note which wrong parts a recovery has read, whatever it did then."""
+        self.met.acknowledged |= bool(self.oracle.returned)
+        read = () if disk is None else disk.files_read & self.wrong.keys()
+        self.met.wrong_parts |= {self.wrong[number] for number in read}
+
     def _save(self, step: SaveLive) -> None:
         self.oracle = self.oracle.begin(step.number, step.parts)
+        there = detection.left_in(self.oracle, self.state.view)
         try:
             generation = self._open(step.stop).save(step.number, step.parts)
         except PowerCut:
@@ -199,7 +234,7 @@ class World:
             self._keep_state()
             return
         self._keep_state()
-        self.violations += self.oracle.judge_generation(generation)
+        self.violations += self.oracle.judge_generation(generation, there)
         self._acknowledge(step.number, generation)
 
     def _acknowledge(self, number: int, generation: int | None = None) -> None:

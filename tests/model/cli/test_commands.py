@@ -114,7 +114,7 @@ def test_the_json_of_a_check_has_the_keys_of_the_contract_and_no_other() -> None
     }
     assert list(report["properties"]) == ["P1", "P2", "P3", "P4", "P5", "P7"]
     wanted = ["verdict", "method", "exhaustive", "bound", "states"]
-    wanted += ["unknown_rules", "needs", "trace"]
+    wanted += ["unknown_rules", "needs", "trace", "missed"]
     for name, answer in report["properties"].items():
         assert list(answer) == wanted
         assert list(answer["states"]) == ["represented", "run"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from attrs import evolve
 
 from powercut.checker.exhaustive import parts_of
 from powercut.filesystem import ops
@@ -35,6 +36,41 @@ def test_what_is_owed_is_the_newest_save_that_is_undamaged() -> None:
     assert (oracle.acknowledged, broken(oracle, 2), broken(oracle, 3)) == (2, set(), set())
     assert broken(oracle, 1) == {"P3"}
     assert broken(oracle, 0) == {"P2", "P3"}
+
+
+def test_a_recovery_tells_the_generation_and_the_step_that_its_group_was_saved_under() -> None:
+    oracle = Oracle().begin(1, parts_of(1, 1)).acknowledge(1, 7).crashed()
+    oracle = oracle.begin(2, parts_of(2, 1)).recover(parts_of(2, 1), 8).crashed()
+
+    assert oracle.judge(parts_of(2, 1), 8, 2) == []
+    assert [v.property for v in oracle.judge(parts_of(2, 1), 9, 2)] == ["P1"]
+    assert [v.property for v in oracle.judge(parts_of(2, 1), 8, 1)] == ["P1"]
+    (only,) = evolve(oracle, returned=frozenset(), recovered=frozenset()).judge(parts_of(1, 1), 8)
+    assert only.because == "recovery returned save 1 as generation 8; it has generation 7"
+    assert oracle.judge(parts_of(2, 1)) == []  # who tells nothing tells nothing wrong
+
+
+def test_a_generation_that_was_told_of_is_given_again_only_once_nothing_of_it_is_left() -> None:
+    oracle = Oracle().begin(1, parts_of(1, 1)).acknowledge(1, 7)
+    assert [v.property for v in oracle.judge_generation(7)] == ["P5"]
+
+    lost = oracle.crashed()
+    assert lost.judge_generation(7) == []
+    assert [v.property for v in lost.judge_generation(7, there=[1])] == ["P5"]
+    assert lost.judge_generation(8, there=[1]) == []
+
+
+def test_a_save_is_there_as_long_as_something_of_it_is_wherever_that_was_moved() -> None:
+    found = world()
+    assert detection.left_in(found.oracle, found.state.view) == [1, 2]
+
+    found.apply(Perform("aside", ops.Rename(GROUP, f"{STORE}/aside")))
+    assert detection.left_in(found.oracle, found.state.view) == [1, 2]
+    files = ("part1", "part2", "MANIFEST")
+    for number, name in enumerate(files):
+        found.apply(Perform(f"gone-{number}", ops.Unlink(f"{STORE}/aside/{name}")))
+    found.apply(Perform("gone", ops.Rmdir(f"{STORE}/aside")))
+    assert detection.left_in(found.oracle, found.state.view) == [1]
 
 
 def test_nothing_is_owed_of_saves_that_are_all_damaged_but_that_no_other_content_comes() -> None:
