@@ -21,6 +21,8 @@ from powercut.filesystem.state import State, run_program
 from powercut.profile import Claim, Profile, load_profile
 from powercut.rules import RULES
 from powercut.simulation.world import after_crash
+from powercut.trace.litmus import read_litmus, run_litmus
+from tests import ROOT
 from tests.harness.profiles import PROFILES
 from tests.harness.programs import CARRIERS, profiles, states, units
 
@@ -65,6 +67,18 @@ def new_looks(stronger: CrashSpace, weaker: CrashSpace) -> set[VisibleTree]:
         for stale in subsets(stronger.exposed(landed))
     }
     return tried - looks(weaker) if tried else set()
+
+
+@pytest.mark.parametrize("name", ["logged-loss-of-a-name", "logged-loss-undone"])
+def test_posix_minimal_is_not_weaker_than_btrfs(name: str) -> None:
+    """A name that is taken from a file there can be nobody's, or the old file's again."""
+    test = read_litmus(ROOT / f"traces/litmus/{name}.toml")
+    posix, btrfs = (
+        run_litmus(test, PROFILES[profile]).looks for profile in ("posix-minimal", "btrfs")
+    )
+
+    assert btrfs - posix
+    assert "btrfs" not in PROFILES["posix-minimal"].weaker_than
 
 
 @given(state=any_state, profile=built_in, crash_class=crash_classes, data=st.data())
