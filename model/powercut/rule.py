@@ -17,7 +17,7 @@ class Rule:
 
     `on` and `promise` speak of scope rules: the kinds of sync that they apply to, and whether what
     is covered has landed when the sync returns, or lands before anything that is issued later.  The
-    other two are permissions, from when the sync begins: the event is "unordered", a log may bring
+    other two are permissions, once the sync has returned: the event is "unordered", a log may bring
     it by itself; and what a log had promised of it is "withdrawn".
     `needs_sent`: it reads `piece.sent`, which is worked out for such rules only.
     `litmus` names the tests that need the rule; `errs` says how it departs from the file systems

@@ -60,8 +60,9 @@ So the rename is not durable before the directory is synced; and the fsync of th
 it safe to rename.  Each step is a rule below that a reader can reject, and its source to check.
 
 **Carriers.**  A profile says by which carrier a scope rule lands, commit or log.  Order rules bind
-the commit only.  Atomic rules bind both, unless the profile limits one to the commit.  A sync that
-the crash cut short may have put all of its log there, or nothing of it.
+the commit only.  Atomic rules bind both, unless the profile limits one to the commit.  A log or a
+commit becomes valid by one write: a crash inside a sync leaves what one before it leaves, or what
+one after it does.
 
 **Words.**  A piece is *fresh* where no older data of its file is in its blocks (for a size, in the
 block in which it ends).  A *ranged* sync (O_SYNC, O_DSYNC, msync) names bytes.  A sync that

@@ -8,7 +8,6 @@ from __future__ import annotations
 import pytest
 
 from powercut.checker.exhaustive import Bound, enumerate_verdicts
-from powercut.filesystem.syncs import SyncCall
 from powercut.profile import load_profile
 from powercut.simulation.oracle import OF_CRASHES
 from tests.harness.replacing import HOLES, replacing
@@ -36,14 +35,3 @@ def test_each_of_its_syncs_is_needed_on_btrfs(mode: str) -> None:
     )
 
     assert "fails" in {verdict.verdict for verdict in found.values()}
-
-
-def test_btrfs_would_refute_it_if_no_taker_were_safe(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(SyncCall, "synced_alone", lambda *_: False)
-
-    found = enumerate_verdicts(
-        replacing(), load_profile("btrfs"), "power", OF_CRASHES, TWO_SAVES, TWO_CRASHES
-    )
-
-    assert found["P2"].verdict == "fails"
-    assert found["P3"].verdict == "fails"

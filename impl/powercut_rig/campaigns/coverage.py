@@ -18,7 +18,8 @@ from powercut.crash.downsets import bits, subsets
 from powercut.crash.space import CrashSpace
 from powercut.crash.torn_writes import even_cuts
 from powercut.filesystem.events import Entry, Extent, Piece, Size
-from powercut.profile import profile_named
+from powercut.filesystem.state import State
+from powercut.profile import Profile, profile_named
 from powercut_rig.blocks.crash_images import Bounds, spread_evenly
 from powercut_rig.campaigns.campaign import CampaignProgress, ProgressCounter, lane_of, workers_for
 from powercut_rig.campaigns.coverage_workloads import CoverageWorkload
@@ -117,19 +118,20 @@ def allowed_trees(program: Program) -> dict[TreeDigest, str]:
     for completed in range(len(program.steps) + 1):
         # With an op begun everything is allowed that was so before it: none of it has landed then.
         begun = min(completed + 1, len(program.steps))
-        state = program.state(completed, begun)
-        space = CrashSpace.of(state, program.profile, "power", even_cuts(program.profile, 2))
-        looked_at: set[int] = set()
-        for landed in space.landed_sets():
-            if landed in looked_at:
-                continue
-            looked_at.add(landed)
-            for stale in subsets(space.exposed(landed)):
-                tree = snapshot_of(space.materialise(landed, stale).base).digest
-                reason = "stale" if stale else reason_of(space.pieces, landed)
+        for state in program.states(completed, begun):
+            for tree, reason in _trees_of(state, program.profile):
                 if tree not in found or rank.index(reason) < rank.index(found[tree]):
                     found[tree] = reason
     return found
+
+
+def _trees_of(state: State, profile: Profile) -> Iterator[tuple[TreeDigest, str]]:
+    """Every tree that a power cut can leave of a state, with the reason."""
+    space = CrashSpace.of(state, profile, "power", even_cuts(profile, 2))
+    for landed in set(space.landed_sets()):
+        for stale in subsets(space.exposed(landed)):
+            tree = snapshot_of(space.materialise(landed, stale).base).digest
+            yield tree, "stale" if stale else reason_of(space.pieces, landed)
 
 
 def reason_of(pieces: Sequence[Piece], landed: int) -> str:

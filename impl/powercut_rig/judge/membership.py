@@ -43,14 +43,19 @@ class Program:
     profile: Profile
     start: State = field(factory=State)
 
-    def state(self, completed: int, begun: int) -> State:
-        """The state when `completed` ops had returned and `begun` had begun."""
+    def states(self, completed: int, begun: int) -> list[State]:
+        """The states that there may be when `completed` ops had returned and `begun` had begun."""
         state = self.start
         for step in self.steps[:completed]:
             state = state.perform(step.op, step.id)
+        states = [state]
         for step in self.steps[completed:begun]:
-            state = state.begin(step.op, step.id)
-        return state
+            states = [
+                after
+                for before in states
+                for after in (before.begin(step.op, step.id), before.perform(step.op, step.id))
+            ]
+        return states
 
 
 def snapshot_of(tree: Tree) -> TreeSnapshot:
@@ -91,7 +96,7 @@ class ProgramMembership:
 
     program: Program
     seen: set[TreeDigest] = field(factory=set)
-    _moments: dict[tuple[int, int, str], model.MembershipChecker] = field(factory=dict)
+    _moments: dict[tuple[int, int, str], list[model.MembershipChecker]] = field(factory=dict)
     _answers: dict[tuple[TreeDigest, int, int, str], bool | None] = field(factory=dict)
     _recovered: dict[TreeDigest, RecoveryAnswer] = field(factory=dict)
     _why: dict[tuple[TreeDigest, int, int, str], str] = field(factory=dict)
@@ -124,13 +129,18 @@ class ProgramMembership:
             return False
         moment = (completed, begun, crash_class)
         if moment not in self._moments:
-            state = self.program.state(completed, begun)
-            self._moments[moment] = model.MembershipChecker(
-                state, self.program.profile, crash_class
-            )
-        answer = self._moments[moment].ask(tree, BUDGET)
-        self._why[digest, completed, begun, crash_class] = answer.because
-        return {"yes": True, "no": False}.get(answer.verdict)
+            self._moments[moment] = [
+                model.MembershipChecker(state, self.program.profile, crash_class)
+                for state in self.program.states(completed, begun)
+            ]
+        words = set()
+        for checker in self._moments[moment]:
+            answer = checker.ask(tree, BUDGET)
+            self._why[digest, completed, begun, crash_class] = answer.because
+            if answer.verdict == "yes":
+                return True
+            words.add(answer.verdict)
+        return False if words == {"no"} else None
 
     def allowed(self) -> set[TreeDigest] | None:
         """The trees that the model has for the moments asked about; None: too many to list.
@@ -154,11 +164,12 @@ class ProgramMembership:
 
     def _listed(self, completed: int, begun: int, crash_class: str) -> set[TreeDigest] | None:
         profile = self.program.profile
-        state = self.program.state(completed, begun)
-        space = CrashSpace.of(state, profile, crash_class, even_cuts(profile, _PIECES_MAX))
+        cuts = even_cuts(profile, _PIECES_MAX)
         found: set[TreeDigest] = set()
-        for count, (_, _, after) in enumerate(space.states()):
-            if count >= LISTED_MAX:
-                return None
-            found.add(snapshot_of(after.base).digest)
+        for state in self.program.states(completed, begun):
+            space = CrashSpace.of(state, profile, crash_class, cuts)
+            for count, (_, _, after) in enumerate(space.states()):
+                if count >= LISTED_MAX:
+                    return None
+                found.add(snapshot_of(after.base).digest)
         return found

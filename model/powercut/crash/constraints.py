@@ -27,9 +27,8 @@ class Constraints:
 
     `requires[p]` are the immediate predecessors of p in the order that binds the commit, and
     `together[p]` the pieces of its atomic group where that binds the log as well.  `durable` landed
-    by commit for sure and `logged` by a log; each of `partials` is what an unfinished sync may have
-    put into its log, which lands whole or not at all.  `never` cannot land.  `abandoned` are data
-    that a failed sync marked clean.
+    by commit for sure and `logged` by a log.  `never` cannot land.  `abandoned` are data that a
+    failed sync marked clean.
     """
 
     pieces: tuple[Piece, ...]
@@ -37,7 +36,6 @@ class Constraints:
     together: list[int]
     durable: int
     logged: int
-    partials: tuple[int, ...]
     never: int
     stale_allowed: int
     abandoned: int
@@ -54,12 +52,11 @@ def constraints_for(
     requires, together = _bound(profile, crash_class, catalog, abandoned)
     _free(requires, together, _permitted("unordered", state, catalog, profile, crash_class))
     never = _matching(pieces, profile, "ceiling", crash_class)
-    durable, logged, partials = _synced(state, catalog, profile, crash_class)
+    durable, logged = _synced(state, catalog, profile, crash_class)
     _barriers(requires, state, catalog, profile, crash_class, abandoned)
     if never:
         lost = upset_of(never, requires)
         durable, logged = durable & ~lost, logged & ~lost
-        partials = tuple(mask & ~lost for mask in partials)
     logged = downset_of(logged, together)
     return Constraints(
         pieces,
@@ -67,7 +64,6 @@ def constraints_for(
         together,
         downset_of(durable, requires),
         logged,
-        tuple(mask for p in partials if (mask := downset_of(p, together) & ~logged)),
         never,
         catalog.everything & ~_matching(pieces, profile, "exposure", crash_class),
         abandoned,
@@ -137,12 +133,9 @@ def _free(requires: list[int], together: Sequence[int], unordered: int) -> None:
         requires[piece] = together[piece]
 
 
-def _synced(
-    state: State, catalog: Catalog, profile: Profile, crash_class: str
-) -> tuple[int, int, tuple[int, ...]]:
-    """What the syncs so far have made durable: by commit, by a log, and perhaps by a log."""
+def _synced(state: State, catalog: Catalog, profile: Profile, crash_class: str) -> tuple[int, int]:
+    """What the syncs so far have made durable: by commit, and by a log."""
     durable = logged = abandoned = 0
-    partials: list[int] = []
     claims = _by_sync(profile.of_kind("scope", crash_class), "durable")
     withdrawn = _by_sync(profile.of_kind("scope", crash_class), "withdrawn")
     failed = [sync for sync in state.syncs if sync.kind == "failed"]
@@ -156,17 +149,10 @@ def _synced(
             if concurrent(state.thread_slots, sync.op, other.op):
                 contested |= _dirty_data(other, catalog)
         for claim in claims.get(sync.kind, ()):
-            if sync.done:
-                mask = covered(claim.rule, sync, catalog) & ~(abandoned | contested)
-                durable |= mask if claim.carrier == "commit" else 0
-                logged |= mask if claim.carrier == "log" else 0
-        if not sync.done:
-            partial = 0
-            for claim in claims.get(sync.kind, ()):
-                if claim.carrier == "log":
-                    partial |= covered(claim.rule, sync, catalog) & ~abandoned
-            partials.append(partial)
-    return durable, logged, tuple(mask & ~logged for mask in partials)
+            mask = covered(claim.rule, sync, catalog) & ~(abandoned | contested)
+            durable |= mask if claim.carrier == "commit" else 0
+            logged |= mask if claim.carrier == "log" else 0
+    return durable, logged
 
 
 def _barriers(

@@ -8,7 +8,6 @@ depends on is never decided, so a thousand pending files cost nothing to a quest
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
@@ -90,7 +89,7 @@ class LazySearch:
 
         An answer may come more than once. The first ways tried are those that lose the least.
         """
-        todo = list(reversed(list(self._beginnings())))
+        todo = [self._beginning()]
         while todo:
             decided = todo.pop()
             try:
@@ -100,16 +99,12 @@ class LazySearch:
                 continue
             yield answer, decided
 
-    def _beginnings(self) -> Iterator[Decisions]:
+    def _beginning(self) -> Decisions:
         bound = self.space.bound
         lost = self._closure(bound.never, self._needed_by)
         if self.still:
             lost = self.space.everything & ~bound.durable
-        for chosen in itertools.product(*((mask, 0) for mask in bound.partials)):
-            by_log = bound.logged
-            for mask in chosen:
-                by_log |= mask
-            yield Decisions(bound.durable, lost, by_log)
+        return Decisions(bound.durable, lost, bound.logged)
 
     def with_commit(self, decided: Decisions, piece: int) -> Decisions | None:
         """The same, and the commit holds the piece and all that it requires; None: impossible."""

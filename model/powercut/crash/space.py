@@ -88,10 +88,7 @@ class CrashSpace:
             return f"{self.pieces[position].name} is durable: a sync of it had returned"
         for position in bits(landed & bound.never):
             return f"{self.pieces[position].name} can never land under {self.profile.name}"
-        by_log = bound.logged
-        for mask in bound.partials:
-            by_log |= mask if mask & ~landed == 0 else 0
-        for position in bits(landed & ~commit & ~by_log):
+        for position in bits(landed & ~commit & ~bound.logged):
             missing = next(bits(bound.requires[position] & ~commit), position)
             return (
                 f"{self.pieces[position].name} has landed and {self.pieces[missing].name}, "
@@ -111,24 +108,17 @@ class CrashSpace:
         Each once, unless a log carrier is at work, which can give one set in two ways.
         """
         bound = self.bound
-        extra = bound.logged or any(bound.partials)
         # What a log has landed for sure may as well be in the commit, where that needs no more.
         least = largest_downset_in(bound.durable | bound.logged, bound.requires)
         for commit in downsets(bound.requires, least, bound.never):
-            if not extra:
-                yield commit
-                continue
-            for chosen in itertools.product(*((0, mask) for mask in bound.partials)):
-                landed = commit | bound.logged
-                for mask in chosen:
-                    landed |= mask
-                if is_downset(landed, bound.together):
-                    yield landed
+            landed = commit | bound.logged
+            if landed == commit or is_downset(landed, bound.together):
+                yield landed
 
     def count(self, limit: int = 1_000_000) -> tuple[int, bool]:
         """How many legal sets there are, and whether that is exact (else a lower bound)."""
         bound = self.bound
-        if bound.logged or any(bound.partials):
+        if bound.logged:
             return sum(1 for _ in itertools.islice(self.landed_sets(), limit)), False
         return count_downsets(bound.requires, bound.durable, bound.never, limit)
 
@@ -147,12 +137,7 @@ class CrashSpace:
                 outside |= up[position]
             else:
                 inside |= down[position]
-        inside |= bound.logged
-        for mask in bound.partials:
-            names = ", ".join(self.names(mask & ~inside))
-            if names and not lose(f"the log of {names}"):
-                inside |= mask
-        return downset_of(inside, bound.together)
+        return downset_of(inside | bound.logged, bound.together)
 
     def exposed(self, landed: int) -> int:
         """The lost pieces of data that a reader would look at, and that may read stale there."""

@@ -144,11 +144,15 @@ class State:
         return tuple(None if concurrent(self.thread_slots, e.op, op_id) else e for e in issued)
 
     def begin(self, op: ops.Op, op_id: str, thread: str = "") -> State:
-        """The state in which `op` has begun and not returned: a sync may have landed in part."""
+        """The state in which `op` has issued its events, and what it waits for has not landed.
+
+        A crash inside the op leaves what this state leaves, or what the one after the op does: a
+        sync makes its log or its commit valid by one write, so that either is there or is not.
+        """
         after = self.perform(op, op_id, thread)
         if isinstance(op, ops.Damage):  # it comes at once
             return after
-        return evolve(after, syncs=(*self.syncs, evolve(after.syncs[-1], done=False)))
+        return evolve(after, syncs=self.syncs)
 
     def killed(self) -> State:
         """The state after every process has died: all that was issued stays, handles go."""

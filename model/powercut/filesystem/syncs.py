@@ -23,7 +23,7 @@ _NO_LOG = ("return", "sync")
 
 @frozen
 class SyncCall:
-    """A sync that has returned, or, where `done` is false, one that the crash cut short.
+    """A sync that has returned.
 
     `kind` is the op's name; "o_sync" or "o_dsync" for a write that waits; "failed" for a sync that
     abandoned its file's dirty pages; "return" for the return of any other op.  `inode` is what was
@@ -41,7 +41,6 @@ class SyncCall:
     number: int
     since: int = 0
     span: tuple[int, int] | None = None
-    done: bool = True
     issued: Sequence[Event | None] = field(default=(), eq=False, repr=False)
     _view: Tree = field(factory=dict, eq=False, repr=False)
     _thread_slots: Mapping[str, ThreadSlot] = field(factory=dict, eq=False, repr=False)

@@ -6,7 +6,7 @@ A `ConstraintIndex` belongs to one choice of cuts and serves any number of trees
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from attrs import define, field, frozen
@@ -88,11 +88,8 @@ class ConstraintIndex:
             start[event] = IN
         for event in bits(out):
             start[event] = OUT
-        may_log = bound.logged
-        for mask in bound.partials:
-            may_log |= mask
         landed = bound.durable | bound.logged
-        made = cls(space, need, needed, bytes(start), landed, out & ~may_log, whole)
+        made = cls(space, need, needed, bytes(start), landed, out & ~bound.logged, whole)
         made._index(size)
         return made
 
@@ -163,15 +160,6 @@ class ConstraintIndex:
             found = self._fits[key] = self.past(inode).fit(seen)
         return found
 
-    def logs(self) -> Iterator[int]:
-        """Every set of pieces that the logs may hold, the emptiest first."""
-        bound = self.space.bound
-        for chosen in itertools.product(*((0, mask) for mask in bound.partials)):
-            logged = bound.logged
-            for mask in chosen:
-                logged |= mask
-            yield logged
-
     def eased(self, whole: ConstraintIndex) -> ConstraintIndex:
         """The same without what only some choices of cuts ask for; itself where that is nothing.
 
@@ -179,10 +167,10 @@ class ConstraintIndex:
         whole event: what one needs of another counts where a rule asks it of the longer ones too.
         """
         pieces, requires = self.space.pieces, self.space.bound.requires
-        uncut = whole.space.pieces
+        uncut = {piece.index: piece for piece in whole.space.pieces if not _is_name(piece)}
         torn = 0  # the pieces that are not whole events
         for position, (left, right) in enumerate(itertools.pairwise(pieces)):
-            torn |= (3 << position) * (left.index == right.index)
+            torn |= (3 << position) * (left.index == right.index and not _is_name(left))
         eased = []
         for position, mask in enumerate(requires):
             dropped = 0
@@ -192,11 +180,12 @@ class ConstraintIndex:
             eased.append(mask & ~dropped)
         return self if eased == requires else ConstraintIndex.of(self.space, eased, whole)
 
-    def _asked_of_longer(self, earlier: Piece, later: Piece, uncut: Sequence[Piece]) -> bool:
+    def _asked_of_longer(self, earlier: Piece, later: Piece, uncut: Mapping[int, Piece]) -> bool:
         """Whether the later piece needs the earlier one however long both are."""
         if earlier.index == later.index or self._rule(earlier, later) is None:
             return True  # of one event; or by a barrier, which asks when it was issued
-        ones, others = (earlier, uncut[earlier.index]), (later, uncut[later.index])
+        ones = (earlier, uncut.get(earlier.index, earlier))
+        others = (later, uncut.get(later.index, later))
         return all(self._rule(*pair) is not None for pair in itertools.product(ones, others))
 
     def _rule(self, earlier: Piece, later: Piece) -> str | None:
@@ -220,6 +209,10 @@ class ConstraintIndex:
     def _old_names(self, directory: int) -> dict[str, int]:
         old = self.space.state.base.get(directory)
         return dict(old.entries) if isinstance(old, Directory) else {}
+
+
+def _is_name(piece: Piece) -> bool:
+    return isinstance(piece.event, Entry)
 
 
 def _lists(requires: Sequence[int], durable: int) -> list[list[int]]:

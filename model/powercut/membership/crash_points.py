@@ -166,6 +166,8 @@ def _moments(
         if bounds or at == step.id + BEGUN:
             running = (state, step) if crash_class == "process" else (None, None)
             yield _Moment(step.id + BEGUN, after if crash_class == "process" else begun, *running)
+            if at != ANYWHERE and crash_class != "process":
+                yield _Moment(step.id + BEGUN, after)  # the sync is done, and has not returned
         if at == step.id:
             yield _Moment(step.id, after)
         state, name = after, step.id

@@ -171,18 +171,16 @@ class MembershipChecker:
 def _kept(bound: Constraints) -> Constraints:
     """The constraints after a process kill: nothing is lost."""
     everything = (1 << len(bound.pieces)) - 1
-    return evolve(bound, durable=everything, logged=0, partials=(), never=0)
+    return evolve(bound, durable=everything, logged=0, never=0)
 
 
 def _solved(asking: TreeMatch) -> MembershipAnswer:
-    """The answer with one choice of cuts, over all that unfinished syncs may have logged."""
-    prepared = asking.prepared
+    """The answer with one choice of cuts."""
     clashes: list[str] = []
     try:
-        for logged in prepared.logs():
-            landed = asking.landed(logged, clashes)
-            if landed is not None:
-                return MembershipAnswer("yes", "", prepared.space, landed)
+        landed = asking.landed(clashes)
     except BudgetExceeded:
         return MembershipAnswer("undecided", "the budget of this question is spent")
+    if landed is not None:
+        return MembershipAnswer("yes", "", asking.prepared.space, landed)
     return MembershipAnswer("no", "; or ".join(dict.fromkeys(clashes)) or "nothing explains it")

@@ -32,12 +32,12 @@ class TreeMatch:
     budget: int
     _deduction: Solver = field(init=False)
 
-    def landed(self, logged: int, clashes: list[str]) -> int | None:
+    def landed(self, clashes: list[str]) -> int | None:
         """One set of landed pieces that leaves the tree; None, and why, where there is none.
 
-        `logged` are the pieces that the logs hold. Spent, when the budget is.
+        Spent, when the budget is.
         """
-        prepared = self.prepared
+        prepared, logged = self.prepared, self.prepared.space.bound.logged
         flags = bytearray(len(prepared.start))
         for event in bits(logged):
             flags[event] = 1

@@ -123,15 +123,6 @@ def test_neither_carrier_brings_back_what_was_given_up(carrier: str) -> None:
     assert left(state, trial("fsync-data", carrier=carrier)) == {b"old", b"new"}
 
 
-def test_an_unfinished_sync_keeps_a_log_of_what_was_not_given_up() -> None:
-    state = run_program([*HALF_DONE, ("x", ops.Write("/a", 3, b"+"))], settled("/a"))
-    space = CrashSpace.of(
-        state.begin(ops.Fsync("/a"), "s"), trial("fsync-data", carrier="log"), "power", no_cuts
-    )
-
-    assert [space.names(mask) for mask in space.bound.partials] == [("x.data", "x.size")]
-
-
 def test_no_barrier_waits_for_what_was_abandoned() -> None:
     program: Program = [*HALF_DONE, ("b", ops.Barrier("/a")), ("v", ops.Write("/b", 0, b"later"))]
     space = CrashSpace.of(

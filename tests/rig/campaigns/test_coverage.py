@@ -22,7 +22,7 @@ from powercut_rig.campaigns.coverage_workloads import COVERAGE_WORKLOADS
 from powercut_rig.campaigns.soak import SUBJECTS, SoakWorkload, can_run
 from powercut_rig.cli.coverage import coverage, show_coverage
 from powercut_rig.filesystems import FILE_SYSTEMS
-from powercut_rig.judge.membership import Program, snapshot_of
+from powercut_rig.judge.membership import Program, TreeDigest, snapshot_of
 from powercut_rig.judge.trace_case import prepare_case
 from powercut_rig.mounted.writeback import stepped_plans
 from tests import ROOT
@@ -73,18 +73,18 @@ def test_losing_nothing_is_in_order_and_half_a_write_is_torn() -> None:
 
 
 def test_an_op_that_has_begun_allows_all_that_was_allowed_before_it() -> None:
+    def trees_of(state: State) -> set[TreeDigest]:
+        space = CrashSpace.of(state, program.profile, "power", even_cuts(program.profile, 2))
+        return {snapshot_of(after.base).digest for _, _, after in space.states()}
+
     for workload in COVERAGE_WORKLOADS[:17]:
         program = prepare_case(
             workload.trace("ext4-ordered"), workload.name, load_profile("ext4-ordered")
         ).program
-        trees = []
         for completed in range(len(program.steps)):
-            for begun in (completed, completed + 1):
-                state = program.state(completed, begun)
-                cuts = even_cuts(program.profile, 2)
-                space = CrashSpace.of(state, program.profile, "power", cuts)
-                trees.append({snapshot_of(after.base).digest for _, _, after in space.states()})
-            assert trees[-2] <= trees[-1], (workload.name, completed)
+            (before,) = program.states(completed, completed)
+            during, _ = program.states(completed, completed + 1)
+            assert trees_of(before) <= trees_of(during), (workload.name, completed)
 
 
 def test_stepped_plans_write_at_each_moment_and_can_all_be_run() -> None:

@@ -209,7 +209,7 @@ def _bytes_landed(snapshot: TreeSnapshot) -> int:
 
 def _is_half_done(program: Program, snapshot: TreeSnapshot, completed: int, begun: int) -> bool:
     """The clone shows neither what was there at first nor all that was done by then."""
-    whole = plain(program.state(completed, begun).view)
+    whole = plain(program.states(completed, begun)[-1].view)
     start = plain(program.start.view)
     return snapshot.plain not in (_named(whole), _named(start))
 

@@ -70,7 +70,7 @@ def test_every_trial_has_a_crash_state_that_only_its_rule_forbids(
     membership = ProgramMembership(with_rule)
     struck = 0
     for done in {min(len(trial.ops), 3), min(len(trial.ops), 4)}:
-        state = without.state(done, done)
+        (state,) = without.states(done, done)
         space = CrashSpace.of(state, weak, "kernel", even_cuts(weak, 2))
         for _, _, after in itertools.islice(space.states(), STATES):
             struck += membership.ask(snapshot_of(after.base), done, done, "kernel") is False
