@@ -28,7 +28,8 @@ class Constraints:
     `together[p]` the pieces of its atomic group where that binds the log as well.  `durable` landed
     by commit for sure and `logged` by a log; each of `partials` is what an unfinished sync may have
     put into its log, which lands whole or not at all.  `never` cannot land.  `abandoned` are data
-    that a failed sync marked clean.
+    that a failed sync marked clean.  `synced` are those of `durable` that a sync covers itself: the
+    others are durable because these need them.
     """
 
     pieces: tuple[Piece, ...]
@@ -40,6 +41,7 @@ class Constraints:
     never: int
     stale_allowed: int
     abandoned: int
+    synced: int
 
 
 def constraints_for(
@@ -70,6 +72,7 @@ def constraints_for(
         never,
         catalog.everything & ~_matching(pieces, profile, "exposure", crash_class),
         abandoned,
+        durable,
     )
 
 

@@ -13,7 +13,7 @@ import itertools
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Sequence
 
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 
 from powercut.filesystem.content import Content, Payload, page_end
 from powercut.filesystem.events import Extent, Piece, Size
@@ -174,7 +174,9 @@ class FileHistory:
             if e.span[0] < seen.size
         )
         if not shows:
-            stretches = itertools.islice(self._demands(seen), 1, None)
+            # What a whole event is known to do says nothing of its parts.
+            unsure = evolve(self, landed=0, lost=0)
+            stretches = itertools.islice(unsure._demands(seen), 1, None)
             if any(not (d.base or any(d.allowed)) for d in stretches):
                 return {}
         steps: dict[str, list[int]] = {}

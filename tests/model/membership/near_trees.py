@@ -1,4 +1,4 @@
-"""Trees to ask about: by brute force all that the crashes of a moment leave, and trees near those."""
+"""Trees to ask about: all that the crashes of a moment leave, and trees near those."""
 
 from __future__ import annotations
 

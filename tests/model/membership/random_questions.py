@@ -13,7 +13,8 @@ from typing import Final
 
 from attrs import evolve, frozen
 
-from powercut.crash.torn_writes import even_cuts
+from powercut.crash.space import CrashSpace
+from powercut.crash.torn_writes import even_cuts, no_cuts
 from powercut.errors import TreeError
 from powercut.filesystem import ops
 from powercut.filesystem.content import PAGE_BYTES
@@ -22,9 +23,10 @@ from powercut.filesystem.inodes import File, Tree, walk
 from powercut.filesystem.state import State, run_program
 from powercut.membership.membership import MembershipChecker
 from powercut.membership.observed_tree import Observed
-from powercut.profile import Profile
-from powercut.rules import RANGED_SYNCS
+from powercut.profile import Claim, Profile
+from powercut.rules import RANGED_SYNCS, RULES
 from tests.harness.profiles import PROFILES
+from tests.harness.programs import CARRIERS
 from tests.model.membership.near_trees import (
     PIECES_MAX,
     Paths,
@@ -45,8 +47,7 @@ CUT_PLACES_MAX: Final = 4
 
 @frozen
 class Scenario:
-    """One program with its crash, and the question that is asked of it; `at` is near a page's end
-    where the files are."""
+    """One program, and the question that is asked at its end."""
 
     program: tuple[ops.Op, ...]
     state: State
@@ -68,6 +69,8 @@ class Scenario:
             yield "syncs cut short"
         if any(sync.kind == "failed" for sync in self.state.syncs):
             yield "failed syncs"
+        if self.profile.name == "trial":
+            yield "rules of no profile"
 
 
 def _data(pick: Random, path: str, base: int) -> list[ops.Op]:
@@ -76,7 +79,8 @@ def _data(pick: Random, path: str, base: int) -> list[ops.Op]:
 
 
 def _cut(pick: Random, path: str, base: int) -> list[ops.Op]:
-    return [ops.Truncate(path, pick.choice((0, base, *(base + n for n in range(1, 9)))))]
+    near = [base + n for n in range(9)]
+    return [ops.Truncate(path, pick.choice((0, *near, *([PAGE_BYTES] * 3 if base else ()))))]
 
 
 def _append(pick: Random, path: str, base: int) -> list[ops.Op]:
@@ -98,10 +102,10 @@ def _replaced(pick: Random, path: str, base: int) -> list[ops.Op]:
     return [*steps, ops.Rename("/t", path), *[ops.Fsync("/")] * pick.randrange(2)]
 
 
-def _nameless(pick: Random, path: str, base: int) -> list[ops.Op]:
+def _tmpfile(pick: Random, path: str, base: int) -> list[ops.Op]:
     handle = f"h{pick.randrange(1000)}"
     made: list[ops.Op] = [ops.Tmpfile("/", handle), ops.Write(f"@{handle}", base, b"tmp")]
-    return [*made, ops.Link(f"@{handle}", path)]
+    return [*made, ops.Link(f"@{handle}", pick.choice((path, "/b", "/d/e")))]
 
 
 def _synced(pick: Random, path: str, base: int) -> list[ops.Op]:
@@ -138,7 +142,7 @@ KINDS: Final[Sequence[Steps]] = (
     _append,
     _mapped,
     _replaced,
-    _nameless,
+    _tmpfile,
     _synced,
     _synced,
     _named,
@@ -157,11 +161,53 @@ def _before(pick: Random, base: int) -> State:
     return State.settled(state.view, state.next_inode)
 
 
+def _crashed(pick: Random, state: State) -> State:
+    """What one crash leaves of a state, where little is promised: holes may read as stale bytes."""
+    weakest = PROFILES["posix-minimal"]
+    space = CrashSpace.of(state, weakest, "power", no_cuts)
+    landed = space.draw(lambda name: pick.random() < 0.3)
+    return space.materialise(landed, space.exposed(landed))
+
+
+def _profile(pick: Random) -> Profile:
+    """A profile that there is, or any few rules together, with any carriers."""
+    block, sector = pick.choice(UNITS)
+    if pick.random() < 0.7:
+        known = PROFILES[pick.choice(sorted(PROFILES))]
+        return evolve(known, block_bytes=block, sector_bytes=sector)
+    claims = tuple(
+        Claim(
+            RULES[name],
+            "assumed",
+            "trial",
+            carrier=pick.choice(CARRIERS.get(RULES[name].kind, ("",))),
+        )
+        for name in sorted(pick.sample(sorted(RULES), pick.randint(1, 6)))
+    )
+    return Profile("trial", "a trial", block, claims, sector_bytes=sector)
+
+
 def scenario(number: int, seed: int) -> Scenario:
     """The program of that number."""
     pick = Random(f"{seed}-{number}")  # noqa: S311
     base = pick.choice((0, 0, PAGE_BYTES - 4))
-    state, program = _before(pick, base), list[ops.Op]()
+    state = _before(pick, base)
+    if pick.random() < 0.2:
+        state, _ = _continued(pick, state, base, [])
+        state = _crashed(pick, state)
+    state, program = _continued(pick, state, base, [])
+    if pick.random() < 0.25:
+        held = (path for path, number in walk(state.view) if isinstance(state.view[number], File))
+        last = pick.choice((ops.Fsync(pick.choice([*held, "/"])), ops.Sync()))
+        state, program = state.begin(last, "last"), [*program, last]
+    crash_class = pick.choice(("power", "power", "kernel"))
+    return Scenario(tuple(program), state, _profile(pick), crash_class, pick.randint(1, 3))
+
+
+def _continued(
+    pick: Random, state: State, base: int, program: list[ops.Op]
+) -> tuple[State, list[ops.Op]]:
+    """A few steps more, as long as brute force can follow; and the ops that they took."""
     for _ in range(pick.randint(2, 7)):
         files = [path for path, inode in walk(state.view) if isinstance(state.view[inode], File)]
         path = pick.choice(files or PATHS) if pick.random() < 0.8 else pick.choice(PATHS)
@@ -174,16 +220,7 @@ def scenario(number: int, seed: int) -> Scenario:
                 break
             program.append(op)
             state = after
-    if pick.random() < 0.25:
-        held = (path for path, number in walk(state.view) if isinstance(state.view[number], File))
-        last = pick.choice((ops.Fsync(pick.choice([*held, "/"])), ops.Sync()))
-        state, program = state.begin(last, "last"), [*program, last]
-    block, sector = pick.choice(UNITS)
-    profile = evolve(
-        PROFILES[pick.choice(sorted(PROFILES))], block_bytes=block, sector_bytes=sector
-    )
-    crash_class = pick.choice(("power", "power", "kernel"))
-    return Scenario(tuple(program), state, profile, crash_class, pick.randint(1, 3))
+    return state, program
 
 
 def near(trees: Sequence[Tree], pick: Random) -> Iterator[Observed]:
@@ -219,11 +256,8 @@ def compare(number: int, seed: int, tally: Counter[str]) -> None:
         if among:
             _expect(asked, free, tree, among, tally)
     try:
-        torn = [
-            t
-            for each in every_cut(*question[:2], CUT_PLACES_MAX)
-            for t in trees_of(*question, each)
-        ]
+        choices = every_cut(asked.state, asked.profile, CUT_PLACES_MAX)
+        torn = [tree for each in choices for tree in trees_of(*question, each)]
     except TooMany:
         return
     tally["programs with every choice of cuts"] += 1

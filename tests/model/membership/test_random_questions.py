@@ -9,7 +9,14 @@ import pytest
 from tests.model.membership.random_questions import compare
 
 PROGRAMS, SEED = 240, 1
-FEATURES = ("truncations", "ranged syncs", "replacements", "syncs cut short", "failed syncs")
+FEATURES = (
+    "truncations",
+    "ranged syncs",
+    "replacements",
+    "syncs cut short",
+    "failed syncs",
+    "rules of no profile",
+)
 
 
 @pytest.mark.parametrize("part", range(4))
