@@ -209,6 +209,12 @@ SEPARATING = {
             (ops.Fsync("/e/n"), "2"),
         ]
     ),
+    "a moved neighbour, data and a sync": ran(
+        [ops.Write("/a", 0, b"x"), ops.Rename("/d/x", "/e/x"), ops.Fsync("/e/x")]
+    ),
+    "moved and synced, then linked": ran(
+        [ops.Rename("/d/x", "/e/x"), ops.Sync(), ops.Link("/e/x", "/l"), ops.Fsync("/e/x")]
+    ),
     "a name given before, beside a sync": ran([ops.Create("/e/q"), NAME, (ops.Fsync("/b"), "2")]),
 }
 """Programs in which a form that forgets one of its conditions differs from the other."""

@@ -65,14 +65,15 @@ class FileHistory:
     def fit(self, seen: Content) -> ContentMatch:
         """What `seen` demands."""
         demands: dict[object, Requirement] = {}
-        for demand in self._demands(seen):
+        for demand in self.demands(seen):
             if not (demand.base or any(demand.allowed)):
                 return ContentMatch((), demand.what)
             if not (demand.base and all(demand.allowed)):
                 demands.setdefault((demand.events, demand.allowed, demand.base), demand)
         return ContentMatch(tuple(demands.values()))
 
-    def _demands(self, seen: Content) -> Iterator[Requirement]:
+    def demands(self, seen: Content) -> Iterator[Requirement]:
+        """Every demand of a content, of the size first, whether anything can meet it or not."""
         yield self._size(seen.size)
         if not seen.size:
             return
@@ -176,7 +177,7 @@ class FileHistory:
         if not shows:
             # What a whole event is known to do says nothing of its parts.
             unsure = evolve(self, landed=0, lost=0)
-            stretches = itertools.islice(unsure._demands(seen), 1, None)
+            stretches = itertools.islice(unsure.demands(seen), 1, None)
             if any(not (d.base or any(d.allowed)) for d in stretches):
                 return {}
         steps: dict[str, list[int]] = {}
