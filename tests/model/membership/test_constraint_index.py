@@ -23,14 +23,8 @@ def barriers(size: int, pick: Random) -> list[int]:
         if pick.random() < 0.15:
             covered |= pick.getrandbits(size) & ((1 << position) - 1)
         mask = covered if pick.random() < 0.8 else 0
-        requires.append(
-            mask
-            | (
-                pick.getrandbits(size) & pick.getrandbits(size) & ((1 << position) - 1)
-                if pick.random() < 0.3
-                else 0
-            )
-        )
+        own = pick.getrandbits(size) & pick.getrandbits(size) if pick.random() < 0.3 else 0
+        requires.append(mask | (own & ((1 << position) - 1)))
     return requires
 
 
