@@ -99,7 +99,7 @@ class FileHistory:
     def _size(self, size: int) -> Requirement:
         events: list[int] = []
         for event in reversed(self._order):
-            if isinstance(self.pieces[event].event, Size) and not self.lost >> event & 1:
+            if isinstance(self.pieces[event].event, Size):
                 events.append(event)
                 if self.landed >> event & 1:
                     break
@@ -133,7 +133,6 @@ class FileHistory:
         base = next((r for r in self.base.runs if r.start <= start < r.stop), None)
         allowed: list[bool] = []
         kept: list[int] = []
-        certain = bool(events) and self.landed >> events[0] & 1
         for place, event in enumerate(events):
             if self.lost >> event & 1:
                 continue
@@ -144,9 +143,7 @@ class FileHistory:
                 allowed.append(agrees(seen, start, stop, run.payload, run.start))
             else:
                 allowed.append(last_stale > place or agrees(seen, start, stop, 0, start))
-        if certain:
-            empty = False  # the base cannot show
-        elif base is None:
+        if base is None:
             empty = last_stale >= 0 or agrees(seen, start, stop, 0, start)
         else:
             empty = agrees(seen, start, stop, base.payload, base.start)
@@ -190,9 +187,8 @@ class FileHistory:
             ends |= _rounded(places, block)  # a size that exposes only what landed
             for change in extents:
                 steps[change.name] = _inside(places, change.span, sector)
-        for size in sizes:
-            if not size.truncates:
-                steps[size.name] = _inside(ends, size.span, block)
+        for size in sizes:  # of a truncation nothing is inside
+            steps[size.name] = _inside(ends, size.span, block)
         return {name: places for name, places in steps.items() if places}
 
 
