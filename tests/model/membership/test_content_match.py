@@ -57,7 +57,12 @@ CASES = {
     "two writes over bytes and a hole": program(
         OLD, ops.Write("/a", 0, b"bbbb"), ops.Write("/a", 0, b"cccc")
     ),
-    "the same, the last one synced": program(
+    "a write of the bytes that are there, and into a hole": program(
+        [ops.Write("/a", 0, b"bb"), ops.Truncate("/a", 4)],
+        ops.Write("/a", 0, b"bbbb"),
+        ops.Write("/a", 0, b"cccc"),
+    ),
+    "two writes over bytes and a hole, the first one synced": program(
         OLD,
         ops.Write("/a", 0, b"bbbb"),
         ops.Fsync("/a"),
