@@ -75,7 +75,16 @@ ROOMS = {
     ),
     # Its claims are about all programs, and the tests draw many: most of what they notice is slow.
     "model": Room(
-        "model/powercut", ("tests/model", "tests/test_traces.py", "tests/snapshots"), 12.0
+        "model/powercut",
+        (
+            "tests/model",
+            "tests/litmus",
+            "tests/stateful/test_damage.py",
+            "tests/stateful/test_toys.py",
+            "tests/test_traces.py",
+            "tests/snapshots",
+        ),
+        12.0,
     ),
 }
 
