@@ -23,7 +23,8 @@ def in_tree(tree: Tree, path: str) -> object:
     return inode.content.look() if isinstance(inode, File) else "directory"
 
 
-def looked_up(state: PartialState, path: str) -> object:
+def looked_up(path: str, state: PartialState) -> object:
+    """What the search finds at a path."""
     number = state.find(path)
     if number is None:
         return None
@@ -48,9 +49,7 @@ def test_its_answers_are_those_of_all_crash_states() -> None:
         trees = [after.base for _, _, after in space.states()]
         for path in PATHS:
             expected = {in_tree(tree, path) for tree in trees}
-            found = {
-                answer for answer, _ in LazySearch(space).answers(lambda s, p=path: looked_up(s, p))
-            }
+            found = {answer for answer, _ in LazySearch(space).answers(partial(looked_up, path))}
             assert found == expected, (number, path, asked.program, asked.profile.name)
             tally[len(expected)] += 1
     assert tally[1] > 20

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pytest
 from attrs import evolve
@@ -30,7 +30,7 @@ def of_rules(*names: str) -> Profile:
     return Profile(f"only {', '.join(names) or 'nothing'}", "a test", 4096, claims)
 
 
-def program(before: list[ops.Op], *after: ops.Op) -> State:
+def program(before: Sequence[ops.Op], *after: ops.Op) -> State:
     """A file /a that is durable with all that `before` makes of it, and what comes after."""
     settled = run_program((f"s{n}", op) for n, op in enumerate([ops.Create("/a"), *before]))
     state = State.settled(settled.view, settled.next_inode)
@@ -43,7 +43,7 @@ def stale(state: State, run: ByteRun) -> State:
     return State.settled({**state.base, FILE: File(content)}, state.next_inode)
 
 
-OLD = [ops.Write("/a", 0, b"oo"), ops.Truncate("/a", 4)]
+OLD: list[ops.Op] = [ops.Write("/a", 0, b"oo"), ops.Truncate("/a", 4)]
 ACROSS = [ops.Write("/a", 4094, b"oldold")]
 CASES = {
     "a cut, and bytes behind a gap": run_program(

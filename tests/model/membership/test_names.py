@@ -50,7 +50,7 @@ def listings(state: State) -> list[Paths]:
     for chosen in itertools.product((None, *numbers), repeat=len(NAMES)):
         inodes = {name: number for name, number in zip(NAMES, chosen, strict=True) if number}
         for data in (b"", b"x"):
-            entries = {
+            entries: dict[str, bytes | SymlinkInode | None] = {
                 name: _held(state, number, data if number == 2 else b"")
                 for name, number in inodes.items()
             }

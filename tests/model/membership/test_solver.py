@@ -137,8 +137,8 @@ def _name(pick: Random, size: int) -> Name:
     events = tuple(sorted(pick.sample(range(size), pick.randint(1, min(4, size)))))
     inodes = tuple(pick.choice((None, 1, 2, 3)) for _ in events)
     base = pick.choice((None, 1, 2, 3))
-    found = sorted({*inodes, base} - {None})
-    return Name(events, inodes, base, tuple(i for i in found if i and pick.random() < 0.9) or (1,))
+    found = sorted({inode for inode in (*inodes, base) if inode is not None})
+    return Name(events, inodes, base, tuple(i for i in found if pick.random() < 0.9) or (1,))
 
 
 def _lay_down(solver: Solver, place: Place | None) -> None:
