@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from functools import partial
 
 from powercut.crash.lazy_search import LazySearch, PartialState
 from powercut.crash.space import CrashSpace
