@@ -175,6 +175,18 @@ TORN = {
     "an overwrite before an append": program(
         [ops.Write("/a", 0, b"oo")], ops.Write("/a", 0, b"m"), ops.Write("/a", 1, b"abc")
     ),
+    "a write over the end of the file": program(
+        [ops.Write("/a", 0, b"oo")], ops.Write("/a", 0, b"abc")
+    ),
+    "the same, and a sync of everything": program(
+        [ops.Write("/a", 0, b"oo")], ops.Write("/a", 0, b"abc"), ops.Sync()
+    ),
+    "a write that a sync covers in part, and a cut within it": program(
+        [ops.Write("/a", 0, b"oooo")],
+        ops.Mapwrite("/a", 1, b"yz"),
+        ops.Msync("/a", 2, 1),
+        ops.Truncate("/a", 2),
+    ),
     "two synced appends": program(
         [], ops.Write("/a", 0, b"ab"), ops.Write("/a", 2, b"cd", ("O_SYNC",))
     ),
@@ -186,6 +198,7 @@ TEARING = [
     of_rules("write-before-allocation", "unwritten-reads-zeros"),
     of_rules("all-in-order", "ranged-sync-data"),
     of_rules("op-atomic", "ranged-sync-data"),
+    of_rules("sync-keeps-logged"),
 ]
 
 
