@@ -63,3 +63,15 @@ def test_a_direct_write_ends_at_a_sector() -> None:
 
     assert [verdict(n) for n in (0, 512, 1024, 1536)] == ["yes"] * 4
     assert [verdict(n) for n in (100, 1000, 2048)] == ["no"] * 3
+
+
+def test_a_direct_write_that_grows_a_file_ends_at_a_sector_past_its_old_end() -> None:
+    before = run_program([("c", ops.Create("/a")), ("w", ops.Write("/a", 0, b"o" * 100))])
+    state = State.settled(before.view, before.next_inode)
+    write = ops.Write("/a", 0, Fill(109, 1536), ("O_DIRECT",))
+    profile = load_profile("ext4-ordered")
+    question = membership_query([Perform("x", write)], profile, "process", "x:begun", state)
+
+    seen = [Paths({"a": b"m" * n}, {"a": 2}).observed() for n in (100, 512, 600, 1024)]
+
+    assert [question.ask(tree).answer.verdict for tree in seen] == ["no", "yes", "no", "yes"]
