@@ -32,7 +32,7 @@ help:
 	@echo "make contracts  CrossHair on pure arithmetic and on mutants of it: under a minute of processor time"
 	@echo "make soak       the stateful suites with many more examples, others each time"
 	@echo "make fuzz       all that reads a store, coverage-guided: FUZZ_TARGETS, FUZZ_SECONDS each"
-	@echo "make mutants    MUTANTS changes of the library, drawn by SEED: does a test notice? (by hand: an hour)"
+	@echo "make mutants    MUTANTS changes of the library (ROOM=model: the model), drawn by SEED: does a test notice? (by hand: an hour)"
 	@echo "make images     crash images of ext4, xfs and btrfs, IMAGES of them, held against the model"
 	@echo "make apfs-images  crash images of APFS (linux-apfs-rw) in a guest: no root, no KVM"
 	@echo "make faults     flips, full disks, remounts, calls that fail: FLIPS, STEPS (a share), CALLS, SEED"
@@ -139,10 +139,11 @@ fuzz: fuzz-env
 # By hand. What was found is in docs/mutants.md.
 MUTANTS ?= 100
 SEED ?= 1
+ROOM ?= library
 MUTANTS_ARGS ?=
 
 mutants: all-env
-	$(BIN)/python scripts/mutants.py --count $(MUTANTS) --seed $(SEED) $(MUTANTS_ARGS)
+	$(BIN)/python scripts/mutants.py --room $(ROOM) --count $(MUTANTS) --seed $(SEED) $(MUTANTS_ARGS)
 
 images: all-env rig-env
 	$(BIN)/powercut soak --images $(IMAGES) --traces build/powercut-traces --junit build/images.xml

@@ -1,14 +1,15 @@
-"""Changes the library in one place at a time, and asks whether a test notices. By hand: hours.
+"""Changes code in one place at a time, and asks whether a test notices. By hand: hours.
 
-Usage: python scripts/mutants.py [--count N] [--seed S] [--only N,N] [--first] [--list]
-                                 [--tests PATH ...] [--into FILE]
+Usage: python scripts/mutants.py [--room library|model] [--count N] [--seed S] [--only N,N]
+                                 [--first] [--list] [--tests PATH ...] [--into FILE]
 
-Draws mutants of impl/lastgood by seed, out of all that mutation.py finds; --list only prints them.
-The tests run once under coverage, in a copy of the tree, and what each executes is kept in
-build/mutants/coverage.json for as long as neither code nor tests change.  Then each mutant is made
-in that copy, one at a time, and the tests that execute its line run, the quickest first, until one
-fails.  With --tests those run instead, whatever they execute.  --first ends at the first survivor.
-Every outcome is in FILE as soon as it is known, by default in build/mutants/result.json.
+Draws mutants of a room's code by seed, out of all that mutation.py finds; --list only prints them.
+The room's tests run once under coverage, in a copy of the tree, and what each executes is kept in
+build/mutants/ROOM/coverage.json for as long as neither code nor tests change.  Then each mutant is
+made in that copy, one at a time, and the tests that execute its line run, the quickest first, until
+one fails.  With --tests those run instead, whatever they execute.  --first ends at the first
+survivor.  Every outcome is in FILE as soon as it is known, by default in
+build/mutants/ROOM/result.json.
 
 Exit status: 0 none survived, 1 one did, 2 a usage error, 3 the tests fail without any mutant.
 """
@@ -34,21 +35,15 @@ from typing import Any, NamedTuple
 import mutation
 
 ROOT = Path(__file__).resolve().parent.parent
-LIBRARY = "impl/lastgood"
-NOT_THESE = ("impl/lastgood/crashtest/paper_protocol.py",)  # it is wrong on purpose
-TESTS = ("tests/impl", "tests/snapshots")
-# They compare a signature with a page that is generated from it: no behaviour.
-NOT_TESTS = ("tests/impl/test_library_docs.py",)
 KEPT = ROOT / "build" / "mutants"
 COVERAGE_LIMIT_S = 3600
-SLOWEST_S = 2.0
-"""Tests that take longer under coverage, some 40 searches and series of deaths, are not asked."""
 LEAST_LIMIT_S, TIMES_AS_LONG = 30, 10
 START_LIMIT_S = 120
+DIGESTED = ("impl/", "model/", "tests/", "traces/", "scripts/mutants", "pyproject")
 NAMED_LIMIT_S = 480.0
 COVERAGE_RC = """
 [run]
-source = {tree}/impl/lastgood
+source = {tree}/{code}
 data_file = {work}/coverage
 parallel = true
 context = ${{PYTEST_CURRENT_TEST-}}
@@ -57,6 +52,41 @@ disable_warnings = no-data-collected, module-not-imported, module-not-measured
 """
 # Every Python that a test starts is measured too.
 SITE = "import coverage\ncoverage.process_startup()\n"
+
+
+class Room(NamedTuple):
+    """What is changed, and the tests that are to notice; those slower under coverage are not."""
+
+    code: str
+    tests: tuple[str, ...]
+    slowest_s: float
+    not_code: tuple[str, ...] = ()
+    not_tests: tuple[str, ...] = ()
+
+
+ROOMS = {
+    "library": Room(
+        "impl/lastgood",
+        ("tests/impl", "tests/snapshots"),
+        2.0,  # some 40 searches and series of deaths take longer
+        ("impl/lastgood/crashtest/paper_protocol.py",),  # it is wrong on purpose
+        # They compare a signature with a page that is generated from it: no behaviour.
+        ("tests/impl/test_library_docs.py",),
+    ),
+    # Its claims are about all programs, and the tests draw many: most of what they notice is slow.
+    "model": Room(
+        "model/powercut",
+        (
+            "tests/model",
+            "tests/litmus",
+            "tests/stateful/test_damage.py",
+            "tests/stateful/test_toys.py",
+            "tests/test_traces.py",
+            "tests/snapshots",
+        ),
+        12.0,
+    ),
+}
 
 
 class Mutant(NamedTuple):
@@ -72,7 +102,7 @@ class Mutant(NamedTuple):
 
 
 class Known(NamedTuple):
-    """What the unchanged tests do: how long each takes, and who executes a line of a file."""
+    """What the unchanged tests do: how long each that is asked takes, and who executes a line."""
 
     seconds: dict[str, float]
     executed: dict[str, dict[str, list[str]]]
@@ -97,8 +127,7 @@ class Known(NamedTuple):
         return {test for line in wanted for test in lines.get(str(line), ())}
 
     def _by_time(self, tests: set[str]) -> list[str]:
-        known = [test for test in tests if self.seconds.get(test, SLOWEST_S + 1) <= SLOWEST_S]
-        return sorted(known, key=lambda test: (self.seconds[test], test))
+        return sorted(tests & set(self.seconds), key=lambda test: (self.seconds[test], test))
 
 
 def say(sentence: str) -> None:
@@ -107,13 +136,13 @@ def say(sentence: str) -> None:
     sys.stdout.flush()
 
 
-def population(root: Path = ROOT) -> list[Mutant]:
-    """Every mutant of the library, in the order of files and of their text."""
-    files = sorted(path.relative_to(root).as_posix() for path in (root / LIBRARY).rglob("*.py"))
+def population(room: Room, root: Path = ROOT) -> list[Mutant]:
+    """Every mutant of a room, in the order of files and of their text."""
+    files = sorted(path.relative_to(root).as_posix() for path in (root / room.code).rglob("*.py"))
     found = [
         (path, change)
         for path in files
-        if path not in NOT_THESE
+        if path not in room.not_code
         for change in mutation.mutations((root / path).read_bytes())
     ]
     return [Mutant(number, path, change) for number, (path, change) in enumerate(found)]
@@ -133,7 +162,7 @@ def copy_tree(tree: Path) -> str:
         if (ROOT / name).is_file():
             (tree / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, tree / name)
-            if name.startswith(("impl/", "model/", "tests/", "scripts/mutants", "pyproject")):
+            if name.startswith(DIGESTED):
                 digest.update(name.encode() + b"\0" + (ROOT / name).read_bytes() + b"\0")
     return digest.hexdigest()
 
@@ -163,29 +192,34 @@ def pytest_run(work: Path, limit_s: float, *arguments: str, **extra: str) -> tup
         return status, said.read()
 
 
-def learn(work: Path, digest: str) -> Known | None:
+def learn(work: Path, digest: str, name: str) -> Known | None:
     """What each test executes, of an earlier run where it is the same; None where tests fail."""
-    kept = KEPT / "coverage.json"
+    room, kept = ROOMS[name], KEPT / name / "coverage.json"
     if kept.exists() and (old := json.loads(kept.read_text()))["digest"] == digest:
         return Known(old["seconds"], old["executed"])
     say("mutants: runs the tests once under coverage")
     tree, rc, times = work / "tree", work / "coveragerc", work / "times"
-    rc.write_text(COVERAGE_RC.format(tree=tree, work=work))
+    rc.write_text(COVERAGE_RC.format(tree=tree, code=room.code, work=work))
     site = tree / "impl" / "sitecustomize.py"
     site.write_text(SITE)
-    ignored = [f"--ignore={name}" for name in NOT_TESTS]
+    ignored = [f"--ignore={path}" for path in room.not_tests]
     extra = {"COVERAGE_PROCESS_START": str(rc), "MUTANTS_TIMES": str(times)}
-    status, said = pytest_run(work, COVERAGE_LIMIT_S, *ignored, *TESTS, **extra)
+    status, said = pytest_run(work, COVERAGE_LIMIT_S, *ignored, *room.tests, **extra)
     site.unlink()
     if status not in (0, 1) or not times.exists():
         say(said)
         return None
     found = json.loads(times.read_text())
     failed = set(found["failed"])
-    say(f"mutants: {len(found['seconds'])} tests; left out: {', '.join(sorted(failed)) or 'none'}")
-    seconds = {test: s for test, s in found["seconds"].items() if test not in failed}
+    say(f"mutants: {len(found['seconds'])} tests; failed: {', '.join(sorted(failed)) or 'none'}")
+    seconds = {
+        test: took
+        for test, took in found["seconds"].items()
+        if test not in failed and took <= room.slowest_s
+    }
+    say(f"mutants: {len(seconds)} are asked: they pass, and take {room.slowest_s:g} s at most")
     executed = executed_lines(work)
-    KEPT.mkdir(parents=True, exist_ok=True)
+    kept.parent.mkdir(parents=True, exist_ok=True)
     kept.write_text(json.dumps({"digest": digest, "seconds": seconds, "executed": executed}))
     return Known(seconds, executed)
 
@@ -272,15 +306,17 @@ def run_tests(
 def main() -> int:
     """Draw, run, and count."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--room", choices=ROOMS, default="library", help="what is changed")
     parser.add_argument("--count", type=int, default=100)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--only", help="the numbers of mutants, with commas")
     parser.add_argument("--first", action="store_true", help="end at the first survivor")
     parser.add_argument("--list", action="store_true", help="print the mutants, run nothing")
     parser.add_argument("--tests", nargs="+", default=[], help="run these tests for each")
-    parser.add_argument("--into", type=Path, default=KEPT / "result.json")
+    parser.add_argument("--into", type=Path)
     options = parser.parse_args()
-    everything = population()
+    options.into = options.into or KEPT / options.room / "result.json"
+    everything = population(ROOMS[options.room])
     chosen = sample(everything, options.count, options.seed)
     if options.only:
         numbers = {int(number) for number in options.only.split(",")}
@@ -312,7 +348,7 @@ def run_all(chosen: list[Mutant], options: argparse.Namespace) -> int:
         work = Path(folder)
         (work / "tree").mkdir()
         digest = copy_tree(work / "tree")
-        known = None if options.tests else learn(work, digest)
+        known = None if options.tests else learn(work, digest, options.room)
         if known is None and not (options.tests and passes(work, options.tests)):
             return 3
         options.into.parent.mkdir(parents=True, exist_ok=True)

@@ -101,7 +101,7 @@ def test_an_operator_makes_these_mutants_and_no_others(
 
 
 def test_every_kind_of_change_has_a_test_here() -> None:
-    kinds = {mutant.change.kind for mutant in mutants.population()}
+    kinds = {mutant.change.kind for mutant in mutants.population(mutants.ROOMS["library"])}
 
     assert kinds == {kind for kind, _, _ in OPERATORS}
 
@@ -239,15 +239,17 @@ def test_the_tests_of_a_line_are_known_also_where_another_process_executes_it(
     (library / "toy.py").write_text("def f(a):\n    return a\n\n\ndef g():\n    return 2\n")
     (work / "tree" / "toy.py").write_text("from lastgood.toy import f, g\n")
     monkeypatch.setattr(mutants, "KEPT", tmp_path / "kept")
-    monkeypatch.setattr(mutants, "TESTS", ("test_toy.py",))
+    room = mutants.Room("impl/lastgood", ("test_toy.py",), 60.0)
+    monkeypatch.setattr(mutants, "ROOMS", {"toy": room, "hasty": room._replace(slowest_s=0.0)})
 
-    known = mutants.learn(work, "digest")
+    known = mutants.learn(work, "digest", "toy")
     lines = known.executed["impl/lastgood/toy.py"]
 
     assert lines["2"] == ["test_toy.py::test_toy"]
     assert lines["6"] == ["test_toy.py::test_child"]
     assert set(known.seconds) == {"test_toy.py::test_toy", "test_toy.py::test_child"}
-    assert mutants.learn(work, "digest") == known
+    assert mutants.learn(work, "digest", "toy") == known
+    assert mutants.learn(work, "digest", "hasty").seconds == {}
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -265,6 +267,19 @@ def test_the_script_lists_what_it_would_run_and_refuses_a_number_that_no_mutant_
     assert len(drawn.stdout.splitlines()) == 4
     assert unknown.returncode == 2
     assert "found mutants 0 to" in unknown.stderr
+
+
+def test_each_room_has_mutants_of_its_own_code_and_of_no_other() -> None:
+    for name, room in mutants.ROOMS.items():
+        paths = {mutant.path for mutant in mutants.population(room)}
+
+        assert paths
+        assert all(path.startswith(f"{room.code}/") for path in paths), name
+        assert not paths & set(room.not_code)
+        assert all((ROOT / path).exists() for path in (*room.tests, *room.not_tests))
+
+    drawn = run("--list", "--count", "3", "--room", "model")
+    assert all(" model/powercut/" in line for line in drawn.stdout.splitlines()[1:])
 
 
 def test_tests_that_fail_without_a_mutant_kill_none(tmp_path: Path) -> None:

@@ -48,9 +48,8 @@ class Rule:
 
     @property
     def claim(self) -> str:
-        """The first sentence of the rule's docstring."""
-        text = " ".join((self.holds.__doc__ or "").split("\n\n")[0].split())
-        return text if text.endswith(".") and ". " not in text else text.partition(". ")[0] + "."
+        """The first paragraph of the rule's docstring, which is one sentence."""
+        return " ".join((self.holds.__doc__ or "").split("\n\n")[0].split())
 
 
 RULES: Final[dict[str, Rule]] = {}

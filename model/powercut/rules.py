@@ -867,20 +867,6 @@ def names_before_later_data(earlier: Piece, later: Piece) -> bool:
     return isinstance(earlier.event, Entry) and not isinstance(later.event, Entry)
 
 
-@rule("fsync-lands-whole", "atomic", needs_sent=True)
-def fsync_lands_whole(one: Piece, other: Piece) -> bool:
-    """What one fsync writes of a file lands together: its old content or the new one.
-
-    A rule of a published model, of a file system that keeps all writes in memory until then.
-    Source: ferrite.advfs
-    Litmus: fsync-cut-short
-    """
-    data, more = one.event, other.event
-    if isinstance(data, Entry) or isinstance(more, Entry) or data.inode != more.inode:
-        return False
-    return one.sent is not None and one.sent == other.sent
-
-
 @rule("fsync-is-a-barrier", "scope", on=FILE_SYNCS, promise="ordered")
 def fsync_is_a_barrier(sync: SyncCall, piece: Piece) -> bool:
     """Everything issued before an fsync of any file lands before everything issued after it.

@@ -1,4 +1,4 @@
-"""Rules: both forms agree, each has a source that docs explain, each is needed by a litmus test."""
+"""Rules: each has a source that docs explain, and each is needed by a litmus test."""
 
 from __future__ import annotations
 
@@ -7,30 +7,21 @@ from typing import Any
 
 import pytest
 from attrs import evolve
-from hypothesis import given
-from hypothesis import strategies as st
 
 from powercut import rules
 from powercut.crash.constraints import constraints_for
-from powercut.crash.downsets import closures
-from powercut.crash.fast_order_rules import Catalog, immediate
-from powercut.crash.fast_scope_rules import covered
 from powercut.crash.space import CrashSpace
 from powercut.crash.torn_writes import cut_into_pieces, even_cuts, no_cuts
 from powercut.errors import UndeclaredNeedError
 from powercut.filesystem import ops
-from powercut.filesystem.content import Fill
-from powercut.filesystem.events import Piece
 from powercut.filesystem.inodes import visible_tree
 from powercut.filesystem.state import State, run_program
-from powercut.filesystem.syncs import concurrent
 from powercut.profile import Claim, Profile, load_profile
 from powercut.rule import Rule
 from powercut.rules import INODE_SYNCS, RULES
 from powercut.trace.litmus import Litmus, read_litmus, run_litmus
 from tests import ROOT
 from tests.harness.profiles import PROFILES, model_answers
-from tests.harness.programs import states
 
 LITMUS = {path.stem: read_litmus(path) for path in sorted((ROOT / "traces/litmus").glob("*.toml"))}
 ANSWERS = {n: {**t.answers, **model_answers("answers")[n]} for n, t in LITMUS.items()}
@@ -38,144 +29,7 @@ STATES = {
     name: {**test.states, **{m: int(n) for m, n in model_answers("states")[name].items()}}
     for name, test in LITMUS.items()
 }
-PAIRED = [rule for rule in RULES.values() if rule.kind in ("order", "atomic")]
 SCOPES = [rule for rule in RULES.values() if rule.kind == "scope"]
-
-
-def cut(state: State, profile: Profile, pieces: int) -> tuple[Piece, ...]:
-    """The pieces of a state, with what was sent, which some rules need."""
-    needing = tuple(Claim(rule, "assumed", "a test") for rule in RULES.values() if rule.needs_sent)
-    made = cut_into_pieces(state, profile, even_cuts(profile, pieces))
-    profile = evolve(profile, claims=(*profile.claims, *needing))
-    return constraints_for(made, state, profile, "power").pieces
-
-
-def tied(rule: Rule, state: State, made: tuple[Piece, ...]) -> bool:
-    """Both forms of an order or atomic rule have one closure; whether it ties anything."""
-    by_pairs, by_generator = [0] * len(made), [0] * len(made)
-    for later, piece in enumerate(made):
-        for earlier in range(later):
-            if concurrent(state.thread_slots, made[earlier].event.op, piece.event.op):
-                continue
-            if rule.holds(made[earlier], piece):
-                by_pairs[later] |= 1 << earlier
-                if rule.kind == "atomic":
-                    by_pairs[earlier] |= 1 << later
-    for earlier, later in immediate(rule, Catalog(made, state.thread_slots)):
-        by_generator[later] |= 1 << earlier
-
-    assert closures(by_generator)[0] == closures(by_pairs)[0], rule.id
-    return any(by_pairs)
-
-
-def covers(rule: Rule, state: State, made: tuple[Piece, ...]) -> bool:
-    """Both forms of a scope rule cover the same; whether they cover anything."""
-    catalog = Catalog(made, state.thread_slots)
-    found = 0
-    for sync in state.syncs:
-        expected = 0
-        for position, piece in enumerate(made):
-            beside = concurrent(state.thread_slots, sync.op, piece.event.op)
-            before = piece.index < sync.position
-            asked = before or beside if rule.permits else before and not beside
-            if sync.kind in rule.on and asked and rule.holds(sync, piece):
-                expected |= 1 << position
-
-        assert covered(rule, sync, catalog) == expected, rule.id
-        found |= expected
-    return found != 0
-
-
-@given(state=states(), pieces=st.integers(1, 3), profile=st.sampled_from(["posix-minimal", "xfs"]))
-def test_both_forms_of_a_rule_have_one_closure(profile: str, state: State, pieces: int) -> None:
-    made = cut(state, load_profile(profile), pieces)
-    for rule in PAIRED:
-        tied(rule, state, made)
-
-
-@given(state=states(), pieces=st.integers(1, 2), profile=st.sampled_from(["apfs", "xfs"]))
-def test_both_forms_of_a_scope_rule_cover_the_same(profile: str, state: State, pieces: int) -> None:
-    made = cut(state, load_profile(profile), pieces)
-    for rule in SCOPES:
-        covers(rule, state, made)
-
-
-def test_both_forms_agree_on_every_litmus_program_and_each_rule_speaks_there() -> None:
-    spoke = set()
-    for test in LITMUS.values():
-        before = run_program((step.id, step.op) for step in test.setup)
-        before = State.settled(before.view, before.next_inode)
-        state = run_program(((step.id, step.op) for step in test.steps), before)
-        for name in ("apfs", "btrfs"):
-            made = cut(state, load_profile(name), test.pieces)
-            spoke |= {rule.id for rule in PAIRED if tied(rule, state, made)}
-            spoke |= {rule.id for rule in SCOPES if covers(rule, state, made)}
-
-    assert spoke == {rule.id for rule in (*PAIRED, *SCOPES)}
-
-
-def ran(steps: list[ops.Op | tuple[ops.Op, str]], *, fresh: bool = False) -> State:
-    """A program on /a, /b, /d/x and /e/y, or on nothing; an op may name a thread."""
-    made: list[ops.Op] = [ops.Create("/a"), ops.Create("/b"), ops.Write("/a", 0, b"old old old")]
-    made += [ops.Mkdir("/d"), ops.Mkdir("/e"), ops.Create("/d/x"), ops.Create("/e/y")]
-    state = run_program((f"s{n}", op) for n, op in enumerate([] if fresh else made))
-    state = State.settled(state.view, state.next_inode)
-    for number, step in enumerate(steps):
-        op, thread = step if isinstance(step, tuple) else (step, "")
-        state = state.perform(op, f"p{number}", thread)
-    return state
-
-
-DIRECT = ("O_DIRECT",)
-NAME, SYNC = (ops.Create("/d/n"), "1"), (ops.Fsync("/a"), "2")
-SEPARATING = {
-    "two names, then data": ran(
-        [ops.Create("/n"), ops.Create("/m"), ops.Write("/n", 0, b"x")], fresh=True
-    ),
-    "one sync sends two files": ran(
-        [ops.Write("/a", 0, b"x"), ops.Write("/b", 0, b"x"), ops.Sync(), ops.Fullsync("/a")]
-    ),
-    "a cut before a ranged sync": ran(
-        [ops.Truncate("/a", 0), ops.Write("/a", 0, b"y", ("O_SYNC",))]
-    ),
-    "a name that is given twice": ran(
-        [ops.Create("/n"), ops.Unlink("/n"), ops.Create("/n"), ops.Fsync("/b")]
-    ),
-    "a cut, a rename, fdatasync": ran(
-        [ops.Truncate("/a", 2), ops.Rename("/a", "/c"), ops.Fdatasync("/c")]
-    ),
-    "two direct overwrites": ran([ops.Write("/a", 0, Fill(n, 512), DIRECT) for n in (1, 2)]),
-    "direct, into a new block": ran([ops.Write("/b", 0, Fill(1, 512), DIRECT)]),
-    "a removal below a new directory": ran(
-        [ops.Mkdir("/d/n"), ops.Create("/d/n/x"), ops.Unlink("/d/n/x"), ops.Fsync("/d")]
-    ),
-    "a name beside data": ran([NAME, (ops.Write("/a", 0, b"x"), "2")]),
-    "two threads, and what follows": ran([NAME, (ops.Create("/e/m"), "2"), ops.Create("/z")]),
-    "a name beside a sync": ran([NAME, SYNC]),
-    "a sync beside a name": ran([SYNC, NAME]),
-    "a name beside an append and its sync": ran([NAME, (ops.Append("/a", b"x"), "2"), SYNC]),
-    "the same, and a later sync": ran([NAME, (ops.Append("/a", b"x"), "2"), ops.Fsync("/a")]),
-    "a linked name beside a sync": ran(
-        [
-            (ops.Tmpfile("/d", "h"), "1"),
-            (ops.Link("@h", "/d/t"), "1"),
-            (ops.Create("/e/n"), "2"),
-            (ops.Fsync("/e/n"), "2"),
-        ]
-    ),
-    "a name given before, beside a sync": ran([ops.Create("/e/q"), NAME, (ops.Fsync("/b"), "2")]),
-}
-"""Programs in which a form that forgets one of its conditions differs from the other."""
-
-
-@pytest.mark.parametrize("state", SEPARATING.values(), ids=SEPARATING)
-def test_both_forms_agree_on_programs_that_tell_half_a_rule_from_the_whole(state: State) -> None:
-    for name in ("apfs", "xfs"):
-        made = cut(state, load_profile(name), 2)
-        for rule in PAIRED:
-            tied(rule, state, made)
-        for rule in SCOPES:
-            covers(rule, state, made)
 
 
 def reads_what_was_sent(rule: Rule, state: State) -> bool:
@@ -332,8 +186,31 @@ def test_every_rule_names_sources_that_the_docs_explain(rule: Rule) -> None:
     assert rule.source
     assert rule.litmus
     assert rule.claim.endswith(".")
+    assert ". " not in rule.claim
     for label in rule.source:
         assert f"### {label}\n" in sources
+
+
+def test_the_claim_of_a_rule_is_the_first_sentence_of_its_docstring() -> None:
+    said = {name: RULES[name].claim for name in ("fsync-data", "ranged-sync-data", "all-in-order")}
+
+    assert said == {
+        "fsync-data": "Fsync of a file makes its data and its size durable.",
+        "ranged-sync-data": "A write with O_SYNC or O_DSYNC, or an msync, makes the blocks that it "
+        "names durable.",
+        "all-in-order": "Data, sizes and names reach the medium in one program order: all of them "
+        "are journalled.",
+    }
+
+
+def test_the_claim_of_a_rule_is_the_first_paragraph_of_its_docstring() -> None:
+    said = {name: RULES[name].claim for name in ("fsync-data", "all-in-order")}
+
+    assert said == {
+        "fsync-data": "Fsync of a file makes its data and its size durable.",
+        "all-in-order": "Data, sizes and names reach the medium in one program order: all of them "
+        "are journalled.",
+    }
 
 
 @pytest.mark.parametrize("profile", PROFILES)

@@ -28,7 +28,8 @@ class Constraints:
     `requires[p]` are the immediate predecessors of p in the order that binds the commit, and
     `together[p]` the pieces of its atomic group where that binds the log as well.  `durable` landed
     by commit for sure and `logged` by a log.  `never` cannot land.  `abandoned` are data that a
-    failed sync marked clean.
+    failed sync marked clean.  `synced` are those of `durable` that a sync covers itself: the others
+    are durable because these need them.
     """
 
     pieces: tuple[Piece, ...]
@@ -39,6 +40,7 @@ class Constraints:
     never: int
     stale_allowed: int
     abandoned: int
+    synced: int
 
 
 def constraints_for(
@@ -67,6 +69,7 @@ def constraints_for(
         never,
         catalog.everything & ~_matching(pieces, profile, "exposure", crash_class),
         abandoned,
+        durable,
     )
 
 

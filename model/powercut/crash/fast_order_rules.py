@@ -322,13 +322,6 @@ def _rename(piece: Piece) -> str | None:
     return event.op if isinstance(event, Entry) and event.op_kind == "rename" else None
 
 
-def _batch(piece: Piece) -> tuple[int, int] | None:
-    event = piece.event
-    if isinstance(event, Entry) or piece.sent is None:
-        return None
-    return event.inode, piece.sent
-
-
 def _local(
     rule_id: str,
     earlier: Callable[[Piece], Reach | None],
@@ -356,6 +349,5 @@ _IMMEDIATE: Final[dict[str, Callable[[Catalog], Pairs]]] = {
     "namespace-in-order": lambda catalog: _chain(catalog, _any_entry),
     "all-in-order": lambda catalog: _chain(catalog, lambda piece: True),
     "rename-atomic": lambda catalog: _cycle(catalog, _rename),
-    "fsync-lands-whole": lambda catalog: _cycle(catalog, _batch),
     "op-atomic": lambda catalog: _cycle(catalog, lambda piece: piece.event.op),
 }

@@ -9,10 +9,10 @@ import itertools
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 
 from powercut.crash.constraints import upset_of
-from powercut.crash.downsets import bits
+from powercut.crash.downsets import bits, downset_of
 from powercut.crash.space import CrashSpace
 from powercut.filesystem.content import EMPTY, Content
 from powercut.filesystem.events import Entry, Piece
@@ -64,21 +64,15 @@ class ConstraintIndex:
     _fits: dict[tuple[int, Content], ContentMatch] = field(factory=dict)
 
     @classmethod
-    def of(
-        cls,
-        space: CrashSpace,
-        requires: Sequence[int] | None = None,
-        whole: ConstraintIndex | None = None,
-    ) -> ConstraintIndex:
-        """A space made ready; with `requires` in place of its own order.
+    def of(cls, space: CrashSpace, whole: ConstraintIndex | None = None) -> ConstraintIndex:
+        """A space made ready.
 
         `whole` is the same moment without cuts, whose answers about settled files are as good here.
         """
         bound = space.bound
-        requires = bound.requires if requires is None else requires
         size = len(space.pieces)
         out = upset_of(bound.never, bound.requires)
-        need = _lists(requires, bound.durable)
+        need = _lists(bound.requires, bound.durable)
         needed: list[list[int]] = [[] for _ in need]
         for event, others in enumerate(need):
             for other in others:
@@ -164,10 +158,13 @@ class ConstraintIndex:
         """The same without what only some choices of cuts ask for; itself where that is nothing.
 
         `whole` is the space without cuts. A torn piece can be part of any longer one, up to the
-        whole event: what one needs of another counts where a rule asks it of the longer ones too.
+        whole event: what one needs of another counts where a rule asks it of the longer ones too,
+        and what a sync covers where it covers the whole event.
         """
-        pieces, requires = self.space.pieces, self.space.bound.requires
-        uncut = {piece.index: piece for piece in whole.space.pieces if not _is_name(piece)}
+        pieces, bound = self.space.pieces, self.space.bound
+        requires = bound.requires
+        places = {p.index: n for n, p in enumerate(whole.space.pieces) if not _is_name(p)}
+        uncut = {index: whole.space.pieces[place] for index, place in places.items()}
         torn = 0  # the pieces that are not whole events
         for position, (left, right) in enumerate(itertools.pairwise(pieces)):
             torn |= (3 << position) * (left.index == right.index and not _is_name(left))
@@ -178,12 +175,20 @@ class ConstraintIndex:
                 if not self._asked_of_longer(pieces[other], pieces[position], uncut):
                     dropped |= 1 << other
             eased.append(mask & ~dropped)
-        return self if eased == requires else ConstraintIndex.of(self.space, eased, whole)
+        synced = bound.synced
+        for position in bits(synced & torn):
+            if not whole.space.bound.synced >> places[pieces[position].index] & 1:
+                synced &= ~(1 << position)
+        durable = downset_of(synced, eased)
+        if (eased, durable) == (requires, bound.durable):
+            return self
+        fewer = evolve(bound, requires=eased, durable=durable)
+        return ConstraintIndex.of(evolve(self.space, bound=fewer), whole)
 
     def _asked_of_longer(self, earlier: Piece, later: Piece, uncut: Mapping[int, Piece]) -> bool:
         """Whether the later piece needs the earlier one however long both are."""
-        if earlier.index == later.index or self._rule(earlier, later) is None:
-            return True  # of one event; or by a barrier, which asks when it was issued
+        if self._rule(earlier, later) is None:
+            return True  # by a barrier, which asks when it was issued
         ones = (earlier, uncut.get(earlier.index, earlier))
         others = (later, uncut.get(later.index, later))
         return all(self._rule(*pair) is not None for pair in itertools.product(ones, others))

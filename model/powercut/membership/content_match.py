@@ -13,7 +13,7 @@ import itertools
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Sequence
 
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 
 from powercut.filesystem.content import Content, Payload, page_end
 from powercut.filesystem.events import Extent, Piece, Size
@@ -65,14 +65,15 @@ class FileHistory:
     def fit(self, seen: Content) -> ContentMatch:
         """What `seen` demands."""
         demands: dict[object, Requirement] = {}
-        for demand in self._demands(seen):
+        for demand in self.demands(seen):
             if not (demand.base or any(demand.allowed)):
                 return ContentMatch((), demand.what)
             if not (demand.base and all(demand.allowed)):
                 demands.setdefault((demand.events, demand.allowed, demand.base), demand)
         return ContentMatch(tuple(demands.values()))
 
-    def _demands(self, seen: Content) -> Iterator[Requirement]:
+    def demands(self, seen: Content) -> Iterator[Requirement]:
+        """Every demand of a content, of the size first, whether anything can meet it or not."""
         yield self._size(seen.size)
         if not seen.size:
             return
@@ -98,7 +99,7 @@ class FileHistory:
     def _size(self, size: int) -> Requirement:
         events: list[int] = []
         for event in reversed(self._order):
-            if isinstance(self.pieces[event].event, Size) and not self.lost >> event & 1:
+            if isinstance(self.pieces[event].event, Size):
                 events.append(event)
                 if self.landed >> event & 1:
                     break
@@ -132,7 +133,6 @@ class FileHistory:
         base = next((r for r in self.base.runs if r.start <= start < r.stop), None)
         allowed: list[bool] = []
         kept: list[int] = []
-        certain = bool(events) and self.landed >> events[0] & 1
         for place, event in enumerate(events):
             if self.lost >> event & 1:
                 continue
@@ -143,9 +143,7 @@ class FileHistory:
                 allowed.append(agrees(seen, start, stop, run.payload, run.start))
             else:
                 allowed.append(last_stale > place or agrees(seen, start, stop, 0, start))
-        if certain:
-            empty = False  # the base cannot show
-        elif base is None:
+        if base is None:
             empty = last_stale >= 0 or agrees(seen, start, stop, 0, start)
         else:
             empty = agrees(seen, start, stop, base.payload, base.start)
@@ -174,7 +172,9 @@ class FileHistory:
             if e.span[0] < seen.size
         )
         if not shows:
-            stretches = itertools.islice(self._demands(seen), 1, None)
+            # What a whole event is known to do says nothing of its parts.
+            unsure = evolve(self, landed=0, lost=0)
+            stretches = itertools.islice(unsure.demands(seen), 1, None)
             if any(not (d.base or any(d.allowed)) for d in stretches):
                 return {}
         steps: dict[str, list[int]] = {}
@@ -187,9 +187,8 @@ class FileHistory:
             ends |= _rounded(places, block)  # a size that exposes only what landed
             for change in extents:
                 steps[change.name] = _inside(places, change.span, sector)
-        for size in sizes:
-            if not size.truncates:
-                steps[size.name] = _inside(ends, size.span, block)
+        for size in sizes:  # of a truncation nothing is inside
+            steps[size.name] = _inside(ends, size.span, block)
         return {name: places for name, places in steps.items() if places}
 
 

@@ -171,7 +171,7 @@ class MembershipChecker:
 def _kept(bound: Constraints) -> Constraints:
     """The constraints after a process kill: nothing is lost."""
     everything = (1 << len(bound.pieces)) - 1
-    return evolve(bound, durable=everything, logged=0, never=0)
+    return evolve(bound, durable=everything, synced=everything, logged=0, never=0)
 
 
 def _solved(asking: TreeMatch) -> MembershipAnswer:

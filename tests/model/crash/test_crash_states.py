@@ -165,8 +165,7 @@ def is_a_constraint(claim: Claim, space: CrashSpace) -> bool:
     if claim.rule.permits:
         return False
     bound = space.bound
-    by_fsync = ("data-wait-for-fsync", "fsync-lands-whole")
-    if claim.rule.kind == "scope" and any(space.profile.has(rule) for rule in by_fsync):
+    if claim.rule.kind == "scope" and space.profile.has("data-wait-for-fsync"):
         return False
     if claim.carrier == "log":
         return not any(bound.requires)

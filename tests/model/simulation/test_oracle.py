@@ -169,3 +169,11 @@ def test_what_a_crash_had_torn_is_not_damaged() -> None:
         {1},
         set(),
     )
+
+
+def test_a_recovery_says_where_its_save_lies_and_one_that_does_not_changes_nothing_known() -> None:
+    parts = {"part1": b"x"}
+    begun = Oracle().begin(1, parts)
+
+    assert begun.recover(parts, 7).generations == {1: 7}
+    assert begun.acknowledge(1, 3).recover(parts, None).generations == {1: 3}
