@@ -130,14 +130,16 @@ def truncation_in_order(earlier: Piece, later: Piece) -> bool:
     """A file that was cut short never shows a later size without having been cut.
 
     Otherwise a file cut to nothing and written again could show its new size over its old bytes.
-    Source: posix.ftruncate, inode.one-size
-    Litmus: truncate-then-write, truncate-then-extend
-    Errs: allows too much: data written into the freed blocks may land without the cut.
+    The cut itself waits for no growth before it: below the size on the medium nothing is written.
+    Source: posix.ftruncate, inode.one-size, xfs.cut-alone
+    Litmus: truncate-then-write, truncate-then-extend, cut-without-growth
+    Errs: allows too much: data written into the freed blocks may land without the cut; and a cut
+    may land above the size on the medium.
     """
     one, other = earlier.event, later.event
     if not (isinstance(one, Size) and isinstance(other, Size) and one.inode == other.inode):
         return False
-    return one.truncates or other.truncates
+    return one.truncates
 
 
 @rule("zeros-before-cut", "order")
@@ -319,10 +321,15 @@ def was_anothers(sync: SyncCall, index: int, loss: Entry) -> bool:
 
 
 def in_span(sync: SyncCall, piece: Piece) -> bool:
-    """The piece is of the synced file, in blocks that meet the bytes that a ranged sync names."""
+    """The piece is of the synced file, in blocks that meet the bytes that a ranged sync names.
+
+    Of a direct write it is the write's own: no page is written back with it.
+    """
     event, unit = piece.event, piece.block_bytes
     if isinstance(event, Entry) or event.inode != sync.inode or sync.span is None:
         return False
+    if sync.is_direct:
+        return event.op == sync.op
     start, stop = sync.span[0] // unit * unit, -(-sync.span[1] // unit) * unit
     first, last = event.span
     if isinstance(event, Size) and event.truncates:
@@ -348,7 +355,8 @@ def ranged_sync_data(sync: SyncCall, piece: Piece) -> bool:
     And the steps of the size that end in them, where they are its own or end in new blocks. Older
     dirty blocks of the file stay dirty, and read as zeros under that size.
     Source: posix.o_sync, posix.msync, ext4.o_sync
-    Litmus: o-sync-own-bytes, msync-own-bytes, o-sync-then-panic, o-sync-behind-unsynced
+    Litmus: o-sync-own-bytes, msync-own-bytes, o-sync-then-panic, o-sync-behind-unsynced,
+    direct-o-dsync-own-bytes
     Errs: allows too much: the folio around them is written back whole.
     """
     event = piece.event
@@ -357,14 +365,15 @@ def ranged_sync_data(sync: SyncCall, piece: Piece) -> bool:
     return in_span(sync, piece)
 
 
-@rule("ranged-sync-size", "scope", on=RANGED_SYNCS)
+@rule("ranged-sync-size", "scope", on=("o_sync", "o_dsync"))
 def ranged_sync_size(sync: SyncCall, piece: Piece) -> bool:
-    """Such a sync makes every step of the size durable that ends in the blocks that it names.
+    """Such a write makes every step of the size durable that ends in the blocks that it names.
 
     Also one that an earlier write has taken, whose own blocks stay dirty. Without it a write over
-    the end of a block that is on the medium can return, and be cut off there.
+    the end of a block that is on the medium can return, and be cut off there.  An msync may find
+    nothing dirty where it looks, and then writes no size.
     Source: xfs.size-at-completion, ext4.o_sync
-    Litmus: o-sync-below-unsynced
+    Litmus: o-sync-below-unsynced, msync-of-a-hole
     """
     return isinstance(piece.event, Size) and in_span(sync, piece)
 
@@ -514,10 +523,11 @@ def fsync_commits_journal(sync: SyncCall, piece: Piece) -> bool:
     """Fsync commits the one journal: changes of names and truncations up to the file's own last.
 
     So the name of a new file is durable with it.  Where the file itself had no change since the
-    last commit, there is nothing to commit and nothing follows.
-    Source: ext4.fsync, xfs.fsync, ext4.fast-commit, jbd2.one-transaction
+    last commit, there is nothing to commit and nothing follows.  Of a sync of data alone its making
+    and its size count; a growth that was cut away again may have changed nothing.
+    Source: ext4.fsync, xfs.fsync, ext4.fast-commit, jbd2.one-transaction, ext4.disksize-unchanged
     Litmus: fsync-file-keeps-name, fsync-new-directory, kernel-fsync-new-directory,
-    overwrite-commits-nothing
+    overwrite-commits-nothing, fdatasync-after-growth-and-cut
     Errs: allows too much: changes after that are kept too if no commit came between.
     """
     return _journalled(piece) and sync.had_issued(piece, last_committed(sync))
@@ -527,12 +537,13 @@ def fsync_commits_journal(sync: SyncCall, piece: Piece) -> bool:
 def fdatasync_commits_names(sync: SyncCall, piece: Piece) -> bool:
     """Fdatasync of a file commits the one journal as fsync does: a new name is a change of it.
 
-    Source: xfs.fsync
-    Litmus: fdatasync-after-rename
+    But for an exchange, which changes no file.
+    Source: xfs.fsync, xfs.exchange
+    Litmus: fdatasync-after-rename, o-dsync-after-exchange
     Errs: allows too much, as fsync-commits-journal does.
     """
     return (
-        _journalled(piece) and not sync.is_directory and sync.had_issued(piece, sync.about.touched)
+        _journalled(piece) and not sync.is_directory and sync.had_issued(piece, sync.about.logged)
     )
 
 
@@ -654,14 +665,25 @@ def sync_all(sync: SyncCall, piece: Piece) -> bool:
 
 @rule("sync-keeps-logged", "scope", on=("sync",))
 def sync_keeps_logged(sync: SyncCall, piece: Piece) -> bool:
-    """sync(2) makes durable all that a log speaks of: names, sizes, and data in new blocks.
+    """sync(2) makes durable all that a log speaks of: names, the size, and data in new blocks.
 
     An overwrite of blocks that exist has been written when it returns; where nothing was left to
-    log, no flush was sent, and the drive may still have it in its cache.
+    log, no flush was sent, and the drive may still have it in its cache.  So too an append inside a
+    block, where a later write has moved the size past it already.
     Source: xfs.sync-without-flush
-    Litmus: whole-system-sync
+    Litmus: whole-system-sync, sync-after-size-has-passed
     """
-    return not isinstance(piece.event, Extent) or piece.fresh
+    event = piece.event
+    if not isinstance(event, Size) or event.truncates:
+        return not isinstance(event, Extent) or piece.fresh
+    sizes = [
+        e
+        for e in sync.issued[piece.index :]
+        if e is None or (isinstance(e, Size) and e.inode == event.inode)
+    ]
+    own = sizes[0] if sizes else None
+    is_last = len(sizes) == 1 and isinstance(own, Size) and own.new == event.new
+    return piece.fresh or is_last
 
 
 @rule("return-is-durable", "scope", on=("return", "sync", *INODE_SYNCS))
@@ -677,14 +699,14 @@ def return_is_durable(sync: SyncCall, piece: Piece) -> bool:
 
 @rule("direct-write-reaches-drive", "scope", on=("return", "o_sync", "o_dsync"))
 def direct_write_reaches_drive(sync: SyncCall, piece: Piece) -> bool:
-    """An O_DIRECT write over blocks that exist is in the drive when it returns.
+    """An O_DIRECT write over blocks that are on the medium is in the drive when it returns.
 
-    New blocks need their metadata as well, and the drive's cache needs a flush.
-    Source: linux.o_direct
-    Litmus: direct-overwrite
+    Other blocks need their metadata as well, and the drive's cache needs a flush.
+    Source: linux.o_direct, linux.direct-mapping
+    Litmus: direct-overwrite, direct-write-over-hole, direct-write-sets-size
     """
     event = piece.event
-    return isinstance(event, Extent) and event.direct and event.op == sync.op and not piece.fresh
+    return isinstance(event, Extent) and event.direct and event.op == sync.op and piece.held
 
 
 @rule("fullsync-drains-drive", "scope", on=("fullsync",), needs_sent=True)

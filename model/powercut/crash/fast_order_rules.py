@@ -96,9 +96,9 @@ class Catalog:
                 if isinstance(event, Size):
                     self.truncations |= bit if event.truncates else 0
                     self.extensions |= 0 if event.truncates else bit
-                if isinstance(event, Extent) and not piece.fresh:
-                    self.overwrites |= bit
-                    self.direct |= bit if event.direct else 0
+                if isinstance(event, Extent):
+                    self.overwrites |= 0 if piece.fresh else bit
+                    self.direct |= bit if event.direct and piece.held else 0
         self.everything = (1 << len(self.pieces)) - 1
 
     def before(self, index: int) -> int:
@@ -278,22 +278,15 @@ def _any_change(piece: Piece) -> Reach | None:
 
 
 def _around_cuts(catalog: Catalog) -> Pairs:
-    """Each truncation after the sizes since the one before it, and before those until the next."""
-    since: dict[int, list[int]] = {}
+    """Each truncation before the sizes until the next one, which is the last of them."""
+    cuts: dict[int, int] = {}
     for position, piece in enumerate(catalog.pieces):
         event = piece.event
         if isinstance(event, Size):
-            sizes = since.setdefault(event.inode, [])
-            cut = sizes[:1] if sizes and _cuts(catalog.pieces[sizes[0]]) else []
-            for earlier in sizes if event.truncates else cut:
-                yield earlier, position
+            if event.inode in cuts:
+                yield cuts[event.inode], position
             if event.truncates:
-                sizes.clear()
-            sizes.append(position)
-
-
-def _cuts(piece: Piece) -> bool:
-    return isinstance(piece.event, Size) and piece.event.truncates
+                cuts[event.inode] = position
 
 
 def _names_then_data(catalog: Catalog) -> Pairs:

@@ -50,6 +50,8 @@ def _ranged(sync: SyncCall, catalog: Catalog) -> int:
 def _in_span(sync: SyncCall, catalog: Catalog) -> int:
     """Whole blocks that the span meets; a truncation counts where the old end lies behind."""
     mask = 0
+    if sync.is_direct:
+        return catalog.of_op.get(sync.op, 0) & ~catalog.entries
     for position in bits(catalog.of_file.get(_inode(sync), 0) if sync.span else 0):
         piece = catalog.pieces[position]
         event, unit = piece.event, piece.block_bytes
@@ -159,6 +161,21 @@ def _quiet_checkpoint(sync: SyncCall, catalog: Catalog) -> int:
     return _all_if(catalog, whole and last_committed(sync) > sync.since)
 
 
+def _logged(sync: SyncCall, catalog: Catalog) -> int:
+    """All but overwrites, and steps of a size inside blocks that exist which it has passed."""
+    mask = catalog.everything & ~catalog.overwrites
+    last: dict[int, int] = {}
+    for position in bits(catalog.extensions | catalog.truncations):
+        event = catalog.pieces[position].event
+        if isinstance(event, Size) and catalog.pieces[position].index < sync.position:
+            last[event.inode] = position
+    unknown = _before_unknown(sync, catalog)
+    passed = catalog.extensions & ~catalog.fresh
+    for position in last.values():
+        passed &= ~(1 << position)
+    return mask & ~(passed | (catalog.extensions & ~catalog.fresh & unknown))
+
+
 def _below(sync: SyncCall, catalog: Catalog) -> int:
     if not sync.is_directory:
         return 0
@@ -181,7 +198,7 @@ _COVERS: Final[dict[str, Callable[[SyncCall, Catalog], int]]] = {
     "log-forgets-removed": _removed,
     "fsync-commits-journal": _journal,
     "fdatasync-commits-names": lambda s, c: (
-        0 if s.is_directory else (c.entries | c.truncations) & c.issued_by(s.about.touched)
+        0 if s.is_directory else (c.entries | c.truncations) & c.issued_by(s.about.logged)
     ),
     "fsync-logs-queue": lambda s, c: (
         _journal(s, c) & ~(c.entries & c.named(s.linked_first, c.about))
@@ -196,7 +213,7 @@ _COVERS: Final[dict[str, Callable[[SyncCall, Catalog], int]]] = {
     ),
     "fsync-directory": lambda s, c: c.in_directory.get(_inode(s), 0),
     "sync-all": lambda s, c: c.everything,
-    "sync-keeps-logged": lambda s, c: c.everything & ~c.overwrites,
+    "sync-keeps-logged": _logged,
     "return-is-durable": lambda s, c: c.everything,
     "direct-write-reaches-drive": lambda s, c: c.direct & c.of_op.get(s.op, 0),
     "fullsync-drains-drive": _sent,

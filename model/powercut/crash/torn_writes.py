@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 from attrs import define, field
@@ -49,38 +49,100 @@ def no_cuts(event: Event) -> Sequence[int]:  # noqa: ARG001
 
 def cut_into_pieces(state: State, profile: Profile, cuts: Cuts) -> tuple[Piece, ...]:
     """The issued events as pieces, in program order and by offset within an event."""
+    past = _Past(state, profile)
     pieces: list[Piece] = []
-    block = profile.block_bytes
-    written: dict[int, _Blocks] = {}  # the blocks that earlier data of a file touched
-    cut_to: dict[int, int] = {}  # the shortest that a file has been
     for index, event in enumerate(state.issued):
         if isinstance(event, Entry):
             pieces += _halves(index, event) if profile.tears_names else [_whole(index, event)]
             continue
         start, stop = event.span
-        marks = [start, *(c for c in cuts(event) if start < c < stop), stop]
-        for low, high in itertools.pairwise(marks):
-            name = event.name if len(marks) == 2 else f"{event.name}[{low}:{high}]"
+        marks = sorted({start, stop, *(c for c in cuts(event) if start < c < stop)})
+        if isinstance(event, Size):
+            marks = sorted({*marks, *past.direct_ends(index, event)})
+        for low, high in itertools.pairwise(marks if len(marks) > 1 else [start, stop]):
+            name = event.name if len(marks) <= 2 else f"{event.name}[{low}:{high}]"
             if isinstance(event, Size):
                 step = event.piece(low, high)
                 fresh = _ends_in_fresh_data(event, high, pieces)
-                pieces.append(Piece(index, step, name, fresh, block_bytes=block))
-                if event.truncates:
-                    cut_to[event.inode] = min(event.new, cut_to.get(event.inode, event.new))
-                continue
-            blocks = (low // block, (high - 1) // block)
-            touched = event.inode in written and written[event.inode].meets(*blocks)
-            older = touched or _in_base(state, event.inode, blocks, profile)
-            first = (blocks[0], blocks[0])
-            held = _in_base(state, event.inode, first, profile) and (
-                cut_to.get(event.inode, high) > blocks[0] * block
-            )
-            sectors = (low // profile.sector_bytes, (high - 1) // profile.sector_bytes)
-            part = event.piece(low, high)
-            pieces.append(Piece(index, part, name, not older, held, blocks, block, sectors))
-        if isinstance(event, Extent):
-            written.setdefault(event.inode, _Blocks()).add(start // block, (stop - 1) // block)
+                pieces.append(Piece(index, step, name, fresh, block_bytes=profile.block_bytes))
+            else:
+                pieces.append(past.data(index, event, low, high, name))
+        past.add(event)
     return tuple(pieces)
+
+
+@define
+class _Past:
+    """What the files' earlier events say of the blocks of the next one."""
+
+    state: State
+    profile: Profile
+    written: dict[int, _Blocks] = field(factory=dict)  # what earlier data touched
+    cut_to: dict[int, int] = field(factory=dict)  # the shortest that a file has been
+    mapped: set[int] = field(factory=set)  # what has been stored into by a mapping
+    _directs: list[tuple[int, int, int]] = field(init=False)
+
+    @_directs.default
+    def _find_directs(self) -> list[tuple[int, int, int]]:
+        return [
+            (index, event.inode, event.span[1])
+            for index, event in enumerate(self.state.issued)
+            if isinstance(event, Extent) and event.direct
+        ]
+
+    def add(self, event: Extent | Size) -> None:
+        """Count an event in."""
+        block = self.profile.block_bytes
+        if isinstance(event, Extent):
+            start, stop = event.span
+            blocks = self.written.setdefault(event.inode, _Blocks())
+            blocks.add(start // block, (stop - 1) // block)
+        elif event.truncates:
+            self.cut_to[event.inode] = min(event.new, self.cut_to.get(event.inode, event.new))
+
+    def data(self, index: int, event: Extent, low: int, high: int, name: str) -> Piece:
+        """A piece of data, with what is known of its blocks.
+
+        A fault of a mapping may allocate a whole folio around it: no block of such a file is fresh.
+        """
+        block, inode = self.profile.block_bytes, event.inode
+        if event.mapped:
+            self.mapped.add(inode)
+        blocks = (low // block, (high - 1) // block)
+        touched = inode in self.written and self.written[inode].meets(*blocks)
+        older = touched or inode in self.mapped or self._in_base(inode, blocks)
+        uncut = self.cut_to.get(inode, high) > blocks[1] * block
+        held = uncut and self._all_in_base(inode, blocks)
+        sectors = (low // self.profile.sector_bytes, (high - 1) // self.profile.sector_bytes)
+        part = event.piece(low, high)
+        return Piece(index, part, name, not older, held, blocks, block, sectors)
+
+    def direct_ends(self, index: int, size: Size) -> Iterator[int]:
+        """Where later direct writes end inside a growth: each is a size that may land by itself."""
+        for later, inode, end in self._directs:
+            if later > index and inode == size.inode and size.old < end < size.new:
+                yield end
+
+    def _in_base(self, inode: int, blocks: tuple[int, int]) -> bool:
+        """Some of these blocks may have been allocated to the file before the first event.
+
+        The weaker answer is taken: blocks that a truncation has freed since count as allocated.
+        """
+        base, block = self.state.base.get(inode), self.profile.block_bytes
+        return isinstance(base, File) and base.content.covers(
+            blocks[0] * block, (blocks[1] + 1) * block
+        )
+
+    def _all_in_base(self, inode: int, blocks: tuple[int, int]) -> bool:
+        """Each of these blocks holds bytes of the file since before the first event."""
+        base, block = self.state.base.get(inode), self.profile.block_bytes
+        if not isinstance(base, File):
+            return False
+        next_one = blocks[0]
+        for run in base.content.runs:
+            if run.start // block <= next_one <= (run.stop - 1) // block:
+                next_one = (run.stop - 1) // block + 1
+        return next_one > blocks[1]
 
 
 def _whole(index: int, event: Entry) -> Piece:
@@ -126,14 +188,3 @@ class _Blocks:
         if low < high:
             first, last = min(first, self.firsts[low]), max(last, self.lasts[high - 1])
         self.firsts[low:high], self.lasts[low:high] = [first], [last]
-
-
-def _in_base(state: State, inode: int, blocks: tuple[int, int], profile: Profile) -> bool:
-    """Some of these blocks may have been allocated to the file before the first event.
-
-    The weaker answer is taken: blocks that a truncation has freed since count as allocated.
-    """
-    base = state.base.get(inode)
-    return isinstance(base, File) and base.content.covers(
-        blocks[0] * profile.block_bytes, (blocks[1] + 1) * profile.block_bytes
-    )

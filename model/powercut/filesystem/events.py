@@ -20,7 +20,9 @@ _NOT_WORKED_OUT: Final = -1
 
 @frozen
 class Extent:
-    """Bytes of a file: `run` written into `inode` by `op`; `direct` past the page cache.
+    """Bytes of a file: `run` written into `inode` by `op`.
+
+    `direct` goes past the page cache; `mapped` was stored through a mapping of the file.
 
     `zeroes` marks what the kernel writes of its own accord: zeros over the rest of a page, where a
     file was cut, or where it grows over what an earlier cut has left there.
@@ -30,6 +32,7 @@ class Extent:
     inode: int
     run: ByteRun
     direct: bool = False
+    mapped: bool = False
     zeroes: bool = False
 
     @property
@@ -129,7 +132,7 @@ class Piece:
     `index` is the position of its event in program order.  `fresh` is true for a piece of data
     whose blocks hold nothing older of this file, so that the file system has yet to allocate
     them; false where any of its blocks may have been allocated before.  `held` is true for data
-    whose first block is on the medium for sure, with bytes of this file.  `blocks` is the first
+    whose blocks are all on the medium for sure, with bytes of this file.  `blocks` is the first
     and the last block that a piece of data touches, in the profile's unit of `block_bytes`, and
     `sectors` the first and the last unit that the drive writes whole.
     """

@@ -24,7 +24,8 @@ class InodeHistory:
     """The facts of one inode, from the events issued so far and the tree that programs see.
 
     `since` is where the events begin that came after the last sync.  `span` are the bytes that a
-    ranged sync names, `op` is the sync.  An event that is None was issued, and nothing is known of
+    ranged sync names, `op` is the sync, `synced` counts the events before each earlier sync of all
+    of it.  An event that is None was issued, and nothing is known of
     it: another thread did it at the same time.  Each fact is worked out when it is asked for, in
     O(events) at worst.
     """
@@ -35,6 +36,7 @@ class InodeHistory:
     _since: int
     _span: tuple[int, int] | None = None
     _op: str = ""
+    _synced: tuple[int, ...] = ()
 
     # --- counts: how far back something happened to the inode ---
 
@@ -50,14 +52,45 @@ class InodeHistory:
         )
 
     @cached_property
+    def logged(self) -> int:
+        """As `touched`, but for exchanges: they log no inode that a data sync would wait for."""
+        swaps = {e.op for e in self._issued if isinstance(e, Entry) and e.role == "swap"}
+        return self._last(
+            lambda e: (
+                self._resizes(e)
+                if isinstance(e, Extent | Size)
+                else touches(e, self._inode) and e.op not in swaps
+            )
+        )
+
+    @cached_property
     def born(self) -> int:
         """It was made, with a name."""
         return self._own(lambda e: e.first and e.target == self._inode and e.op_kind != "link")
 
     @cached_property
     def sized(self) -> int:
-        """It was made, or its size changed; the later of the two."""
-        return max(self.born, self._last(self._resizes))
+        """It was made, or its size on the medium is sure to change; the later of the two.
+
+        A growth that was cut away again may never have been there: where a cut leads to a size that
+        the medium may have had all the time, nothing has changed.
+        """
+        last = settled = self.born
+        before = 0
+        least: int | None = None  # the size on the medium is at least that, and was so at `settled`
+        for count, event in enumerate(self._issued, start=1):
+            if not isinstance(event, Size) or event.inode != self._inode:
+                continue
+            if least is None or any(before <= at < count for at in self._synced):
+                least, settled = event.old, last
+            before = count
+            if not event.truncates:
+                last = count if self._resizes(event) else last
+                continue
+            if least > event.new:
+                settled = count
+            least, last = event.new, settled
+        return last
 
     @cached_property
     def moved(self) -> int:

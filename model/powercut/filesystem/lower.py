@@ -195,10 +195,18 @@ def _mapwrite(low: _Lowering, op: ops.Mapwrite) -> None:
     number, flags = low.opened(op.path, read_only=errno.EACCES)
     if op.offset < 0 or op.offset + len(op.data) > low.file(number).content.size:
         raise fail(errno.EFAULT, op.path)  # a store behind the end of the file: SIGBUS, or lost
-    _put(low, number, op.offset, op.data, flags - ops.WRITE_FLAGS)
+    _put(low, number, op.offset, op.data, flags - ops.WRITE_FLAGS, mapped=True)
 
 
-def _put(low: _Lowering, number: int, offset: int, data: Data, flags: frozenset[str]) -> None:
+def _put(
+    low: _Lowering,
+    number: int,
+    offset: int,
+    data: Data,
+    flags: frozenset[str],
+    *,
+    mapped: bool = False,
+) -> None:
     """The bytes of a write, the size that they need, and the sync that its flags ask for."""
     run = run_of(offset, data)
     if run.start == run.stop:
@@ -209,7 +217,7 @@ def _put(low: _Lowering, number: int, offset: int, data: Data, flags: frozenset[
     content = low.file(number).content
     if run.start > content.size:
         content = _zero_hidden(low, number, content, run.start)
-    low.events.append(Extent(low.op_id, number, run, direct))
+    low.events.append(Extent(low.op_id, number, run, direct, mapped))
     if run.stop > content.size:
         low.events.append(Size(low.op_id, number, content.size, run.stop))
     after = content.overlay(run).resize(max(content.size, run.stop))

@@ -10,7 +10,7 @@ from functools import cached_property
 
 from attrs import field, frozen
 
-from powercut.filesystem.events import Entry, Event, Piece, touches
+from powercut.filesystem.events import Entry, Event, Extent, Piece, touches
 from powercut.filesystem.inode_history import InodeHistory, parents_in
 from powercut.filesystem.inodes import Tree
 from powercut.filesystem.tree_log import Logged, brought
@@ -19,6 +19,7 @@ ThreadSlot = tuple[int, str]
 """The place of an op of a thread: the number of its concurrent section, and the thread."""
 
 _NO_LOG = ("return", "sync")
+_WHOLE = ("fsync", "fdatasync", "fullsync")
 
 
 @frozen
@@ -49,8 +50,14 @@ class SyncCall:
     @cached_property
     def about(self) -> InodeHistory:
         """The facts of the synced inode at this moment."""
+        whole = [
+            sync.position
+            for sync in self._earlier
+            if sync.op not in self._thread_slots
+            and (sync.kind == "sync" or (sync.inode == self.inode and sync.kind in _WHOLE))
+        ]
         return InodeHistory(
-            self.issued, self._view, self.inode or 0, self.since, self.span, self.op
+            self.issued, self._view, self.inode or 0, self.since, self.span, self.op, tuple(whole)
         )
 
     @cached_property
@@ -75,6 +82,11 @@ class SyncCall:
             return False
         return not concurrent(self._thread_slots, self.op, piece.sender)
 
+    @cached_property
+    def is_direct(self) -> bool:
+        """It is a write that goes past the page cache."""
+        return any(isinstance(e, Extent) and e.op == self.op and e.direct for e in self.issued)
+
     def synced_alone(self, inode: int, index: int) -> bool:
         """Before event number `index` the inode was changed, then synced, and nothing else was.
 
@@ -89,9 +101,7 @@ class SyncCall:
             if touches(event, inode):
                 after = [s for s in self._earlier if s.position > place and s.kind != "return"]
                 between = [s for s in after if s.position <= index]
-                return bool(between) and all(
-                    s.inode == inode and s.kind in ("fsync", "fdatasync") for s in between
-                )
+                return bool(between) and all(s.inode == inode and s.kind in _WHOLE for s in between)
         return False
 
     @cached_property

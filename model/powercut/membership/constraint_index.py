@@ -6,7 +6,7 @@ A `ConstraintIndex` belongs to one choice of cuts and serves any number of trees
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 from attrs import define, evolve, field, frozen
@@ -163,8 +163,7 @@ class ConstraintIndex:
         """
         pieces, bound = self.space.pieces, self.space.bound
         requires = bound.requires
-        places = {p.index: n for n, p in enumerate(whole.space.pieces) if not _is_name(p)}
-        uncut = {index: whole.space.pieces[place] for index, place in places.items()}
+        longest = _longest(pieces, whole.space.pieces)
         torn = 0  # the pieces that are not whole events
         for position, (left, right) in enumerate(itertools.pairwise(pieces)):
             torn |= (3 << position) * (left.index == right.index and not _is_name(left))
@@ -172,12 +171,12 @@ class ConstraintIndex:
         for position, mask in enumerate(requires):
             dropped = 0
             for other in bits(mask if torn >> position & 1 else mask & torn):
-                if not self._asked_of_longer(pieces[other], pieces[position], uncut):
+                if not self._asked_of_longer(other, position, whole, longest):
                     dropped |= 1 << other
             eased.append(mask & ~dropped)
         synced = bound.synced
         for position in bits(synced & torn):
-            if not whole.space.bound.synced >> places[pieces[position].index] & 1:
+            if not whole.space.bound.synced >> longest[position] & 1:
                 synced &= ~(1 << position)
         durable = downset_of(synced, eased)
         if (eased, durable) == (requires, bound.durable):
@@ -185,12 +184,15 @@ class ConstraintIndex:
         fewer = evolve(bound, requires=eased, durable=durable)
         return ConstraintIndex.of(evolve(self.space, bound=fewer), whole)
 
-    def _asked_of_longer(self, earlier: Piece, later: Piece, uncut: Mapping[int, Piece]) -> bool:
+    def _asked_of_longer(
+        self, earlier: int, later: int, whole: ConstraintIndex, longest: Sequence[int]
+    ) -> bool:
         """Whether the later piece needs the earlier one however long both are."""
-        if self._rule(earlier, later) is None:
+        pieces, uncut = self.space.pieces, whole.space.pieces
+        if self._rule(pieces[earlier], pieces[later]) is None:
             return True  # by a barrier, which asks when it was issued
-        ones = (earlier, uncut.get(earlier.index, earlier))
-        others = (later, uncut.get(later.index, later))
+        ones = (pieces[earlier], uncut[longest[earlier]])
+        others = (pieces[later], uncut[longest[later]])
         return all(self._rule(*pair) is not None for pair in itertools.product(ones, others))
 
     def _rule(self, earlier: Piece, later: Piece) -> str | None:
@@ -218,6 +220,24 @@ class ConstraintIndex:
 
 def _is_name(piece: Piece) -> bool:
     return isinstance(piece.event, Entry)
+
+
+def _longest(pieces: Sequence[Piece], uncut: Sequence[Piece]) -> list[int]:
+    """For each piece the number of the one without cuts that it is a part of."""
+    found: list[int] = []
+    place = 0
+    for piece in pieces:
+        while uncut[place].index < piece.index or not _is_part(piece, uncut[place]):
+            place += 1
+        found.append(place)
+    return found
+
+
+def _is_part(piece: Piece, longer: Piece) -> bool:
+    one, other = piece.event, longer.event
+    if isinstance(one, Entry) or isinstance(other, Entry):
+        return piece.name == longer.name
+    return other.span[0] <= one.span[0] and one.span[1] <= other.span[1]
 
 
 def _lists(requires: Sequence[int], durable: int) -> list[list[int]]:
