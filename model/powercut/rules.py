@@ -394,19 +394,25 @@ def fsync_logs_names(sync: SyncCall, piece: Piece) -> bool:
 
     Every hard link, and the new name after a rename.  Of a name that another inode has taken it
     keeps the loss alone: the name can be gone altogether, even one that was committed.  A name that
-    it had taken from another itself, and lost again, may be that one's once more.  Of what has no
-    name any more, synced through a handle, it keeps nothing.
+    it had taken from another itself, and lost again, may be that one's once more.
+
+    The loss is kept where the inode has another name in that directory; and where it was an unlink
+    or a rename of its own, if no log was written before.  Through a handle it keeps no names of a
+    file that has none any more, nor of one that was linked: the handle has its first name only.
     Source: btrfs.tree-log, btrfs.taken-name, f2fs.roll-forward
     Litmus: fsync-file-keeps-name, fsync-keeps-links, name-then-panic, logged-loss-of-a-name,
     logged-loss-undone, fsync-of-a-nameless-file
     Errs: allows too much: of a name that was taken and lost again, it may keep nothing.
     """
     event = piece.event
-    if not (isinstance(event, Entry) and sync.about.names):
+    if not (isinstance(event, Entry) and sync.about.names) or sync.by_other_name:
         return False
     if event.target is not None:
         return event.target == sync.inode and _place(event) in sync.about.names
-    return event.replaced == sync.inode and not was_anothers(sync, piece.index, event)
+    beside = any(directory == event.directory for directory, _ in sync.about.names)
+    if event.replaced != sync.inode or not (beside or (sync.is_first and not event.is_half)):
+        return False
+    return not was_anothers(sync, piece.index, event)
 
 
 @rule("fsync-logs-ancestors", "scope", on=INODE_SYNCS)
@@ -420,7 +426,7 @@ def fsync_logs_ancestors(sync: SyncCall, piece: Piece) -> bool:
     Errs: allows too much: a directory whose entries changed takes new ones above it along as well.
     """
     event = piece.event
-    if not (isinstance(event, Entry) and event.first):
+    if not (isinstance(event, Entry) and event.first) or sync.by_other_name:
         return False
     return event.target in sync.about.ancestors and sync.had_issued(piece, sync.about.named)
 
@@ -471,7 +477,8 @@ def log_forgets_removed(sync: SyncCall, piece: Piece) -> bool:
 
     So where it had been taken from another file or directory, by whatever op.  Of an inode that has
     lost its last name the log forgets all: the names that it had lost before may be back, and those
-    that it was given may never have been, but for one that a safe taker has (log-drops-replaced).
+    that it was given may never have been, but for one that safe takers have (log-drops-replaced).
+    What a sync of the directory has kept since, the log keeps there.
     Source: btrfs.removed-name
     Litmus: logged-name-removed, logged-directory-removed, logged-loss-forgotten
     Errs: allows too much: also where no log held the name, and where the removal is in the log.
@@ -480,11 +487,12 @@ def log_forgets_removed(sync: SyncCall, piece: Piece) -> bool:
     changed = piece.event
     if not isinstance(changed, Entry):
         return False
+    if piece.index < sync.last_whole.get(changed.directory, 0):
+        return False
     own = changed.replaced if changed.target is None else changed.target
-    if own not in sync.named and not any(
-        index is not None and sync.synced_alone(taker, index)
-        for index, taker in takers(sync, piece)
-    ):
+    later = list(takers(sync, piece))
+    all_safe = all(index is not None and sync.synced_alone(n, index) for index, n in later)
+    if own not in sync.named and not (later and all_safe):
         return True
     return any(
         event is None  # another thread's: it may have removed the name
@@ -499,7 +507,7 @@ def log_forgets_removed(sync: SyncCall, piece: Piece) -> bool:
 
 
 def takers(sync: SyncCall, piece: Piece) -> Iterator[tuple[int | None, int]]:
-    """The events that gave a name on to another inode, by number, and that inode.
+    """The later events that gave the same name to another inode, by number, and that inode.
 
     A number of None stands for an event of another thread: it may have.
     """
@@ -513,7 +521,6 @@ def takers(sync: SyncCall, piece: Piece) -> Iterator[tuple[int | None, int]]:
             isinstance(event, Entry)
             and _place(event) == _place(given)
             and event.target not in (None, given.target)
-            and event.replaced == given.target
         ):
             yield index, event.target
 

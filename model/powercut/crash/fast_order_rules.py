@@ -57,7 +57,8 @@ class Catalog:
     removals: list[tuple[int, bool, int]] = field(factory=list)
 
     def __attrs_post_init__(self) -> None:
-        names: dict[tuple[int, str, int | None], int] = {}
+        names: dict[tuple[int, str, int], int] = {}
+        given: dict[tuple[int, str], int] = {}
         places: dict[tuple[int, str], int] = {}
         losers: dict[tuple[int, str], set[int]] = {}
         for position, piece in enumerate(self.pieces):
@@ -76,9 +77,11 @@ class Catalog:
                     self.removals.append((piece.index, older, places.get(place, 0)))
                 _add(places, place, bit)
                 if event.target is not None:
-                    if taken := names.get((*place, event.replaced), 0):
+                    taken = given.get(place, 0) & ~names.get((*place, event.target), 0)
+                    if taken:
                         self.takers.append((piece.index, event.target, taken))
                     _add(names, (*place, event.target), bit)
+                    _add(given, place, bit)
                     self.given |= bit
                     _add(self.naming, event.target, bit)
                     _add(self.about, event.target, bit)

@@ -96,27 +96,36 @@ def _brought(sync: SyncCall, catalog: Catalog) -> int:
 
 
 def _own_names(sync: SyncCall, catalog: Catalog) -> int:
-    if not sync.about.names:
+    names = sync.about.names
+    if not names or sync.by_other_name:
         return 0
-    mask = catalog.losing.get(_inode(sync), 0) & ~catalog.older
-    if (unknown := _first_unknown(sync, catalog)) is not None:
-        mask &= catalog.before(unknown)
+    given = 0
     for position in bits(catalog.naming.get(_inode(sync), 0)):
         event = catalog.pieces[position].event
-        if isinstance(event, Entry) and (event.directory, event.entry) in sync.about.names:
-            mask |= 1 << position
-    return mask
+        if isinstance(event, Entry) and (event.directory, event.entry) in names:
+            given |= 1 << position
+    lost = catalog.losing.get(_inode(sync), 0) & ~catalog.older
+    if (unknown := _first_unknown(sync, catalog)) is not None:
+        lost &= catalog.before(unknown)
+    kept = catalog.named(frozenset(directory for directory, _ in names), catalog.in_directory)
+    if sync.is_first:
+        kept |= ~catalog.halves.get(_inode(sync), 0)
+    return given | lost & kept
 
 
 def _removed(sync: SyncCall, catalog: Catalog) -> int:
-    mask = catalog.entries & _before_unknown(sync, catalog)
     nameless = (frozenset(catalog.naming) | frozenset(catalog.losing)) - sync.named
-    forgotten = catalog.named(nameless, catalog.naming) & ~_taken(sync, catalog, safely=True)
-    mask |= forgotten | catalog.named(nameless, catalog.losing)
+    safe = _taken(sync, catalog, safely=True) & ~_taken(sync, catalog, safely=False)
+    safe &= ~_before_unknown(sync, catalog)
+    mask = catalog.named(nameless, catalog.naming) & ~safe
+    mask |= catalog.named(nameless, catalog.losing)
+    mask |= catalog.entries & _before_unknown(sync, catalog)
     unknown = _first_unknown(sync, catalog)
     for index, older, earlier in catalog.removals:
         if index < sync.position and (older or (unknown is not None and unknown < index)):
             mask |= earlier
+    for directory, position in sync.last_whole.items():
+        mask &= ~(catalog.in_directory.get(directory, 0) & catalog.before(position))
     return mask
 
 
@@ -191,7 +200,9 @@ _COVERS: Final[dict[str, Callable[[SyncCall, Catalog], int]]] = {
     "ranged-sync-takes-file": lambda s, c: c.of_file.get(_inode(s), 0),
     "fsync-logs-names": _own_names,
     "fsync-logs-ancestors": lambda s, c: (
-        c.firsts & c.named(s.about.ancestors, c.naming) & c.issued_by(s.about.named)
+        0
+        if s.by_other_name
+        else c.firsts & c.named(s.about.ancestors, c.naming) & c.issued_by(s.about.named)
     ),
     "log-may-bring": _brought,
     "log-drops-replaced": _replaced,

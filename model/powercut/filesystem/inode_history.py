@@ -210,7 +210,12 @@ class InodeHistory:
 
     @cached_property
     def held(self) -> frozenset[int]:
-        """The inodes that a log of it may hold, at most: in the `full` ones and above it."""
+        """The inodes that a log of it may hold, at most: in the `full` ones and above it.
+
+        Of a file without a name: any directory, for it was opened in one.
+        """
+        if not self.names and self._inode != ROOT:
+            return frozenset(n for n, held in self._view.items() if isinstance(held, Directory))
         inside = {child for directory in self.full for child in _in(self._view, directory)}
         return self.ancestors | {self._inode} | inside
 

@@ -131,6 +131,7 @@ class State:
             len(self.syncs),
             next((s.position for s in reversed(self.syncs) if s.kind not in _NO_SYNC), 0),
             lowered.span,
+            inode is not None and getattr(op, "path", "").startswith("@"),
             issued=self.not_beside(op_id, issued),
             view=lowered.view,
             thread_slots=self.thread_slots,

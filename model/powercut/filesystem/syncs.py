@@ -28,7 +28,7 @@ class SyncCall:
 
     `kind` is the op's name; "o_sync" or "o_dsync" for a write that waits; "failed" for a sync that
     abandoned its file's dirty pages; "return" for the return of any other op.  `inode` is what was
-    synced and `span` the bytes that a ranged sync names.  `issued` are the events before it, of
+    synced, `span` the bytes that a ranged sync names, and `by_handle` true where no path named it.  `issued` are the events before it, of
     which `position` counts them, `since` those before the last sync before it; an event that is
     None was issued by another thread at the same time, and nothing is known of it.  `number` counts
     the ops that returned before it.
@@ -42,6 +42,7 @@ class SyncCall:
     number: int
     since: int = 0
     span: tuple[int, int] | None = None
+    by_handle: bool = False
     issued: Sequence[Event | None] = field(default=(), eq=False, repr=False)
     _view: Tree = field(factory=dict, eq=False, repr=False)
     _thread_slots: Mapping[str, ThreadSlot] = field(factory=dict, eq=False, repr=False)
@@ -86,6 +87,30 @@ class SyncCall:
     def is_direct(self) -> bool:
         """It is a write that goes past the page cache."""
         return any(isinstance(e, Extent) and e.op == self.op and e.direct for e in self.issued)
+
+    @property
+    def by_other_name(self) -> bool:
+        """It goes through a handle, and the file may have been opened under another name."""
+        return self.by_handle and self.about.linked > 0
+
+    @cached_property
+    def is_first(self) -> bool:
+        """Nothing was synced by itself before, since everything was."""
+        for sync in reversed(self._earlier):
+            if sync.kind == "sync" and sync.op not in self._thread_slots:
+                return True
+            if sync.kind not in _NO_LOG:
+                return False
+        return True
+
+    @cached_property
+    def last_whole(self) -> dict[int, int]:
+        """The number of events before the last earlier sync of each inode, all of it."""
+        return {
+            sync.inode: sync.position
+            for sync in self._earlier
+            if sync.inode is not None and sync.kind in _WHOLE and sync.op not in self._thread_slots
+        }
 
     def synced_alone(self, inode: int, index: int) -> bool:
         """Before event number `index` the inode was changed, then synced, and nothing else was.
