@@ -196,7 +196,8 @@ def same_sector_in_order(earlier: Piece, later: Piece) -> bool:
     A sector is what the drive writes whole.  Nothing is said of writes to two sectors, nor of two
     parts of one write.
     Source: linux.page-cache, drive.sector, ferrite.same-block
-    Litmus: two-writes-one-sector, kernel-two-writes-one-sector
+    Litmus: two-writes-one-sector, kernel-two-writes-one-sector, short-write-over-long,
+    long-write-beside-short
     Errs: allows too little where a buffered and a direct write race for one sector.
     """
     one, other = earlier.event, later.event
@@ -427,7 +428,7 @@ def log_may_bring(sync: SyncCall, piece: Piece) -> bool:
     Source: btrfs.log-follows, btrfs.tree-log, btrfs.directory-log
     Litmus: logged-file-renamed, logged-name-unlinked, log-brings-grandchild, log-brings-neighbour,
     logged-file-moved-below-new, logged-file-linked-below-new, logged-name-brings-removal,
-    moved-out-of-logged-and-on, synced-log-brings-nothing
+    moved-out-of-logged-and-on, synced-log-brings-nothing, logged-name-made-anew
     Errs: allows too much: an inode counts as held if it may have been, since the last `sync`.
     Measure: `powercut compare TRACE --fs btrfs`: does an image show the tree of the crash?
     """
@@ -755,7 +756,7 @@ def quiet_sync_flushes(sync: SyncCall, piece: Piece) -> bool:
 
     The log still has to write that, and flushes. Bytes over others may change not even a time.
     Source: xfs.sync-without-flush, xfstests.quiet
-    Litmus: quiet-name-and-sync
+    Litmus: quiet-name-and-sync, quiet-name-then-overwrite-and-sync
     """
     return metadata_changed(sync)
 
