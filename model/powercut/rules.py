@@ -9,7 +9,8 @@ a byte range (`Extent`), a new size (`Size`), a name that is given or taken (`En
 issues two: the new name appears, the old name vanishes (or means the other file, in an exchange).
 Data and growing sizes may also land in part, so rules speak of *pieces*: `piece.event` is the
 event, or the part of it.  Into how many pieces an event may tear is part of the question that is
-asked.
+asked.  Where a log may bring one half of a rename, a name that goes from one inode to another is
+two pieces as well: its old meaning is taken (`event.is_half`), its new one is given.
 
 **Crash states.**  A crash leaves a set of events that *landed*.  All others are lost.  Each such
 set, applied in program order to what no crash takes back (what is *durable*), is a crash state: a
@@ -79,7 +80,8 @@ size to the drive, or by the first sync that makes it survive a crash of the ker
 * filesystem/tree_log.py: which names a btrfs log may hold at most (`sync.may_log`).
 * filesystem/syncs.py, state.py: which ops count as a sync, and which ran at the same time.
 * crash/constraints.py: how rules combine: commit and log, abandoned data, what was sent, and
-  permissions (the last sync gives them; what is freed keeps what it brings along).
+  permissions (the last sync says what a log may bring, each sync what it may have dropped; what a
+  log brings keeps what the log holds together with it).
 * crash/space.py, lazy_search.py: from a set that landed to a tree: all trees, or one question.
 * membership/: the inverse question, from a tree to a set, by the same constraints.
 * profile.py: blocks and sectors.  published/conformance.py: how a published case is asked.
@@ -93,8 +95,9 @@ known.  A permission that allows too much says by `Measure:` what would settle a
 on it.
 
 What runs is a second, fast form of the order, atomic and scope rules, in crash/fast_order_rules.py
-and fast_scope_rules.py; some conditions are shared.  Tests compare the two forms on small random
-programs and on every litmus test.
+and fast_scope_rules.py; some conditions are shared.  Tests compare the two forms on every trace
+and litmus test, on random programs of up to 16 ops, and on programs that tell half a rule from the
+whole.
 """
 
 from __future__ import annotations
