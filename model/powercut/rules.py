@@ -9,7 +9,8 @@ a byte range (`Extent`), a new size (`Size`), a name that is given or taken (`En
 issues two: the new name appears, the old name vanishes (or means the other file, in an exchange).
 Data and growing sizes may also land in part, so rules speak of *pieces*: `piece.event` is the
 event, or the part of it.  Into how many pieces an event may tear is part of the question that is
-asked.
+asked.  Where a log may bring one half of a rename, a name that goes from one inode to another is
+two pieces as well: its old meaning is taken (`event.is_half`), its new one is given.
 
 **Crash states.**  A crash leaves a set of events that *landed*.  All others are lost.  Each such
 set, applied in program order to what no crash takes back (what is *durable*), is a crash state: a
@@ -79,7 +80,8 @@ size to the drive, or by the first sync that makes it survive a crash of the ker
 * filesystem/tree_log.py: which names a btrfs log may hold at most (`sync.may_log`).
 * filesystem/syncs.py, state.py: which ops count as a sync, and which ran at the same time.
 * crash/constraints.py: how rules combine: commit and log, abandoned data, what was sent, and
-  permissions (the last sync gives them; what is freed keeps what it brings along).
+  permissions (the last sync says what a log may bring, each sync what it may have dropped; what a
+  log brings keeps what the log holds together with it).
 * crash/space.py, lazy_search.py: from a set that landed to a tree: all trees, or one question.
 * membership/: the inverse question, from a tree to a set, by the same constraints.
 * profile.py: blocks and sectors.  published/conformance.py: how a published case is asked.
@@ -93,8 +95,9 @@ known.  A permission that allows too much says by `Measure:` what would settle a
 on it.
 
 What runs is a second, fast form of the order, atomic and scope rules, in crash/fast_order_rules.py
-and fast_scope_rules.py; some conditions are shared.  Tests compare the two forms on small random
-programs and on every litmus test.
+and fast_scope_rules.py; some conditions are shared.  Tests compare the two forms on every trace
+and litmus test, on random programs of up to 16 ops, and on programs that tell half a rule from the
+whole.
 """
 
 from __future__ import annotations
@@ -198,7 +201,8 @@ def same_sector_in_order(earlier: Piece, later: Piece) -> bool:
     A sector is what the drive writes whole.  Nothing is said of writes to two sectors, nor of two
     parts of one write.
     Source: linux.page-cache, drive.sector, ferrite.same-block
-    Litmus: two-writes-one-sector, kernel-two-writes-one-sector
+    Litmus: two-writes-one-sector, kernel-two-writes-one-sector, short-write-over-long,
+    long-write-beside-short
     Errs: allows too little where a buffered and a direct write race for one sector.
     """
     one, other = earlier.event, later.event
@@ -401,7 +405,8 @@ def fsync_logs_names(sync: SyncCall, piece: Piece) -> bool:
     file that has none any more, nor of one that was linked: the handle has its first name only.
     Source: btrfs.tree-log, btrfs.taken-name, f2fs.roll-forward
     Litmus: fsync-file-keeps-name, fsync-keeps-links, name-then-panic, logged-loss-of-a-name,
-    logged-loss-undone, fsync-of-a-nameless-file
+    logged-loss-undone, fsync-of-a-nameless-file, linked-file-synced-by-handle,
+    loss-in-logged-directory, loss-by-replacement-elsewhere
     Errs: allows too much: of a name that was taken and lost again, it may keep nothing.
     """
     event = piece.event
@@ -442,7 +447,8 @@ def log_may_bring(sync: SyncCall, piece: Piece) -> bool:
     Source: btrfs.log-follows, btrfs.tree-log, btrfs.directory-log
     Litmus: logged-file-renamed, logged-name-unlinked, log-brings-grandchild, log-brings-neighbour,
     logged-file-moved-below-new, logged-file-linked-below-new, logged-name-brings-removal,
-    moved-out-of-logged-and-on, synced-log-brings-nothing
+    moved-out-of-logged-and-on, synced-log-brings-nothing,
+    nameless-sync-brings-directory, logged-name-made-anew
     Errs: allows too much: an inode counts as held if it may have been, since the last `sync`.
     Measure: `powercut compare TRACE --fs btrfs`: does an image show the tree of the crash?
     """
@@ -784,7 +790,7 @@ def quiet_sync_flushes(sync: SyncCall, piece: Piece) -> bool:
 
     The log still has to write that, and flushes. Bytes over others may change not even a time.
     Source: xfs.sync-without-flush, xfstests.quiet
-    Litmus: quiet-name-and-sync
+    Litmus: quiet-name-and-sync, quiet-name-then-overwrite-and-sync
     """
     return metadata_changed(sync)
 

@@ -175,6 +175,7 @@ def ran(steps: list[ops.Op | tuple[ops.Op, str]], *, fresh: bool = False) -> Sta
 
 DIRECT = ("O_DIRECT",)
 NAME, SYNC = (ops.Create("/d/n"), "1"), (ops.Fsync("/a"), "2")
+EXCHANGE, LATER = ops.Rename("/a", "/b", ("EXCHANGE",)), ops.Fsync("/d/x")
 SEPARATING = {
     "two names, then data": ran(
         [ops.Create("/n"), ops.Create("/m"), ops.Write("/n", 0, b"x")], fresh=True
@@ -217,13 +218,35 @@ SEPARATING = {
         [ops.Rename("/d/x", "/e/x"), ops.Sync(), ops.Link("/e/x", "/l"), ops.Fsync("/e/x")]
     ),
     "a name given before, beside a sync": ran([ops.Create("/e/q"), NAME, (ops.Fsync("/b"), "2")]),
+    "a rename beside a name, and its sync": ran(
+        [NAME, (ops.Rename("/a", "/c"), "2"), (ops.Fsync("/c"), "2")]
+    ),
+    "a removal beside a name, and a sync": ran(
+        [NAME, (ops.Unlink("/e/y"), "2"), (ops.Fsync("/a"), "2")]
+    ),
+    "a name between two of another thread": ran(
+        [NAME, (ops.Create("/e/m"), "2"), (ops.Create("/d/o"), "1"), SYNC]
+    ),
+    "a removal after the sync": ran([ops.Rename("/a", "/b"), ops.Fsync("/d/x"), ops.Unlink("/b")]),
+    "a name taken over, beside a name": ran(
+        [ops.Create("/n"), (ops.Rename("/a", "/n"), "1"), (ops.Create("/d/m"), "2"), LATER]
+    ),
+    "a name taken over at first, and lost": ran(
+        [ops.Rename("/a", "/b"), ops.Rename("/b", "/c"), ops.Fsync("/c")]
+    ),
+    "a name exchanged, then removed": ran(
+        [ops.Link("/b", "/l"), EXCHANGE, ops.Unlink("/a"), ops.Fsync("/l")]
+    ),
+    "the same, and a sync of another file": ran(
+        [ops.Link("/b", "/l"), EXCHANGE, ops.Unlink("/a"), LATER]
+    ),
 }
 """Programs in which a form that forgets one of its conditions differs from the other."""
 
 
 @pytest.mark.parametrize("state", SEPARATING.values(), ids=SEPARATING)
 def test_both_forms_agree_on_programs_that_tell_half_a_rule_from_the_whole(state: State) -> None:
-    for name in ("apfs", "xfs"):
+    for name in ("apfs", "xfs", "btrfs"):
         made = cut(state, load_profile(name), 2)
         for rule in PAIRED:
             tied(rule, state, made)

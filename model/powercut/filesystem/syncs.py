@@ -28,10 +28,10 @@ class SyncCall:
 
     `kind` is the op's name; "o_sync" or "o_dsync" for a write that waits; "failed" for a sync that
     abandoned its file's dirty pages; "return" for the return of any other op.  `inode` is what was
-    synced, `span` the bytes that a ranged sync names, and `by_handle` true where no path named it.  `issued` are the events before it, of
-    which `position` counts them, `since` those before the last sync before it; an event that is
-    None was issued by another thread at the same time, and nothing is known of it.  `number` counts
-    the ops that returned before it.
+    synced, `span` the bytes that a ranged sync names, and `by_handle` true where no path named it.
+    `issued` are the events before it, of which `position` counts them, `since` those before the
+    last sync before it; an event that is None was issued by another thread at the same time, and
+    nothing is known of it.  `number` counts the ops that returned before it.
     """
 
     op: str

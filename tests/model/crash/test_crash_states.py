@@ -260,6 +260,26 @@ def test_a_loss_that_an_order_forbids_names_both_events() -> None:
         after_crash(state, load_profile("ext4-ordered"), Crash("power", ("a.entry",)))
 
 
+def test_a_name_that_goes_to_another_file_is_lost_by_halves_where_a_log_may_tear_it() -> None:
+    state = run_program([("c", ops.Create("/b")), ("l", ops.Link("/b", "/k"))])
+    state = State.settled(state.view, state.next_inode)
+    state = state.perform(ops.Create("/e"), "e").perform(ops.Rename("/e", "/b"), "r")
+    synced = state.perform(ops.Fsync("/k"), "s")
+    halves = ("r.add[taken]", "r.add[given]")
+    spaces = [CrashSpace.of(state, PROFILES[name], "power", no_cuts) for name in ("btrfs", "xfs")]
+
+    assert [space.names(space.everything)[1:] for space in spaces] == [
+        (*halves, "r.remove"),
+        ("r.add", "r.remove"),
+    ]
+    lost = Crash("power", ("e.entry", "r.add[given]", "r.remove"))
+    assert set(plain(after_crash(synced, PROFILES["btrfs"], lost).base)) == {"k"}
+    with pytest.raises(IllegalCrashError, match=r"r\.add\[taken\] is durable"):
+        after_crash(synced, PROFILES["btrfs"], evolve(lost, lost=("e.entry", *halves, "r.remove")))
+    with pytest.raises(IllegalCrashError):
+        after_crash(synced, PROFILES["btrfs"], Crash("power", ("r.add",)))
+
+
 def test_a_size_that_no_op_wrote_can_be_what_a_crash_leaves() -> None:
     program: list[tuple[str, ops.Op]] = [
         ("c", ops.Create("/a")),
