@@ -51,7 +51,7 @@ TAKERS: dict[str, tuple[bool, list[ops.Op | tuple[ops.Op, str]]]] = {
     "another was synced": (False, [WRITE, ops.Fsync("/g"), TAKE, LAST]),
     "another was synced as well": (False, [WRITE, SYNC, ops.Fsync("/g"), TAKE, LAST]),
     "another was synced before the change": (True, [ops.Fsync("/g"), WRITE, SYNC, TAKE, LAST]),
-    "by a sync of another kind": (False, [WRITE, ops.Fullsync("/f"), TAKE, LAST]),
+    "by a sync of another kind": (False, [WRITE, ops.Barrier("/f"), TAKE, LAST]),
     "everything was synced as well": (False, [WRITE, SYNC, ops.Sync(), TAKE, LAST]),
     "a rename since": (False, [WRITE, SYNC, ops.Rename("/g", "/h"), TAKE, LAST]),
     "a link since": (False, [WRITE, SYNC, ops.Link("/g", "/h"), TAKE, LAST]),
