@@ -130,7 +130,9 @@ def test_the_doctor_names_fast_commits_of_ext4_and_of_no_other_disk() -> None:
         for fs in ("ext4", "ext4-fast-commit", "ext4-journal", "xfs")
     }
 
-    assert [fs for fs, said in found.items() if "this ext4 has fast_commit" in said] == ["ext4-fast-commit"]
+    assert [fs for fs, said in found.items() if "this ext4 has fast_commit" in said] == [
+        "ext4-fast-commit"
+    ]
     assert "EUCLEAN" in found["ext4-fast-commit"]
 
 
