@@ -17,7 +17,7 @@ export PYTHONDONTWRITEBYTECODE :=
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-all test-pythons thorough lint format contracts soak images apfs-images
 .PHONY: bench wheel clean run-env all-env rig-env
-.PHONY: structure test-torch bench-peers bench-curve chaos faults fuzz fuzz-env mutants
+.PHONY: verdicts structure test-torch bench-peers bench-curve chaos faults fuzz fuzz-env mutants
 
 help:
 	@echo "make demo       the worked example: the promise, its proof and a real crash"
@@ -33,6 +33,7 @@ help:
 	@echo "make soak       the stateful suites with many more examples, others each time"
 	@echo "make fuzz       all that reads a store, coverage-guided: FUZZ_TARGETS, FUZZ_SECONDS each"
 	@echo "make mutants    MUTANTS changes of the library (ROOM=model: the model), drawn by SEED: does a test notice? (by hand: an hour)"
+	@echo "make verdicts   the table of docs/properties.md: each subject under each profile (by hand: half an hour)"
 	@echo "make images     crash images of ext4, xfs and btrfs, IMAGES of them, held against the model"
 	@echo "make apfs-images  crash images of APFS (linux-apfs-rw) in a guest: no root, no KVM"
 	@echo "make faults     flips, full disks, remounts, calls that fail: FLIPS, STEPS (a share), CALLS, SEED"
@@ -144,6 +145,10 @@ MUTANTS_ARGS ?=
 
 mutants: all-env
 	$(BIN)/python scripts/mutants.py --room $(ROOM) --count $(MUTANTS) --seed $(SEED) $(MUTANTS_ARGS)
+
+# By hand. What it says goes into docs/properties.md.
+verdicts: all-env
+	$(BIN)/python scripts/verdict_table.py
 
 images: all-env rig-env
 	$(BIN)/powercut soak --images $(IMAGES) --traces build/powercut-traces --junit build/images.xml

@@ -292,13 +292,17 @@ class Store(StoreReader):
         self, writer: Writer, saved: SavedGroup, wall_s: float, left: Sequence[Rejection]
     ) -> Receipt:
         """Prune, if that was asked for, and say what was promised."""
-        phases = dict(self._phases)
+        phases, known = dict(self._phases), self._strength.weaknesses
+        if self._last.step is None:
+            self._strength = self._strength.after_a_sync(self._disk, self._path)
         pruning, failure = self._retain()
         stuck = dict.fromkeys([*left, *(() if pruning is None else pruning.stuck)])
         self._last = LastSave(saved.name.step, self._clock())
         notes = *writer.lease.notes, *saved.notes
         receipt = new_receipt(saved, self._strength, notes, stuck, pruning, failure, wall_s, phases)
         tell_saved(self._events, saved, receipt)
+        if self._strength.weaknesses != known:
+            self._strength.warn(self._path, self._events)
         return receipt
 
     def _retain(self) -> tuple[Pruning | None, str | None]:

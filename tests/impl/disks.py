@@ -10,6 +10,8 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+from attrs import evolve
+
 from lastgood import Store
 from lastgood.backends.interface import FileSystemTraits
 from lastgood.backends.posix import PosixDisk
@@ -39,6 +41,21 @@ CHANGES = frozenset(
 
 Fault = Callable[[str, str], int | None]
 """Given a call's name and first path, the errno that it fails with, or None."""
+
+
+class WeakOnceSynced(PosixDisk):
+    """ext4 as Linux shows one with fast commits: by their count, which is 0 until a sync."""
+
+    synced = 0
+
+    def fsync(self, path: str) -> None:
+        self.synced += 1
+        super().fsync(path)
+
+    def file_system(self, path: str) -> FileSystemTraits:
+        weakness = "it commits fast"
+        weak = evolve(EXT4, sync_serves="process", note=weakness, weakness=weakness)
+        return weak if self.synced else EXT4
 
 
 class WatchedDisk(PosixDisk):

@@ -91,8 +91,7 @@ class FileSystemTraits:
     has reached survives; `note` says in words what that rests on. `full_sync_serves` is the same
     of the strongest sync there is, where that is another one, `full_sync_note` what that rests on,
     and `full_sync_call` the call by which the drive is asked for it. `weakness` says, loudly, why
-    less is promised than people expect of a disk, and `hazard` what a crash can do to the whole
-    volume, whoever wrote to it; empty where nothing is amiss.
+    less is promised than people expect of a disk; empty where nothing is amiss.
     """
 
     name: str
@@ -104,7 +103,6 @@ class FileSystemTraits:
     full_sync_note: str = ""
     full_sync_call: str = ""
     weakness: str = ""
-    hazard: str = ""
 
 
 _UNNAMED: Final = "nothing here says what file system it is (no mount table could be read)"

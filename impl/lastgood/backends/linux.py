@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from attrs import evolve
-
 from lastgood.backends.interface import UNKNOWN_FILE_SYSTEM, CrashClass, FileSystemTraits
-from lastgood.backends.linux_devices import device_doubt, device_weakness, volume_hazard
+from lastgood.backends.linux_devices import device_doubt, device_weakness
 from lastgood.backends.linux_mounts import Mount, mount_under
 from lastgood.backends.linux_syscalls import begin_write_back, keep_space
 from lastgood.backends.posix import PosixDisk
@@ -71,10 +69,10 @@ def traits_under(path: str) -> FileSystemTraits:
 def traits_of(mount: Mount) -> FileSystemTraits:
     """The traits of what is mounted, with what lies below it."""
     found = describe(mount.kind, mount.point, mount.options)
-    if not found.weakness:
-        below = device_weakness(mount, _weakness_under)
-        found = describe(mount.kind, mount.point, mount.options, below, device_doubt(mount))
-    return evolve(found, hazard=volume_hazard(mount))
+    if found.weakness:
+        return found
+    below = device_weakness(mount, _weakness_under)
+    return describe(mount.kind, mount.point, mount.options, below, device_doubt(mount))
 
 
 def _weakness_under(path: str) -> str:

@@ -19,6 +19,12 @@ _IN_MEMORY: Final = ("ram", "zram")
 _DEPTH: Final = 16
 """So many devices on top of each other are followed."""
 _UNTOLD: Final = "cannot be told (/sys does not show it)"
+_FAST_COMMIT: Final = (
+    "this ext4 has fast_commit: where an fsync follows the removal of a directory, or is of an "
+    "open file without a name, Linux 6.18 can refuse to mount the volume after a crash (EUCLEAN, "
+    "EBADMSG) until e2fsck has replayed its journal, or mount it without what the fsync had kept. "
+    "Unmount it, turn that off with tune2fs -O ^fast_commit, and check it with e2fsck -f"
+)
 
 WeaknessOf = Callable[[str], str]
 """The weakness of the file system of a path; empty for none."""
@@ -36,6 +42,8 @@ def device_weakness(mount: Mount, weakness_of: WeaknessOf) -> str:
                 "this ext4 has no journal (mke2fs -O ^has_journal), and no profile of the model "
                 "speaks for that: give it one with tune2fs -j"
             )
+        if any(map(commits_fast, names)):
+            return _FAST_COMMIT
     found = (weak for name in names for weak in _weak_below(name, weakness_of, _DEPTH))
     return next(found, "")
 
@@ -67,18 +75,6 @@ def has_journal(name: str) -> bool | None:
     if any(each.startswith(f"{name}-") for each in _listed(JOURNALS)):
         return True
     return None
-
-
-def volume_hazard(mount: Mount) -> str:
-    """What a crash can do to the whole file system, whoever wrote to it; empty where not known."""
-    if mount.kind != "ext4" or not any(map(commits_fast, device_names(mount))):
-        return ""
-    return (
-        "this ext4 has fast_commit: where an fsync follows the removal of a directory, or is of an "
-        "open file without a name, Linux 6.18 can refuse to mount the volume after a crash "
-        "(EUCLEAN, EBADMSG) until e2fsck has replayed its journal, or mount it without what the "
-        "fsync had kept. tune2fs -O ^fast_commit, on the unmounted device, turns that off"
-    )
 
 
 def commits_fast(name: str) -> bool:

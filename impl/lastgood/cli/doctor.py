@@ -49,8 +49,7 @@ class TrialResult:
 class StoreDiagnosis:
     """The answer of `lastgood doctor`; `weaknesses` are those that a store would tell.
 
-    And what keeps this user from writing a store there at all, and what a crash can do to the whole
-    volume.
+    And what keeps this user from writing a store there at all.
     """
 
     path: str
@@ -103,6 +102,8 @@ def diagnose(
         free = system_info(disk).free_bytes(home)
     counts = {} if missing else _count(disk, path)
     obstacles = () if missing else _obstacles(disk, path)
+    # Before the strength is chosen: some weakness shows once something is synced.
+    probes = _probed(disk, join(home, PROBE + new_id())) if probe else _untried()
     strength = choose_strength(disk, path, "auto", "auto", "sha256", writable=True)
     weaknesses = [*strength.weaknesses, *obstacles]
     if not system_info(disk).may_write(home):
@@ -110,10 +111,6 @@ def diagnose(
             f"this user may not write to {home!r} (its permissions, or a mount that is read-only): "
             "a store there can be read and not saved to"
         )
-    probes = _probed(disk, join(home, PROBE + new_id())) if probe else _untried()
-    hazard = system_info(disk).file_system(home).hazard  # some of it shows once something is synced
-    if hazard:
-        weaknesses.append(hazard)
     return StoreDiagnosis(path, strength, tuple(weaknesses), free, probes, counts)
 
 

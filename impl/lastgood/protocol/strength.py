@@ -26,7 +26,7 @@ from lastgood.protocol.plan import Form, Mode, syncs_dirs
 _NO_SYNC: Final = frozenset({errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS})
 _ADVICE: Final = (
     "Its groups survive a crash of the program only. More is promised on a local disk with ext4 "
-    "(with a journal), xfs, btrfs or nilfs2"
+    "(with a journal, without fast_commit), xfs, btrfs or nilfs2"
 )
 
 
@@ -49,6 +49,12 @@ class Strength:
             message = f"store {path!r} is on {self.file_system.name}: {weakness}."
             events.tell("weakened", message, file_system=self.file_system.name)
             warnings.warn(message, LastgoodWarning, stacklevel=3)
+
+    def after_a_sync(self, disk: Disk, path: str) -> Strength:
+        """The strength as it shows then: Linux shows fast commits of ext4 by their count."""
+        if self.file_system.weakness:
+            return self
+        return choose_strength(disk, path, self.mode, self.form, self.digest, writable=False)
 
 
 def choose_strength(

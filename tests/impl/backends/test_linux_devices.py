@@ -62,7 +62,7 @@ REASONS = 'Ineligible reasons:\n"Cross rename":\t0\n"Dir renamed":\t0\n'
 
 
 @pytest.mark.parametrize(
-    ("commits", "ineligible", "options", "hazardous"),
+    ("commits", "ineligible", "options", "refuted"),
     [
         (0, 0, "rw\nbarrier\n", False),
         (1, 0, "rw\nbarrier\n", True),
@@ -71,8 +71,8 @@ REASONS = 'Ineligible reasons:\n"Cross rename":\t0\n"Dir renamed":\t0\n'
         (0, 0, "rw\nno_fc_debug_force\n", False),
     ],
 )
-def test_ext4_that_makes_fast_commits_is_known_by_its_counters_or_its_options(
-    sys: Path, commits: int, ineligible: int, options: str, hazardous: bool
+def test_ext4_that_makes_fast_commits_is_known_by_its_counters_or_its_options_and_is_weak(
+    sys: Path, commits: int, ineligible: int, options: str, refuted: bool
 ) -> None:
     journal(sys, "vda1", "17")
     shown = sys.parent / "ext4/vda1"
@@ -81,16 +81,17 @@ def test_ext4_that_makes_fast_commits_is_known_by_its_counters_or_its_options(
     (shown / "options").write_text(options)
     traits = linux.traits_of(mount("ext4", "254:1"))
 
-    assert ("fast_commit" in traits.hazard) == hazardous
-    assert (traits.sync_serves, traits.weakness) == ("power", "")
-    assert linux.traits_of(mount("xfs", "254:1")).hazard == ""
+    assert traits.sync_serves == ("process" if refuted else "power")
+    assert ("with tune2fs -O ^fast_commit" in traits.weakness) == refuted
+    assert traits.note == (traits.weakness or FLUSHES)
+    assert linux.traits_of(mount("xfs", "254:1")).weakness == ""
 
 
 def test_a_kernel_that_shows_no_counters_says_nothing_of_fast_commits(sys: Path) -> None:
     journal(sys, "vda1", "17")
 
-    assert linux.traits_of(mount("ext4", "254:1")).hazard == ""
-    assert linux.traits_of(mount("ext4", "9:9")).hazard == ""
+    assert linux.traits_of(mount("ext4", "254:1")).weakness == ""
+    assert "fast_commit" not in linux.traits_of(mount("ext4", "9:9")).weakness
 
 
 def test_an_old_kernel_shows_a_journal_elsewhere(sys: Path) -> None:

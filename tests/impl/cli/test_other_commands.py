@@ -7,12 +7,10 @@ import shutil
 from pathlib import Path
 
 import pytest
-from attrs import evolve
 
 import lastgood
 import lastgood.cli.doctor
 from lastgood import Store
-from lastgood.backends.interface import FileSystemTraits
 from lastgood.backends.posix import PosixDisk
 from lastgood.cli.doctor import diagnose
 from lastgood.cli.main import cli
@@ -22,6 +20,7 @@ from tests.impl.disks import (
     PARTS,
     WEAK,
     WatchedDisk,
+    WeakOnceSynced,
     failing,
     names_aside,
     names_in,
@@ -252,27 +251,15 @@ def test_doctor_tries_things_out_and_cleans_up(store: Path) -> None:
     assert tree(store) == before
 
 
-def test_doctor_names_what_a_crash_can_do_to_the_volume_once_a_probe_has_brought_it_out(
-    store: Path,
-) -> None:
-    """As fast commits of ext4 are seen: by their count, after a sync."""
-
-    class Counting(PosixDisk):
-        synced = 0
-
-        def fsync(self, path: str) -> None:
-            self.synced += 1
-            super().fsync(path)
-
-        def file_system(self, path: str) -> FileSystemTraits:
-            return evolve(EXT4, hazard="it may not mount" if self.synced else "")
-
-    looked = diagnose(Counting(), str(store), probe=False)
-    tried = diagnose(Counting(), str(store), probe=True)
+def test_doctor_names_the_weakness_that_a_probe_has_brought_out(store: Path) -> None:
+    looked = diagnose(WeakOnceSynced(), str(store), probe=False)
+    tried = diagnose(WeakOnceSynced(), str(store), probe=True)
 
     assert (looked.weaknesses, looked.is_strong) == ((), True)
-    assert (tried.weaknesses, tried.is_strong) == (("it may not mount",), False)
-    assert tried.as_json()["survives"] == "power"
+    assert looked.as_json()["survives"] == "power"
+    (weakness,) = tried.weaknesses
+    assert (weakness.startswith("it commits fast. "), tried.is_strong) == (True, False)
+    assert tried.as_json()["survives"] == "process"
 
 
 @pytest.mark.parametrize("theirs", ["link", "folder"])

@@ -16,7 +16,7 @@ from lastgood.backends.interface import FileSystemTraits
 from lastgood.backends.linux_mounts import find_mount
 from lastgood.backends.posix import PosixDisk
 from lastgood.protocol import strength
-from tests.impl.disks import EXT4, PARTS, WatchedDisk, tree
+from tests.impl.disks import EXT4, PARTS, WatchedDisk, WeakOnceSynced, tree
 
 PROFILES = Path(powercut.__file__).parent / "profiles"
 MAC = darwin.file_system_of("/", "/dev/disk3s1s1 on / (apfs, sealed, local, journaled)\n")
@@ -174,7 +174,7 @@ def test_whatever_the_advice_names_is_promised_a_power_cut() -> None:
     named = {name for name in known if re.search(rf"\b{name}\b", advice)}
 
     assert named == linux.PROFILED
-    assert "(with a journal)" in advice
+    assert "ext4 (with a journal, without fast_commit)" in advice
 
 
 def test_a_weak_file_system_is_said_aloud_in_three_ways(tmp_path: Path) -> None:
@@ -189,6 +189,36 @@ def test_a_weak_file_system_is_said_aloud_in_three_ways(tmp_path: Path) -> None:
     assert (receipt.mode, receipt.form) == ("atomic_dirsync", "record")
     assert receipt.guarantee.survives == "process"
     assert "a program stands between" in receipt.guarantee.kernel
+
+
+def test_a_weakness_that_the_first_save_brings_out_is_in_its_receipt_and_said_once(
+    tmp_path: Path,
+) -> None:
+    events: list[Event] = []
+    with Store(tmp_path / "store", disk=WeakOnceSynced(), on_event=events.append) as store:
+        with pytest.warns(LastgoodWarning, match="is on ext4: it commits fast") as caught:
+            first = store.save(1, PARTS)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            second = store.save(2, PARTS)
+
+    assert [each.guarantee.survives for each in (first, second)] == ["process", "process"]
+    assert first.guarantee.power == "not promised: it commits fast"
+    assert (first.mode, first.form) == ("atomic_dirsync", "rename")
+    assert len(caught) == 1
+    assert [event.kind for event in events] == ["saved", "weakened", "saved"]
+    assert events[0].fields["survives"] == "process"
+
+
+def test_a_weakness_that_was_said_at_the_opening_is_not_said_again_after_a_save(
+    tmp_path: Path,
+) -> None:
+    """On a Mac the mode that was asked for is weak, and its file system is not."""
+    with pytest.warns(LastgoodWarning):
+        store = Store(tmp_path / "store", disk=Mac(tmp_path), mode="atomic_dirsync")
+    with store, warnings.catch_warnings():
+        warnings.simplefilter("error")
+        store.save(1, PARTS)
 
 
 def test_where_a_directory_cannot_be_synced_the_mode_is_weaker_and_said(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import contextlib
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 from attrs import frozen
@@ -129,8 +130,26 @@ def test_the_doctor_names_fast_commits_of_ext4_and_of_no_other_disk() -> None:
         for fs in ("ext4", "ext4-fast-commit", "ext4-journal", "xfs")
     }
 
-    assert [fs for fs, said in found.items() if "fast_commit" in said] == ["ext4-fast-commit"]
+    assert [fs for fs, said in found.items() if "this ext4 has fast_commit" in said] == [
+        "ext4-fast-commit"
+    ]
     assert "EUCLEAN" in found["ext4-fast-commit"]
+
+
+def on_a_fresh_disk(fs: str) -> Promise:
+    """As if the image lay on a disk and not in memory."""
+    below = "lastgood.backends.linux._weakness_under"
+    with private_folder() as folder, disk_on(folder, fs) as root, patch(below, lambda _path: ""):
+        return promise_at(f"{root}/store")
+
+
+def test_the_first_save_on_an_ext4_that_commits_fast_promises_no_power_cut() -> None:
+    found, plain = (run_in_worker(on_a_fresh_disk, fs) for fs in ("ext4-fast-commit", "ext4"))
+
+    assert (plain.receipt, plain.warned) == ("power", "")
+    assert found.receipt == "process"
+    assert "this ext4 has fast_commit" in found.power
+    assert "with tune2fs -O ^fast_commit" in found.warned
 
 
 def test_ext4_with_a_journal_is_not_said_to_have_none() -> None:
