@@ -616,12 +616,19 @@ def fsync_keeps_moves(sync: SyncCall, piece: Piece) -> bool:
     """Fsync of a directory out of which something was renamed to another keeps that rename.
 
     The log of a directory cannot say where the entry has gone, so that all is committed. Where the
-    file or the directory was in the log already, the rename is in it too, and no more is kept.
+    file or the directory was in the log already, the rename is in it too, and no more is kept; nor
+    that, of a name that has changed once more since.
     Source: btrfs.full-commit
-    Litmus: fsync-of-the-old-directory, rename-inside-and-sync, logged-move-replaced
+    Litmus: fsync-of-the-old-directory, rename-inside-and-sync, logged-move-replaced,
+    moved-over-another-and-back
     Errs: allows too much: where all was committed, what came before the rename is kept as well.
     """
-    return isinstance(piece.event, Entry) and piece.event.op in sync.about.moves
+    event = piece.event
+    if not (isinstance(event, Entry) and event.op in sync.about.moves):
+        return False
+    later = sync.issued[piece.index + 1 :]
+    passed = any(e is None or (isinstance(e, Entry) and _place(e) == _place(event)) for e in later)
+    return sync.is_first or not passed
 
 
 @rule("fsync-checkpoints", "scope", on=INODE_SYNCS)

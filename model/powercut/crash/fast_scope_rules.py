@@ -88,6 +88,23 @@ def _taken(sync: SyncCall, catalog: Catalog, *, safely: bool) -> int:
     return mask
 
 
+def _moved(sync: SyncCall, catalog: Catalog) -> int:
+    mask = catalog.entries & _of_ops(sync.about.moves, catalog)
+    if sync.is_first or not mask:
+        return mask
+    last: dict[tuple[int, str], int] = {}
+    for piece in catalog.pieces:
+        event = piece.event
+        if isinstance(event, Entry) and piece.index < sync.position:
+            last[event.directory, event.entry] = piece.index
+    for position in bits(mask):
+        piece = catalog.pieces[position]
+        event = piece.event
+        if isinstance(event, Entry) and last.get((event.directory, event.entry)) != piece.index:
+            mask &= ~(1 << position)
+    return mask & ~_before_unknown(sync, catalog)
+
+
 def _brought(sync: SyncCall, catalog: Catalog) -> int:
     nameless = frozenset(catalog.halves) - sync.named
     return (
@@ -217,7 +234,7 @@ _COVERS: Final[dict[str, Callable[[SyncCall, Catalog], int]]] = {
     "log-skips-linked": _behind_linked,
     "directory-sync-commits": lambda s, c: c.entries | c.truncations if s.is_directory else 0,
     "fsync-commits-all": lambda s, c: c.issued_by(last_committed(s)),
-    "fsync-keeps-moves": lambda s, c: c.entries & _of_ops(s.about.moves, c),
+    "fsync-keeps-moves": _moved,
     "fsync-checkpoints": _checkpoint,
     "fsync-checkpoints-moves": lambda s, c: (
         c.entries & c.issued_by(min(s.about.beside, s.about.born))

@@ -187,8 +187,9 @@ class FileHistory:
             ends |= _rounded(places, block)  # a size that exposes only what landed
             for change in extents:
                 steps[change.name] = _inside(places, change.span, sector)
-        for size in sizes:  # of a truncation nothing is inside
-            steps[size.name] = _inside(ends, size.span, block)
+        for size in sizes:  # of a truncation nothing is inside; one growth may be several steps
+            inside = _inside(ends, size.span, block)
+            steps[size.name] = sorted({*steps.get(size.name, ()), *inside})
         return {name: places for name, places in steps.items() if places}
 
 

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from attrs import evolve
 from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 
+from powercut.crash.space import CrashSpace
 from powercut.crash.torn_writes import Cuts, even_cuts, no_cuts
 from powercut.errors import TreeError
 from powercut.filesystem import ops
+from powercut.filesystem.content import Fill
 from powercut.filesystem.inodes import Tree, visible_tree
 from powercut.filesystem.state import State, run_program
 from powercut.membership.crash_points import ANYWHERE, membership_query
 from powercut.membership.membership import MembershipChecker
 from powercut.membership.observed_tree import Observed
-from powercut.profile import Profile
+from powercut.profile import Profile, load_profile
 from powercut.simulation.world import Perform
 from tests.harness.profiles import PROFILES
 from tests.model.membership.near_trees import (
@@ -258,3 +261,20 @@ def test_at_an_unknown_moment_every_moment_counts(
         among = any(agrees(tree, seen) for tree in trees.values())
         answer = question.ask(seen).answer
         assert answer.verdict == ("yes" if among else "no"), answer.because
+
+
+@pytest.mark.parametrize("profile", ["ext4-ordered", "xfs"])
+def test_a_growth_that_a_direct_write_ends_in_is_torn_at_its_blocks_as_well(profile: str) -> None:
+    state = run_program([("c", ops.Create("/a")), ("w", ops.Write("/a", 0, b"x"))])
+    state = State.settled(state.view, state.next_inode)
+    for op_id, op in (
+        ("v", ops.Write("/a", 1, Fill(98, 12_000))),
+        ("d", ops.Write("/a", 8192, Fill(99, 512), ("O_DIRECT",))),
+    ):
+        state = state.perform(op, op_id)
+    held = load_profile(profile)
+    checker = MembershipChecker(state, held, "power")
+
+    space = CrashSpace.of(state, held, "power", even_cuts(held, 3))
+    for tree in {visible_tree(after.base): after.base for _, _, after in space.states()}.values():
+        assert checker.ask(Observed.of_tree(tree)).verdict == "yes"
