@@ -159,10 +159,10 @@ def is_a_constraint(claim: Claim, space: CrashSpace) -> bool:
 
     A log lets an event land ahead of what the commit puts before it, so that a claim to one adds
     states where there is such an order; and an atomic rule that binds the logs as well makes them
-    longer.  And where data land by the first sync that hands them over, one more that does lets
-    them land.
+    longer.  An atomic rule that binds the commit alone says that a log may bring half of a name.
+    And where data land by the first sync that hands them over, one more that does lets them land.
     """
-    if claim.rule.permits:
+    if claim.rule.permits or (claim.carrier == "commit" and claim.rule.kind == "atomic"):
         return False
     bound = space.bound
     if claim.rule.kind == "scope" and space.profile.has("data-wait-for-fsync"):
