@@ -151,6 +151,7 @@ verdicts: all-env
 	$(BIN)/python scripts/verdict_table.py
 
 images: all-env rig-env
+	@mkdir -p build
 	$(BIN)/powercut soak --images $(IMAGES) --traces build/powercut-traces --junit build/images.xml
 
 apfs-images: all-env rig-env
