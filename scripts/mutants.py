@@ -55,7 +55,7 @@ SITE = "import coverage\ncoverage.process_startup()\n"
 
 
 class Room(NamedTuple):
-    """What is changed, and the tests that are to notice; those slower under coverage are not."""
+    """The code that is changed, and the tests to notice; those slower under coverage are not."""
 
     code: str
     tests: tuple[str, ...]

@@ -169,7 +169,7 @@ def load_profile(name: str) -> Profile:
         )
     if name not in profile_names():
         raise ProfileError(
-            f"unknown profile {name!r}{hint(name, profile_names())}. "
+            f"unknown profile {name!r}{hint(name, [*profile_names(), *set_names()])}. "
             f"Known: {', '.join(profile_names())}, or a path to a .toml file. Nothing was run."
         )
     return _built_in(name)
@@ -193,7 +193,7 @@ def load_set(name: str) -> ProfileSet:
 
 
 def _by_profile(raw: dict[str, Any], key: str, says: str, where: str) -> dict[str, str]:
-    """What each [[member]] or [[left_out]] table of a set says of its profile."""
+    """The text of each [[member]] or [[left_out]] table of a set, by profile."""
     said: dict[str, str] = {}
     for table in READ.typed(raw, key, list, where):
         here = f"{where}: [[{key}]]"

@@ -84,7 +84,7 @@ Scripted = Perform | Recover | SaveLive
 
 @define
 class Tally:
-    """What was counted: states that were represented, states on which recovery was run.
+    """The counts of a search: states that were represented, states on which recovery was run.
 
     `met` is what its histories met.
     """

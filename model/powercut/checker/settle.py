@@ -51,7 +51,7 @@ def settle(
 
 
 def measurements(profile: Profile, verdicts: dict[str, Verdict]) -> dict[str, str]:
-    """What each rule is that a verdict hangs on, and the measurement that would settle it."""
+    """Each rule that a verdict hangs on, with its doubt and the measurement to settle it."""
     hanging = {rule for verdict in verdicts.values() for rule in verdict.unknown_rules}
     said = {claim.rule.id: f"{claim.doubt}: {claim.measure}" for claim in profile.unknown}
     for claim in profile.claims:

@@ -216,7 +216,7 @@ def show_report(report: CheckReport) -> None:
 
 
 def _below(report: CheckReport) -> Iterator[str]:
-    """What is to be said of a report below its table, a line each."""
+    """The lines below the table of a report."""
     for name, verdict in report.properties.items():
         if verdict.counterexample is not None:
             yield f"{name}: {verdict.counterexample.because}."

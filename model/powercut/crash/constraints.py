@@ -137,7 +137,7 @@ def _free(requires: list[int], together: Sequence[int], unordered: int) -> None:
 
 
 def _synced(state: State, catalog: Catalog, profile: Profile, crash_class: str) -> tuple[int, int]:
-    """What the syncs so far have made durable: by commit, and by a log."""
+    """The pieces that the syncs so far have made durable: by commit, and by a log."""
     durable = logged = abandoned = 0
     claims = _by_sync(profile.of_kind("scope", crash_class), "durable")
     withdrawn = _by_sync(profile.of_kind("scope", crash_class), "withdrawn")

@@ -24,7 +24,7 @@ Cuts = Callable[[Event], Sequence[int]]
 
 TAKEN: Final = "[taken]"
 GIVEN: Final = "[given]"
-"""What the names of the two halves of a replacement end in."""
+"""The ends of the names of the two halves of a replacement."""
 
 
 def even_cuts(profile: Profile, pieces_max: int) -> Cuts:
@@ -73,7 +73,7 @@ def cut_into_pieces(state: State, profile: Profile, cuts: Cuts) -> tuple[Piece, 
 
 @define
 class _Past:
-    """What the files' earlier events say of the blocks of the next one."""
+    """The earlier events of the files, as far as they tell of the blocks of the next one."""
 
     state: State
     profile: Profile
@@ -118,7 +118,7 @@ class _Past:
         return Piece(index, part, name, not older, held, blocks, block, sectors)
 
     def direct_ends(self, index: int, size: Size) -> Iterator[int]:
-        """Where later direct writes end inside a growth: each is a size that may land by itself."""
+        """The ends of later direct writes in a growth: each is a size that may land by itself."""
         for later, inode, end in self._directs:
             if later > index and inode == size.inode and size.old < end < size.new:
                 yield end

@@ -94,7 +94,7 @@ def locate(tree: Tree, path: str, *, follow: bool) -> Place:
 
 
 def locate_name(tree: Tree, path: str, *, follow: bool = False) -> Place:
-    """Where the name is that an op gives, takes away or moves.
+    """The place of the name that an op gives, takes away or moves.
 
     Slashes behind it ask for nothing here, and no link is followed through them: what they mean
     depends on the op.  OSError: as `locate`, but for what the slashes ask for.

@@ -38,7 +38,7 @@ class Lookups:
         return place
 
     def free_name(self, path: str, *, directory: bool = False) -> Place:
-        """Where a new name goes. EEXIST where it is taken, the root included.
+        """The place of a new name. EEXIST where it is taken, the root included.
 
         ENOENT where slashes ask for a directory, and none is made.
         """

@@ -136,7 +136,7 @@ def _moves(op: Iterable[Entry]) -> Iterator[tuple[int, int | None]]:
 
 
 def _named_at_first(entries: Iterable[Entry], view: Tree) -> dict[tuple[int, str], int]:
-    """What each name meant before all these changes, of which `view` is the outcome."""
+    """The meaning of each name before all these changes, of which `view` is the outcome."""
     before = {
         (number, name): child
         for number, held in view.items()

@@ -16,7 +16,7 @@ from powercut.filesystem.inodes import File, Tree
 from powercut.simulation.oracle import LOOK_LIMIT_BYTES
 
 Cause = Literal["crash", "damage"]
-"""What a part is wrong by: a crash, or damage at rest."""
+"""The cause of a wrong part: a crash, or damage at rest."""
 
 WrongParts = Mapping[int, Cause]
 """The files, by their inodes, in which a part is wrong."""
@@ -24,7 +24,7 @@ WrongParts = Mapping[int, Cause]
 
 @define
 class Encounters:
-    """What the histories of a search met; `wrong_parts` are those that a recovery read."""
+    """The encounters of the histories of a search; `wrong_parts` are those that a recovery read."""
 
     acknowledged: bool = False
     returned: bool = False

@@ -237,7 +237,7 @@ class ModelDisk:
         self._locks.discard(path)
 
     def _entry(self, path: str) -> tuple[int, Inode]:
-        """What has that name, by its number and itself. OSError."""
+        """The inode of that name, by its number and itself. OSError."""
         number = existing(locate(self.state.view, path, follow=False), path)
         return number, self.state.view[number]
 

@@ -156,6 +156,12 @@ def parse_op(table: dict[str, Any], where: str) -> ops.Op:
         elif key in table or attribute.default is NOTHING:
             kind = {"offset": int, "size": int, "at": int, "fails": bool}.get(key, str)
             arguments[key] = READ.typed(table, key, kind, where)
+    if arguments.get("flags") and str(arguments.get("path", "")).startswith("@"):
+        raise READ.fail(
+            where,
+            f"flags stand beside the handle {arguments['path']!r}: a handle has those that it was "
+            "opened with; give them to its `open`",
+        )
     return cls(**arguments)
 
 

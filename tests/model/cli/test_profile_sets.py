@@ -166,3 +166,8 @@ def test_a_set_stands_for_no_single_profile() -> None:
     assert "`powercut check` and `powercut profiles` take a set" in done.stderr
     with pytest.raises(ProfileError, match="Known: linux-measured"):
         load_set("linux-measurd")
+
+
+def test_a_slip_of_the_pen_in_the_name_of_a_set_is_told() -> None:
+    with pytest.raises(ProfileError, match=r"did you mean 'linux-measured'\?"):
+        load_profile("linux-measurd")

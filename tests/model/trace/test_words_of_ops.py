@@ -6,8 +6,8 @@ import pytest
 
 from powercut.errors import TraceError
 from powercut.filesystem.content import Fill
-from powercut.filesystem.ops import NOT_MODELLED
-from powercut.trace.trace_file import parse_data, parse_step
+from powercut.filesystem.ops import NOT_MODELLED, Write
+from powercut.trace.trace_file import parse_data, parse_op, parse_step
 
 
 @pytest.mark.parametrize(
@@ -23,3 +23,11 @@ def test_a_fill_is_one_byte() -> None:
     assert parse_data({"fill": 0, "size": 3}, "a test") == Fill(0, 3)
     with pytest.raises(TraceError, match="fill is 256, expected a byte"):
         parse_data({"fill": 256, "size": 3}, "a test")
+
+
+def test_a_write_through_a_handle_has_the_flags_of_its_open_and_none_of_its_own() -> None:
+    table = {"op": "write", "path": "@h", "offset": 0, "text": "x", "flags": ["O_SYNC"]}
+    with pytest.raises(TraceError, match="give them to its `open`"):
+        parse_op(table, "here")
+
+    assert parse_op({**table, "path": "/h"}, "here") == Write("/h", 0, b"x", ("O_SYNC",))
