@@ -9,7 +9,7 @@ WORKERS ?= auto
 IMAGES ?= 15000
 APFS_IMAGES ?= 4000
 RUN_EXTRAS := cli,check,rig,train
-ALL_EXTRAS := cli,check,rig,contracts,train,digests
+ALL_EXTRAS := cli,check,rig,contracts,train,digests,lab
 
 # The tests start hundreds of Pythons. Where bytecode may not be kept, each compiles all of it anew.
 export PYTHONDONTWRITEBYTECODE :=
