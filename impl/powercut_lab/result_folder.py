@@ -19,12 +19,14 @@ from typing import Any, Final
 from attrs import asdict, define, field, frozen
 
 from powercut_lab.errors import LabError
+from powercut_lab.strict_json import as_object, named_texts_in, number_in, text_in
 from powercut_lab.study import SIZES, Cell, RawTable, Row, Size, Unit
 
 JOURNAL: Final = "journal.jsonl"
 DATA: Final = "data"
 LIMIT_BYTES: Final = 64 << 20
 UNIT: Final = "unit"
+_LONGEST_LINE_BYTES: Final = 1 << 20
 
 
 @frozen
@@ -68,6 +70,14 @@ class ResultFolder:
         _append(self.path / JOURNAL, line.encode())
         self.done.append(done)
 
+    def packages(self) -> dict[str, str]:
+        """The versions of each package that units were done with."""
+        found: dict[str, set[str]] = {}
+        for done in self.done:
+            for name, version in done.packages.items():
+                found.setdefault(name, set()).add(version)
+        return {name: ", ".join(sorted(found[name])) for name in sorted(found)}
+
     def rows(self, table: RawTable) -> list[dict[str, Cell]]:
         """The rows of all units that are done. LabError."""
         wanted = {d.key: d.rows for d in self.done if d.table == table.name}
@@ -83,13 +93,8 @@ class ResultFolder:
         return self.path / DATA / f"{table.name}.csv"
 
     def _append_rows(self, unit: Unit, rows: Sequence[Row]) -> None:
-        file = self._file(unit.table)
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        if not file.exists():
-            writer.writerow((UNIT, *unit.table.columns))
-        writer.writerows((unit.key, *map(_shown, row)) for row in rows)
-        _append(file, text.getvalue().encode())
+        lines = _csv([(unit.key, *map(_shown, row)) for row in rows])
+        _append(self._file(unit.table), lines, _csv([(UNIT, *unit.table.columns)]))
 
 
 def check_row(table: RawTable, row: Row) -> None:
@@ -100,6 +105,8 @@ def check_row(table: RawTable, row: Row) -> None:
         numeric = isinstance(cell, int | float) and not isinstance(cell, bool)
         if numeric != (column in table.numeric):
             raise LabError(f"{table.name}.{column} is {cell!r}, which is of the wrong kind.")
+        if isinstance(cell, str) and len(f"{cell}|".splitlines()) > 1:
+            raise LabError(f"{table.name}.{column} has a line break: {cell!r}.")
 
 
 def read_rows(file: Path, table: RawTable) -> Iterator[tuple[str, dict[str, Cell]]]:
@@ -133,6 +140,12 @@ def _number(file: Path, column: str, cell: str) -> int | float:
         raise LabError(f"{file}: {column} is {cell[:40]!r}; expected a number.") from error
 
 
+def _csv(rows: Sequence[Sequence[Cell]]) -> bytes:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue().encode()
+
+
 def _shown(cell: Cell) -> Cell:
     """Six digits are more than any clock here is good for."""
     return float(f"{cell:.6g}") if isinstance(cell, float) else cell
@@ -144,7 +157,7 @@ def _journal(file: Path) -> Iterator[DoneUnit]:
             return  # cut off inside: the unit is done again
         try:
             yield _done_unit(json.loads(line))
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
+        except (ValueError, OverflowError, RecursionError) as error:
             raise LabError(
                 f"{file}:{number} is no line of a journal of ours ({error}). Nothing was changed. "
                 "Name another folder by --out, or remove this one."
@@ -152,18 +165,20 @@ def _journal(file: Path) -> Iterator[DoneUnit]:
 
 
 def _done_unit(line: Any) -> DoneUnit:
-    strings = {name: line[name] for name in ("experiment", "key", "table", "size")}
-    numbers = {name: line[name] for name in ("rows", "seconds", "seed")}
-    packages = line["packages"]
-    if not all(isinstance(v, str) and len(v) < 500 for v in strings.values()):
-        raise ValueError("a text was expected")
-    if strings["size"] not in SIZES:
-        raise ValueError(f"the size {strings['size']!r}")
-    if not all(isinstance(v, int | float) and not isinstance(v, bool) for v in numbers.values()):
-        raise ValueError("a number was expected")
-    if not isinstance(packages, dict) or not all(isinstance(v, str) for v in packages.values()):
-        raise ValueError("packages")
-    return DoneUnit(**strings, **numbers, packages=dict(packages))
+    part = as_object(line, "the line")
+    size = text_in(part, "size")
+    if size not in SIZES:
+        raise ValueError(f"size is {size[:40]!r}")
+    return DoneUnit(
+        experiment=text_in(part, "experiment"),
+        key=text_in(part, "key"),
+        table=text_in(part, "table"),
+        rows=int(number_in(part, "rows")),
+        seconds=number_in(part, "seconds"),
+        size=size,
+        seed=int(number_in(part, "seed")),
+        packages=named_texts_in(part, "packages"),
+    )
 
 
 def _bounded(file: Path) -> str:
@@ -182,17 +197,19 @@ def _bounded(file: Path) -> str:
         raise LabError(f"{file} cannot be read: {error}. Nothing was changed.") from error
 
 
-def _append(file: Path, data: bytes) -> None:
-    """Append in one write, behind whatever a write that was cut off has left; synced."""
+def _append(file: Path, data: bytes, heading: bytes = b"") -> None:
+    """Append in one write, in the place of a line that a write that was cut off has left; synced.
+
+    No line of ours has a line break inside, so what follows the last one is such a rest.
+    """
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         with file.open("ab+") as stream:
-            size = stream.seek(0, os.SEEK_END)
-            if size:
-                stream.seek(size - 1)
-                if stream.read(1) != b"\n":
-                    data = b"\n" + data
-            stream.write(data)
+            start = max(0, stream.seek(0, os.SEEK_END) - _LONGEST_LINE_BYTES)
+            stream.seek(start)
+            end = start + stream.read().rfind(b"\n") + 1
+            stream.truncate(end)
+            stream.write(data if end else heading + data)
             stream.flush()
             os.fsync(stream.fileno())
     except OSError as error:

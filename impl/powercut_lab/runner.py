@@ -13,7 +13,7 @@ from attrs import field, frozen
 from powercut_lab.errors import LabError
 from powercut_lab.machine import packages
 from powercut_lab.result_folder import DoneUnit, ResultFolder
-from powercut_lab.study import Experiment, Missing, Size, Unit
+from powercut_lab.study import Experiment, Size, Unit
 
 
 @frozen
@@ -50,9 +50,8 @@ class Request:
 
 @frozen
 class RunResult:
-    """What a run did not do: parts that are missing here, and units that failed."""
+    """The units of a run that failed."""
 
-    missing: tuple[tuple[str, Missing], ...]
     failed: tuple[FailedUnit, ...]
 
 
@@ -72,7 +71,7 @@ class Runner:
         was kept before is intact, and the next run begins with the unit that was cut off.
         """
         planned = [(each, each.plan(request.size, request.seed)) for each in request.experiments]
-        check_keys(planned_units for _, plan in planned for planned_units in [plan.units])
+        check_keys(plan.units for _, plan in planned)
         units = [
             (experiment, unit)
             for experiment, plan in planned
@@ -86,8 +85,7 @@ class Runner:
             error = self._carry_out(experiment, unit, request)
             if error is not None:
                 failed.append(FailedUnit(experiment.name, unit.key, error))
-        missing = [(e.name, each) for e, plan in planned for each in plan.missing]
-        return RunResult(tuple(missing), tuple(failed))
+        return RunResult(tuple(failed))
 
     def _carry_out(self, experiment: Experiment, unit: Unit, request: Request) -> str | None:
         workplace = Path(tempfile.mkdtemp(prefix="powercut-lab-"))

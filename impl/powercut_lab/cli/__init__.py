@@ -1,0 +1,1 @@
+"""The command that the lab adds to `powercut`."""

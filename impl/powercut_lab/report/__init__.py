@@ -1,0 +1,1 @@
+"""The report: one page and one Markdown file, from rows alone."""
