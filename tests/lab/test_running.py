@@ -92,6 +92,14 @@ def test_rows_or_a_journal_that_were_cut_off_inside_cost_that_unit_only(
     assert rows(tmp_path) == [("a", 1), ("a", 0), ("b", 1)]
 
 
+def test_a_heading_that_was_cut_off_is_written_again(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "tosses.csv").write_bytes(b"unit,co")
+    run(tmp_path, Toy())
+
+    assert rows(tmp_path) == [("a", 1), ("a", 0), ("b", 1)]
+
+
 @pytest.mark.parametrize(
     "row", [("a",), ("a", 1, 2), ("a", "1"), (1, 1), ("a", True), ("a", None), ("a\n", 1)]
 )
