@@ -13,9 +13,9 @@ from attrs import evolve, frozen
 from powercut_lab.catalog import NAMES, experiment_named
 from powercut_lab.errors import LabError
 from powercut_lab.machine import facts
+from powercut_lab.report.advice import advice_of
 from powercut_lab.report.beside import read_beside
-from powercut_lab.report.report import Beside, Report, sections_of
-from powercut_lab.report.summary import summary_of
+from powercut_lab.report.report import Beside, Report, data_of, sections_of
 from powercut_lab.report.writer import PAGE, write_report
 from powercut_lab.result_folder import ResultFolder
 from powercut_lab.run_facts import RunFacts
@@ -65,9 +65,10 @@ def carry_out(asked: Asked, every: Experiments | None = None) -> int:
         if asked.what != "report":
             missing = [(name, each) for name, plan in plans.items() for each in plan.missing]
             RunFacts(facts(), tuple(missing)).write(asked.out)
-        sections = sections_of(folder, tuple(every.values()))
+        data = data_of(folder, tuple(every.values()))
+        sections = sections_of(data, tuple(every.values()))
         report = _report(request, plans, folder, sections, result, beside)
-        write_report(report, asked.out, summary_of(sections))
+        write_report(report, asked.out, advice_of(data))
         click.echo(f"The report is {asked.out / PAGE}.")
         return status
     except LabError as error:

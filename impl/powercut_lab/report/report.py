@@ -9,7 +9,7 @@ from attrs import frozen
 
 from powercut_lab.result_folder import ResultFolder
 from powercut_lab.runner import FailedUnit
-from powercut_lab.study import Experiment, Missing, ReportTable, Section, Size
+from powercut_lab.study import Data, Experiment, Missing, ReportTable, Section, Size
 
 TITLE: Final = "Checkpoint protocols: what a crash leaves, what damage does, what a save costs"
 
@@ -44,14 +44,18 @@ class Beside:
     tables: Mapping[str, tuple[ReportTable, ...]]
 
 
-def sections_of(folder: ResultFolder, experiments: Sequence[Experiment]) -> dict[str, Section]:
-    """What came out of each experiment that has rows in the folder. LabError."""
-    found = {}
-    for experiment in experiments:
-        data = {table.name: folder.rows(table) for table in experiment.tables}
-        if any(data.values()):
-            found[experiment.name] = experiment.section(data)
-    return found
+def data_of(folder: ResultFolder, experiments: Sequence[Experiment]) -> Data:
+    """The rows of every table of the experiments. LabError."""
+    return {table.name: folder.rows(table) for each in experiments for table in each.tables}
+
+
+def sections_of(data: Data, experiments: Sequence[Experiment]) -> dict[str, Section]:
+    """What came out of each experiment that has rows."""
+    return {
+        experiment.name: experiment.section(data)
+        for experiment in experiments
+        if any(data[table.name] for table in experiment.tables)
+    }
 
 
 def tables_of(section: Section) -> tuple[ReportTable, ...]:
