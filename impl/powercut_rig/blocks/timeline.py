@@ -9,7 +9,7 @@ from attrs import evolve
 from powercut.report.timeline import Cut, Look, Span, Timeline, joined, numbered
 from powercut_rig.blocks.block_log import BlockLog, LoggedFlush, LoggedMark, LoggedWrite, Recipe
 
-OPS, DISK = "ops", "block writes and flushes"
+OPS, DISK = "ops", "writes and flushes"
 
 
 def timeline_of(log: BlockLog, title: str) -> Timeline:

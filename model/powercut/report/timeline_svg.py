@@ -29,7 +29,7 @@ _BOTTOM: Final = 14
 _GAP: Final = 12  # between two labels
 _SMALLEST: Final = 240
 _RECORD: Final = 7  # the height of a record
-_LETTER: Final = 5.9  # the width of a letter, about
+_LETTER: Final = 6.3  # the width of a letter, about
 _TICKS: Final = 8
 _LEAST_BYTES, _MOST_DOUBLINGS = 512, 11
 
@@ -67,7 +67,7 @@ class _Page:
     end: float
     height: float
     bars: dict[str, float]
-    label_width: float
+    left: dict[str, float]
     disk_x: float
 
     def y(self, at: float) -> float:
@@ -106,6 +106,7 @@ def draw(timeline: Timeline) -> str:
 
 def _page(timeline: Timeline) -> _Page:
     begin = min((span.begin for span in timeline.spans), default=0.0)
+    begin = min(begin, 0.0) if timeline.unit == "us" else begin
     end = max((span.end for span in timeline.spans), default=0.0)
     if timeline.cut is not None:
         begin, end = min(begin, timeline.cut.at), max(end, timeline.cut.at)
@@ -113,12 +114,27 @@ def _page(timeline: Timeline) -> _Page:
     disk = _disk_lane(timeline)
     labelled = [lane for lane in timeline.lanes if lane != disk]
     right = WIDTH - (_DISK + _ARROWS if disk else 6)
-    width = (right - _AXIS) / max(len(labelled), 1)
-    bars = {lane: _AXIS + width * (n + 1) - _BAR for n, lane in enumerate(labelled)}
+    letters = {lane: _letters(timeline, lane) for lane in labelled}
+    bars, left = {}, {}
+    x = float(_AXIS)
+    for lane in labelled:
+        left[lane] = x + 4
+        x += (right - _AXIS) * letters[lane] / sum(letters.values())
+        bars[lane] = x - _BAR
     most = max((sum(s.lane == lane for s in timeline.spans) for lane in labelled), default=0)
     records = _RECORD * (end - begin) if timeline.unit == "record" else 0
-    height = max(_SMALLEST, (most + 1) * _GAP * 1.15, records)
-    return _Page(begin, end, height, bars, width - _BAR - 8, WIDTH - _DISK)
+    height = max(_SMALLEST, (most + 1) * _GAP * 1.3, records)
+    return _Page(begin, end, height, bars, left, WIDTH - _DISK)
+
+
+def _letters(timeline: Timeline, lane: str) -> int:
+    """The letters of the longest label of a lane, within bounds: its share of the width."""
+    longest = max((len(_label(s)) for s in timeline.spans if s.lane == lane), default=0)
+    return min(max(longest, 10), 26)
+
+
+def _label(span: Span) -> str:
+    return f"{span.id} {span.name}" if span.look == "sync" else span.name
 
 
 def _disk_lane(timeline: Timeline) -> str | None:
@@ -159,6 +175,8 @@ def _bands(timeline: Timeline, page: _Page) -> Iterator[str]:
 
 def _axis(timeline: Timeline, page: _Page) -> Iterator[str]:
     step = _step(page.end - page.begin)
+    if timeline.unit == "record":
+        step = max(step, 1)
     in_ms = timeline.unit == "us" and step >= 100
     unit = ("ms" if in_ms else "µs") if timeline.unit == "us" else "record"
     yield f'<text class="soft" x="2" y="{_TOP - 10}">{unit}</text>'
@@ -240,8 +258,7 @@ def _labels(timeline: Timeline, page: _Page) -> Iterator[str]:
         wanted = [page.y(span.begin) + 8 for span in spans]
         places = spread(wanted, _GAP, page.height + _TOP + _BOTTOM - 4)
         for span, place in zip(spans, places, strict=True):
-            label = f"{span.id} {span.name}" if span.look == "sync" else span.name
-            shown = _shortened(label, int(page.label_width / _LETTER))
+            shown = _shortened(_label(span), int((bar - 8 - page.left[lane]) / _LETTER))
             yield f'<text x="{_n(bar - 8)}" y="{_n(place)}" text-anchor="end">'
             yield f"{escape(shown)}</text>"
             yield (
