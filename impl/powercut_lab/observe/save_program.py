@@ -104,8 +104,8 @@ class _Observer:
 
     def observe(self, step: steps.SimpleStep, seconds: float) -> None:
         end_ns = time.monotonic_ns()
-        path: str = getattr(step, "path", None) or getattr(step, "dst", "")
-        content: str = getattr(step, "part", None) or getattr(step, "record", "")
+        path: str = getattr(step, "path", "") or getattr(step, "dst", "")
+        content: str = getattr(step, "part", "") or getattr(step, "record", "")
         if isinstance(step, steps.RenameEntry):
             content = self._contents.get(step.src, "")
         if content:
