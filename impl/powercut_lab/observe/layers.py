@@ -22,7 +22,7 @@ SYNC_CALLS: Final = frozenset(
 
 _PHASE_OF: Final = {
     "mkdir": "write", "create": "write", "write": "write", "fsync": "sync",
-    "fsync_dir": "sync dir of", "full_sync_dir": "full sync of", "rename": "rename",
+    "fsync_dir": "sync dir:", "full_sync_dir": "full sync:", "rename": "rename",
 }  # fmt: skip
 _RECORDS: Final = frozenset({"MANIFEST", "MANIFEST.json", "COMMIT.json"})
 
@@ -112,13 +112,21 @@ def seam_calls(told: Told) -> Iterator[Span]:
 
 
 def system_calls(told: Told, calls: Iterable[WatchedCall], store: str) -> Iterator[Span]:
-    """The system calls that ran within the save, each named with its file below the store."""
+    """The system calls that ran within the save, each named with its file below the store.
+
+    A file with a temporary name goes by that of its part; a rename by its new name.
+    """
+    contents = {
+        step.path.rpartition("/")[2]: step.content
+        for step in told.steps
+        if step.content and step.name == "write"
+    }
     for call in calls:
         if call.begin_ns < told.begin_ns or call.end_ns > told.end_ns:
             continue
         begin, end = (microseconds(told, at) for at in (call.begin_ns, call.end_ns))
         files = [_short(path, store) for path in call.file.split(" to ")]
-        name = f"{call.name} {files[-1]}"
+        name = f"{call.name} {contents.get(files[-1], files[-1])}"
         yield Span("", CALLS, look_of_call(call.name), name, begin, end, max(call.bytes, 0))
 
 

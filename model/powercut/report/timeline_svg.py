@@ -17,19 +17,19 @@ from attrs import frozen
 
 from powercut.report.timeline import REQUESTS, Look, Span, Timeline
 
-WIDTH: Final = 420
+WIDTH: Final = 460
 _SHOWN_WIDTH: Final = 640
-_AXIS: Final = 38
+_AXIS: Final = 34
 _BAR: Final = 10
-_DISK: Final = 104
-_ARROWS: Final = 22
+_DISK: Final = 98
+_ARROWS: Final = 20
 _NUMBERS: Final = 24  # room for the ids of flushes
-_TOP: Final = 62
+_TOP: Final = 54
 _BOTTOM: Final = 14
 _GAP: Final = 12  # between two labels
 _SMALLEST: Final = 240
 _RECORD: Final = 7  # the height of a record
-_LETTER: Final = 6.3  # the width of a letter, about
+_LETTER: Final = 6.2  # the width of a letter, about
 _TICKS: Final = 8
 _LEAST_BYTES, _MOST_DOUBLINGS = 512, 11
 
@@ -130,7 +130,7 @@ def _page(timeline: Timeline) -> _Page:
 def _letters(timeline: Timeline, lane: str) -> int:
     """The letters of the longest label of a lane, within bounds: its share of the width."""
     longest = max((len(_label(s)) for s in timeline.spans if s.lane == lane), default=0)
-    return min(max(longest, 10), 26)
+    return min(max(longest, 10), 24) + 3
 
 
 def _label(span: Span) -> str:
