@@ -12,6 +12,7 @@ from typing import Final
 
 from powercut.report import timeline_svg
 from powercut.report.timeline import Timeline
+from powercut.report.timeline_csv import to_csv
 from powercut_rig.blocks.timeline import with_crash
 from powercut_rig.judge.result import Comparison, Finding
 from powercut_rig.reports.text import broken_in_words, remarks, seen_in_words
@@ -92,5 +93,7 @@ def picture(timeline: Timeline, finding: Finding | None = None) -> str:
     title = escape(timeline.title)
     return (
         f'<figure class="picture"><figcaption>{title}</figcaption>'
-        f'<div tabindex="0">{timeline_svg.draw(shown)}</div></figure>'
+        f'<div tabindex="0">{timeline_svg.draw(shown)}</div>'
+        f"<details><summary>The same as CSV</summary><pre>{escape(to_csv(shown))}</pre></details>"
+        "</figure>"
     )

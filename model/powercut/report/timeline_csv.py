@@ -49,7 +49,7 @@ def to_csv(timeline: Timeline) -> str:
     The columns of time bear the unit of the timeline: `begin_us`, or `begin_record`.
     """
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
+    writer = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
     writer.writerow(column.replace("_us", f"_{timeline.unit}") for column in COLUMNS)
     writer.writerows(to_rows(sorted(timeline.spans, key=lambda each: (each.begin, each.end))))
     return text.getvalue()

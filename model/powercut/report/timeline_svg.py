@@ -8,6 +8,7 @@ flush a thick line with an arrow from its sync, a write a thin bar whose length 
 from __future__ import annotations
 
 import math
+import re
 import zlib
 from collections.abc import Iterator, Sequence
 from html import escape
@@ -31,6 +32,7 @@ _SMALLEST: Final = 240
 _RECORD: Final = 7  # the height of a record
 _LETTER: Final = 6.2  # the width of a letter, about
 _TICKS: Final = 8
+_NOT_IN_XML: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 _LEAST_BYTES, _MOST_DOUBLINGS = 512, 11
 
 _STYLE: Final = """
@@ -88,8 +90,8 @@ def draw(timeline: Timeline) -> str:
     )
     parts = [
         head,
-        f'<title id="{name}-t">{escape(timeline.title)}</title>',
-        f'<desc id="{name}-d">{escape(text)}</desc><style>{_STYLE}</style>',
+        f'<title id="{name}-t">{_escaped(timeline.title)}</title>',
+        f'<desc id="{name}-d">{_escaped(text)}</desc><style>{_STYLE}</style>',
         f'<rect class="paper" width="{WIDTH}" height="{_n(total)}"/>',
         *_legend(timeline),
         *_bands(timeline, page),
@@ -157,7 +159,7 @@ def _legend(timeline: Timeline) -> Iterator[str]:
             if look == "flush"
             else f'<rect class="key {look}" x="{_n(x)}" y="{y - 8}" width="14" height="8"/>'
         ).replace('class="flush"', 'class="key flush"')
-        yield f'{swatch}<text x="{_n(x + 18)}" y="{y}">{escape(words)}</text>'
+        yield f'{swatch}<text x="{_n(x + 18)}" y="{y}">{_escaped(words)}</text>'
         x += 30 + len(words) * _LETTER
 
 
@@ -202,14 +204,14 @@ def _headings(timeline: Timeline, page: _Page) -> Iterator[str]:
     for lane in timeline.lanes:
         if lane in page.bars:
             yield f'<text class="soft" x="{_n(page.bars[lane] + _BAR)}" y="{y}" '
-            yield f'text-anchor="end">{escape(lane)}</text>'
+            yield f'text-anchor="end">{_escaped(lane)}</text>'
         else:
-            yield f'<text class="soft" x="{_n(page.disk_x)}" y="{y}">{escape(lane)}</text>'
+            yield f'<text class="soft" x="{_n(page.disk_x)}" y="{y}">{_escaped(lane)}</text>'
 
 
 def _shape(span: Span, page: _Page) -> Iterator[str]:
     y = page.y(span.begin)
-    tip = f"<title>{escape(_tip(span))}</title>"
+    tip = f"<title>{_escaped(_tip(span))}</title>"
     if span.lane in page.bars:
         height = max(page.y(span.end) - y, 1.5)
         yield (
@@ -260,7 +262,7 @@ def _labels(timeline: Timeline, page: _Page) -> Iterator[str]:
         for span, place in zip(spans, places, strict=True):
             shown = _shortened(_label(span), int((bar - 8 - page.left[lane]) / _LETTER))
             yield f'<text x="{_n(bar - 8)}" y="{_n(place)}" text-anchor="end">'
-            yield f"{escape(shown)}</text>"
+            yield f"{_escaped(shown)}</text>"
             yield (
                 f'<path class="lead" d="M{_n(bar - 6)} {_n(place - 4)}L{_n(bar - 1)} '
                 f'{_n(page.y(span.begin) + 0.7)}"/>'
@@ -273,7 +275,7 @@ def _flush_numbers(timeline: Timeline, page: _Page) -> Iterator[str]:
     wanted = [page.y(span.begin) + 3 for span in flushes]
     for span, place in zip(flushes, spread(wanted, 9, page.height + _TOP + 10), strict=True):
         yield f'<text class="soft" x="{WIDTH - _NUMBERS + 3}" y="{_n(place)}">'
-        yield f"{escape(span.id)}</text>"
+        yield f"{_escaped(span.id)}</text>"
 
 
 def _cut(timeline: Timeline, page: _Page) -> Iterator[str]:
@@ -281,7 +283,7 @@ def _cut(timeline: Timeline, page: _Page) -> Iterator[str]:
         y = page.y(timeline.cut.at)
         yield f'<line class="cut" x1="{_AXIS}" x2="{WIDTH}" y1="{_n(y)}" y2="{_n(y)}"/>'
         yield f'<text x="{WIDTH - 2}" y="{_n(y - 3)}" text-anchor="end">'
-        yield f"{escape(timeline.cut.name)}</text>"
+        yield f"{_escaped(timeline.cut.name)}</text>"
 
 
 def spread(wanted: Sequence[float], gap: float, lowest: float) -> list[float]:
@@ -306,6 +308,11 @@ def _in_words(timeline: Timeline) -> str:
 
 def _shortened(label: str, most: int) -> str:
     return label if len(label) <= most else label[: most - 1] + "…"
+
+
+def _escaped(text: str) -> str:
+    """Text for XML, which some characters cannot stand in at all."""
+    return escape(_NOT_IN_XML.sub("\N{REPLACEMENT CHARACTER}", text))
 
 
 def _n(number: float) -> str:

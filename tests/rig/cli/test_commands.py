@@ -77,6 +77,7 @@ def test_the_html_report_shows_ops_writes_flushes_the_cut_and_what_was_lost() ->
     assert parsed.classes["write"] == 3
     assert "t<1>.toml" in parsed.text
     assert "<a> & b" in parsed.text
+    assert '"W1","writes and flushes","lost","write",1,1,512,0,""' in parsed.text
 
 
 def test_junit_has_a_suite_for_each_disk_and_says_what_failed() -> None:
