@@ -121,6 +121,14 @@ def test_without_a_disk_the_lanes_have_the_width_for_themselves() -> None:
     assert min(float(bar.get("x", "0")) for bar in bars) > WIDTH - 30
 
 
+@given(st.lists(st.floats(500, 600), max_size=40).map(sorted))
+def test_labels_that_crowd_at_the_bottom_move_up_together(wanted: list[float]) -> None:
+    places = spread(wanted, 12, 600)
+
+    assert all(b - a >= 12 - 1e-6 for a, b in pairwise(places))
+    assert all(place <= 600 for place in places)
+
+
 @given(st.lists(st.floats(0, 500), max_size=40).map(sorted))
 def test_labels_keep_their_order_and_their_distance(wanted: list[float]) -> None:
     places = spread(wanted, 12, 600)
