@@ -21,8 +21,8 @@ from powercut_lab.study import Data, Missing, RawTable, Row, Section, Size, Stud
 from powercut_rig import what_is_missing
 
 FILE_SYSTEMS: Final = ("ext4", "xfs", "btrfs")
-_RUNS: Final[dict[Size, int]] = {"quick": 1, "default": 3, "full": 5}
-_SECONDS: Final = 1.5
+_RUNS: Final[dict[Size, int]] = {"quick": 1, "default": 2, "full": 3}
+_SECONDS: Final = 2.0
 SUBJECTS: Final = (
     *(("lastgood", mode) for mode in MODES),
     *(("paper", mode) for mode in PAPER_MODES),

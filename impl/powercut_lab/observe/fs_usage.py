@@ -15,7 +15,7 @@ from typing import Final
 
 from attrs import frozen
 
-from powercut.report.timeline import Look, Span
+from powercut.report.timeline import Look, TimelineSpan
 from powercut_lab.observe.layers import CALLS, DISK, SYNC_CALLS
 
 _LINE: Final = re.compile(
@@ -68,7 +68,7 @@ def parse_line(line: str) -> UsageLine | None:
     )
 
 
-def spans_of(lines: Iterable[str], command: str, begin_s: float) -> Iterator[Span]:
+def spans_of(lines: Iterable[str], command: str, begin_s: float) -> Iterator[TimelineSpan]:
     """The file calls of a command, and the writes and flushes of the whole machine's disks.
 
     fs_usage names commands, not processes, and the kernel writes for everybody: what another
@@ -87,7 +87,7 @@ def spans_of(lines: Iterable[str], command: str, begin_s: float) -> Iterator[Spa
         begin_us = end_us - event.took_s * 1e6
         size = _BYTES.search(event.arguments)
         count = int(size[1], 16) if size else 0
-        yield Span("", lane, look, name, round(begin_us, 1), round(end_us, 1), count)
+        yield TimelineSpan("", lane, look, name, round(begin_us, 1), round(end_us, 1), count)
 
 
 def _what(event: UsageLine, command: str) -> tuple[Look | None, str, str]:

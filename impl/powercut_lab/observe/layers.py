@@ -7,7 +7,7 @@ from typing import Final
 
 from attrs import evolve, frozen
 
-from powercut.report.timeline import REQUESTS, Look, Span, joined, numbered
+from powercut.report.timeline import REQUESTS, Look, TimelineSpan, joined, numbered
 from powercut_lab.observe.save_program import Told, ToldStep
 from powercut_rig.system.ptrace import WatchedCall
 
@@ -39,7 +39,7 @@ class DiskRequest:
 
 def join_layers(
     told: Told, calls: Sequence[WatchedCall] | None, requests: Iterable[DiskRequest], store: str
-) -> tuple[Span, ...]:
+) -> tuple[TimelineSpan, ...]:
     """All layers of a save, in microseconds since it began; calls outside of it are left out.
 
     Without `calls`, those of the disk seam stand in: one for each step.
@@ -50,7 +50,7 @@ def join_layers(
     return with_later(joined(numbered(spans)), microseconds(told, told.end_ns))
 
 
-def with_later(spans: Iterable[Span], end_us: float) -> tuple[Span, ...]:
+def with_later(spans: Iterable[TimelineSpan], end_us: float) -> tuple[TimelineSpan, ...]:
     """The spans, with the requests that came when the save had returned marked as `LATER`."""
     return tuple(
         evolve(span, belongs_to=LATER) if span.look in REQUESTS and span.begin > end_us else span
@@ -63,7 +63,7 @@ def microseconds(told: Told, at_ns: int) -> float:
     return round((at_ns - told.begin_ns) / 1000, 1)
 
 
-def phases(told: Told) -> Iterator[Span]:
+def phases(told: Told) -> Iterator[TimelineSpan]:
     """Steps of one kind on parts, or on one record, that follow each other, as one phase.
 
     A close belongs to what is before it: it waits for nothing.
@@ -92,7 +92,7 @@ def _phase_key(step: ToldStep, contents: dict[str, str]) -> tuple[str, str]:
     return kind, ""
 
 
-def _phase(told: Told, run: Sequence[ToldStep], contents: dict[str, str]) -> Span:
+def _phase(told: Told, run: Sequence[ToldStep], contents: dict[str, str]) -> TimelineSpan:
     kind = _PHASE_OF.get(run[0].name, run[0].name)
     names = list(dict.fromkeys(filter(None, (contents.get(step.path) for step in run))))
     if names:
@@ -100,18 +100,18 @@ def _phase(told: Told, run: Sequence[ToldStep], contents: dict[str, str]) -> Spa
     else:
         what = "group" if run[0].path else "store"
     begin, end = (microseconds(told, at) for at in (run[0].begin_ns, run[-1].end_ns))
-    return Span("", PHASES, "phase", f"{kind} {what}", begin, end)
+    return TimelineSpan("", PHASES, "phase", f"{kind} {what}", begin, end)
 
 
-def seam_calls(told: Told) -> Iterator[Span]:
+def seam_calls(told: Told) -> Iterator[TimelineSpan]:
     """The calls of the disk seam: one for each step."""
     for step in told.steps:
         begin, end = (microseconds(told, at) for at in (step.begin_ns, step.end_ns))
         name = f"{step.name} {step.content or _short(step.path)}"
-        yield Span("", CALLS, look_of_call(step.name), name, begin, end)
+        yield TimelineSpan("", CALLS, look_of_call(step.name), name, begin, end)
 
 
-def system_calls(told: Told, calls: Iterable[WatchedCall], store: str) -> Iterator[Span]:
+def system_calls(told: Told, calls: Iterable[WatchedCall], store: str) -> Iterator[TimelineSpan]:
     """The system calls that ran within the save, each named with its file below the store.
 
     A file with a temporary name goes by that of its part; a rename by its new name.
@@ -127,7 +127,7 @@ def system_calls(told: Told, calls: Iterable[WatchedCall], store: str) -> Iterat
         begin, end = (microseconds(told, at) for at in (call.begin_ns, call.end_ns))
         files = [_short(path, store) for path in call.file.split(" to ")]
         name = f"{call.name} {contents.get(files[-1], files[-1])}"
-        yield Span("", CALLS, look_of_call(call.name), name, begin, end, max(call.bytes, 0))
+        yield TimelineSpan("", CALLS, look_of_call(call.name), name, begin, end, max(call.bytes, 0))
 
 
 def look_of_call(name: str) -> Look:
@@ -135,14 +135,14 @@ def look_of_call(name: str) -> Look:
     return "sync" if name in SYNC_CALLS else "call"
 
 
-def disk_requests(told: Told, requests: Iterable[DiskRequest]) -> Iterator[Span]:
+def disk_requests(told: Told, requests: Iterable[DiskRequest]) -> Iterator[TimelineSpan]:
     """The requests from the begin of the save on, up to when a sync after it was done."""
     for each in requests:
         if not told.begin_ns <= each.at_ns <= told.quiet_ns:
             continue
         at = microseconds(told, each.at_ns)
         look: Look = "flush" if each.is_flush else "write"
-        yield Span("", DISK, look, look, at, at, each.bytes, each.offset_bytes)
+        yield TimelineSpan("", DISK, look, look, at, at, each.bytes, each.offset_bytes)
 
 
 def _short(path: str, store: str = "") -> str:

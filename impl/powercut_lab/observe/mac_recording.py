@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Final
 
-from powercut.report.timeline import REQUESTS, Span, joined, numbered
+from powercut.report.timeline import REQUESTS, TimelineSpan, joined, numbered
 from powercut_lab.errors import LabError
 from powercut_lab.observe.fs_usage import spans_of
 from powercut_lab.observe.layers import microseconds, phases, with_later
@@ -51,7 +51,7 @@ def record_with_fs_usage(folder: Path, protocol: str, mode: str) -> RecordedSave
         return RecordedSave(told.file_system, "fs_usage", join_usage(told, output.readlines()))
 
 
-def join_usage(told: Told, lines: list[str]) -> tuple[Span, ...]:
+def join_usage(told: Told, lines: list[str]) -> tuple[TimelineSpan, ...]:
     """The steps of a save, and the events of fs_usage's lines, on one clock.
 
     fs_usage prints the time of day: the program says which one its monotonic clock began at.

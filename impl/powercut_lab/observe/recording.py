@@ -11,7 +11,7 @@ from typing import Final, Literal
 
 from attrs import frozen
 
-from powercut.report.timeline import Span
+from powercut.report.timeline import TimelineSpan
 from powercut_lab.errors import LabError
 from powercut_lab.observe.layers import DiskRequest, join_layers
 from powercut_lab.observe.save_program import Told, told_from
@@ -36,7 +36,7 @@ class RecordedSave:
 
     file_system: str
     source: CallSource
-    spans: tuple[Span, ...]
+    spans: tuple[TimelineSpan, ...]
 
 
 def arguments_of(store: str, protocol: str, mode: str) -> list[str]:

@@ -7,7 +7,7 @@ from typing import Final
 
 from attrs import frozen
 
-from powercut.report.timeline import REQUESTS, Span, SyncCost, Timeline, costs_of_syncs
+from powercut.report.timeline import REQUESTS, SyncCost, Timeline, TimelineSpan, costs_of_syncs
 from powercut.report.timeline_csv import COLUMNS, NUMERIC, from_row
 from powercut_lab.observe.layers import CALLS, DISK, LATER, PHASES
 from powercut_lab.study import Data, RawTable
@@ -30,7 +30,7 @@ class ObservedSave:
     mode: str
     run: int
     source: str
-    spans: tuple[Span, ...]
+    spans: tuple[TimelineSpan, ...]
 
     @property
     def subject(self) -> str:
@@ -48,7 +48,7 @@ class ObservedSave:
         return max((s.end for s in self.spans if s.lane != DISK), default=0.0)
 
     @property
-    def later(self) -> tuple[Span, ...]:
+    def later(self) -> tuple[TimelineSpan, ...]:
         """The requests that came when the save had returned."""
         return tuple(span for span in self.spans if span.belongs_to == LATER)
 
@@ -65,14 +65,14 @@ class ObservedSave:
         """Each sync call, with the flushes and writes that came while it ran."""
         return costs_of_syncs(self.timeline)
 
-    def requests(self, look: str) -> list[Span]:
+    def requests(self, look: str) -> list[TimelineSpan]:
         """The writes, or the flushes, until the save returned."""
         return [s for s in self.timeline.spans if s.look == look and s.look in REQUESTS]
 
 
 def observed_saves(data: Data) -> list[ObservedSave]:
     """The saves of the rows, in the order in which they were recorded. ValueError."""
-    found: dict[tuple[str, str, str, int, str], list[Span]] = {}
+    found: dict[tuple[str, str, str, int, str], list[TimelineSpan]] = {}
     for row in data.get(EVENTS.name, ()):
         key = (
             str(row["fs"]), str(row["protocol"]), str(row["mode"]), int(row["run"]),
@@ -82,7 +82,7 @@ def observed_saves(data: Data) -> list[ObservedSave]:
     return [ObservedSave(*key, tuple(spans)) for key, spans in found.items()]
 
 
-def in_words(spans: Sequence[Span]) -> str:
+def in_words(spans: Sequence[TimelineSpan]) -> str:
     """What a timeline shows, for those who cannot see it."""
     phases = "; ".join(
         f"{s.name} {s.begin / 1000:.1f} to {s.end / 1000:.1f} ms"

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Final, TypeVar
 
 from powercut.report import timeline_svg
-from powercut.report.timeline import Span
+from powercut.report.timeline import TimelineSpan
 from powercut_lab.observe.saves import ObservedSave, observed_saves
 from powercut_lab.study import Data, Picture, ReportTable, Section
 
@@ -193,5 +193,5 @@ def _range(counts: Sequence[float]) -> str:
     return f"{low:g}" if low == high else f"{low:g} to {high:g}"
 
 
-def _size(spans: Sequence[Span]) -> str:
+def _size(spans: Sequence[TimelineSpan]) -> str:
     return f"{sum(span.bytes for span in spans) / 1024:g} KiB"

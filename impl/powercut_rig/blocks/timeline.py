@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from attrs import evolve
 
-from powercut.report.timeline import Cut, Look, Span, Timeline, joined, numbered
+from powercut.report.timeline import Cut, Look, Timeline, TimelineSpan, joined, numbered
 from powercut_rig.blocks.block_log import BlockLog, LoggedFlush, LoggedMark, LoggedWrite, Recipe
 
 OPS, DISK = "ops", "writes and flushes"
@@ -22,7 +22,7 @@ def with_crash(timeline: Timeline, recipe: Recipe) -> Timeline:
     """The timeline with the cut that a recipe makes, and the writes that did not land."""
     torn = {tear.index for tear in recipe.torn}
 
-    def look(span: Span) -> Look:
+    def look(span: TimelineSpan) -> Look:
         if span.look != "write":
             return span.look
         if span.begin >= recipe.position:
@@ -35,20 +35,20 @@ def with_crash(timeline: Timeline, recipe: Recipe) -> Timeline:
     return evolve(timeline, spans=spans, cut=Cut(recipe.position - 0.5, "the cut"))
 
 
-def _ops(log: BlockLog) -> Iterator[Span]:
+def _ops(log: BlockLog) -> Iterator[TimelineSpan]:
     begun = 0
     for place, record in enumerate(log.records):
         if isinstance(record, LoggedMark) and record.phase == "begin":
             begun = place
         elif isinstance(record, LoggedMark) and record.phase == "end":
             look: Look = "sync" if "sync" in record.label else "call"
-            yield Span("", OPS, look, record.label, begun, place)
+            yield TimelineSpan("", OPS, look, record.label, begun, place)
 
 
-def _requests(log: BlockLog) -> Iterator[Span]:
+def _requests(log: BlockLog) -> Iterator[TimelineSpan]:
     for place, record in enumerate(log.records):
         if isinstance(record, LoggedFlush):
-            yield Span("", DISK, "flush", "flush", place, place)
+            yield TimelineSpan("", DISK, "flush", "flush", place, place)
         elif isinstance(record, LoggedWrite):
             size, offset = len(record.data), record.offset_bytes
-            yield Span("", DISK, "write", "write", place, place, size, offset)
+            yield TimelineSpan("", DISK, "write", "write", place, place, size, offset)

@@ -24,7 +24,7 @@ _LETTERS: Final[dict[Look, str]] = {"phase": "P", "call": "C", "sync": "S", "flu
 
 
 @frozen
-class Span:
+class TimelineSpan:
     """Something that ran from `begin` to `end`, in the timeline's unit.
 
     `id` names it within its timeline.  `lane` is its column.  `bytes` and `offset_bytes` are those
@@ -61,7 +61,7 @@ class Timeline:
 
     title: str
     lanes: tuple[str, ...]
-    spans: tuple[Span, ...] = field(repr=lambda spans: f"<{len(spans)} spans>")
+    spans: tuple[TimelineSpan, ...] = field(repr=lambda spans: f"<{len(spans)} spans>")
     unit: Unit = "us"
     text: str = ""
     cut: Cut | None = None
@@ -78,9 +78,9 @@ class Timeline:
 class SyncCost:
     """A sync, and the requests that reached the disk while it ran."""
 
-    sync: Span
-    flushes: tuple[Span, ...]
-    writes: tuple[Span, ...]
+    sync: TimelineSpan
+    flushes: tuple[TimelineSpan, ...]
+    writes: tuple[TimelineSpan, ...]
 
     @property
     def bytes(self) -> int:
@@ -88,7 +88,7 @@ class SyncCost:
         return sum(write.bytes for write in self.writes)
 
 
-def numbered(spans: Iterable[Span]) -> tuple[Span, ...]:
+def numbered(spans: Iterable[TimelineSpan]) -> tuple[TimelineSpan, ...]:
     """The spans in order of time with ids: P1, C1, S2, F1, W1. Calls and syncs share numbers."""
     counts: dict[str, int] = {}
     found = []
@@ -100,7 +100,7 @@ def numbered(spans: Iterable[Span]) -> tuple[Span, ...]:
     return tuple(found)
 
 
-def joined(spans: Iterable[Span]) -> tuple[Span, ...]:
+def joined(spans: Iterable[TimelineSpan]) -> tuple[TimelineSpan, ...]:
     """The spans, each call with its phase and each request of a disk with its sync.
 
     A request belongs to the sync that ran when it came, the last begun where several did.  A call
@@ -110,7 +110,7 @@ def joined(spans: Iterable[Span]) -> tuple[Span, ...]:
     phases = [span for span in spans if span.look == "phase"]
     syncs = [span for span in spans if span.look == "sync"]
 
-    def owner(span: Span) -> str:
+    def owner(span: TimelineSpan) -> str:
         if span.look == "phase":
             return span.belongs_to
         running = _running(syncs if span.look in REQUESTS else phases, span.begin)
@@ -132,10 +132,10 @@ def costs_of_syncs(timeline: Timeline) -> tuple[SyncCost, ...]:
     )
 
 
-def _running(among: Sequence[Span], at: float) -> Span | None:
+def _running(among: Sequence[TimelineSpan], at: float) -> TimelineSpan | None:
     found = [span for span in among if span.begin <= at <= span.end]
     return max(found, key=lambda span: span.begin) if found else None
 
 
-def _is_write(span: Span) -> bool:
+def _is_write(span: TimelineSpan) -> bool:
     return span.look in REQUESTS and span.look != "flush"

@@ -7,7 +7,7 @@ import io
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from powercut.report.timeline import LOOKS, Span, Timeline
+from powercut.report.timeline import LOOKS, Timeline, TimelineSpan
 
 COLUMNS: Final = (
     "id", "layer", "kind", "name", "begin_us", "end_us", "bytes", "offset", "belongs_to",
@@ -17,7 +17,7 @@ NUMERIC: Final = frozenset({"begin_us", "end_us", "bytes", "offset"})
 Cell = str | int | float
 
 
-def to_rows(spans: Iterable[Span]) -> tuple[tuple[Cell, ...], ...]:
+def to_rows(spans: Iterable[TimelineSpan]) -> tuple[tuple[Cell, ...], ...]:
     """A row for each span, with a cell for each of `COLUMNS`."""
     return tuple(
         (s.id, s.lane, s.look, s.name, s.begin, s.end, s.bytes, s.offset_bytes, s.belongs_to)
@@ -25,12 +25,12 @@ def to_rows(spans: Iterable[Span]) -> tuple[tuple[Cell, ...], ...]:
     )
 
 
-def from_row(row: Mapping[str, Cell]) -> Span:
+def from_row(row: Mapping[str, Cell]) -> TimelineSpan:
     """The span of a row by column. ValueError for a kind that is not known or a cell of no use."""
     look = str(row["kind"])
     if look not in LOOKS:
         raise ValueError(f"The kind {look!r} was found; expected one of {', '.join(LOOKS)}.")
-    return Span(
+    return TimelineSpan(
         str(row["id"]),
         str(row["layer"]),
         look,

@@ -16,7 +16,7 @@ from typing import Final
 
 from attrs import frozen
 
-from powercut.report.timeline import REQUESTS, Look, Span, Timeline
+from powercut.report.timeline import REQUESTS, Look, Timeline, TimelineSpan
 
 WIDTH: Final = 460
 _SHOWN_WIDTH: Final = 640
@@ -135,7 +135,7 @@ def _letters(timeline: Timeline, lane: str) -> int:
     return min(max(longest, 10), 24) + 3
 
 
-def _label(span: Span) -> str:
+def _label(span: TimelineSpan) -> str:
     return f"{span.id} {span.name}" if span.look == "sync" else span.name
 
 
@@ -209,7 +209,7 @@ def _headings(timeline: Timeline, page: _Page) -> Iterator[str]:
             yield f'<text class="soft" x="{_n(page.disk_x)}" y="{y}">{_escaped(lane)}</text>'
 
 
-def _shape(span: Span, page: _Page) -> Iterator[str]:
+def _shape(span: TimelineSpan, page: _Page) -> Iterator[str]:
     y = page.y(span.begin)
     tip = f"<title>{_escaped(_tip(span))}</title>"
     if span.lane in page.bars:
@@ -231,7 +231,7 @@ def _shape(span: Span, page: _Page) -> Iterator[str]:
         yield from _write(span, page.disk_x, y, tip)
 
 
-def _write(span: Span, x: float, y: float, tip: str) -> Iterator[str]:
+def _write(span: TimelineSpan, x: float, y: float, tip: str) -> Iterator[str]:
     doublings = math.log2(max(span.bytes, _LEAST_BYTES) / _LEAST_BYTES)
     most = _DISK - _NUMBERS - 8
     width = 8 + most * min(doublings / _MOST_DOUBLINGS, 1)
@@ -244,7 +244,7 @@ def _write(span: Span, x: float, y: float, tip: str) -> Iterator[str]:
         yield 'height="3"/>'
 
 
-def _tip(span: Span) -> str:
+def _tip(span: TimelineSpan) -> str:
     words = f"{span.id} {span.name}".strip()
     if span.bytes:
         words += f", {span.bytes} B"

@@ -9,7 +9,14 @@ import pytest
 from attrs import evolve
 from hypothesis import given
 
-from powercut.report.timeline import REQUESTS, Span, Timeline, costs_of_syncs, joined, numbered
+from powercut.report.timeline import (
+    REQUESTS,
+    Timeline,
+    TimelineSpan,
+    costs_of_syncs,
+    joined,
+    numbered,
+)
 from powercut.report.timeline_csv import COLUMNS, from_row, to_csv, to_rows
 from tests.model.report.spans import TIMELINES, a_save
 
@@ -41,10 +48,10 @@ def test_of_two_syncs_at_once_the_last_begun_is_the_owner() -> None:
     spans = joined(
         numbered(
             [
-                Span("", "calls", "sync", "syncfs", 0, 100),
-                Span("", "calls", "sync", "fsync", 10, 50),
-                Span("", "disk", "flush", "flush", 20, 20),
-                Span("", "disk", "flush", "flush", 60, 60),
+                TimelineSpan("", "calls", "sync", "syncfs", 0, 100),
+                TimelineSpan("", "calls", "sync", "fsync", 10, 50),
+                TimelineSpan("", "disk", "flush", "flush", 20, 20),
+                TimelineSpan("", "disk", "flush", "flush", 60, 60),
             ]
         )
     )
@@ -96,17 +103,17 @@ def test_the_csv_of_a_log_names_records_not_microseconds() -> None:
 @pytest.mark.parametrize(
     "span",
     [
-        Span("S1", "calls", "sync", "fsync", 2, 1),
-        Span("S1", "cellar", "sync", "fsync", 1, 2),
+        TimelineSpan("S1", "calls", "sync", "fsync", 2, 1),
+        TimelineSpan("S1", "cellar", "sync", "fsync", 1, 2),
     ],
 )
-def test_a_span_that_cannot_be_is_refused(span: Span) -> None:
+def test_a_span_that_cannot_be_is_refused(span: TimelineSpan) -> None:
     with pytest.raises(ValueError, match="ends before it begins"):
         Timeline("t", ("calls",), (span,))
 
 
 def test_two_spans_with_one_id_are_refused() -> None:
-    span = Span("S1", "calls", "sync", "fsync", 0, 1)
+    span = TimelineSpan("S1", "calls", "sync", "fsync", 0, 1)
     with pytest.raises(ValueError, match="one id"):
         Timeline("t", ("calls",), (span, span))
 
