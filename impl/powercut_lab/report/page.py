@@ -27,7 +27,7 @@ table{border-collapse:collapse;font-size:.9rem;font-variant-numeric:tabular-nums
 th,td{border:1px solid var(--line);padding:.25rem .55rem;text-align:left;vertical-align:top}
 thead th{background:var(--band)}tbody th{font-weight:600}
 figure{margin:1rem 0}figure img{max-width:100%;height:auto}
-.picture{overflow-x:auto}.picture img{min-width:44rem;max-width:none}
+.picture{overflow-x:auto}
 .box{border:2px solid var(--mark);border-radius:.4rem;padding:.2rem 1rem}
 nav ul{padding-left:1.2rem}a{color:var(--mark)}code{overflow-wrap:anywhere}
 @media print{.wide,.picture{overflow:visible}}

@@ -3,6 +3,9 @@
 A log starts from a base content (the file system as made and set up).  A `Recipe` says which
 part of the log a crash let land; `Replay` turns a recipe into the content that differs from
 the base.  Nothing here does I/O, so all of it can be tested without a disk.
+
+A record's `at_ns` is when it came, by this machine's monotonic clock; None where nobody looked.
+It is no part of what two recordings are compared by.
 """
 
 from __future__ import annotations
@@ -28,11 +31,14 @@ class LoggedWrite:
 
     offset_bytes: int
     data: bytes = field(repr=lambda data: f"<{len(data)} B>")
+    at_ns: int | None = field(default=None, eq=False, repr=False)
 
 
 @frozen
 class LoggedFlush:
     """The disk was asked to make every write before this one durable, and said that it did."""
+
+    at_ns: int | None = field(default=None, eq=False, repr=False)
 
 
 @frozen
@@ -42,6 +48,7 @@ class LoggedMark:
     label: str
     op_index: int
     phase: MarkPhase
+    at_ns: int | None = field(default=None, eq=False, repr=False)
 
 
 LogRecord = LoggedWrite | LoggedFlush | LoggedMark

@@ -1,45 +1,54 @@
-"""A recording in a form that is small enough to draw: ops, writes, flushes, in their order."""
+"""A recording as a timeline: ops, and the writes and flushes between them, in the log's order."""
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Iterator
 
-from attrs import frozen
+from attrs import evolve
 
-from powercut_rig.blocks.block_log import BlockLog, LoggedFlush, LoggedMark
+from powercut.report.timeline import Cut, Look, Timeline, TimelineSpan, joined, numbered
+from powercut_rig.blocks.block_log import BlockLog, LoggedFlush, LoggedMark, LoggedWrite, Recipe
 
-
-@frozen
-class TimelineEntry:
-    """One record of the log: an op that begins or ends, a note, a write or a flush.
-
-    `bytes` counts a write's; `place` is its record's number in the log.
-    """
-
-    kind: Literal["begin", "end", "note", "write", "flush"]
-    place: int
-    label: str = ""
-    offset_bytes: int = 0
-    bytes: int = 0
+OPS, DISK = "ops", "writes and flushes"
 
 
-@frozen
-class Timeline:
-    """The records of a recording, in a form that is small enough to draw."""
-
-    title: str
-    entries: tuple[TimelineEntry, ...]
-
-    @classmethod
-    def of(cls, log: BlockLog, title: str) -> Timeline:
-        """The timeline of a log."""
-        return cls(title, tuple(_entry(place, record) for place, record in enumerate(log.records)))
+def timeline_of(log: BlockLog, title: str) -> Timeline:
+    """The timeline of a log: time is the number of a record."""
+    spans = joined(numbered([*_ops(log), *_requests(log)]))
+    return Timeline(title, (OPS, DISK), spans, "record")
 
 
-def _entry(place: int, record: object) -> TimelineEntry:
-    if isinstance(record, LoggedMark):
-        return TimelineEntry(record.phase, place, record.label)
-    if isinstance(record, LoggedFlush):
-        return TimelineEntry("flush", place)
-    offset, data = getattr(record, "offset_bytes", 0), getattr(record, "data", b"")
-    return TimelineEntry("write", place, offset_bytes=offset, bytes=len(data))
+def with_crash(timeline: Timeline, recipe: Recipe) -> Timeline:
+    """The timeline with the cut that a recipe makes, and the writes that did not land."""
+    torn = {tear.index for tear in recipe.torn}
+
+    def look(span: TimelineSpan) -> Look:
+        if span.look != "write":
+            return span.look
+        if span.begin >= recipe.position:
+            return "after"
+        if span.begin in torn:
+            return "torn"
+        return "lost" if span.begin in recipe.dropped else "write"
+
+    spans = tuple(evolve(span, look=look(span)) for span in timeline.spans)
+    return evolve(timeline, spans=spans, cut=Cut(recipe.position - 0.5, "the cut"))
+
+
+def _ops(log: BlockLog) -> Iterator[TimelineSpan]:
+    begun = 0
+    for place, record in enumerate(log.records):
+        if isinstance(record, LoggedMark) and record.phase == "begin":
+            begun = place
+        elif isinstance(record, LoggedMark) and record.phase == "end":
+            look: Look = "sync" if "sync" in record.label else "call"
+            yield TimelineSpan("", OPS, look, record.label, begun, place)
+
+
+def _requests(log: BlockLog) -> Iterator[TimelineSpan]:
+    for place, record in enumerate(log.records):
+        if isinstance(record, LoggedFlush):
+            yield TimelineSpan("", DISK, "flush", "flush", place, place)
+        elif isinstance(record, LoggedWrite):
+            size, offset = len(record.data), record.offset_bytes
+            yield TimelineSpan("", DISK, "write", "write", place, place, size, offset)

@@ -28,7 +28,7 @@ from powercut_rig.blocks.crash_images import (
     CrashMoment,
     inner_places,
 )
-from powercut_rig.blocks.timeline import Timeline
+from powercut_rig.blocks.timeline import timeline_of
 from powercut_rig.filesystems import FILE_SYSTEMS
 from powercut_rig.judge.membership import ProgramMembership
 from powercut_rig.judge.process_script import (
@@ -237,7 +237,7 @@ class Judge:
             result.syncs_unflushed += bare
             result.flushes += log.flushes
             title = f"{result.trace} on {result.fs}, plan {plan}"
-            result.timeline = result.timeline or Timeline.of(log, title)
+            result.timeline = result.timeline or timeline_of(log, title)
             self.all_images(JudgedRecording(case, membership, log, plan, 1))
         result.allowed = membership.allowed() if self.effort.coverage else None
         result.seen = membership.seen
@@ -392,7 +392,7 @@ class Judge:
             for moment in image.moments
         )
         title = f"{kind}: {self.result.trace} on {self.result.fs}, plan {recorded.plan}"
-        timeline = Timeline.of(recorded.log, title)
+        timeline = timeline_of(recorded.log, title)
         found = Finding(
             kind, recorded.plan, recorded.crash, image.recipe, moments, detail[:2000], timeline
         )

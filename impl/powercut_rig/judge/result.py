@@ -7,8 +7,8 @@ from typing import Any, Final
 
 from attrs import define, field, frozen
 
+from powercut.report.timeline import Timeline
 from powercut_rig.blocks.block_log import Recipe
-from powercut_rig.blocks.timeline import Timeline
 
 EXAMPLES_MAX: Final = 5
 

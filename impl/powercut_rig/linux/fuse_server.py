@@ -18,6 +18,7 @@ import errno
 import mmap
 import os
 import struct
+import time
 from typing import Final
 
 CHUNK_BYTES: Final = 4096
@@ -30,8 +31,9 @@ COMMAND_LOAD: Final = b"L"
 COMMAND_RECORD: Final = b"R"
 COMMAND_MARK: Final = b"M"
 
-# Log entries: kind, offset in bytes, length in bytes; then the bytes of a write or the mark.
-LOG_ENTRY: Final = struct.Struct("<BQI")
+# Log entries: kind, offset in bytes, length in bytes, nanoseconds of the monotonic clock when it
+# came; then the bytes of a write or the mark.
+LOG_ENTRY: Final = struct.Struct("<BQIQ")
 LOG_WRITE: Final = 1
 LOG_FLUSH: Final = 2
 LOG_MARK: Final = 3
@@ -133,7 +135,7 @@ class DiskServer:
             self._mode = letter
 
     def _log(self, kind: int, offset: int, data: memoryview | bytes) -> None:
-        parts = (LOG_ENTRY.pack(kind, offset, len(data)), data)
+        parts = (LOG_ENTRY.pack(kind, offset, len(data), time.monotonic_ns()), data)
         if os.writev(self._log_fd, parts) != LOG_ENTRY.size + len(data):
             # Without room for the log a recording would be silently short: end here, loudly.
             raise OSError(errno.ENOSPC, "the rig's log ran out of memory")

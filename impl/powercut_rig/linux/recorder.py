@@ -145,7 +145,7 @@ def parse_log(data: bytes) -> Iterator[LogRecord]:
     place = 0
     while place < len(data):
         try:
-            kind, offset, length = fuse_server.LOG_ENTRY.unpack_from(data, place)
+            kind, offset, length, at_ns = fuse_server.LOG_ENTRY.unpack_from(data, place)
         except struct.error as error:
             raise RigError(f"The log of {len(data)} B ends inside a record at {place}.") from error
         place += fuse_server.LOG_ENTRY.size
@@ -154,10 +154,11 @@ def parse_log(data: bytes) -> Iterator[LogRecord]:
         if len(body) != length:
             raise RigError(f"The log of {len(data)} B ends inside a record of {length} B.")
         if kind == fuse_server.LOG_WRITE:
-            yield LoggedWrite(offset, body)
+            yield LoggedWrite(offset, body, at_ns)
         elif kind == fuse_server.LOG_FLUSH:
-            yield LoggedFlush()
+            yield LoggedFlush(at_ns)
         elif kind == fuse_server.LOG_MARK:
-            yield LoggedMark(*json.loads(body))
+            label, op_index, phase = json.loads(body)
+            yield LoggedMark(label, op_index, phase, at_ns)
         else:
             raise RigError(f"The log holds a record of unknown kind {kind}; expected 1, 2 or 3.")

@@ -14,7 +14,9 @@ import platform
 import signal
 import struct
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Final, Literal
 
 from attrs import frozen
@@ -42,9 +44,30 @@ _OPENS: Final = {2: 1, 257: 2}  # where the flags stand among the arguments
 _O_WRITE: Final = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 _REGISTERS: Final = struct.Struct("=27Q")
 # Places in struct user_regs_struct.
-_RDX, _RSI, _RDI, _RAX, _ORIG_RAX = 12, 13, 14, 10, 15
+_R10, _RDX, _RSI, _RDI, _RAX, _ORIG_RAX = 7, 12, 13, 14, 10, 15
 _NO_CALL: Final = (1 << 64) - 1
 _STANDARD_FDS: Final = 2
+_PATH_BYTES: Final = 4096
+
+
+@frozen
+class WatchedCall:
+    """A call that has returned: its name, its file, and when it began and ended.
+
+    `file` is a path as the program named it, or that of the descriptor; of a rename the new one,
+    after the old one and " to ".  `bytes` counts a write's.  The times are nanoseconds of the
+    monotonic clock, and include the stops; `result` is what the call returned, -errno for an error.
+    """
+
+    name: str
+    file: str
+    bytes: int
+    begin_ns: int
+    end_ns: int
+    result: int
+
+
+CallWatcher = Callable[[WatchedCall], None]
 
 
 @frozen
@@ -77,11 +100,13 @@ def run_traced(
     error: int = 0,
     output_fd: int | None = None,
     timeout_s: float = 60.0,
+    watch: CallWatcher | None = None,
 ) -> TracedRun:
     """Run a program; at its call number `at` (from 0) kill it, let the call fail, or write less.
 
     `fail` makes the call return `error` without being made; `short` halves a write.  With `at`
     None it runs to its end, and the answer lists its calls.  Its output goes to `output_fd`.
+    `watch` is told of each call that returns.
     RigError where tracing is not possible here, or the program takes too long; it is dead then.
     """
     if (why := why_no_tracing()) is not None:
@@ -91,7 +116,7 @@ def run_traced(
         _be_tracee(arguments, output_fd)
     try:
         with deadline(timeout_s):
-            return _Tracer(child, at, action, error).run()
+            return _Tracer(child, at, action, error, watch).run()
     except BaseException as reason:
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
@@ -114,8 +139,17 @@ def _be_tracee(arguments: Sequence[str], output_fd: int | None) -> None:
 class _Tracer:
     """Follows one program from stop to stop."""
 
-    def __init__(self, pid: int, at: int | None, action: Action, error: int) -> None:
+    def __init__(
+        self,
+        pid: int,
+        at: int | None,
+        action: Action,
+        error: int,
+        watch: CallWatcher | None,
+    ) -> None:
         self._pid, self._at, self._action, self._error = pid, at, action, error
+        self._watch = watch
+        self._watched: tuple[str, str, int, int] | None = None  # the call under way, where watched
         self._calls: list[str] = []
         self._met = ""
         self._answer: int | None = None  # what the call under way is made to return
@@ -147,6 +181,9 @@ class _Tracer:
             return
         number = len(self._calls)
         self._calls.append(name)
+        if self._watch is not None:
+            file, count = describe_call(self._pid, name, registers)
+            self._watched = (name, file, count, time.monotonic_ns())
         if number != self._at:
             return
         self._met = name
@@ -160,10 +197,15 @@ class _Tracer:
             _set_registers(self._pid, registers)
 
     def _leave(self) -> None:
+        end_ns = time.monotonic_ns()
         if self._answer is not None:
             registers = _registers(self._pid)
             registers[_RAX], self._answer = self._answer, None
             _set_registers(self._pid, registers)
+        if self._watch is not None and self._watched is not None:
+            result = ctypes.c_long(_registers(self._pid)[_RAX]).value
+            self._watch(WatchedCall(*self._watched, end_ns, result))
+            self._watched = None
 
 
 def _meets(registers: Sequence[int]) -> str | None:
@@ -176,6 +218,46 @@ def _meets(registers: Sequence[int]) -> str | None:
     if number in _WRITES and registers[_RDI] <= _STANDARD_FDS:
         return None
     return name
+
+
+_BY_DESCRIPTOR: Final = frozenset(
+    {"write", "pwrite64", "writev", "fsync", "fdatasync", "ftruncate", "sync_file_range", "syncfs"}
+)
+_BELOW_DIRECTORY: Final = frozenset({"mkdirat", "unlinkat", "openat"})
+_TWO_PATHS: Final = {
+    "rename": (_RDI, _RSI), "link": (_RDI, _RSI), "symlink": (_RDI, _RSI),
+    "renameat": (_RSI, _R10), "renameat2": (_RSI, _R10), "linkat": (_RSI, _R10),
+}  # fmt: skip
+
+
+def describe_call(pid: int, name: str, registers: Sequence[int]) -> tuple[str, int]:
+    """The file of a call that a stopped program is about to make, and the bytes that it writes."""
+    if name in _BY_DESCRIPTOR:
+        count = registers[_RDX] if name in ("write", "pwrite64") else 0
+        try:
+            return str(Path(f"/proc/{pid}/fd/{registers[_RDI]}").readlink()), count
+        except OSError:  # no descriptor of this program's: the call will say so
+            return "", count
+    if name in _TWO_PATHS:
+        old, new = _TWO_PATHS[name]
+        return f"{_text_at(pid, registers[old])} to {_text_at(pid, registers[new])}", 0
+    if name == "sync":
+        return "", 0
+    return _text_at(pid, registers[_RSI if name in _BELOW_DIRECTORY else _RDI]), 0
+
+
+def _text_at(pid: int, address: int) -> str:
+    """The text that ends with a zero there; empty where it cannot be read."""
+    found = b""
+    try:
+        with Path(f"/proc/{pid}/mem").open("rb", buffering=0) as memory:
+            while b"\0" not in found and len(found) < _PATH_BYTES:
+                # Up to the end of the page: the next one may not be there.
+                memory.seek(address + len(found))
+                found += memory.read(4096 - (address + len(found)) % 4096) or b"\0"
+    except (OSError, OverflowError):
+        return ""
+    return os.fsdecode(found.partition(b"\0")[0])
 
 
 def _registers(pid: int) -> list[int]:

@@ -13,8 +13,9 @@ import pytest
 from click.testing import CliRunner
 
 from powercut.profile import load_profile, load_set
+from powercut.report.timeline import Timeline
 from powercut_rig import BlockLog, Flush, Mark, Recipe, Write
-from powercut_rig.blocks.timeline import Timeline
+from powercut_rig.blocks.timeline import timeline_of
 from powercut_rig.campaigns.soak import SoakResult, SoakWorkload
 from powercut_rig.cli.commands import compare, doctor, soak_command
 from powercut_rig.filesystems import FILE_SYSTEMS
@@ -37,7 +38,7 @@ def a_timeline() -> Timeline:
         Mark("write", 0, "end"),
         Flush(),
     )
-    return Timeline.of(BlockLog(1 << 20, {}, records), "<a> & b")
+    return timeline_of(BlockLog(1 << 20, {}, records), "<a> & b")
 
 
 def a_comparison() -> Comparison:
@@ -72,10 +73,11 @@ def test_the_html_report_shows_ops_writes_flushes_the_cut_and_what_was_lost() ->
     assert parsed.links == []  # it needs nothing from elsewhere
     assert parsed.classes["picture"] == 2
     assert parsed.classes["cut"] == parsed.classes["lost"] == 1
-    assert parsed.classes["op"] == parsed.classes["flush"] == 2
+    assert parsed.classes["call"] == parsed.classes["flush"] == 2
     assert parsed.classes["write"] == 3
     assert "t<1>.toml" in parsed.text
     assert "<a> & b" in parsed.text
+    assert '"W1","writes and flushes","lost","write",1,1,512,0,""' in parsed.text
 
 
 def test_junit_has_a_suite_for_each_disk_and_says_what_failed() -> None:

@@ -32,6 +32,7 @@ from powercut_rig import Mark as LogMark
 from powercut_rig import Write as LogWrite
 from powercut_rig.blocks.block_log import CHUNK_BYTES, Replay
 from powercut_rig.filesystems import FILE_SYSTEMS
+from powercut_rig.linux import fuse_server
 from powercut_rig.linux.recorder import parse_log
 from powercut_rig.mounted.image_mounter import ImageMounter
 from powercut_rig.mounted.memory_disk import ScratchDisk
@@ -281,7 +282,7 @@ def test_a_log_that_ends_inside_a_record_is_refused() -> None:
         with pytest.raises(RigError, match="ends inside a record"):
             list(parse_log(broken))
     with pytest.raises(RigError, match="unknown kind 9"):
-        list(parse_log(b"\x09" + bytes(12)))
+        list(parse_log(b"\x09" + bytes(fuse_server.LOG_ENTRY.size - 1)))
 
 
 def seen_after_a_hold(touch: str) -> bytes:
