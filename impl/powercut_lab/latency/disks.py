@@ -9,7 +9,7 @@ import contextlib
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final, Literal, TypeVar
 
@@ -23,7 +23,6 @@ from powercut_rig.filesystems import BTRFS, EXT4, XFS, FileSystem, missing_for
 from powercut_rig.linux.recorded_disk import RecordedDisk
 from powercut_rig.linux.recorder import mounted
 from powercut_rig.system.loop_device import LoopDevice
-from powercut_rig.system.requirements import missing_everywhere
 from powercut_rig.system.worker import private_folder, run_in_worker_within
 
 _T = TypeVar("_T")
@@ -53,27 +52,30 @@ class DiskKind:
 
     `kind` says what it is made of: nothing (it is there), a file on the disk of the work folder
     behind a loop device, memory, or the rig's recorder with flushes of `FLUSH_S` seconds more.
+    `pace` is how long saves take on it, in those of a usual disk: a guess, for estimates.
     """
 
     name: str
     kind: Kind
     about: str
+    pace: float
     file_system: FileSystem | None = None
 
 
-HERE: Final = DiskKind("here", "here", "the disk of the folder for temporary files, as it is")
+HERE: Final = DiskKind("here", "here", "the disk of the folder for temporary files, as it is", 1.0)
 _LOOP: Final = (
     "{} with its default options on a loop device over a file of the disk `here`: each of its "
     "flushes is an fsync of that file"
 )
-EXT4_LOOP: Final = DiskKind("ext4", "file", _LOOP.format("ext4"), _USUAL_EXT4)
-XFS_LOOP: Final = DiskKind("xfs", "file", _LOOP.format("xfs"), XFS)
-BTRFS_LOOP: Final = DiskKind("btrfs", "file", _LOOP.format("btrfs"), BTRFS)
-TMPFS: Final = DiskKind("tmpfs", "memory", "memory: nothing is ever flushed")
+EXT4_LOOP: Final = DiskKind("ext4", "file", _LOOP.format("ext4"), 1.2, _USUAL_EXT4)
+XFS_LOOP: Final = DiskKind("xfs", "file", _LOOP.format("xfs"), 0.7, XFS)
+BTRFS_LOOP: Final = DiskKind("btrfs", "file", _LOOP.format("btrfs"), 1.4, BTRFS)
+TMPFS: Final = DiskKind("tmpfs", "memory", "memory: nothing is ever flushed", 0.3)
 DELAYED: Final = DiskKind(
     "ext4, slow flush",
     "delayed",
     f"ext4 on a disk in memory whose every flush takes {FLUSH_S * 1000:g} ms, served by a process",
+    4.0,
     _USUAL_EXT4,
 )
 DISKS: Final = (HERE, EXT4_LOOP, XFS_LOOP, BTRFS_LOOP, TMPFS, DELAYED)
@@ -89,11 +91,14 @@ def disk_bytes(size_bytes: int) -> int:
     return max(384 << 20, 4 * size_bytes)
 
 
-def why_missing(disk: DiskKind, size_bytes: int) -> Missing | None:
-    """Why a disk for groups of that size cannot be made here; None where it can. Looks only."""
+def why_missing(disk: DiskKind, size_bytes: int, machine_lacks: Sequence[str]) -> Missing | None:
+    """Why a disk for groups of that size cannot be made here; None where it can. Looks only.
+
+    `machine_lacks` is what `missing_everywhere` says, which takes a process.
+    """
     if disk.kind == "here":
         return None
-    reasons = missing_everywhere()
+    part, reasons = f"saves on the disk {disk.name!r}", list(machine_lacks)
     remedy = "Run it as root on Linux with /dev/fuse and loop devices."
     if not reasons and disk.file_system is not None and (lacks := missing_for(disk.file_system)):
         reasons, remedy = lacks, f"Install {' or '.join(disk.file_system.packages)}."
@@ -101,9 +106,10 @@ def why_missing(disk: DiskKind, size_bytes: int) -> Missing | None:
         home = tempfile.gettempdir()
         free, wanted = shutil.disk_usage(home).free, disk_bytes(size_bytes) + _SPARE_BYTES
         if free < wanted:
+            part = f"saves of {size_bytes >> 10} KiB on the disk {disk.name!r}"
             reasons = [f"{home} has {free >> 20} MiB free, and {wanted >> 20} are needed."]
             remedy = "Set TMPDIR to a folder with more room."
-    return Missing(f"the disk {disk.name!r}", " ".join(reasons), remedy) if reasons else None
+    return Missing(part, " ".join(reasons), remedy) if reasons else None
 
 
 def on_disk(

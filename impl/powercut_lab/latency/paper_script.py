@@ -18,7 +18,7 @@ import time
 SIZES = {"model.bin": 128 * 1024, "optim.bin": 64 * 1024}
 
 
-def write(path, data, mode):
+def write(path: str, data: bytes, mode: str) -> None:
     """One file, as the mode has it."""
     if mode == "unsafe":
         with open(path, "wb") as file:  # noqa: PTH123 - as the paper's code
@@ -32,7 +32,7 @@ def write(path, data, mode):
     os.replace(temporary, path)  # noqa: PTH105
 
 
-def save(root, epoch, mode):
+def save(root: str, epoch: int, mode: str) -> None:
     """One group."""
     group = os.path.join(root, f"epoch_{epoch:04d}")  # noqa: PTH118
     os.makedirs(group, exist_ok=True)  # noqa: PTH103
@@ -55,7 +55,7 @@ def save(root, epoch, mode):
         os.close(fd)
 
 
-def main():
+def main() -> None:
     """Save so many groups; print how long that took."""
     mode, root, groups = sys.argv[1], sys.argv[2], int(sys.argv[3])
     begun = time.perf_counter_ns()

@@ -139,7 +139,10 @@ class PaperSession:
         epoch, root = self._epoch, str(self._root)
         executor = StepExecutor(
             self._disk,
-            {path: PartSource([data], size_bytes=len(data)) for path, data in self._parts.items()},
+            {
+                path: PartSource([memoryview(data)], size_bytes=len(data))
+                for path, data in self._parts.items()
+            },
             lambda name, written: paper_protocol.record(name, written, epoch=epoch, time_s=0.0),
             clock=self._meter.seconds,
             observe=self._observe,

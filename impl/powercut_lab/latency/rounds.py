@@ -1,4 +1,4 @@
-"""Rounds in which all ways of saving take turns, so that what changes meanwhile hits all of them."""
+"""Rounds in which all ways of saving take turns: what changes meanwhile hits all of them."""
 
 from __future__ import annotations
 

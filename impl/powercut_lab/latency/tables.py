@@ -7,37 +7,36 @@ from typing import Final
 
 from attrs import frozen
 
+from powercut_lab.latency.disks import DiskKind
 from powercut_lab.latency.meter import columns
 from powercut_lab.study import RawTable, Size
 
 
 @frozen
 class GroupSize:
-    """A size of group: samples of each way in a full run, rounds in a unit, seconds of a round.
+    """A size of group: samples of each way in a full run, rounds in a unit, seconds of a save.
 
-    The seconds are a guess, for the estimate.
+    The seconds are a guess, for the estimate: of a save with what is done before and after it.
     """
 
     name: str
     size_bytes: int
     samples: int
     rounds: int
-    round_s: float
+    save_s: float
 
 
-PAPER_GROUP: Final = GroupSize("paper", 192 << 10, 1000, 100, 0.12)
+PAPER_GROUP: Final = GroupSize("paper", 192 << 10, 1000, 100, 0.02)
 SIZES: Final = (
     PAPER_GROUP,
-    GroupSize("1 MiB", 1 << 20, 1000, 100, 0.15),
-    GroupSize("16 MiB", 16 << 20, 200, 40, 0.8),
-    GroupSize("256 MiB", 256 << 20, 30, 6, 12.0),
+    GroupSize("1 MiB", 1 << 20, 1000, 100, 0.025),
+    GroupSize("16 MiB", 16 << 20, 200, 40, 0.08),
+    GroupSize("256 MiB", 256 << 20, 30, 6, 1.0),
 )
 BY_NAME: Final[Mapping[str, GroupSize]] = {size.name: size for size in SIZES}
-SIZE_WORDS: Final = {PAPER_GROUP.name: "the paper's group (192 KiB)"}
 QUICK_SAMPLES: Final = 40
+QUICK_SLOW_SAMPLES: Final = 15
 QUICK_SIZES: Final = frozenset({"paper", "1 MiB"})
-FAST_SIZES: Final = frozenset({"paper", "1 MiB"})
-"""Those that the disk of known flush latency is asked for: its server is one process."""
 
 SAMPLES: Final = RawTable(
     "latency_samples",
@@ -53,10 +52,17 @@ PROCESSES: Final = RawTable(
 )
 
 
-def samples_of(group: GroupSize, size: Size) -> int:
-    """How many samples each way gives in a run of that size."""
+def samples_of(disk: DiskKind, group: GroupSize, size: Size) -> int:
+    """How many samples each way gives on a disk in a run of that size.
+
+    The disk of known flush latency takes the paper's group alone: its server is one process, and
+    with more bytes it would time that.
+    """
+    if disk.kind == "delayed" and group is not PAPER_GROUP:
+        return 0
     if size == "quick":
-        return QUICK_SAMPLES if group.name in QUICK_SIZES else 0
+        few = QUICK_SLOW_SAMPLES if disk.kind == "delayed" else QUICK_SAMPLES
+        return few if group.name in QUICK_SIZES else 0
     return group.samples if size == "full" else -(-group.samples // 3)
 
 
