@@ -78,20 +78,19 @@ def sample_rows(job: Mapping[str, Any], workplace: Path) -> list[Row]:
     """The rows of the table of samples that a job asks for: some rounds of a size on a disk."""
     disk, group = disks.BY_NAME[job["disk"]], tables.BY_NAME[job["size"]]
     work = partial(_samples, job)
-    fs, found = disks.on_disk(disk, workplace, group.size_bytes, job["timeout_s"], work)
-    return [(disk.name, fs, group.name, way, number, *times) for way, number, times in found]
+    found = disks.on_disk(disk, workplace, group.size_bytes, job["timeout_s"], work)
+    return [(disk.name, group.name, way, number, *times) for way, number, times in found]
 
 
-def _samples(job: Mapping[str, Any], folder: Path) -> tuple[str, list[rounds.Sample]]:
+def _samples(job: Mapping[str, Any], folder: Path) -> list[rounds.Sample]:
     size_bytes = tables.BY_NAME[job["size"]].size_bytes
-    taken = rounds.measure(
+    return rounds.measure(
         folder,
         protocols.ways_for(size_bytes),
         protocols.group_of(size_bytes, job["seed"]),
         range(*job["rounds"]),
         time.perf_counter_ns,
     )
-    return disks.file_system_of(folder), taken
 
 
 def process_rows(job: Mapping[str, Any], workplace: Path) -> list[Row]:
@@ -99,12 +98,13 @@ def process_rows(job: Mapping[str, Any], workplace: Path) -> list[Row]:
     disk = disks.BY_NAME[job["disk"]]
     size_bytes = paper_process.GROUPS * tables.PAPER_GROUP.size_bytes
     work = partial(_processes, job["runs"])
-    found = disks.on_disk(disk, workplace, size_bytes, job["timeout_s"], work)
-    return [(disk.name, *row) for row in found]
+    fs, found = disks.on_disk(disk, workplace, size_bytes, job["timeout_s"], work)
+    return [(disk.name, fs, *row) for row in found]
 
 
-def _processes(runs: int, folder: Path) -> list[tuple[str, int, int, int, int]]:
-    return list(paper_process.time_processes(folder, runs, time.perf_counter_ns))
+def _processes(runs: int, folder: Path) -> tuple[str, list[tuple[str, int, int, int, int]]]:
+    taken = list(paper_process.time_processes(folder, runs, time.perf_counter_ns))
+    return disks.file_system_of(folder), taken
 
 
 def main(job_file: str) -> None:

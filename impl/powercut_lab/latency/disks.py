@@ -50,7 +50,7 @@ Kind = Literal["here", "file", "memory", "delayed"]
 class DiskKind:
     """A disk to time saves on.
 
-    `kind` says what it is made of: nothing (it is there), a file on the disk of the work folder
+    `kind` says what it is made of: nothing ("here"), a file on the disk of the work folder
     behind a loop device, memory, or the rig's recorder with flushes of `FLUSH_S` seconds more.
     `pace` is how long saves take on it, in those of a usual disk: a guess, for estimates.
     """
@@ -62,9 +62,11 @@ class DiskKind:
     file_system: FileSystem | None = None
 
 
-HERE: Final = DiskKind("here", "here", "the disk of the folder for temporary files, as it is", 1.0)
+HERE: Final = DiskKind(
+    "own disk", "here", "the disk of the folder for temporary files, as it is", 1.0
+)
 _LOOP: Final = (
-    "{} with its default options on a loop device over a file of the disk `here`: each of its "
+    "{} with its default options on a loop device over a file of the own disk: each of its "
     "flushes is an fsync of that file"
 )
 EXT4_LOOP: Final = DiskKind("ext4", "file", _LOOP.format("ext4"), 1.2, _USUAL_EXT4)
@@ -72,7 +74,7 @@ XFS_LOOP: Final = DiskKind("xfs", "file", _LOOP.format("xfs"), 0.7, XFS)
 BTRFS_LOOP: Final = DiskKind("btrfs", "file", _LOOP.format("btrfs"), 1.4, BTRFS)
 TMPFS: Final = DiskKind("tmpfs", "memory", "memory: nothing is ever flushed", 0.3)
 DELAYED: Final = DiskKind(
-    "ext4, slow flush",
+    "slow-flush ext4",
     "delayed",
     f"ext4 on a disk in memory whose every flush takes {FLUSH_S * 1000:g} ms, served by a process",
     4.0,
@@ -117,7 +119,7 @@ def on_disk(
 ) -> _T:
     """What `work` gives for an empty folder on that disk, which is made for it and removed.
 
-    `workplace` is an empty folder on the disk `here`.  What it gives must pickle: it comes from a
+    `workplace` is an empty folder on the own disk.  What it gives must pickle: it comes from a
     process of its own, but for the disk `here`.  RigError.
     """
     if disk.kind == "here":
@@ -175,6 +177,14 @@ def _loop_over_file(workplace: Path, folder: str, size_bytes: int) -> Iterator[s
     finally:
         device.close()
         backing.unlink()
+
+
+def known_file_system(name: str) -> str:
+    """The file system of a disk that is made; "" of one that is found, or not known by name."""
+    disk = BY_NAME.get(name)
+    if disk is None or disk.kind == "here":
+        return ""
+    return "tmpfs" if disk.file_system is None else disk.file_system.name
 
 
 def file_system_of(folder: Path) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 import numpy as np
+from matplotlib.ticker import NullFormatter
 
 from powercut_lab.latency import protocols, tables
 from powercut_lab.latency.meter import PHASE_WORDS, PHASES
@@ -39,6 +40,13 @@ def _grid(fig: Any, count: int, **shared: Any) -> list[Any]:
     for spare in axes[count:]:
         spare.remove()
     return axes[:count]
+
+
+def _logarithmic(axis: Any, set_scale: Any) -> None:
+    """A logarithmic axis with plain numbers at powers of ten only: others would overlap."""
+    set_scale("log")
+    axis.set_major_formatter("{x:g}")
+    axis.set_minor_formatter(NullFormatter())
 
 
 def _height_in(count: int, row_in: float) -> float:
@@ -83,8 +91,8 @@ def _cdf(summary: Summary) -> Figure:
                 shares = np.arange(1, len(taken) + 1) / len(taken)
                 every = max(1, len(taken) // 6)
                 axis.plot(taken, shares, label=way, markevery=every, **_style(way))
-            axis.set_xscale("log")
-            axis.set_xlabel(f"save on {disk}, ms")
+            _logarithmic(axis.xaxis, axis.set_xscale)
+            axis.set_xlabel(f"{disk}: save, ms")
             axis.set_ylabel("share of saves")
         _legend(fig, axes)
 
@@ -123,7 +131,7 @@ def _stacks(summary: Summary) -> Figure:
                     color=f"C{index}", hatch=_HATCHES[index], edgecolor="white", linewidth=0.3,
                 )  # fmt: skip
                 left += means
-            axis.set_xlabel(f"mean save on {disk}, ms")
+            axis.set_xlabel(f"{disk}: mean save, ms")
             axis.tick_params(axis="y", labelsize="small")
         axes[0].invert_yaxis()
         _legend(fig, axes)
@@ -134,7 +142,7 @@ def _stacks(summary: Summary) -> Figure:
         f"Mean milliseconds of each phase of a save of {size_words(PAPER)}, one thread, on each "
         f"disk; {counts(summary, PAPER)} samples a bar. Each disk has a scale of its own.",
         " ".join(
-            f"On {disk}, syncs are {_sync_share(summary, disk)} of the mean save."
+            f"On {disk}, of the mean save, syncs are {_sync_share(summary, disk) or 'nothing'}."
             for disk in summary.disks
         ),
         draw,
@@ -144,14 +152,8 @@ def _stacks(summary: Summary) -> Figure:
 
 
 def _sync_share(summary: Summary, disk: str) -> str:
-    words = []
-    for way in summary.ways(PAPER, MODES):
-        series = summary.at(disk, PAPER, way)
-        if series is not None:
-            syncs = series.mean_us("fsync") + series.mean_us("dirsync")
-            whole = sum(series.mean_us(phase) for phase in PHASES)
-            words.append(f"{100 * syncs / whole if whole else 0:.0f} % ({way})")
-    return ", ".join(words)
+    found = {way: summary.sync_share(disk, PAPER, way) for way in summary.ways(PAPER, MODES)}
+    return ", ".join(f"{100 * share:.0f} % ({way})" for way, share in found.items() if share)
 
 
 def _shares(summary: Summary) -> Figure:
@@ -173,9 +175,9 @@ def _shares(summary: Summary) -> Figure:
                     axis.plot(
                         _INTERVALS_S, shares, label=f"{way}, p{100 * at:.0f}", markevery=8, **look
                     )
-            axis.set_xscale("log")
-            axis.set_yscale("log")
-            axis.set_xlabel(f"seconds between saves, {size_words(size)}")
+            _logarithmic(axis.xaxis, axis.set_xscale)
+            _logarithmic(axis.yaxis, axis.set_yscale)
+            axis.set_xlabel(f"seconds between saves\n({size_words(size)})")
             axis.set_ylabel("share of time, %")
         _legend(fig, axes)
 

@@ -58,12 +58,17 @@ class Session(Protocol):
 
 @frozen
 class Way:
-    """A way of saving: its name, the package that it needs, and how it is opened on a folder."""
+    """A way of saving: its name, the package that it needs, and how it is opened on a folder.
+
+    It is measured with groups of `smallest_bytes` and more; `gives` says of others what is done
+    when it returns.
+    """
 
     name: str
     needs: str
     open: Callable[[Path, Parts, Meter], Session]
     smallest_bytes: int = 0
+    gives: str = ""
 
 
 def group_of(size_bytes: int, seed: int) -> dict[str, bytearray]:
@@ -276,12 +281,24 @@ WAYS: Final[tuple[Way, ...]] = (
     *(Way(f"lastgood:{mode}", "", partial(StoreSession, mode=mode)) for mode in MODES),
     Way(THREADS, "", partial(StoreSession, mode="atomic_dirsync", workers=None), BIG_BYTES),
     *(Way(f"paper:{mode}", "", partial(PaperSession, mode=mode)) for mode in PAPER_MODES),
-    Way("torch.save", "torch", partial(FileSession, prepare=_torch_save)),
-    Way("torch.save + fsync", "torch", partial(FileSession, prepare=_torch_save, synced=True)),
-    Way("safetensors", "safetensors", partial(FileSession, prepare=_safetensors)),
-    Way("PyTorch DCP", "torch", DcpSession),
+    Way(
+        "torch.save", "torch", partial(FileSession, prepare=_torch_save),
+        gives="one file under its final name; nothing is synced",
+    ),
+    Way(
+        "torch.save + fsync", "torch", partial(FileSession, prepare=_torch_save, synced=True),
+        gives="the same, and the file is synced, its directory not",
+    ),
+    Way(
+        "safetensors", "safetensors", partial(FileSession, prepare=_safetensors),
+        gives="one file, renamed to its final name in newer versions; nothing is synced",
+    ),
+    Way(
+        "PyTorch DCP", "torch", DcpSession,
+        gives="data is synced; .metadata is synced before it is written, directories never",
+    ),
     Way(PROBE, "", ProbeSession),
-)
+)  # fmt: skip
 """All of them, in the order of the report."""
 
 UNDIVIDED: Final = frozenset({THREADS, "PyTorch DCP"})

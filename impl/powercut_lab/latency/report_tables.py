@@ -123,8 +123,16 @@ def _table_1(summary: Summary, at: float) -> ReportTable:
         (
             _PROCESS_NOTE,
             _FULLSYNC_NOTE,
+            *_what_others_do(summary),
         ),
     )
+
+
+def _what_others_do(summary: Summary) -> list[str]:
+    found = set(summary.ways(PAPER))
+    return [
+        f"`{way.name}`: {way.gives}." for way in protocols.WAYS if way.gives and way.name in found
+    ]
 
 
 def _over_base(
@@ -285,7 +293,7 @@ def _disks(summary: Summary) -> ReportTable:
         probe = next((each for each in probes if each), None)
         about = disks.BY_NAME[name].about if name in disks.BY_NAME else NOTHING
         flush = interval_ms(probe.sync_quantile(_MEDIAN)) if probe else NOTHING
-        rows.append((name, summary.file_systems[name], about, flush))
+        rows.append((name, summary.file_systems.get(name) or "unknown", about, flush))
     return ReportTable(
         "latency-disks",
         "The disks",

@@ -59,14 +59,14 @@ class Summary:
     def of(cls, data: Data) -> Summary:
         """The rows in groups; of a run that was cut off, what there is."""
         series: dict[tuple[str, str, str], Series] = {}
-        file_systems: dict[str, str] = {}
         for row in data.get(tables.SAMPLES.name, ()):
             key = str(row["disk"]), str(row["size"]), str(row["way"])
             series.setdefault(key, Series()).rows[int(row["round"])] = row
-            file_systems[key[0]] = str(row["file_system"])
+        file_systems = {disk: disks.known_file_system(disk) for disk, _, _ in series}
         processes: dict[tuple[str, str], list[Mapping[str, Cell]]] = {}
         for row in data.get(tables.PROCESSES.name, ()):
             processes.setdefault((str(row["disk"]), str(row["mode"])), []).append(row)
+            file_systems[str(row["disk"])] = str(row["file_system"])
         return cls(series, processes, file_systems)
 
     @property
@@ -78,6 +78,14 @@ class Summary:
     def sizes(self) -> list[str]:
         """The sizes that there are rows of, the smallest first."""
         return _ordered({size for _, size, _ in self.series}, list(tables.BY_NAME))
+
+    def sync_share(self, disk: str, size: str, way: str) -> float | None:
+        """The share of the mean save that it waits for syncs; None where nothing was measured."""
+        series = self.at(disk, size, way)
+        whole = sum(map(series.mean_us, PHASES)) if series else 0.0
+        if series is None or not whole:
+            return None
+        return (series.mean_us("fsync") + series.mean_us("dirsync")) / whole
 
     def ways(self, size: str, among: Sequence[str] = protocols.ORDER) -> list[str]:
         """Those of the ways that there are rows of for a size, in the order of the report."""
@@ -139,11 +147,6 @@ def share_of_training(save_us: float, interval_s: float) -> float:
 def base_of(way: str) -> str:
     """The unsafe mode of the protocol of a way."""
     return f"{way.partition(':')[0]}:unsafe"
-
-
-def mean_phases_ms(series: Series) -> dict[Phase, float]:
-    """The mean milliseconds of each phase; they add up to the mean save."""
-    return {phase: series.mean_us(phase) / 1000 for phase in PHASES}
 
 
 def _ordered(found: set[str], order: Sequence[str]) -> list[str]:

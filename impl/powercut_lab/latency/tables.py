@@ -40,13 +40,13 @@ QUICK_SIZES: Final = frozenset({"paper", "1 MiB"})
 
 SAMPLES: Final = RawTable(
     "latency_samples",
-    ("disk", "file_system", "size", "way", "round", *columns()),
+    ("disk", "size", "way", "round", *columns()),
     frozenset({"round", *columns()}),
     "One save: whole microseconds of each phase, which add up to the save.",
 )
 PROCESSES: Final = RawTable(
     "latency_processes",
-    ("disk", "mode", "run", "groups", "process_us", "saves_us"),
+    ("disk", "file_system", "mode", "run", "groups", "process_us", "saves_us"),
     frozenset({"run", "groups", "process_us", "saves_us"}),
     "One process of the paper's kind: microseconds of all of it, and of its saves timed inside.",
 )
