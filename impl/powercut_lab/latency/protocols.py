@@ -295,7 +295,7 @@ WAYS: Final[tuple[Way, ...]] = (
     ),
     Way(
         "PyTorch DCP", "torch", DcpSession,
-        gives="data is synced; .metadata is synced before it is written, directories never",
+        gives="data is synced; .metadata (in 2.13) before it is written, directories never",
     ),
     Way(PROBE, "", ProbeSession),
 )  # fmt: skip

@@ -203,7 +203,7 @@ def _phases(summary: Summary) -> ReportTable:
                 means = [found.mean_us(phase) / 1000 for phase in PHASES]
                 rows.append((f"{disk}: {way}", *map(number, means), number(sum(means))))
     return ReportTable(
-        "latency-phases",
+        "latency-phase-means",
         "Where the time goes: mean milliseconds of each phase",
         f"One thread, {size_words(PAPER)}; {counts(summary, PAPER)} samples. The phases add up to "
         "the whole save.",
