@@ -169,14 +169,21 @@ def _loop_over_file(workplace: Path, folder: str, size_bytes: int) -> Iterator[s
             file.write(_FILLING)
         os.fsync(file.fileno())
     try:
-        device = LoopDevice(str(backing), folder, block_bytes=4096)
-    except RigError:  # the disk below takes no direct I/O: the page cache stands between
-        device = LoopDevice(str(backing), folder, block_bytes=4096, direct=False)
+        device = _attached(str(backing), folder)
+    finally:
+        # The device holds the file: it goes with the device, also where this process is killed.
+        backing.unlink()
     try:
         yield device.path
     finally:
         device.close()
-        backing.unlink()
+
+
+def _attached(backing: str, folder: str) -> LoopDevice:
+    try:
+        return LoopDevice(backing, folder, block_bytes=4096)
+    except RigError:  # the disk below takes no direct I/O: the page cache stands between
+        return LoopDevice(backing, folder, block_bytes=4096, direct=False)
 
 
 def known_file_system(name: str) -> str:

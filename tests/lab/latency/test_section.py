@@ -15,6 +15,7 @@ from powercut_lab.latency.experiment import EXPERIMENT
 from powercut_lab.latency.findings import all_findings
 from powercut_lab.latency.paper_values import TABLE_1_S, TABLE_2_PERCENT
 from powercut_lab.latency.summary import Summary, share_of_training
+from powercut_lab.statistics import quantile_ratio
 from powercut_lab.study import Data, Figure, ReportTable, Section
 from tests.lab.latency.rows import data_of, usual
 
@@ -212,6 +213,17 @@ def test_flushes_are_counted_by_what_one_took() -> None:
     rows = {row[0]: row[2] for row in table_of(section, "latency-flushes").rows}
     assert rows["paper:atomic_dirsync"] == "12.0"
     assert rows["lastgood:atomic_dirsync"] == "9.0"
+
+
+def test_a_ratio_of_quantiles_follows_a_factor_and_keeps_rounds_together() -> None:
+    dice = random.Random(5)  # noqa: S311 - samples, no secrets
+    base = [dice.lognormvariate(0, 2) for _ in range(50)]
+    for at in (0.5, 0.9, 0.99):
+        found = quantile_ratio(base, [3 * each for each in base], at)
+        assert (found.value, found.low, found.high) == pytest.approx((3, 3, 3))
+    for wrong in (([], []), ([0.0, 0.0], [1.0, 1.0])):
+        with pytest.raises(ValueError, match="no ratio"):
+            quantile_ratio(*wrong, 0.5)
 
 
 def test_the_share_of_training_is_of_all_time() -> None:
