@@ -29,6 +29,7 @@ from powercut_rig.system.requirements import missing_everywhere
 _START_S: Final = 3.0
 """What a unit takes before its first save: its process, its disk, the libraries it imports."""
 
+_TORCH_S: Final = 5.0
 _PROCESS_S: Final = 0.6
 _PATIENCE: Final = 8.0
 _LEAST_TIMEOUT_S: Final = 240.0
@@ -74,10 +75,12 @@ def _sample_units(
     disk: disks.DiskKind, group: tables.GroupSize, samples: int, seed: int
 ) -> Iterator[Unit]:
     """Some rounds of all ways on one disk: a unit is short, so that Ctrl-C loses little."""
-    round_s = len(protocols.ways_for(group.size_bytes)) * group.save_s * disk.pace
+    ways = protocols.ways_for(group.size_bytes)
+    round_s = len(ways) * group.save_s * disk.pace
+    start_s = _START_S + (_TORCH_S if any(way.needs == "torch" for way in ways) else 0.0)
     for block in tables.blocks(samples, group.rounds):
         # One round more is a warm-up.
-        estimate_s = _START_S + round_s * (len(block) + 1)
+        estimate_s = start_s + round_s * (len(block) + 1)
         job = {
             "table": "samples",
             "disk": disk.name,

@@ -177,7 +177,7 @@ def _shares(summary: Summary) -> Figure:
                     )
             _logarithmic(axis.xaxis, axis.set_xscale)
             _logarithmic(axis.yaxis, axis.set_yscale)
-            axis.set_xlabel(f"seconds between saves\n({size_words(size)})")
+            axis.set_xlabel(f"seconds between saves\n{size_words(size)}")
             axis.set_ylabel("share of time, %")
         _legend(fig, axes)
 

@@ -123,7 +123,7 @@ def _table_1(summary: Summary, at: float) -> ReportTable:
         (
             _PROCESS_NOTE,
             _FULLSYNC_NOTE,
-            *_what_others_do(summary),
+            *(_what_others_do(summary) if at == _MEDIAN else ()),
         ),
     )
 

@@ -41,6 +41,10 @@ class Series:
         times = [int(row[f"{phase}_us"]) for row in self.rows.values()]
         return sum(times) / len(times)
 
+    def phase_quantile(self, phase: Phase, at: float) -> Interval:
+        """A quantile of a phase in microseconds, with its interval."""
+        return statistics.quantile([int(row[f"{phase}_us"]) for row in self.rows.values()], at)
+
     def sync_quantile(self, at: float) -> Interval:
         """A quantile of the microseconds that a save waits for syncs, with its interval."""
         return statistics.quantile([sync_us(row) for row in self.rows.values()], at)
