@@ -213,7 +213,7 @@ def _tail(summary: Summary, flushing: Sequence[str]) -> Iterator[str]:
     if ratios:
         printed = TABLE_1_S["atomic_dirsync"][2] / TABLE_1_S["atomic_nodirsync"][2]
         yield _verdict(
-            f"that the directory sync makes the slowest saves {printed:.1f} times as slow",
+            f"that the directory sync makes the slowest saves slower, {printed:.1f} times there,",
             {disk: ratio.low > 1 for disk, ratio in ratios.items()},
             f"the p99 is {_listed(ratios)} times as long with it, and a p99 of ten samples is "
             "little but the slowest of them",
