@@ -49,13 +49,13 @@ settings.register_profile(
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dev"))
 
 TOGETHER: Final = {
+    "tests/lab/latency/test_disks.py": "rig",
     "tests/rig/linux/": "rig",
     "tests/rig/judge/": "rig",
     "tests/rig/campaigns/": "rig",
     "tests/rig/cli/": "rig",
     "tests/rig/system/": "rig",
     "tests/faults/": "rig",
-    "tests/lab/latency/test_disks.py": "rig",
     "tests/rig/guest/test_guests.py": "guest",
     "tests/litmus/": "litmus",
     "tests/train/": "train",

@@ -67,10 +67,7 @@ class PairedComparison:
 def compare_paired(
     base: Sequence[float], other: Sequence[float], seed: int = 0
 ) -> PairedComparison:
-    """`other` against `base`, sample by sample.
-
-    ValueError where they differ in number, or none is there.
-    """
+    """`other` against `base`, sample by sample. ValueError where they differ in number."""
     ratios = [b / a for a, b in zip(base, other, strict=True)]
     if all(a == b for a, b in zip(base, other, strict=True)):
         return PairedComparison(quantile(ratios, 0.5, seed), 1.0)

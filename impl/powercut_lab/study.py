@@ -50,11 +50,16 @@ class Unit:
 
 @frozen
 class Missing:
-    """A part of an experiment that is not run here: which, why, and what to do about it."""
+    """A part of an experiment that is not run here: which, why, and what to do about it.
+
+    Each is a sentence.  Where another environment has done the part, units whose key begins with
+    `prefix` are there, and nothing is missing.
+    """
 
     part: str
     reason: str
     remedy: str
+    prefix: str = ""
 
 
 @frozen

@@ -86,7 +86,7 @@ def _samples(job: Mapping[str, Any], folder: Path) -> list[rounds.Sample]:
     size_bytes = tables.BY_NAME[job["size"]].size_bytes
     return rounds.measure(
         folder,
-        protocols.ways_for(size_bytes),
+        protocols.ways_for(size_bytes, job["lane"]),
         protocols.group_of(size_bytes, job["seed"]),
         range(*job["rounds"]),
         time.perf_counter_ns,

@@ -100,7 +100,7 @@ def why_missing(disk: DiskKind, size_bytes: int, machine_lacks: Sequence[str]) -
     """
     if disk.kind == "here":
         return None
-    part, reasons = f"saves on the disk {disk.name!r}", list(machine_lacks)
+    part, reasons = f"Saves on the disk {disk.name!r}", list(machine_lacks)
     remedy = "Run it as root on Linux with /dev/fuse and loop devices."
     if not reasons and disk.file_system is not None and (lacks := missing_for(disk.file_system)):
         reasons, remedy = lacks, f"Install {' or '.join(disk.file_system.packages)}."
@@ -108,7 +108,7 @@ def why_missing(disk: DiskKind, size_bytes: int, machine_lacks: Sequence[str]) -
         home = tempfile.gettempdir()
         free, wanted = shutil.disk_usage(home).free, disk_bytes(size_bytes) + _SPARE_BYTES
         if free < wanted:
-            part = f"saves of {size_bytes >> 10} KiB on the disk {disk.name!r}"
+            part = f"Saves of {size_bytes >> 10} KiB on the disk {disk.name!r}"
             reasons = [f"{home} has {free >> 20} MiB free, and {wanted >> 20} are needed."]
             remedy = "Set TMPDIR to a folder with more room."
     return Missing(part, " ".join(reasons), remedy) if reasons else None

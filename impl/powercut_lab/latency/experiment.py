@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -29,7 +29,11 @@ from powercut_rig.system.requirements import missing_everywhere
 _START_S: Final = 3.0
 """What a unit takes before its first save: its process, its disk, the libraries it imports."""
 
-_TORCH_S: Final = 5.0
+_TORCH_START_S: Final = 10.0
+TORCH_PREFIX: Final = "torch/"
+TORCH_ROUNDS: Final = 10_000
+"""The rounds of the lane of PyTorch are numbered from there on: none is one of the other lane."""
+
 _PROCESS_S: Final = 0.6
 _PATIENCE: Final = 8.0
 _LEAST_TIMEOUT_S: Final = 240.0
@@ -55,7 +59,8 @@ class LatencyExperiment:
                 if lack is not None:
                     missing.append(lack)
                 elif samples:
-                    units.extend(_sample_units(disk, group, samples, seed))
+                    for lane in _lanes(disk, size):
+                        units.extend(_sample_units(disk, group, samples, lane, seed))
                     if group is tables.PAPER_GROUP and _times_processes(disk, size):
                         runs = paper_process.QUICK_RUNS if size == "quick" else paper_process.RUNS
                         units.append(_process_unit(disk, runs, seed))
@@ -72,24 +77,24 @@ class LatencyExperiment:
 
 
 def _sample_units(
-    disk: disks.DiskKind, group: tables.GroupSize, samples: int, seed: int
+    disk: disks.DiskKind, group: tables.GroupSize, samples: int, lane: protocols.Lane, seed: int
 ) -> Iterator[Unit]:
-    """Some rounds of all ways on one disk: a unit is short, so that Ctrl-C loses little."""
-    ways = protocols.ways_for(group.size_bytes)
-    round_s = len(ways) * group.save_s * disk.pace
-    start_s = _START_S + (_TORCH_S if any(way.needs == "torch" for way in ways) else 0.0)
+    """Some rounds of a lane on one disk: a unit is short, so that Ctrl-C loses little."""
+    round_s = len(protocols.ways_for(group.size_bytes, lane)) * group.save_s * disk.pace
+    start_s = _START_S if lane == "plain" else _TORCH_START_S
+    prefix, shift = ("", 0) if lane == "plain" else (TORCH_PREFIX, TORCH_ROUNDS)
     for block in tables.blocks(samples, group.rounds):
-        # One round more is a warm-up.
-        estimate_s = start_s + round_s * (len(block) + 1)
         job = {
             "table": "samples",
             "disk": disk.name,
             "size": group.name,
+            "lane": lane,
             "seed": seed,
-            "rounds": [block.start, block.stop],
+            "rounds": [block.start + shift, block.stop + shift],
         }
-        key = f"{disk.name}/{group.name}/rounds {block.start:04}-{block.stop - 1:04}"
-        yield _unit(key, tables.SAMPLES, job, estimate_s)
+        key = f"{prefix}{disk.name}/{group.name}/rounds {block.start:04}-{block.stop - 1:04}"
+        # One round more is a warm-up.
+        yield _unit(key, tables.SAMPLES, job, start_s + round_s * (len(block) + 1))
 
 
 def _process_unit(disk: disks.DiskKind, runs: int, seed: int) -> Unit:
@@ -103,13 +108,19 @@ def _unit(key: str, table: RawTable, job: dict[str, Any], estimate_s: float) -> 
     return Unit(key, table, partial(child.carry_out, job, timeout_s=timeout_s), estimate_s)
 
 
+def _lanes(disk: disks.DiskKind, size: Size) -> Sequence[protocols.Lane]:
+    """PyTorch takes its turns where it is installed; in a quick run on the own disk alone."""
+    with_torch = not protocols.package_is_missing("torch")
+    return protocols.LANES if with_torch and (size != "quick" or disk is disks.HERE) else ("plain",)
+
+
 def _times_processes(disk: disks.DiskKind, size: Size) -> bool:
     """One disk is enough to show the bias; more of them where there is time."""
     return disk is disks.HERE or (size != "quick" and disk.kind != "delayed")
 
 
 _SLOW_DISK_SIZES: Final = Missing(
-    f"groups larger than the paper's on the disk {disks.DELAYED.name!r}",
+    f"Groups larger than the paper's on the disk {disks.DELAYED.name!r}",
     "Its server is one Python process: with more bytes its own pace would be timed.",
     "None is needed: where much is written, the time of a flush matters less.",
 )
@@ -120,9 +131,10 @@ def _missing_packages() -> Iterator[Missing]:
         if protocols.package_is_missing(package):
             names = [way.name for way in protocols.WAYS if way.needs == package]
             yield Missing(
-                f"saves by {', '.join(names)}",
+                f"Saves by {', '.join(names)}",
                 f"The package {package} is not installed.",
-                f"pip install {package}",
+                f"Install it: pip install {package}.",
+                TORCH_PREFIX if package == "torch" else "",
             )
 
 

@@ -128,7 +128,7 @@ def _stacks(summary: Summary) -> Figure:
                 means = np.array([series.mean_us(phase) / 1000 for _, series in known])
                 axis.barh(
                     [way for way, _ in known], means, left=left, label=PHASE_WORDS[phase],
-                    color=f"C{index}", hatch=_HATCHES[index], edgecolor="white", linewidth=0.3,
+                    color=f"C{index}", hatch=_HATCHES[index], linewidth=0.3,
                 )  # fmt: skip
                 left += means
             axis.set_xlabel(f"{disk}: mean save, ms")

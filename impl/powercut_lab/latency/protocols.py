@@ -13,7 +13,7 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final, Literal, Protocol, get_args
 
 from attrs import frozen
 
@@ -29,6 +29,9 @@ from lastgood.protocol.steps import SimpleStep
 from powercut_lab.latency.meter import Meter, MeteredDisk, Times, filled_in
 
 Parts = Mapping[str, bytearray]
+
+Lane = Literal["plain", "torch"]
+LANES: Final[tuple[Lane, ...]] = get_args(Lane)
 
 OURS: Final = tuple(f"lastgood:{mode}" for mode in MODES)
 PAPERS: Final = tuple(f"paper:{mode}" for mode in PAPER_MODES)
@@ -307,12 +310,24 @@ UNDIVIDED: Final = frozenset({THREADS, "PyTorch DCP"})
 ORDER: Final = tuple(way.name for way in WAYS)
 
 
-def ways_for(size_bytes: int) -> Sequence[Way]:
-    """Those that are measured here with groups of that size."""
+COMPANIONS: Final = frozenset({"lastgood:unsafe", "lastgood:atomic_dirsync"})
+"""Those of the library that take turns with the ways of PyTorch."""
+
+
+def ways_for(size_bytes: int, lane: Lane) -> Sequence[Way]:
+    """Those that take turns here with groups of that size, in a lane.
+
+    The ways of PyTorch have a lane of their own, so that an environment with PyTorch can add them
+    to what one without it has measured.
+    """
+    if lane == "torch":
+        return [way for way in WAYS if way.needs == "torch" or way.name in COMPANIONS]
     return [
         way
         for way in WAYS
-        if size_bytes >= way.smallest_bytes and not (way.needs and package_is_missing(way.needs))
+        if way.needs != "torch"
+        and size_bytes >= way.smallest_bytes
+        and not (way.needs and package_is_missing(way.needs))
     ]
 
 

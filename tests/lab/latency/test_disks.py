@@ -16,14 +16,21 @@ from powercut_rig.system.worker import FOLDER_PREFIX
 
 
 def job_on(disk: str) -> dict[str, object]:
-    return {"table": "samples", "disk": disk, "size": "paper", "seed": 3, "rounds": [4, 6]}
+    return {
+        "table": "samples",
+        "disk": disk,
+        "size": "paper",
+        "lane": "plain",
+        "seed": 3,
+        "rounds": [4, 6],
+    }
 
 
 def check_rows_on(disk: str, workplace: Path) -> None:
     rows = child.carry_out(job_on(disk), workplace, 240.0)
     for row in rows:
         check_row(tables.SAMPLES, row)
-    ways = [way.name for way in protocols.ways_for(tables.PAPER_GROUP.size_bytes)]
+    ways = [way.name for way in protocols.ways_for(tables.PAPER_GROUP.size_bytes, "plain")]
     assert sorted((str(row[2]), row[3]) for row in rows) == sorted(
         (way, number) for way in ways for number in (4, 5)
     )

@@ -96,6 +96,26 @@ def test_a_package_that_is_not_installed_is_named_with_what_it_would_give(
     (missing,) = [each for each in plan.missing if "torch" in each.reason]
     assert "PyTorch DCP" in missing.part
     assert "torch.save + fsync" in missing.part
-    names = [way.name for way in protocols.ways_for(1 << 30)]
-    assert "safetensors" in names
-    assert "torch.save" not in names
+    assert not [unit for unit in plan.units if unit.key.startswith(experiment.TORCH_PREFIX)]
+
+
+def test_an_environment_with_torch_adds_units_to_those_of_one_without_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    keys = {}
+    for lacks in (True, False):
+        monkeypatch.setattr(protocols, "package_is_missing", lambda name, lacks=lacks: lacks)
+        keys[lacks] = [unit.key for unit in plan_here(monkeypatch, "full", []).units]
+    added = set(keys[False]) - set(keys[True])
+    assert set(keys[True]) < set(keys[False])
+    assert all(key.startswith(experiment.TORCH_PREFIX) for key in added)
+    assert {key.removeprefix(experiment.TORCH_PREFIX) for key in added} == {
+        key for key in keys[True] if "rounds" in key
+    }
+
+
+def test_the_ways_of_torch_take_turns_with_ours_and_share_no_round_with_the_others() -> None:
+    names = {way.name for way in protocols.ways_for(1 << 20, "torch")}
+    assert {"torch.save", "torch.save + fsync", "PyTorch DCP"} | protocols.COMPANIONS == names
+    assert not {way.needs for way in protocols.ways_for(1 << 30, "plain")} & {"torch"}
+    assert max(group.samples for group in tables.SIZES) <= experiment.TORCH_ROUNDS
