@@ -131,7 +131,7 @@ def _stacks(summary: Summary) -> Figure:
                     color=f"C{index}", hatch=_HATCHES[index], linewidth=0.3,
                 )  # fmt: skip
                 left += means
-            axis.set_xlabel(f"{disk}: mean save, ms")
+            axis.set_xlabel(f"{disk}: mean, ms")
             axis.tick_params(axis="y", labelsize="small")
         axes[0].invert_yaxis()
         _legend(fig, axes)
