@@ -71,9 +71,7 @@ class DiskServer:
     Each flush of the disk takes `flush_s` seconds, in which nothing else is answered.
     """
 
-    def __init__(
-        self, fuse_fd: int, flat: mmap.mmap, log_fd: int, *, flush_s: float = 0.0
-    ) -> None:
+    def __init__(self, fuse_fd: int, flat: mmap.mmap, log_fd: int, *, flush_s: float = 0.0) -> None:
         self._fd = fuse_fd
         self._flat = flat
         self._view = memoryview(flat)

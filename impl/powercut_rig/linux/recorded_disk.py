@@ -91,9 +91,7 @@ class RecordedDisk(SparseFile):
             # server, it would wait for writes that only it can serve, forever.
             linux_syscalls.enter_mount_namespace(outer_namespace)
             _close_all_but({0, 1, 2, fuse_fd, self._log_fd})
-            server = fuse_server.DiskServer(
-                fuse_fd, self.flat, self._log_fd, flush_s=self._flush_s
-            )
+            server = fuse_server.DiskServer(fuse_fd, self.flat, self._log_fd, flush_s=self._flush_s)
             server.serve()
             code = 0
         except BaseException as error:  # the last frame of a process
