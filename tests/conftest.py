@@ -49,6 +49,7 @@ settings.register_profile(
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dev"))
 
 TOGETHER: Final = {
+    "tests/lab/latency/test_disks.py": "rig",
     "tests/rig/linux/": "rig",
     "tests/rig/judge/": "rig",
     "tests/rig/campaigns/": "rig",

@@ -72,3 +72,37 @@ def compare_paired(
     if all(a == b for a, b in zip(base, other, strict=True)):
         return PairedComparison(quantile(ratios, 0.5, seed), 1.0)
     return PairedComparison(quantile(ratios, 0.5, seed), float(stats.wilcoxon(base, other).pvalue))
+
+
+def quantile_ratio(
+    base: Sequence[float], other: Sequence[float], at: float, seed: int = 0
+) -> Interval:
+    """A quantile of `other` by the same of `base`, samples that took turns; its bootstrap interval.
+
+    Both samples of a round are drawn together.  ValueError where they differ in number, none is
+    there, or the quantile of `base` is 0.
+    """
+    pairs = np.asarray([(a, b) for a, b in zip(base, other, strict=True)], dtype=float)
+    if not len(pairs) or not np.quantile(pairs[:, 0], at):
+        raise ValueError("no ratio of quantiles: no samples, or nothing to divide by")
+
+    def ratio(a: np.ndarray, b: np.ndarray, axis: int = -1) -> np.ndarray:
+        by = np.quantile(a, at, axis=axis)
+        found: np.ndarray = np.quantile(b, at, axis=axis) / np.where(by, by, np.nan)
+        return found
+
+    first, second = pairs[:, 0], pairs[:, 1]
+    value = float(ratio(first, second))
+    if len(pairs) == 1:
+        return Interval(value, value, value)
+    found = stats.bootstrap(
+        (first, second),
+        ratio,
+        paired=True,
+        n_resamples=RESAMPLES,
+        batch=200,
+        confidence_level=CONFIDENCE,
+        method="percentile",
+        rng=np.random.default_rng(seed),
+    ).confidence_interval
+    return Interval(value, float(found.low), float(found.high))

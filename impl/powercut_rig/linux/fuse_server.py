@@ -67,14 +67,18 @@ _PROTOCOL: Final = (7, 31)
 
 
 class DiskServer:
-    """Serves one disk from `flat` over the open /dev/fuse descriptor until it is unmounted."""
+    """Serves one disk from `flat` over the open /dev/fuse descriptor until it is unmounted.
 
-    def __init__(self, fuse_fd: int, flat: mmap.mmap, log_fd: int) -> None:
+    Each flush of the disk takes `flush_s` seconds, in which nothing else is answered.
+    """
+
+    def __init__(self, fuse_fd: int, flat: mmap.mmap, log_fd: int, *, flush_s: float = 0.0) -> None:
         self._fd = fuse_fd
         self._flat = flat
         self._view = memoryview(flat)
         self._size_bytes = len(flat)
         self._log_fd = log_fd
+        self._flush_s = flush_s
         self._mode = COMMAND_LOAD
 
     def serve(self) -> None:
@@ -142,6 +146,8 @@ class DiskServer:
 
     def _other(self, opcode: int, unique: int, node: int, body: memoryview) -> None:
         if opcode == _FSYNC:
+            if self._flush_s and node == _DISK:
+                time.sleep(self._flush_s)
             if self._mode == COMMAND_RECORD and node == _DISK:
                 self._log(LOG_FLUSH, 0, b"")
             self._answer(unique)

@@ -28,11 +28,15 @@ class RecordedDisk(SparseFile):
     """One disk of `size_bytes`, all zeros at first; `device` is the path of its block device.
 
     `folder` is a private folder of the rig that takes the mount point and the device node.
+    Each flush takes `flush_s` seconds more than it does by itself.
     Leaving the context detaches the device, unmounts and ends the server, also after errors.
     """
 
-    def __init__(self, folder: str, size_bytes: int, *, block_bytes: int = 512) -> None:
+    def __init__(
+        self, folder: str, size_bytes: int, *, block_bytes: int = 512, flush_s: float = 0.0
+    ) -> None:
         super().__init__(size_bytes)
+        self._flush_s = flush_s
         self._block_bytes = block_bytes
         self._folder = folder
         self._mount_point = str(Path(folder) / "fuse")
@@ -87,7 +91,8 @@ class RecordedDisk(SparseFile):
             # server, it would wait for writes that only it can serve, forever.
             linux_syscalls.enter_mount_namespace(outer_namespace)
             _close_all_but({0, 1, 2, fuse_fd, self._log_fd})
-            fuse_server.DiskServer(fuse_fd, self.flat, self._log_fd).serve()
+            server = fuse_server.DiskServer(fuse_fd, self.flat, self._log_fd, flush_s=self._flush_s)
+            server.serve()
             code = 0
         except BaseException as error:  # the last frame of a process
             os.write(2, f"powercut-rig: the disk server stopped: {error!r}\n".encode())

@@ -1,0 +1,1 @@
+"""The experiment on latency: each save timed alone, in process and phase by phase, on each disk."""
