@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import random
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
@@ -44,28 +44,33 @@ def has_torch() -> bool:
     return find_spec("torch") is not None
 
 
-def paper_rows(seed: int, folder: Path) -> Iterator[Row]:
-    """Rows of `PAPER_FILES` for one seed: the four faults, then the three unsafe runs."""
+def paper_rows(seeds: Iterable[int], folder: Path) -> Iterator[Row]:
+    """Rows of `PAPER_FILES`: for each seed the four faults, then the three unsafe runs."""
+    with Guard(reject_nonfinite=True) as guard:  # one child process for all of them
+        for seed in seeds:
+            yield from _rows_of_seed(guard, seed, folder)
+
+
+def _rows_of_seed(guard: Guard, seed: int, folder: Path) -> Iterator[Row]:
     import torch
 
     version = str(torch.__version__)
     files = trained_files(seed)
-    with Guard(reject_nonfinite=True) as guard:
-        sidecars = {epoch: _describe(guard, folder, data) for epoch, data in files.items()}
-        for fault, apply in FAULTS.items():
-            draw = random.Random(seed)  # noqa: S311 - the paper's own generator
-            for epoch, data in files.items():
-                damage = apply(data, draw)
-                report = _judge(guard, folder, epoch, damage.data, sidecars[epoch])
-                yield _row((fault, "none", seed, epoch), data, damage, report, version)
-        for crash, last in CRASHES.items():
-            for epoch in (each for each in files if each <= last):
-                data = files[epoch]
-                half = len(data) // 2
-                whole = Damage(data, 0, 0)
-                cut = Damage(data[:half], half, len(data) - half) if epoch == last else whole
-                report = _judge(guard, folder, epoch, cut.data, sidecars[epoch])
-                yield _row(("none", crash, seed, epoch), data, cut, report, version)
+    sidecars = {epoch: _describe(guard, folder, data) for epoch, data in files.items()}
+    for fault, apply in FAULTS.items():
+        draw = random.Random(seed)  # noqa: S311 - the paper's own generator
+        for epoch, data in files.items():
+            damage = apply(data, draw)
+            report = _judge(guard, folder, epoch, damage.data, sidecars[epoch])
+            yield _row((fault, "none", seed, epoch), data, damage, report, version)
+    for crash, last in CRASHES.items():
+        for epoch in (each for each in files if each <= last):
+            data = files[epoch]
+            half = len(data) // 2
+            whole = Damage(data, 0, 0)
+            cut = Damage(data[:half], half, len(data) - half) if epoch == last else whole
+            report = _judge(guard, folder, epoch, cut.data, sidecars[epoch])
+            yield _row(("none", crash, seed, epoch), data, cut, report, version)
 
 
 def trained_files(seed: int) -> dict[int, bytes]:
