@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from lastgood.guard import SUFFIX, FileReport, Guard, encode_sidecar
+from lastgood.guard import SUFFIX, Guard, encode_sidecar
 from powercut_lab.corruption.changes import CONTROL, Change, Checkpoint, faults_at_rest, nothing
 from powercut_lab.corruption.group_runs import AT_REST, drawing, write_files
 from powercut_lab.corruption.groups import NEWER, OLDER
@@ -33,7 +33,7 @@ def inject_into_file(ending: str, count: int, seed: int, folder: Path) -> Iterat
     """
     name = f"ckpt_epoch_{NEWER:04d}.{ending}"
     with Guard() as guard:
-        checkpoint = _checkpoint(guard, folder, name, ending, seed)
+        checkpoint = new_checkpoint(guard, folder, name, ending, seed)
         write_files(folder, {**checkpoint.parts, **checkpoint.records})
         faults = {CONTROL: nothing, **faults_at_rest(SINGLE_FILE_KEPT)}
         for fault, apply in faults.items():
@@ -42,14 +42,14 @@ def inject_into_file(ending: str, count: int, seed: int, folder: Path) -> Iterat
                 change = apply(checkpoint, draw)
                 effective = change.is_effective(checkpoint)
                 write_files(folder, change.files)
-                report = guard.check(folder / name)
-                yield _injection(ending, fault, effective, change, report)
+                yield judge_file(guard, folder / name, ending, (fault, effective, change))
                 write_files(folder, {**checkpoint.parts, **checkpoint.records})
 
 
-def _injection(
-    ending: str, fault: str, effective: bool, change: Change, report: FileReport
-) -> Injection:
+def judge_file(guard: Guard, file: Path, ending: str, what: tuple[str, bool, Change]) -> Injection:
+    """Judge a file beside its sidecar: the fault, whether it changed a byte, and where."""
+    fault, effective, change = what
+    report = guard.check(file)
     words = {reason.partition(":")[0] for reason in report.reasons}
     return Injection(
         SUBJECT, ending, fault, AT_REST, int(effective),
@@ -62,7 +62,8 @@ def _injection(
     )  # fmt: skip
 
 
-def _checkpoint(guard: Guard, folder: Path, name: str, ending: str, seed: int) -> Checkpoint:
+def new_checkpoint(guard: Guard, folder: Path, name: str, ending: str, seed: int) -> Checkpoint:
+    """The files of a checkpoint in one file with a sidecar, and of an older one."""
     files = {}
     for step in (OLDER, NEWER):
         file = folder / f"intact-{step}.{ending}"

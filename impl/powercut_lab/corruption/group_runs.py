@@ -75,7 +75,9 @@ def _at_rest(
             change = fault(checkpoint, draw)
             effective = change.is_effective(checkpoint)
             write_files(store / newer, change.files)
-            yield _judged(guard, subject, store, newer, expected, (name, moment, effective, change))
+            yield judge_group(
+                guard, subject, store, newer, expected, (name, moment, effective, change)
+            )
             write_files(store / newer, _restored(checkpoint, change.files))
 
 
@@ -137,7 +139,9 @@ def _while_saving(
             change = save(subject, store, seed, draw)
             newer = subject.directory(2, NEWER)
             effective = change.where != ""
-            yield _judged(guard, subject, store, newer, expected, (name, moment, effective, change))
+            yield judge_group(
+                guard, subject, store, newer, expected, (name, moment, effective, change)
+            )
             shutil.rmtree(store)
 
 
@@ -189,7 +193,7 @@ def _save_damaged_write(
     return Change({}, where)
 
 
-def _judged(
+def judge_group(
     guard: Guard,
     subject: GroupSubject,
     store: Path,
@@ -197,6 +201,7 @@ def _judged(
     expected: Expected,
     what: tuple[str, str, bool, Change],
 ) -> Injection:
+    """Judge a store whose newer group has that name: the fault, its moment, effective, where."""
     name, moment, effective, change = what
     layers = judge_layers(guard, subject, store / newer, expected)
     handed = hand_out(subject, store, expected)
