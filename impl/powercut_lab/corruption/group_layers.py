@@ -98,6 +98,8 @@ def hand_out(subject: GroupSubject, store: Path, expected: Expected) -> Handed:
     try:
         found = subject.recover(store)
     except Exception as error:  # whatever it raises is its answer
+        if subject.is_papers and isinstance(error, OSError):
+            return _by_the_papers_scan(store)
         return Handed("refused", type(error).__name__)
     if found is None:
         return Handed("nothing", "")
@@ -106,6 +108,15 @@ def hand_out(subject: GroupSubject, store: Path, expected: Expected) -> Handed:
     if dict(found.parts) != dict(truths.get(found.step, {})):
         return Handed("damaged bytes", reason)
     return Handed("newest" if found.step == NEWER else "older", reason)
+
+
+def _by_the_papers_scan(store: Path) -> Handed:
+    """The paper's scan passes over a group that cannot be read, where the subject here raises."""
+    rows = {row.epoch: row for row in scan_groups(store)}
+    valid = [epoch for epoch, row in rows.items() if row.group_ok]
+    words = {reason.partition(":")[0] for reason in rows[NEWER].reasons}
+    outcome = {NEWER: "newest", OLDER: "older"}.get(max(valid, default=-1), "nothing")
+    return Handed(outcome, ";".join(sorted(words)))
 
 
 def _why_not_newest(subject: GroupSubject, store: Path, found: RecoveredGroup) -> str:

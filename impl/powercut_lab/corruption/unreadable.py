@@ -2,7 +2,7 @@
 
 The disk lies in memory behind a loop device, and is mounted in a process of its own, in a mount
 namespace of its own: when that ends, in whatever way, the kernel removes all of it.  Run as
-`python -m powercut_lab.corruption.unreadable SUBJECT MODE COUNT SEED FOLDER` it prints rows as JSON.
+a module with SUBJECT, MODE, COUNT, SEED and FOLDER it prints rows as JSON.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from powercut_lab.corruption.groups import (
 from powercut_lab.corruption.raw import Injection
 from powercut_lab.errors import LabError
 from powercut_rig.filesystems import BTRFS, missing_for
-from powercut_rig.mounted.memory_disk import SparseFile
+from powercut_rig.mounted.memory_disk import SparseFile, data_extents
 from powercut_rig.system import linux_syscalls
 from powercut_rig.system.loop_device import LoopDevice
 from powercut_rig.system.requirements import missing_everywhere
@@ -104,12 +104,12 @@ class _Disk:
             BTRFS.forget(self.loop.path, str(self.folder))
             self.loop.forget_cached_pages()
 
-    def places(self, block: bytes) -> list[int]:
-        """Where the block lies on the disk."""
-        found, at = [], self.memory.flat.find(block)
-        while at >= 0:
-            found.append(at)
-            at = self.memory.flat.find(block, at + 1)
+    def places(self) -> dict[bytes, list[int]]:
+        """Where each block of the disk lies, by its content."""
+        found: dict[bytes, list[int]] = {}
+        for start, stop in data_extents(self.memory.fd):
+            for at in range(start, stop, _BLOCK_BYTES):
+                found.setdefault(self.memory.flat[at : at + _BLOCK_BYTES], []).append(at)
         return found
 
     @contextlib.contextmanager
@@ -148,15 +148,22 @@ def _inject(subject: str, mode: str, count: int, seed: int, folder: Path) -> Ite
         # A control sees the same disk in the same way.
         with disk.mounted(linux_syscalls.MS_RDONLY) as root:
             yield judge(root, False, CONTROL, Change({}, ""))
+        places = disk.places()
         for _ in range(count):
-            yield _one(disk, targets, judge, draw)
+            yield _one(disk, targets, judge, draw, places)
 
 
-def _one(disk: _Disk, targets: Mapping[str, bytes], judge: Judge, draw: random.Random) -> Injection:
+def _one(
+    disk: _Disk,
+    targets: Mapping[str, bytes],
+    judge: Judge,
+    draw: random.Random,
+    known: Mapping[bytes, list[int]],
+) -> Injection:
     name = draw_file(targets, draw)
     block = draw.randrange(len(targets[name]) // _BLOCK_BYTES)
     data = targets[name][block * _BLOCK_BYTES : (block + 1) * _BLOCK_BYTES]
-    places = disk.places(data)
+    places = known.get(data, [])
     change = Change({}, f"{name}: block {block}")
     with (
         disk.flipped(places, draw.randrange(_BLOCK_BYTES), draw.randrange(8)),
