@@ -69,7 +69,7 @@ def _group_units(count: int, seed: int) -> Iterator[Unit]:
         for moment in MOMENTS:
             key = f"groups/{subject.name}:{subject.mode}/{moment.replace(' ', '-')}"
             work = partial(_group_work, subject, moment, count, seed)
-            yield Unit(key, INJECTIONS, work, estimate_s=0.5 + 0.04 * count)
+            yield Unit(key, INJECTIONS, work, estimate_s=0.5 + 0.03 * count)
 
 
 def _group_work(

@@ -46,7 +46,7 @@ def paper_figure(files: Rows) -> Figure:
         axes.set_xticks(range(len(bars)), [name.replace(" ", "\n") for name, _ in bars])
         axes.set_ylabel("files rejected (%)")
         axes.set_ylim(0, 108)
-        axes.legend(loc="upper center")
+        _legend_above(axes, 1)
 
     return Figure(
         "corruption-rate",
@@ -111,7 +111,7 @@ def missed_figure(injections: Rows) -> Figure:
         axes.set_xticks(range(len(LAYERS)), [LAYER_WORDS[layer] for layer in LAYERS])
         axes.set_ylabel("bit flips missed (%)")
         axes.set_ylim(0, 108)
-        axes.legend(loc="upper right", fontsize="small")
+        _legend_above(axes, 3)
 
     return Figure(
         "missed-bit-flips",
@@ -123,6 +123,14 @@ def missed_figure(injections: Rows) -> Figure:
         draw,
         (INJECTIONS.name,),
     )
+
+
+def _legend_above(axes: Any, columns: int) -> None:
+    """The legend above the axes, where it covers no bar."""
+    axes.legend(
+        loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=columns, fontsize="small",
+        frameon=False,
+    )  # fmt: skip
 
 
 def _missed_flips(injections: Rows) -> Mapping[str, Mapping[str, tuple[int, int]]]:

@@ -31,6 +31,18 @@ _ACCEPTED: Final = (
     "An accepted injection struck a byte that no content depends on, such as the time in the "
     "paper's COMMIT.json."
 )
+_OF_GROUPS: Final = (
+    "The parts are model.safetensors (128 KiB), optim.npz (64 KiB) and rng.json. The file hash is "
+    "that of the lines of the manifest, whether or not the manifest is intact.",
+    "Before the write: between the digest and the disk. Before the digest: in the memory of the "
+    "training program.",
+)
+_OF_FILES: Final = (
+    "The manifest of a single file is its sidecar. Swapped: another checkpoint has its name. "
+    "Stale: the sidecar is that of another checkpoint.",
+    "Damage before the write leaves the same bytes as damage at rest: the sidecar is of the "
+    "intact file.",
+)
 _HARMFUL: Final = "damaged bytes"
 
 
@@ -61,35 +73,40 @@ def table_4(files: Rows) -> ReportTable:
     for fault, printed in TABLE_4.items():
         ours = [row for row in files if (row["fault"], row["crash"]) == (fault, "none")]
         real = ours if fault == "none" else [row for row in ours if row["effective"] == 1]
-        checks = ("load_error", "digest_mismatch", "file_sha_mismatch")
+        idle = [row for row in ours if row not in real]
         rows.append(
             (
                 fault,
-                str(len(ours)),
-                "—" if fault == "none" else str(len(ours) - len(real)),
-                with_interval(_sum(real, "detected"), len(real)),
-                *(str(_sum(real, check)) for check in checks),
+                *_detected(real),
                 f"{printed.detected}/{printed.files}",
                 str(printed.load_error),
                 str(printed.digest_mismatch),
                 str(printed.file_sha_mismatch),
             )
         )
+        if idle:
+            rows.append((f"{fault}, no byte changed", *_detected(idle), *(4 * ("—",))))
     seeds = len({row["seed"] for row in files})
     return ReportTable(
         "table-4",
         "Single files of torch.save: damage that the guard detects (table 4)",
         f"The paper's network, seeds ({seeds} of 10) and generator; torch {versions} here, torch "
-        f"{TORCH_VERSION} in the paper. Detected: of the injections that changed a byte, with "
-        "the Wilson interval of 95 %.",
+        f"{TORCH_VERSION} in the paper. Injections that changed no byte have a row of their own; "
+        "shares have the Wilson interval of 95 %.",
         (
-            "fault", "files", "no-ops", "detected", "load error", "digest mismatch",
+            "fault", "files", "detected", "load error", "digest mismatch",
             "file SHA mismatch", "paper: detected", "paper: load error", "paper: digest mismatch",
             "paper: file SHA mismatch",
         ),
         tuple(rows),
         tuple(_paper_no_ops(files)),
     )  # fmt: skip
+
+
+def _detected(rows: Rows) -> tuple[str, ...]:
+    checks = ("load_error", "digest_mismatch", "file_sha_mismatch")
+    found = with_interval(_sum(rows, "detected"), len(rows))
+    return (str(len(rows)), found, *(str(_sum(rows, check)) for check in checks))
 
 
 def _sum(rows: Rows, column: str) -> int:
@@ -136,8 +153,8 @@ def _layer_findings(injections: Rows) -> Iterator[str]:
         wrong = [row for row in early if row["outcome"] == _HARMFUL]
         yield (
             f"Damage in memory, before the digest is taken, is vouched for: {count_of(wrong)} of "
-            f"{count_of(early)} such groups were handed out as valid. Only a digest that the "
-            "training program takes itself notices it."
+            f"{count_of(early)} such groups were handed out as valid. Only digests of the "
+            "tensors that were taken before can tell."
         )
     plain = controls(injections)
     false = count_of(row for row in plain if row["found"] == 1)
@@ -188,25 +205,27 @@ def _noticed_table(kind: Kind, rows: Rows) -> ReportTable:
     lines = []
     for pair in series(rows):
         all_of_it = of_series(rows, pair)
-        real = effective(all_of_it)
-        cells = [noticed(real, layer) for layer in LAYERS]
-        lines.append(
-            (
-                f"{pair[1]}, {pair[0]}",
-                str(count_of(real)),
-                str(count_of(no_ops(all_of_it))),
-                *("—" if cell is None else str(cell) for cell in cells),
-                str(count_of(row for row in real if row["found"] == 1)),
-            )
-        )
+        name = f"{pair[1]}, {pair[0]}"
+        lines.append((name, *_noticed(effective(all_of_it))))
+        if idle := no_ops(all_of_it):
+            lines.append((f"{name}, no byte changed", *_noticed(idle)))
     return ReportTable(
         f"noticed-by-layer-{_slug(kind)}",
         f"Detection by layer: {kind.name}",
-        "How many effective injections each layer noticed, by its own word, over all modes.",
-        ("fault", "effective", "no-ops", *(LAYER_WORDS[each] for each in LAYERS), "rejected"),
+        "How many injections each layer noticed, by its own word, over all modes.",
+        ("fault", "injections", *(LAYER_WORDS[each] for each in LAYERS), "rejected"),
         tuple(lines),
-        ("A digest of tensors cannot be had of what does not load: a load error stands there.",),
+        (
+            "A digest of tensors cannot be had of what does not load: a load error stands there.",
+            *(_OF_FILES if kind.name.startswith("single") else _OF_GROUPS),
+        ),
     )
+
+
+def _noticed(rows: Rows) -> tuple[str, ...]:
+    cells = [noticed(rows, layer) for layer in LAYERS]
+    found = count_of(row for row in rows if row["found"] == 1)
+    return (str(count_of(rows)), *("—" if c is None else str(c) for c in cells), str(found))
 
 
 def _missed_table(kind: Kind, rows: Rows) -> ReportTable:
