@@ -31,18 +31,24 @@ _ACCEPTED: Final = (
     "An accepted injection struck a byte that no content depends on, such as the time in the "
     "paper's COMMIT.json."
 )
-_OF_GROUPS: Final = (
+_FILES_OF_A_GROUP: Final = (
     "The parts are model.safetensors (128 KiB), optim.npz (64 KiB) and rng.json. The file hash is "
-    "that of the lines of the manifest, whether or not the manifest is intact.",
+    "that of the manifest's lines, whether or not the manifest is intact."
+)
+_MOMENTS_OF_A_GROUP: Final = (
     "Before the write: between the digest and the disk. Before the digest: in the memory of the "
-    "training program.",
+    "training program."
 )
-_OF_FILES: Final = (
+_RECORD_OF_A_FILE: Final = (
     "The manifest of a single file is its sidecar. Swapped: another checkpoint has its name. "
-    "Stale: the sidecar is that of another checkpoint.",
-    "Damage before the write leaves the same bytes as damage at rest: the sidecar is of the "
-    "intact file.",
+    "Stale: the sidecar is that of another checkpoint."
 )
+_MOMENTS_OF_A_FILE: Final = (
+    "Damage before the write leaves the same bytes as damage at rest: the sidecar is of the intact "
+    "file."
+)
+_OF_GROUPS: Final = (_FILES_OF_A_GROUP, _MOMENTS_OF_A_GROUP)
+_OF_FILES: Final = (_RECORD_OF_A_FILE, _MOMENTS_OF_A_FILE)
 _HARMFUL: Final = "damaged bytes"
 
 
