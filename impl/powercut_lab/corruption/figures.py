@@ -109,6 +109,7 @@ def missed_figure(injections: Rows) -> Figure:
                 0, 0, color=f"C{number}", hatch=_HATCHES[number], edgecolor="black", label=kind
             )
         axes.set_xticks(range(len(LAYERS)), [LAYER_WORDS[layer] for layer in LAYERS])
+        axes.set_xlim(-0.6, len(LAYERS) - 0.4)
         axes.set_ylabel("bit flips missed (%)")
         axes.set_ylim(0, 108)
         _legend_above(axes, 3)

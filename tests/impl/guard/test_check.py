@@ -172,7 +172,7 @@ def test_damage_of_a_sidecar_is_not_damage_of_the_file(tmp_path: Path) -> None:
     sidecar = guard.write_sidecar(file)
     whole = sidecar.read_bytes()
     draw = random.Random(3)  # noqa: S311
-    for _ in range(200):
+    for _ in range(60):
         data = bytearray(whole)
         data[draw.randrange(len(data))] ^= 1 << draw.randrange(8)
         sidecar.write_bytes(data)
