@@ -55,6 +55,7 @@ TOGETHER: Final = {
     "tests/rig/cli/": "rig",
     "tests/rig/system/": "rig",
     "tests/faults/": "rig",
+    "tests/lab/corruption/test_unreadable.py": "rig",
     "tests/rig/guest/test_guests.py": "guest",
     "tests/litmus/": "litmus",
     "tests/train/": "train",

@@ -182,7 +182,7 @@ def parse_facts(raw: Any) -> TensorFacts:
     if not isinstance(raw, dict) or set(raw) != keys:
         raise LoadFailedError("BadAnswer", "another shape of answer")
     texts = [raw["name"], raw["dtype"], raw["digest"]]
-    counts = [raw["nan"], raw["inf"]]
+    counts = [each for each in (raw["nan"], raw["inf"]) if each is not None]
     shape = raw["shape"]
     if not all(isinstance(text, str) and len(text) <= _LONGEST_TEXT for text in texts):
         raise LoadFailedError("BadAnswer", "a text was expected")

@@ -108,14 +108,26 @@ def facts(torch: Any, tensor: Any) -> dict[str, Any]:
     if size_bytes:
         buffer = (ctypes.c_ubyte * size_bytes).from_address(plain.data_ptr())
         hasher.update(memoryview(buffer))
-    numbers = plain.is_floating_point() or plain.is_complex()
+    nan, inf = nonfinite(torch, plain)
     return {
         "dtype": dtype,
         "shape": list(shape),
         "digest": hasher.hexdigest(),
-        "nan": int(torch.isnan(plain).sum()) if numbers else 0,
-        "inf": int(torch.isinf(plain).sum()) if numbers else 0,
+        "nan": nan,
+        "inf": inf,
     }
+
+
+def nonfinite(torch: Any, plain: Any) -> tuple[int | None, int | None]:
+    """The numbers of NaN and of infinities; None where PyTorch cannot tell them of that dtype."""
+    if not (plain.is_floating_point() or plain.is_complex()):
+        return 0, 0
+    try:
+        # Few operations know the dtypes of one byte.
+        numbers = plain.float() if plain.element_size() == 1 else plain
+        return int(torch.isnan(numbers).sum()), int(torch.isinf(numbers).sum())
+    except (NotImplementedError, RuntimeError):
+        return None, None
 
 
 if __name__ == "__main__":

@@ -7,14 +7,12 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from attrs import frozen
-
 from powercut_lab.corruption.file_runs import SUBJECT as SINGLE_FILE
 from powercut_lab.corruption.file_runs import formats, inject_into_file
 from powercut_lab.corruption.group_runs import MOMENTS, inject
 from powercut_lab.corruption.groups import GroupSubject, all_subjects
 from powercut_lab.corruption.paper_files import has_torch, paper_rows
-from powercut_lab.corruption.paper_values import SEEDS, TORCH_VERSION
+from powercut_lab.corruption.paper_values import SEEDS
 from powercut_lab.corruption.raw import INJECTIONS, PAPER_FILES, counted
 from powercut_lab.corruption.unreadable import inject_unreadable, why_missing
 from powercut_lab.study import Data, Missing, RawTable, Row, Section, Size, StudyPlan, Unit
@@ -30,7 +28,6 @@ _TORCH_REMEDY: Final = (
 )
 
 
-@frozen
 class CorruptionExperiment:
     """Damages groups and single files, and asks every layer of a checkpoint on its own."""
 
@@ -106,5 +103,3 @@ def _unreadable_work(subject: str, mode: str, count: int, seed: int, folder: Pat
 
 
 EXPERIMENT: Final = CorruptionExperiment()
-
-__all__ = ("COUNTS", "EXPERIMENT", "TORCH_VERSION", "CorruptionExperiment")
