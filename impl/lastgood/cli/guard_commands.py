@@ -28,6 +28,7 @@ from lastgood.errors import LastgoodError
 
 if TYPE_CHECKING:
     from lastgood.guard import FileReport
+    from lastgood.guard.sidecar import FormatName
 
 _FILES: Final = click.argument("files", nargs=-1, required=True, metavar="FILE…")
 _REJECT: Final = click.option(
@@ -46,7 +47,7 @@ def guard() -> None:
 
     A sidecar FILE.guard.json keeps the SHA-256 of a file and, of .npz, .safetensors, .pt and .pth,
     the digest, shape and dtype of each tensor. A file of PyTorch is loaded by a child process with
-    limits, with weights_only=True; no pickle is loaded in this one.
+    limits, with weights_only=True; no pickle is loaded in this one. Each command takes --json.
     """
 
 
@@ -58,22 +59,27 @@ def guard() -> None:
     type=click.Choice(("npz", "safetensors", "torch", "opaque")),
     help="The format of the files; by the endings of their names if not given.",
 )
+@AS_JSON
 @exits_with_status
-def write(files: tuple[str, ...], form: str | None) -> None:
+def write(files: tuple[str, ...], form: FormatName | None, as_json: bool) -> None:
     """Write a sidecar beside each FILE, as it is now; the file has to load."""
     from lastgood.guard import Guard, LoaderMissingError
 
+    paths: list[str] = []
     with Guard() as judge:
         for number, file in enumerate(files, 1):
             try:
-                written = judge.write_sidecar(file, form)  # type: ignore[arg-type]
+                paths.append(str(judge.write_sidecar(file, form)))
             except LoaderMissingError as error:
                 raise _LoaderNeededError(
                     f"{file!r} got no sidecar: {error}, or pass --format opaque to keep the "
                     "SHA-256 of the file alone."
                 ) from error
             note_done(f"The sidecars of the first {number} files were written.")
-            say(printable(str(written)))
+            if not as_json:
+                say(printable(paths[-1]))
+    if as_json:
+        print_json({"written": paths})
 
 
 @guard.command(short_help="Compare files with their sidecars.", epilog=EXIT_STATUS)

@@ -12,7 +12,7 @@ symlink is followed, and no pickle is loaded in this process.
     report.corrupted, report.reasons
 """
 
-from lastgood.guard.group_scan import GROUP_COLUMNS, GroupRow, scan_groups
+from lastgood.guard.group_scan import GROUP_COLUMNS, GroupScanRow, scan_groups
 from lastgood.guard.guard import Guard, check, scan, write_sidecar
 from lastgood.guard.limits import Limits
 from lastgood.guard.report import FILE_COLUMNS, FileReport
@@ -24,7 +24,7 @@ __all__ = (
     "GROUP_COLUMNS",
     "SUFFIX",
     "FileReport",
-    "GroupRow",
+    "GroupScanRow",
     "Guard",
     "Limits",
     "LoadFailedError",

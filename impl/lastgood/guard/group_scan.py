@@ -30,7 +30,7 @@ _OF_THIS_MACHINE: Final = frozenset({errno.EACCES, errno.EPERM, errno.EMFILE, er
 
 
 @frozen
-class GroupRow:
+class GroupScanRow:
     """One group: `epoch` is the number of its name (a lastgood group's step), `note` its reasons.
 
     A lastgood group has its commit inside its manifest: both are there or neither is.
@@ -54,7 +54,7 @@ class GroupRow:
         return (self.epoch, self.directory, *map(int, held), ";".join(self.reasons))
 
 
-def scan_groups(root: str | PurePath) -> list[GroupRow]:
+def scan_groups(root: str | PurePath) -> list[GroupScanRow]:
     """Every group below a directory, verified in full. UsageError; StorageError.
 
     `epoch_NNNN` directories are the paper's; all others that lastgood names are lastgood's.
@@ -71,16 +71,16 @@ def scan_groups(root: str | PurePath) -> list[GroupRow]:
     return [*papers, *sorted(ours, key=lambda row: row.directory)]
 
 
-def _of_ours(root: str, found: Any) -> GroupRow:
+def _of_ours(root: str, found: Any) -> GroupScanRow:
     if isinstance(found, Group):
-        return GroupRow(found.name.step, found.path, True, True, True, ())
+        return GroupScanRow(found.name.step, found.path, True, True, True, ())
     step = found.name.rpartition("-step-")[2]
     has_manifest = not found.reason.startswith(("missing:MANIFEST", "no_commit"))
     sealed = has_manifest and not found.reason.startswith(
         ("manifest_error", "commit_manifest_mismatch", f"unreadable:{OUR_MANIFEST}")
     )
     epoch = int(step) if step.isascii() and step.isdecimal() and len(step) <= 18 else -1
-    return GroupRow(epoch, join(root, found.name), sealed, has_manifest, False, (found.reason,))
+    return GroupScanRow(epoch, join(root, found.name), sealed, has_manifest, False, (found.reason,))
 
 
 def _epoch(name: str) -> int | None:
@@ -89,11 +89,11 @@ def _epoch(name: str) -> int | None:
     return int(digits) if is_number else None
 
 
-def _of_the_paper(disk: DiskReader, root: str, name: str) -> GroupRow:
+def _of_the_paper(disk: DiskReader, root: str, name: str) -> GroupScanRow:
     """One epoch by the paper's rules. OSError where this machine failed."""
     group = join(root, name)
     if disk.kind(group) != "dir":
-        return GroupRow(_epoch(name) or 0, group, False, False, False, (f"not_regular:{name}",))
+        return GroupScanRow(_epoch(name) or 0, group, False, False, False, (f"not_regular:{name}",))
     reasons: list[str] = []
     commit = _record(disk, group, _COMMIT, "commit_error", reasons)
     data = _record(disk, group, _MANIFEST, "manifest_error", reasons)
@@ -112,7 +112,9 @@ def _of_the_paper(disk: DiskReader, root: str, name: str) -> GroupRow:
     elif commit is not None and data is None and not reasons:
         reasons.append("manifest_error:FileNotFoundError")
     parts_ok = is_bound and not reasons
-    return GroupRow(_epoch(name) or 0, group, has_commit, has_manifest, parts_ok, tuple(reasons))
+    return GroupScanRow(
+        _epoch(name) or 0, group, has_commit, has_manifest, parts_ok, tuple(reasons)
+    )
 
 
 def _record(disk: DiskReader, group: str, name: str, word: str, reasons: list[str]) -> bytes | None:

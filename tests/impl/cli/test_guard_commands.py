@@ -15,7 +15,7 @@ import pytest
 from lastgood import Store
 from lastgood.guard import FILE_COLUMNS, GROUP_COLUMNS, SUFFIX
 from tests import ROOT
-from tests.impl.cli.commands import run
+from tests.impl.cli.commands import run, said
 
 
 @pytest.fixture
@@ -35,6 +35,7 @@ def test_a_file_is_written_checked_and_found_intact(file: Path) -> None:
     checked = run("guard", "check", str(file))
 
     assert (written.exit_code, written.stdout) == (0, f"{file}{SUFFIX}\n")
+    assert said("guard", "write", str(file)) == {"written": [f"{file}{SUFFIX}"]}
     assert (checked.exit_code, checked.stdout) == (0, f"{file}: ok\n")
 
 
