@@ -34,7 +34,7 @@ def paper_figure(files: Rows) -> Figure:
             style = 1 if name.startswith("unsafe") else 0
             axes.bar(
                 number, 100 * found.value, color=f"C{style}", hatch=_HATCHES[style],
-                edgecolor="black", linewidth=0.5, zorder=2,
+                edgecolor=_edge(), linewidth=0.5, zorder=2,
             )  # fmt: skip
             errors = [[100 * (found.value - found.low)], [100 * (found.high - found.value)]]
             axes.errorbar(number, 100 * found.value, errors, fmt="none", ecolor="C7", capsize=3)
@@ -102,11 +102,11 @@ def missed_figure(injections: Rows) -> Figure:
                 errors = [[100 * (found.value - found.low)], [100 * (found.high - found.value)]]
                 axes.bar(
                     at, 100 * found.value, width, yerr=errors, capsize=1.5, color=f"C{number}",
-                    hatch=_HATCHES[number], edgecolor="black", linewidth=0.5,
+                    hatch=_HATCHES[number], edgecolor=_edge(), linewidth=0.5,
                     error_kw={"ecolor": "C7", "elinewidth": 1},
                 )  # fmt: skip
             axes.bar(
-                0, 0, color=f"C{number}", hatch=_HATCHES[number], edgecolor="black", label=kind
+                0, 0, color=f"C{number}", hatch=_HATCHES[number], edgecolor=_edge(), label=kind
             )
         axes.set_xticks(range(len(LAYERS)), [LAYER_WORDS[layer] for layer in LAYERS])
         axes.set_xlim(-0.6, len(LAYERS) - 0.4)
@@ -124,6 +124,13 @@ def missed_figure(injections: Rows) -> Figure:
         draw,
         (INJECTIONS.name,),
     )
+
+
+def _edge() -> Any:
+    """The colour of lines in the style that is in force; hatches take it as well."""
+    from matplotlib import rcParams
+
+    return rcParams["axes.edgecolor"]
 
 
 def _legend_above(axes: Any, columns: int) -> None:
