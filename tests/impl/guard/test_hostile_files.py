@@ -78,6 +78,18 @@ def test_a_member_that_claims_more_than_deflate_can_make_is_refused(tmp_path: Pa
     assert guard.check(file).reasons == ("load_error:TooLarge",)
 
 
+def test_damage_behind_an_array_is_noticed_by_the_crc_of_its_member(tmp_path: Path) -> None:
+    stream = io.BytesIO()
+    np.save(stream, np.arange(3))
+    with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
+        archive.writestr("x.npy", stream.getvalue() + bytes(200_000) + b"more than it")
+    assert guard.check(tmp_path / "a.npz").load_ok is True
+    data = (tmp_path / "a.npz").read_bytes().replace(b"more than", b"less than")
+    (tmp_path / "a.npz").write_bytes(data)
+
+    assert guard.check(tmp_path / "a.npz").reasons == ("load_error:BadZipFile",)
+
+
 def test_another_compression_than_numpy_writes_is_refused(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "a.npz", "w", zipfile.ZIP_LZMA) as archive:
         archive.writestr("x.npy", bytes(100))

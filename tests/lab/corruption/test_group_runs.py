@@ -89,6 +89,10 @@ def test_damage_behind_the_digest_is_never_handed_out(
     # Only a record of the paper's can change without any part being affected.
     assert {each.fault for each in found if not each.found} <= {MANIFEST_FLIP}
     assert all(each.found for each in found if not subject.is_papers)
+    stale = [each for each in found if each.fault == "stale manifest"]
+    # The files are as they were before the next injection: nothing of the others is noticed here.
+    assert {(each.load, each.digest, each.file_hash) for each in stale} <= {(0, 0, 1)}
+    assert {each.manifest for each in stale} <= {0 if subject.is_papers else 1}
     of_parts = [each for each in found if each.fault not in (MANIFEST_FLIP, "stale manifest")]
     assert all(each.file_hash == 1 and each.manifest == 0 for each in of_parts)
     assert all(each.chunk == (-1 if subject.is_papers else 1) for each in of_parts)

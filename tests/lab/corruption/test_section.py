@@ -9,7 +9,8 @@ import pytest
 from matplotlib.figure import Figure as Canvas
 
 from powercut_lab.corruption.experiment import EXPERIMENT
-from powercut_lab.corruption.paper_values import SEEDS, TABLE_4
+from powercut_lab.corruption.paper_files import CRASHES
+from powercut_lab.corruption.paper_values import EPOCHS_SAVED, SEEDS, TABLE_4, UNSAFE_RUNS
 from powercut_lab.corruption.tally import missed_alone, with_interval
 from powercut_lab.statistics import share
 from powercut_lab.study import Figure, ReportTable, Section
@@ -85,7 +86,10 @@ def test_table_4_counts_what_changed_a_byte_and_keeps_the_papers_values_beside(
 def test_the_printed_values_add_up_as_in_the_paper() -> None:
     assert {row.files for row in TABLE_4.values()} == {400}
     assert sum(row.files for row in TABLE_4.values()) == 1600
-    assert len(SEEDS) * 40 == 400
+    assert len(SEEDS) * len(EPOCHS_SAVED) == 400
+    for crash, last in CRASHES.items():
+        files = len(SEEDS) * sum(epoch <= last for epoch in EPOCHS_SAVED)
+        assert UNSAFE_RUNS[crash] == (len(SEEDS), files)
 
 
 def test_the_findings_are_counted(whole: Section) -> None:
