@@ -66,7 +66,8 @@ def corruption_section(title: str, data: Data) -> Section:
         for kind in KINDS:
             if rows := [row for row in injections if kind.test(row)]:
                 items += [_noticed_table(kind, rows), _missed_table(kind, rows)]
-        items.append(missed_figure(injections))
+        if any((row["fault"], row["moment"]) == ("bit flip", AT_REST) for row in injections):
+            items.append(missed_figure(injections))
         if count_of(no_ops(injections)):
             items.append(_no_op_table(injections))
     return Section(title, tuple(findings), tuple(items))

@@ -65,6 +65,14 @@ def test_no_rows_give_an_empty_section() -> None:
     assert section().findings == ()
 
 
+def test_a_run_that_was_cut_off_gives_what_there_is() -> None:
+    cut_off = section(corruption_paper_files=FILES[:3], corruption_injections=INJECTIONS[:1])
+
+    assert table(cut_off, "table-4").rows[1][1:3] == ("0", "—")
+    assert [each.name for each in cut_off.items if isinstance(each, Figure)] == ["corruption-rate"]
+    assert table(cut_off, "corruption-by-mode").rows[0][1] == "—"
+
+
 def test_table_4_counts_what_changed_a_byte_and_keeps_the_papers_values_beside(
     whole: Section,
 ) -> None:
