@@ -187,7 +187,8 @@ $(PEERS)/stamp $(TORCH)/stamp $(CHAOS)/stamp: | setup-python
 	@touch $@
 
 test-torch: $(TORCH)/stamp
-	PYTHONPATH=impl $(TORCH)/bin/python -m pytest -p no:cacheprovider tests/torch/torch_lane.py $(PYTEST_ARGS)
+	PYTHONPATH=impl $(TORCH)/bin/python -m pytest -p no:cacheprovider tests/torch/torch_lane.py tests/torch/guard_lane.py \
+	  $(PYTEST_ARGS)
 
 chaos: $(CHAOS)/stamp
 	PYTHONPATH=impl $(CHAOS)/bin/python -m tests.chaos

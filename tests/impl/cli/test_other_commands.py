@@ -54,6 +54,7 @@ def test_every_command_takes_json_and_documents_its_exit_status() -> None:
         "doctor",
         "diff",
         "bench",
+        "guard",
     ]
 
     assert sorted(cli.commands) == sorted(names)
