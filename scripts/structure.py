@@ -17,7 +17,7 @@ from pathlib import Path
 import grimp
 
 ROOT = Path(__file__).resolve().parent.parent
-PACKAGES = {"powercut": "model", "lastgood": "impl", "powercut_rig": "impl"}
+PACKAGES = {"powercut": "model", "lastgood": "impl", "powercut_lab": "impl", "powercut_rig": "impl"}
 LONGEST_LINES = 400
 MAY_BE_LONG = ROOT / "model/powercut/rules.py"  # the one file that is the model
 

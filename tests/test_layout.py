@@ -17,7 +17,12 @@ import pytest
 from tests import ROOT
 
 LIMIT_S = 120
-PACKAGES = {"lastgood": "impl", "powercut": "model", "powercut_rig": "impl"}
+PACKAGES = {
+    "lastgood": "impl",
+    "powercut": "model",
+    "powercut_lab": "impl",
+    "powercut_rig": "impl",
+}
 
 
 def project() -> dict[str, Any]:
@@ -78,7 +83,7 @@ def test_the_import_contracts_hold() -> None:
     assert int(kept[1]) == len(project()["tool"]["importlinter"]["contracts"])
 
 
-def test_the_wheel_holds_the_three_packages_and_nothing_else(tmp_path: Path) -> None:
+def test_the_wheel_holds_the_four_packages_and_nothing_else(tmp_path: Path) -> None:
     done = run(
         sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(tmp_path)
     )
