@@ -38,21 +38,20 @@ KILLS: Final = RawTable(
     "process. Other columns as in crash_hooks.",
 )
 
-_MODEL_NUMBERS: Final = (
-    "exhaustive", "saves", "crashes", "parts", "pieces", "states_bound", "runs_bound",
-    "represented", "run",
-)  # fmt: skip
+_MODEL_NUMBERS: Final = ("exhaustive", "represented", "run")
 
 MODEL: Final = RawTable(
     "crash_model",
-    ("protocol", "profile", "property", "verdict", "in_doubt", *_MODEL_NUMBERS, "because"),
+    (
+        "protocol", "profile", "property", "verdict", "in_doubt", *_MODEL_NUMBERS, "bound",
+        "because",
+    ),
     frozenset(_MODEL_NUMBERS),
-    "The verdict of the model on one property after a power cut. saves to pieces are the bound on "
-    "histories; the search is cut off after states_bound states or runs_bound recoveries; "
-    "represented counts the crash states that were looked at, run those on which recovery was "
-    "run. in_doubt names what an unknown verdict hangs on; because says what a counterexample "
-    "ends in.",
-)
+    "The verdict of the model on one property after a power cut. exhaustive: 1 where every crash "
+    "state of every history within the bound was looked at; represented counts those that were, "
+    "run those on which recovery was run. in_doubt names what an unknown verdict hangs on; because "
+    "says what a counterexample ends in.",
+)  # fmt: skip
 
 STORY: Final = RawTable(
     "crash_story",
