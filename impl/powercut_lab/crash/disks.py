@@ -1,4 +1,4 @@
-"""Part 4: power cuts on real disks, by the rig: the crash images of two saves, recovered for real."""
+"""Part 4: power cuts on real disks, by the rig: the crash images of two saves, each recovered."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from attrs import frozen
 
 from powercut.checker.exhaustive import parts_of
 from powercut.crash.space import Crash
-from powercut.simulation.world import CrashStep, SaveLive
+from powercut.simulation.world import CrashStep, SaveLive, Step
 from powercut.trace.trace_file import Trace
 from powercut_lab.crash.tables import DISKS, PROTOCOLS
 from powercut_lab.errors import LabError
@@ -44,6 +44,9 @@ class DiskEffort:
     images: int
 
 
+Crasher = Callable[[str, str, DiskEffort], Comparison]
+"""Records two saves of a protocol on a file system, and recovers from their crash images."""
+
 EFFORTS: Final[Mapping[Size, DiskEffort]] = {
     "quick": DiskEffort(1, 12),
     "default": DiskEffort(2, 100),
@@ -52,12 +55,14 @@ EFFORTS: Final[Mapping[Size, DiskEffort]] = {
 _GUEST_EFFORT: Final = DiskEffort(1, 60)
 
 ON_MAC: Final = f"{APFS}, kernel crash"
-"""What the table calls it: a clone of a disk image is what a kernel crash leaves, not a power cut."""
+"""Its name in the table: a clone of a disk image is what a kernel crash leaves, no power cut."""
+
 
 def disk_units(size: Size) -> tuple[list[Unit], list[Missing]]:
     """A unit for each protocol and file system that can be recorded here; and what cannot."""
     units: list[Unit] = []
     missing: list[Missing] = []
+    asked: dict[str, tuple[list[str], Crasher, DiskEffort]]
     asked = {fs: (what_is_missing(fs), _on_linux, EFFORTS[size]) for fs in KERNEL_DISKS}
     if size == "full":
         asked[GUEST_DISK] = (what_is_missing(GUEST_DISK), _in_guest, _GUEST_EFFORT)
@@ -79,10 +84,6 @@ def _lack(fs: str, reasons: list[str]) -> Missing:
         return Missing("kernel crashes on APFS by Apple's driver", " ".join(reasons), remedy)
     remedy = "powercut doctor says what the rig needs; the kernel's own file systems need root."
     return Missing(f"power cuts on {fs}", " ".join(reasons), remedy)
-
-
-Crasher = Callable[[str, str, DiskEffort], Comparison]
-"""Records two saves of a protocol on a file system, and recovers from their crash images."""
 
 
 def _units(fs: str, crash: Crasher, effort: DiskEffort) -> Iterator[Unit]:
@@ -108,7 +109,7 @@ def two_saves(label: str, profile: str) -> Trace:
     No property is promised: what a mode loses is counted, and is no error of the comparison.
     """
     saves = (SaveLive(number, parts_of(number, _PARTS)) for number in range(1, _SAVES + 1))
-    steps = (*saves, CrashStep(Crash("power")))
+    steps: tuple[Step, ...] = (*saves, CrashStep(Crash("power")))
     return Trace("regression", profile, "P3", "fails", steps, label)
 
 

@@ -23,14 +23,15 @@ from powercut_lab.study import Row, Size, Unit
 
 QUICK_PROFILES: Final = ("posix-minimal", "ext4-ordered", "xfs", "btrfs", "apfs")
 PROFILES: Final = (
-    *QUICK_PROFILES, "ext4-writeback", "ext4-fast-commit", "f2fs-posix", "apfs-linux", "lying-drive",
+    *QUICK_PROFILES, "ext4-writeback", "ext4-fast-commit", "f2fs-posix", "apfs-linux",
+    "lying-drive",
 )  # fmt: skip
 
 SMALL: Final = Bound(saves=1, parts=1, pieces=1)
 """A save, a recovery and a save of one part: short enough to be looked at whole in most cases."""
 
 BOUNDS: Final[Mapping[Size, tuple[Bound, ...]]] = {
-    "quick": (evolve(SMALL, states=12_000, runs=450),),
+    "quick": (evolve(SMALL, states=16_000, runs=450),),
     "default": (SMALL, Bound(parts=1, pieces=1, states=100_000, runs=2_000)),
     "full": (SMALL, Bound(), DEEP),
 }
@@ -80,8 +81,8 @@ def _verdicts(label: str, profile: str, bounds: Sequence[Bound], _folder: Path) 
 def bounds_in_words(bounds: Sequence[Bound]) -> str:
     """The bounds of a search, as text."""
     return "; ".join(
-        f"{b.saves} saves, {b.crashes} crashes, {b.parts} parts, writes in {b.pieces} pieces, "
-        f"at most {b.states} states and {b.runs} recoveries"
+        f"saves {b.saves}, crashes {b.crashes}, parts {b.parts}, pieces of a write {b.pieces}, "
+        f"states at most {b.states}, recoveries at most {b.runs}"
         for b in bounds
     )
 
@@ -115,7 +116,7 @@ def story_lines(trace: Trace, explained: Explanation) -> Iterator[tuple[str, str
             yield "lost", f"{fate.what}: {fate.fate}"
     yield "recovery", explained.because
     for sync in explained.forbidding_syncs:
-        yield "remedy", f"{sync}, before the save returns"
+        yield "remedy", sync
 
 
 def op_in_words(op: ops.Op) -> str:

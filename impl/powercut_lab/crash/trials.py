@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Final
 
 from attrs import define, frozen
@@ -34,7 +34,8 @@ class Protocol:
         parts = dict(found.parts)
         for number in range(newest, -1, -1):
             if parts == self.group(seed, number):
-                return number if getattr(found, "step", number) == number else TORN
+                is_named = getattr(found, "step", number) == number
+                return number if is_named else TORN
         return TORN
 
     def read(self, root: str, seed: int, newest: int) -> int:
@@ -111,12 +112,12 @@ class Judged:
 
 def acknowledged_of(end: ChildEnd, before: int) -> int:
     """The newest group that was acknowledged, by this process or before it."""
-    return max([before, *(said["saved"] for said in end.said if "saved" in said)])
+    return max([before, *(int(said["saved"]) for said in end.said if "saved" in said)])
 
 
 def recovered_of(end: ChildEnd) -> int:
     """The group that the process itself had recovered; FAILED where that raised an error."""
-    return next((said["recovered"] for said in end.said if "recovered" in said), FAILED)
+    return next((int(said["recovered"]) for said in end.said if "recovered" in said), FAILED)
 
 
 def judge(
@@ -161,12 +162,3 @@ class Counts:
 
 
 COUNTED: Final = ("trials", "died", "returned", "whole", "kept", "in_flight_ok", "next_kept")
-
-
-def total(rows: Iterable[Counts]) -> Counts:
-    """The sum."""
-    found = Counts()
-    for each in rows:
-        for name in COUNTED:
-            setattr(found, name, getattr(found, name) + getattr(each, name))
-    return found
