@@ -83,7 +83,7 @@ def reason_figure(rows: Rows) -> Figure:
     counts = counts_by(crashed, "protocol", "reason")
     said = " ".join(f"{p}: {reason} {c.trials}." for (p, reason), c in counts.items())
     return Figure(
-        "crash-reasons",
+        "crash-why-rejected",
         "Why the group in flight was rejected (the paper's figure 3)",
         "The note of the protocol's own scan on the group in flight, over all points; trials.",
         said,

@@ -110,6 +110,11 @@ class Toy:
         return load_subject("paper:unsafe").protocol.real_disk()
 
 
+def small_group(seed: int, number: int) -> Mapping[str, bytes]:
+    """Three parts of a few bytes, unlike those of any other group."""
+    return {name: f"{name} of {number} in run {seed}".encode() for name in PARTS}
+
+
 def toy(mode: str) -> Protocol:
     """A toy in one mode; only `sound` has no hole."""
-    return Protocol(Subject("toy", mode, Toy(mode)))
+    return Protocol(Subject("toy", mode, Toy(mode)), small_group)
