@@ -68,7 +68,8 @@ def disk_units(size: Size) -> tuple[list[Unit], list[Missing]]:
         asked[GUEST_DISK] = (what_is_missing(GUEST_DISK), _in_guest, _GUEST_EFFORT)
     else:
         reason = "A guest takes minutes; it runs with --full only."
-        missing.append(Missing(f"power cuts on {GUEST_DISK}", reason, "Run it with --full."))
+        part, remedy = f"power cuts on {GUEST_DISK}", "Run it with --full."
+        missing.append(Missing(part, reason, remedy, _prefix(GUEST_DISK)))
     asked[ON_MAC] = (missing_for_mac(), _on_mac, EFFORTS[size])
     for fs, (reasons, crash, effort) in asked.items():
         if reasons:
@@ -81,15 +82,21 @@ def disk_units(size: Size) -> tuple[list[Unit], list[Missing]]:
 def _lack(fs: str, reasons: list[str]) -> Missing:
     if fs == ON_MAC:
         remedy = "On a Mac: powercut experiment crash --only disks; no root is needed."
-        return Missing("kernel crashes on APFS by Apple's driver", " ".join(reasons), remedy)
+        part = "kernel crashes on APFS by Apple's driver"
+        return Missing(part, " ".join(reasons), remedy, _prefix(fs))
     remedy = "powercut doctor says what the rig needs; the kernel's own file systems need root."
-    return Missing(f"power cuts on {fs}", " ".join(reasons), remedy)
+    return Missing(f"power cuts on {fs}", " ".join(reasons), remedy, _prefix(fs))
+
+
+def _prefix(fs: str) -> str:
+    """The beginning of the keys of a file system's units."""
+    return f"disks, {fs}:"
 
 
 def _units(fs: str, crash: Crasher, effort: DiskEffort) -> Iterator[Unit]:
     for label in PROTOCOLS:
         estimate_s = _START_S + effort.recordings * effort.images / _IMAGES_A_SECOND
-        key = f"disks {label} {fs}, {effort.recordings} x {effort.images}"
+        key = f"{_prefix(fs)} {label}, {effort.recordings} x {effort.images}"
         yield Unit(key, DISKS, partial(_work, label, fs, crash, effort), estimate_s)
 
 

@@ -7,11 +7,12 @@ from typing import Any, Final
 from powercut_lab.crash.crash_points import POINTS
 from powercut_lab.crash.summaries import PERCENT, Rows, counts_by, distinct, protocols_in
 from powercut_lab.crash.tables import HOOKS
+from powercut_lab.figure_style import HATCHES
 from powercut_lab.statistics import share
 from powercut_lab.study import Figure
 
 _MARKERS: Final = "osD^vPX*"
-_HATCHES: Final = ("", "///", "...", "xxx", "\\\\\\", "+++", "ooo", "---")
+
 _ROOM: Final = 0.8
 _PANELS: Final = (
     ("in_flight_ok", "group in flight\nvalid (%)"),
@@ -105,7 +106,7 @@ def _draw_reasons(fig: Any, rows: Rows) -> None:
         ]
         axes.barh(
             protocols, widths, left=left, label=reason, color=f"C{series}",
-            hatch=_HATCHES[series % len(_HATCHES)], edgecolor="black", linewidth=0.5,
+            hatch=HATCHES[series % len(HATCHES)], linewidth=0.5,
         )  # fmt: skip
         left = [a + b for a, b in zip(left, widths, strict=True)]
     axes.invert_yaxis()

@@ -32,6 +32,8 @@ DISK_CALL: Final = "disk call"
 SYSTEM_CALL: Final = "system call"
 WITHIN: Final = "write, half done"
 
+_PREFIXES: Final = {DISK_CALL: "kills at disk calls:", SYSTEM_CALL: "kills at system calls:"}
+_UNIT_S: Final = 1.5
 _SAVED_BEFORE: Final = 1
 _IN_FLIGHT: Final = 2
 _DEADLINE_S: Final = 60.0
@@ -52,10 +54,10 @@ Level = Callable[[Protocol, int, Path], list[Kill]]
 def kill_units(seed: int, *, traces: bool) -> Iterator[Unit]:
     """A unit for each protocol and level; `traces` says whether system calls can be met."""
     for label in PROTOCOLS:
-        yield Unit(f"kills {label} {DISK_CALL}", KILLS, partial(_work, label, DISK_CALL, seed), 1.5)
-        if traces:
-            key = f"kills {label} {SYSTEM_CALL}"
-            yield Unit(key, KILLS, partial(_work, label, SYSTEM_CALL, seed), 2.5)
+        for level, prefix in _PREFIXES.items():
+            if traces or level == DISK_CALL:
+                work = partial(_work, label, level, seed)
+                yield Unit(f"{prefix} {label}", KILLS, work, _UNIT_S)
 
 
 def why_no_system_calls() -> Missing | None:
@@ -69,7 +71,7 @@ def why_no_system_calls() -> Missing | None:
     if reason is None:
         return None
     remedy = "Run it on Linux on x86_64, where ptrace(2) is permitted."
-    return Missing("SIGKILL at every system call", reason, remedy)
+    return Missing("SIGKILL at every system call", reason, remedy, _PREFIXES[SYSTEM_CALL])
 
 
 def _work(label: str, level: str, seed: int, folder: Path) -> Iterator[Row]:

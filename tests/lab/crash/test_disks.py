@@ -18,7 +18,7 @@ pytestmark = pytest.mark.rig
 )
 def test_what_a_mode_loses_on_ext4(label: str, loses: bool, tmp_path: Path) -> None:
     units, _ = disk_units("quick")
-    unit = next(each for each in units if f"disks {label} ext4" in each.key)
+    unit = next(each for each in units if f"disks, ext4: {label}," in each.key)
 
     (row,) = unit.work(tmp_path)
 
