@@ -7,7 +7,7 @@ import gc
 import json
 import os
 import signal
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from attrs import frozen
@@ -15,6 +15,9 @@ from attrs import frozen
 from powercut_lab.errors import LabError
 
 DEADLINE_S: Final = 60.0
+
+Hear = Callable[[], list[Mapping[str, Any]]]
+"""Waits until a child is dead, and gives all that it said."""
 
 Say = Callable[[Mapping[str, Any]], None]
 """Says something to the parent, at once: what was said is not lost when the child dies."""
@@ -38,8 +41,13 @@ def run_child(work: Callable[[Say], None], deadline_s: float = DEADLINE_S) -> Ch
         child = os.fork()
         if child == 0:
             be_child(work, send, deadline_s)
-        said = hear()
-        _, status = os.waitpid(child, 0)
+        try:
+            said = hear()
+            _, status = os.waitpid(child, 0)
+        except BaseException:  # Ctrl-C: nobody is left behind
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+            raise
     return end_of(status, said)
 
 
@@ -52,7 +60,7 @@ def end_of(status: int, said: Sequence[Mapping[str, Any]]) -> ChildEnd:
 
 
 @contextlib.contextmanager
-def listening() -> Any:
+def listening() -> Iterator[tuple[int, Hear]]:
     """A pipe for a child: its end to write to, and a function that reads all that was said."""
     receive, send = os.pipe()
     is_open = {receive, send}

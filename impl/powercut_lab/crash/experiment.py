@@ -8,7 +8,6 @@ from powercut_lab.crash.disks import disk_units
 from powercut_lab.crash.hooks import hook_units
 from powercut_lab.crash.kills import kill_units, why_no_system_calls
 from powercut_lab.crash.model_states import model_units
-from powercut_lab.crash.section import crash_section
 from powercut_lab.crash.tables import TABLES
 from powercut_lab.study import Data, RawTable, Section, Size, StudyPlan
 
@@ -34,6 +33,10 @@ class CrashExperiment:
 
     def section(self, data: Data) -> Section:
         """The findings, tables and figures, from rows alone."""
+        # Here, because scipy is large: with it in memory each of some thousand forks takes twice
+        # as long.
+        from powercut_lab.crash.section import crash_section
+
         return crash_section(data)
 
 

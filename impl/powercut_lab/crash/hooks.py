@@ -23,7 +23,7 @@ from powercut_lab.crash.trials import (
 from powercut_lab.errors import LabError
 from powercut_lab.study import Row, Size, Unit
 
-QUICK_RUNS, QUICK_GROUPS = 2, 6
+QUICK_RUNS, QUICK_GROUPS = 2, 5
 _TRIAL_S = 0.02
 
 

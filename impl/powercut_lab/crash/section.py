@@ -42,6 +42,7 @@ def crash_section(data: Data) -> Section:
         *_of_hooks(hooks),
         *_of_kills(kills),
         *_of_model(model),
+        *_of_stories(story),
         *_of_disks(disks),
     )
     return Section("Crash injection", tuple(findings), tuple(items))
@@ -94,6 +95,23 @@ def _of_model(rows: Rows) -> Iterator[str]:
             for word in distinct(own, "verdict")
         )
         yield f"A power cut in the model, {protocol}: “no acknowledged group is lost” {said}."
+
+
+def _of_stories(rows: Rows) -> Iterator[str]:
+    for protocol in protocols_in(rows):
+        own = [row for row in rows if row["protocol"] == protocol]
+        lost = [_brief(text(r, "text")) for r in own if r["what"] == "lost"]
+        remedies = [_brief(text(r, "text")) for r in own if r["what"] == "remedy"]
+        if lost:
+            kept = f"; {remedies[-1]} before the save returns would have kept it" * bool(remedies)
+            yield (
+                f"{protocol} loses an acknowledged group under {text(own[0], 'profile')} where "
+                f"this is lost: {lost[0]}{kept}."
+            )
+
+
+def _brief(line: str) -> str:
+    return line.removesuffix(": lost").replace("/ckpt/run/", "")
 
 
 def _of_disks(rows: Rows) -> Iterator[str]:

@@ -41,6 +41,8 @@ WHOLE = data(
     (2, row(2, "paper:unsafe", "xfs", "P3", "fails", "", 0, 99, 9, "saves 1", "nothing")),
     (2, row(2, "paper:unsafe", "btrfs", "P3", "holds", "", 1, 98, 9, "saves 1", "")),
     (3, row(3, "paper:unsafe", "xfs", "P3", 1, "call", "mkdir /ckpt/run/a")),
+    (3, row(3, "paper:unsafe", "xfs", "P3", 2, "lost", "the name /ckpt/run/a appears: lost")),
+    (3, row(3, "paper:unsafe", "xfs", "P3", 3, "remedy", "fsync of /ckpt/run")),
     (4, row(4, "paper:unsafe", "ext4", 1, 40, 9, 12, 1, 0, 0, 0, 0)),
     (4, row(4, "paper:unsafe", "xfs", 1, 40, 9, 0, 0, 0, 0, 0, 0)),
 )
@@ -67,6 +69,7 @@ def test_losses_in_the_rows_are_said() -> None:
     )
     assert "5 deaths; 1 lost an acknowledged group, 1 had a torn group handed out" in said
     assert "“no acknowledged group is lost” fails under xfs; holds under btrfs." in said
+    assert "lost: the name a appears; fsync of /ckpt/run before the save returns" in said
     assert "12 of 80 lost an acknowledged group (ext4); 1 handed out something torn." in said
 
 
