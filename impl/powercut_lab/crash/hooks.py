@@ -24,7 +24,7 @@ from powercut_lab.errors import LabError
 from powercut_lab.study import Row, Size, Unit
 
 QUICK_RUNS, QUICK_GROUPS = 2, 5
-_TRIAL_S = 0.02
+_TRIAL_S = 0.03
 
 
 def hook_units(size: Size, seed: int) -> Iterator[Unit]:

@@ -32,7 +32,11 @@ SMALL: Final = Bound(saves=1, parts=1, pieces=1)
 
 BOUNDS: Final[Mapping[Size, tuple[Bound, ...]]] = {
     "quick": (evolve(SMALL, states=16_000, runs=450),),
-    "default": (SMALL, Bound(parts=1, pieces=1, states=100_000, runs=2_000)),
+    "default": (
+        SMALL,
+        Bound(parts=1, pieces=1, states=100_000, runs=2_000),
+        evolve(DEEP, states=100_000, runs=2_000),
+    ),
     "full": (SMALL, Bound(), DEEP),
 }
 """How far is looked: a search is cut off, and says so, at so many states or recoveries."""

@@ -106,7 +106,7 @@ def story_tables(rows: Rows) -> Iterator[ReportTable]:
             f"How {protocol} loses an acknowledged group",
             f"The smallest counterexample that the model gives under the profile {profile}: one "
             "save of one small part. Paths are below /ckpt/run.",
-            ("", "What happens"),
+            ("Line", "What happens"),
             tuple((str(count), line) for count, line in enumerate(lines, start=1)),
         )
 

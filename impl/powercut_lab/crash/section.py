@@ -95,6 +95,17 @@ def _of_model(rows: Rows) -> Iterator[str]:
             for word in distinct(own, "verdict")
         )
         yield f"A power cut in the model, {protocol}: “no acknowledged group is lost” {said}."
+    kept = {(r["protocol"], r["profile"]) for r in durable if r["verdict"] == "holds"}
+    taken_back: dict[str, list[str]] = {}
+    for row in rows:
+        is_unstable = row["property"] == "P4" and row["verdict"] == "fails"
+        if is_unstable and (row["protocol"], row["profile"]) in kept:
+            taken_back.setdefault(text(row, "protocol"), []).append(text(row, "profile"))
+    for protocol, profiles in taken_back.items():
+        yield (
+            f"{protocol} keeps what it acknowledged under {', '.join(profiles)}, and yet a group "
+            "that a recovery had returned can be gone after the next power cut (P4)."
+        )
 
 
 def _of_stories(rows: Rows) -> Iterator[str]:

@@ -40,6 +40,8 @@ WHOLE = data(
     (1, row(1, "paper:unsafe", "disk call", "write", 5, 5, 5, 4, 4, 0, 4)),
     (2, row(2, "paper:unsafe", "xfs", "P3", "fails", "", 0, 99, 9, "saves 1", "nothing")),
     (2, row(2, "paper:unsafe", "btrfs", "P3", "holds", "", 1, 98, 9, "saves 1", "")),
+    (2, row(2, "paper:unsafe", "btrfs", "P4", "fails", "", 0, 98, 9, "saves 1", "nothing")),
+    (2, row(2, "paper:unsafe", "xfs", "P4", "fails", "", 0, 98, 9, "saves 1", "nothing")),
     (3, row(3, "paper:unsafe", "xfs", "P3", 1, "call", "mkdir /ckpt/run/a")),
     (3, row(3, "paper:unsafe", "xfs", "P3", 2, "lost", "the name /ckpt/run/a appears: lost")),
     (3, row(3, "paper:unsafe", "xfs", "P3", 3, "remedy", "fsync of /ckpt/run")),
@@ -69,6 +71,7 @@ def test_losses_in_the_rows_are_said() -> None:
     )
     assert "5 deaths; 1 lost an acknowledged group, 1 had a torn group handed out" in said
     assert "“no acknowledged group is lost” fails under xfs; holds under btrfs." in said
+    assert "keeps what it acknowledged under btrfs, and yet" in said
     assert "lost: the name a appears; fsync of /ckpt/run before the save returns" in said
     assert "12 of 80 lost an acknowledged group (ext4); 1 handed out something torn." in said
 
