@@ -43,7 +43,7 @@ _NOTES: Final = (
 )
 
 _COLUMNS: Final = (
-    "Point", "Trials", "Newest acknowledged group returned", "What is returned is whole",
+    "Mode and point", "Trials", "Newest acknowledged group returned", "What is returned is whole",
     "The next process goes on from it", "Group in flight valid (the paper's measure)",
     "The paper printed",
 )  # fmt: skip
@@ -69,7 +69,7 @@ def _hook_table(name: str, rows: Rows) -> ReportTable:
         "trial is a process that recovers, saves and is killed by SIGKILL in the group that "
         "follows; its successor finds the store as it was left. Counts with 95 % Wilson intervals "
         "in per cent.",
-        ("Mode", *_COLUMNS),
+        _COLUMNS,
         tuple(_hook_rows(rows)),
         (*_NOTES, *_places(rows)),
     )
@@ -95,8 +95,7 @@ def _hook_rows(rows: Rows) -> Iterator[tuple[str, ...]]:
             if (found := counts.get((protocol, point))) is None:
                 continue
             yield (
-                protocol.partition(":")[2],
-                point,
+                f"{protocol.partition(':')[2]}, {point}",
                 str(found.trials),
                 as_share(found.kept, found.trials),
                 as_share(found.whole, found.returned),
