@@ -58,6 +58,7 @@ TOGETHER: Final = {
     "tests/faults/": "rig",
     "tests/lab/observe/test_on_rig.py": "rig",
     "tests/lab/corruption/test_unreadable.py": "rig",
+    "tests/lab/crash/test_disks.py": "rig",
     "tests/rig/guest/test_guests.py": "guest",
     "tests/litmus/": "litmus",
     "tests/train/": "train",

@@ -5,14 +5,14 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Final
 
-from powercut_lab.study import Experiment
+from powercut_lab.study import Study
 
 NAMES: Final = ("crash", "corruption", "latency", "observe")
 
 
-def experiment_named(name: str) -> Experiment:
+def experiment_named(name: str) -> Study:
     """The experiment of that name; KeyError for no name of `NAMES`."""
     if name not in NAMES:
         raise KeyError(name)
-    found: Experiment = import_module(f"powercut_lab.{name}.experiment").EXPERIMENT
+    found: Study = import_module(f"powercut_lab.{name}.experiment").EXPERIMENT
     return found

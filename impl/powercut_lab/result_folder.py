@@ -20,7 +20,7 @@ from attrs import asdict, define, field, frozen
 
 from powercut_lab.errors import LabError
 from powercut_lab.strict_json import as_object, named_texts_in, number_in, text_in
-from powercut_lab.study import SIZES, Cell, RawTable, Row, Size, Unit
+from powercut_lab.study import SIZES, Cell, RawTable, Row, Size, WorkUnit
 
 JOURNAL: Final = "journal.jsonl"
 DATA: Final = "data"
@@ -57,11 +57,11 @@ class ResultFolder:
             raise LabError(f"{path} is a file; expected a folder to write to. It is unchanged.")
         return cls(path, list(_journal(path / JOURNAL)))
 
-    def has(self, experiment: str, unit: Unit) -> bool:
+    def has(self, experiment: str, unit: WorkUnit) -> bool:
         """The unit is done."""
         return (experiment, unit.key) in {(d.experiment, d.key) for d in self.done}
 
-    def keep(self, unit: Unit, rows: Sequence[Row], done: DoneUnit) -> None:
+    def keep(self, unit: WorkUnit, rows: Sequence[Row], done: DoneUnit) -> None:
         """Keep a unit's rows, then say that it is done. LabError for a row that does not fit."""
         for row in rows:
             check_row(unit.table, row)
@@ -92,7 +92,7 @@ class ResultFolder:
     def _file(self, table: RawTable) -> Path:
         return self.path / DATA / f"{table.name}.csv"
 
-    def _append_rows(self, unit: Unit, rows: Sequence[Row]) -> None:
+    def _append_rows(self, unit: WorkUnit, rows: Sequence[Row]) -> None:
         lines = _csv([(unit.key, *map(_shown, row)) for row in rows])
         _append(self._file(unit.table), lines, _csv([(UNIT, *unit.table.columns)]))
 

@@ -13,7 +13,7 @@ from attrs import field, frozen
 from powercut_lab.errors import LabError
 from powercut_lab.machine import packages
 from powercut_lab.result_folder import DoneUnit, ResultFolder
-from powercut_lab.study import Experiment, Size, Unit
+from powercut_lab.study import Size, Study, WorkUnit
 
 
 @frozen
@@ -42,7 +42,7 @@ class Request:
     `only` keeps the units whose key contains one of its texts; empty keeps all.
     """
 
-    experiments: Sequence[Experiment]
+    experiments: Sequence[Study]
     size: Size
     seed: int
     only: tuple[str, ...] = ()
@@ -87,7 +87,7 @@ class Runner:
                 failed.append(FailedUnit(experiment.name, unit.key, error))
         return RunResult(tuple(failed))
 
-    def _carry_out(self, experiment: Experiment, unit: Unit, request: Request) -> str | None:
+    def _carry_out(self, experiment: Study, unit: WorkUnit, request: Request) -> str | None:
         workplace = Path(tempfile.mkdtemp(prefix="powercut-lab-"))
         try:
             begun = self.clock()
@@ -105,7 +105,7 @@ class Runner:
         return None
 
 
-def check_keys(plans: Iterable[Sequence[Unit]]) -> None:
+def check_keys(plans: Iterable[Sequence[WorkUnit]]) -> None:
     """Raise LabError where two units of one plan have one key."""
     for units in plans:
         keys = [unit.key for unit in units]
@@ -114,5 +114,5 @@ def check_keys(plans: Iterable[Sequence[Unit]]) -> None:
             raise LabError(f"Two units have one key: {sorted(twice)[:3]}.")
 
 
-def _wanted(unit: Unit, only: tuple[str, ...]) -> bool:
+def _wanted(unit: WorkUnit, only: tuple[str, ...]) -> bool:
     return not only or any(text in unit.key for text in only)

@@ -34,7 +34,7 @@ class RawTable:
 
 
 @frozen
-class Unit:
+class WorkUnit:
     """One piece of work; its rows go to `table`.
 
     `key` names it within its experiment, and is the same for the same seed and size: a key that
@@ -66,7 +66,7 @@ class Missing:
 class StudyPlan:
     """What an experiment will do here, in order, and what it will leave out."""
 
-    units: tuple[Unit, ...]
+    units: tuple[WorkUnit, ...]
     missing: tuple[Missing, ...] = ()
 
     @property
@@ -133,7 +133,7 @@ Data = Mapping[str, Sequence[Mapping[str, Cell]]]
 """The rows of each raw table by name, each row by column; a table without rows is empty."""
 
 
-class Experiment(Protocol):
+class Study(Protocol):
     """One of the experiments."""
 
     name: str

@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 from powercut_lab.cli.commands import experiment
-from powercut_lab.cli.session import Asked, carry_out
+from powercut_lab.cli.session import ExperimentCall, carry_out
 from powercut_lab.figure_style import THEMES, svg_of
 from powercut_lab.study import Figure, Missing
 from tests.lab.toys import Toy, gives
@@ -21,9 +21,9 @@ from tests.lab.toys import Toy, gives
 VOID = {"meta", "img", "source", "br", "link", "input", "hr"}
 
 
-def asked(folder: Path, what: str = "all", **more: object) -> Asked:
+def asked(folder: Path, what: str = "all", **more: object) -> ExperimentCall:
     given = {"size": "quick", "seed": 0, "only": (), "beside": None, "only_list": False, **more}
-    return Asked(what=what, out=folder, **given)  # type: ignore[arg-type]
+    return ExperimentCall(what=what, out=folder, **given)  # type: ignore[arg-type]
 
 
 def page_of(folder: Path) -> str:

@@ -19,7 +19,7 @@ from powercut_lab.study import (
     Section,
     Size,
     StudyPlan,
-    Unit,
+    WorkUnit,
 )
 
 TOSSES = RawTable("tosses", ("coin", "heads"), frozenset({"heads"}), "One toss of a coin.")
@@ -44,7 +44,8 @@ class Toy:
 
     def plan(self, size: Size, seed: int) -> StudyPlan:
         return StudyPlan(
-            tuple(Unit(key, TOSSES, work, 1.0) for key, work in self.works.items()), self.missing
+            tuple(WorkUnit(key, TOSSES, work, 1.0) for key, work in self.works.items()),
+            self.missing,
         )
 
     def section(self, data: Data) -> Section:

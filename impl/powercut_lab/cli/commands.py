@@ -71,6 +71,6 @@ def experiment(
             err=True,
         )
         sys.exit(3)
-    from powercut_lab.cli.session import Asked, carry_out
+    from powercut_lab.cli.session import ExperimentCall, carry_out
 
-    sys.exit(carry_out(Asked(what, size or "default", seed, only, out, beside, only_list)))
+    sys.exit(carry_out(ExperimentCall(what, size or "default", seed, only, out, beside, only_list)))

@@ -20,7 +20,7 @@ from powercut_lab.report.writer import PAGE, write_report
 from powercut_lab.result_folder import ResultFolder
 from powercut_lab.run_facts import RunFacts
 from powercut_lab.runner import Progress, Request, Runner, RunResult
-from powercut_lab.study import Experiment, Missing, Section, Size, StudyPlan
+from powercut_lab.study import Missing, Section, Size, Study, StudyPlan
 
 INTERRUPTED: Final = 130
 _FAILED: Final = 1
@@ -28,7 +28,7 @@ _BAD_INPUT: Final = 2
 
 
 @frozen
-class Asked:
+class ExperimentCall:
     """The arguments of a call."""
 
     what: str
@@ -40,10 +40,10 @@ class Asked:
     only_list: bool
 
 
-Experiments = Mapping[str, Experiment]
+Experiments = Mapping[str, Study]
 
 
-def carry_out(asked: Asked, every: Experiments | None = None) -> int:
+def carry_out(asked: ExperimentCall, every: Experiments | None = None) -> int:
     """Do what was asked of the experiments there are (None: ours), and give the exit status."""
     every = {name: experiment_named(name) for name in NAMES} if every is None else every
     try:
@@ -76,7 +76,7 @@ def carry_out(asked: Asked, every: Experiments | None = None) -> int:
         return _BAD_INPUT
 
 
-def _as_begun(asked: Asked, folder: ResultFolder) -> Asked:
+def _as_begun(asked: ExperimentCall, folder: ResultFolder) -> ExperimentCall:
     """The call with the size and seed of the folder where it only reports. LabError."""
     begun = {(done.size, done.seed) for done in folder.done}
     if asked.what == "report":
@@ -107,7 +107,7 @@ def _announce(request: Request, plans: Mapping[str, StudyPlan], folder: ResultFo
             click.echo(f"  not here: {missing.part}. {missing.reason} {missing.remedy}", err=True)
 
 
-def _run(asked: Asked, request: Request, folder: ResultFolder) -> tuple[RunResult, int]:
+def _run(asked: ExperimentCall, request: Request, folder: ResultFolder) -> tuple[RunResult, int]:
     """Run what is to be run; the units that failed, and the exit status."""
     if asked.what == "report":
         return RunResult(()), 0

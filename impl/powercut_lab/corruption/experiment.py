@@ -15,7 +15,7 @@ from powercut_lab.corruption.paper_files import has_torch, paper_rows
 from powercut_lab.corruption.paper_values import SEEDS
 from powercut_lab.corruption.raw import INJECTIONS, PAPER_FILES, counted
 from powercut_lab.corruption.unreadable import inject_unreadable, why_missing
-from powercut_lab.study import Data, Missing, RawTable, Row, Section, Size, StudyPlan, Unit
+from powercut_lab.study import Data, Missing, RawTable, Row, Section, Size, StudyPlan, WorkUnit
 
 COUNTS: Final[dict[Size, int]] = {"quick": 40, "default": 400, "full": 400}
 """Injections of each fault, in each mode and at each moment."""
@@ -36,7 +36,7 @@ class CorruptionExperiment:
     tables: tuple[RawTable, ...] = (PAPER_FILES, INJECTIONS)
 
     def plan(self, size: Size, seed: int) -> StudyPlan:
-        """See `Experiment.plan`."""
+        """See `Study.plan`."""
         units = [
             *_group_units(COUNTS[size], seed),
             *(_file_unit(ending, COUNTS[size], seed) for ending in formats()),
@@ -55,18 +55,18 @@ class CorruptionExperiment:
         return StudyPlan(tuple(units), tuple(missing))
 
     def section(self, data: Data) -> Section:
-        """See `Experiment.section`."""
+        """See `Study.section`."""
         from powercut_lab.corruption.section import corruption_section
 
         return corruption_section(self.title, data)
 
 
-def _group_units(count: int, seed: int) -> Iterator[Unit]:
+def _group_units(count: int, seed: int) -> Iterator[WorkUnit]:
     for subject in all_subjects():
         for moment in MOMENTS:
             key = f"groups/{subject.name}:{subject.mode}/{moment.replace(' ', '-')}"
             work = partial(_group_work, subject, moment, count, seed)
-            yield Unit(key, INJECTIONS, work, estimate_s=0.5 + 0.03 * count)
+            yield WorkUnit(key, INJECTIONS, work, estimate_s=0.5 + 0.03 * count)
 
 
 def _group_work(
@@ -75,19 +75,19 @@ def _group_work(
     return counted(inject(subject, moment, count, seed, folder))
 
 
-def _file_unit(ending: str, count: int, seed: int) -> Unit:
+def _file_unit(ending: str, count: int, seed: int) -> WorkUnit:
     def work(folder: Path) -> Iterable[Row]:
         return counted(inject_into_file(ending, count, seed, folder))
 
-    return Unit(f"files/{ending}", INJECTIONS, work, estimate_s=1 + 0.03 * count)
+    return WorkUnit(f"files/{ending}", INJECTIONS, work, estimate_s=1 + 0.03 * count)
 
 
-def _paper_unit(seeds: tuple[int, ...]) -> Unit:
+def _paper_unit(seeds: tuple[int, ...]) -> WorkUnit:
     work = partial(paper_rows, seeds)
-    return Unit("table-4", PAPER_FILES, work, estimate_s=10 + 4.0 * len(seeds))
+    return WorkUnit("table-4", PAPER_FILES, work, estimate_s=10 + 4.0 * len(seeds))
 
 
-def _unreadable_units(size: Size, seed: int) -> Iterator[Unit]:
+def _unreadable_units(size: Size, seed: int) -> Iterator[WorkUnit]:
     pairs = [(each.name, each.mode) for each in all_subjects()]
     if size == "quick":
         pairs = [pair for pair in pairs if pair[1] in _QUICK_MODES and pair[0] != "lastgood+rename"]
@@ -95,7 +95,7 @@ def _unreadable_units(size: Size, seed: int) -> Iterator[Unit]:
     for subject, mode in pairs:
         work = partial(_unreadable_work, subject, mode, COUNTS[size], seed)
         key = f"unreadable/{subject.replace(' ', '-')}:{mode}"
-        yield Unit(key, INJECTIONS, work, estimate_s=3 + 0.1 * COUNTS[size])
+        yield WorkUnit(key, INJECTIONS, work, estimate_s=3 + 0.1 * COUNTS[size])
 
 
 def _unreadable_work(subject: str, mode: str, count: int, seed: int, folder: Path) -> Iterable[Row]:

@@ -20,7 +20,7 @@ from powercut_lab.corruption.changes import (
     faults_at_rest,
     nothing,
 )
-from powercut_lab.corruption.faults import Damage, byte_faults, flip_bits, no_fault
+from powercut_lab.corruption.faults import FaultAction, byte_faults, flip_bits, no_fault
 from powercut_lab.corruption.group_layers import Expected, expect, hand_out, judge_layers
 from powercut_lab.corruption.groups import (
     NEWER,
@@ -151,7 +151,7 @@ def _save_damaged_parts(
     seed: int,
     draw: random.Random,
     *,
-    fault: Callable[[bytes, random.Random], Damage],
+    fault: Callable[[bytes, random.Random], FaultAction],
 ) -> Change:
     """Save parts of which one is damaged in memory already."""
     parts = dict(parts_of(seed, NEWER))
@@ -168,7 +168,7 @@ def _save_damaged_write(
     seed: int,
     draw: random.Random,
     *,
-    fault: Callable[[bytes, random.Random], Damage],
+    fault: Callable[[bytes, random.Random], FaultAction],
     of_record: bool = False,
 ) -> Change:
     """Save intact parts through a disk that damages one file on its way."""

@@ -16,7 +16,7 @@ from typing import Any, Final
 from lastgood.guard import FileReport, Guard, Sidecar
 from powercut_lab.corruption.faults import (
     ByteFault,
-    Damage,
+    FaultAction,
     flip_bits,
     no_fault,
     truncation,
@@ -67,8 +67,8 @@ def _rows_of_seed(guard: Guard, seed: int, folder: Path) -> Iterator[Row]:
         for epoch in (each for each in files if each <= last):
             data = files[epoch]
             half = len(data) // 2
-            whole = Damage(data, 0, 0)
-            cut = Damage(data[:half], half, len(data) - half) if epoch == last else whole
+            whole = FaultAction(data, 0, 0)
+            cut = FaultAction(data[:half], half, len(data) - half) if epoch == last else whole
             report = _judge(guard, folder, epoch, cut.data, sidecars[epoch])
             yield _row(("none", crash, seed, epoch), data, cut, report, version)
 
@@ -118,7 +118,11 @@ def _judge(guard: Guard, folder: Path, epoch: int, data: bytes, sidecar: Sidecar
 
 
 def _row(
-    run: tuple[str, str, int, int], data: bytes, damage: Damage, report: FileReport, version: str
+    run: tuple[str, str, int, int],
+    data: bytes,
+    damage: FaultAction,
+    report: FileReport,
+    version: str,
 ) -> Row:
     reasons = [reason.partition(":")[0] for reason in report.reasons]
     words = ("load_error", "shape_mismatch", "digest_mismatch", "file_sha_mismatch")

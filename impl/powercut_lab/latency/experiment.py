@@ -22,7 +22,7 @@ from powercut_lab.study import (
     Section,
     Size,
     StudyPlan,
-    Unit,
+    WorkUnit,
 )
 from powercut_rig.system.requirements import missing_everywhere
 
@@ -48,9 +48,9 @@ class LatencyExperiment:
     tables: tuple[RawTable, ...] = (tables.SAMPLES, tables.PROCESSES)
 
     def plan(self, size: Size, seed: int) -> StudyPlan:
-        """See `Experiment.plan`."""
+        """See `Study.plan`."""
         lacks = missing_everywhere()
-        units: list[Unit] = []
+        units: list[WorkUnit] = []
         missing: list[Missing] = []
         for group in tables.SIZES:
             for disk in disks.DISKS:
@@ -70,7 +70,7 @@ class LatencyExperiment:
         return StudyPlan(tuple(units), tuple(dict.fromkeys(missing)))
 
     def section(self, data: Data) -> Section:
-        """See `Experiment.section`."""
+        """See `Study.section`."""
         summary = Summary.of(data)
         items: list[ReportTable | Figure] = [*all_figures(summary), *all_tables(summary)]
         return Section(self.title, all_findings(summary), tuple(items))
@@ -78,7 +78,7 @@ class LatencyExperiment:
 
 def _sample_units(
     disk: disks.DiskKind, group: tables.GroupSize, samples: int, lane: protocols.Lane, seed: int
-) -> Iterator[Unit]:
+) -> Iterator[WorkUnit]:
     """Some rounds of a lane on one disk: a unit is short, so that Ctrl-C loses little."""
     round_s = len(protocols.ways_for(group.size_bytes, lane)) * group.save_s * disk.pace
     start_s = _START_S if lane == "plain" else _TORCH_START_S
@@ -97,15 +97,15 @@ def _sample_units(
         yield _unit(key, tables.SAMPLES, job, start_s + round_s * (len(block) + 1))
 
 
-def _process_unit(disk: disks.DiskKind, runs: int, seed: int) -> Unit:
+def _process_unit(disk: disks.DiskKind, runs: int, seed: int) -> WorkUnit:
     job = {"table": "processes", "disk": disk.name, "seed": seed, "runs": runs}
     estimate_s = _START_S + _PROCESS_S * runs * len(protocols.PAPERS) * disk.pace
     return _unit(f"{disk.name}/processes {runs}", tables.PROCESSES, job, estimate_s)
 
 
-def _unit(key: str, table: RawTable, job: dict[str, Any], estimate_s: float) -> Unit:
+def _unit(key: str, table: RawTable, job: dict[str, Any], estimate_s: float) -> WorkUnit:
     timeout_s = max(_LEAST_TIMEOUT_S, _PATIENCE * estimate_s)
-    return Unit(key, table, partial(child.carry_out, job, timeout_s=timeout_s), estimate_s)
+    return WorkUnit(key, table, partial(child.carry_out, job, timeout_s=timeout_s), estimate_s)
 
 
 def _lanes(disk: disks.DiskKind, size: Size) -> Sequence[protocols.Lane]:

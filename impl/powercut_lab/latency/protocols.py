@@ -46,7 +46,7 @@ BIG_BYTES: Final = 8 << 20
 _sync_data: Final[Callable[[int], None]] = getattr(os, "fdatasync", os.fsync)
 
 
-class Session(Protocol):
+class SaveSession(Protocol):
     """One way of saving, open on a folder of its own."""
 
     def save(self, number: int) -> Times:
@@ -69,7 +69,7 @@ class Way:
 
     name: str
     needs: str
-    open: Callable[[Path, Parts, Meter], Session]
+    open: Callable[[Path, Parts, Meter], SaveSession]
     smallest_bytes: int = 0
     gives: str = ""
 
@@ -111,7 +111,7 @@ class StoreSession:
         self._group = ""
 
     def save(self, number: int) -> Times:
-        """See `Session.save`."""
+        """See `SaveSession.save`."""
 
         def save() -> None:
             receipt = self._store.save(number, self._parts)
@@ -121,15 +121,15 @@ class StoreSession:
         return self._meter.save(save) if self._workers == 1 else self._meter.whole(save)
 
     def clear(self) -> None:
-        """See `Session.clear`."""
+        """See `SaveSession.clear`."""
         shutil.rmtree(self._group)
 
     def close(self) -> None:
-        """See `Session.close`."""
+        """See `SaveSession.close`."""
         self._store.close()
 
 
-class PaperSession:
+class TimedPaperSession:
     """Saves by the paper's protocol, through the same disk and the same clock."""
 
     def __init__(self, folder: Path, parts: Parts, meter: Meter, *, mode: Mode) -> None:
@@ -139,7 +139,7 @@ class PaperSession:
         self._epoch = 0
 
     def save(self, number: int) -> Times:
-        """See `Session.save`."""
+        """See `SaveSession.save`."""
         self._epoch = number
         return self._meter.save(self._save)
 
@@ -162,11 +162,11 @@ class PaperSession:
         self._meter.filled(filled_in({phase_of(step): seconds}))
 
     def clear(self) -> None:
-        """See `Session.clear`."""
+        """See `SaveSession.clear`."""
         shutil.rmtree(self._root / paper_protocol.epoch_name(self._epoch))
 
     def close(self) -> None:
-        """See `Session.close`."""
+        """See `SaveSession.close`."""
 
 
 class ProbeSession:
@@ -179,7 +179,7 @@ class ProbeSession:
         os.fsync(self._fd)
 
     def save(self, number: int) -> Times:
-        """See `Session.save`."""
+        """See `SaveSession.save`."""
         del number
 
         def probe() -> None:
@@ -189,10 +189,10 @@ class ProbeSession:
         return self._meter.save(probe)
 
     def clear(self) -> None:
-        """See `Session.clear`."""
+        """See `SaveSession.clear`."""
 
     def close(self) -> None:
-        """See `Session.close`."""
+        """See `SaveSession.close`."""
         os.close(self._fd)
 
 
@@ -212,7 +212,7 @@ class FileSession:
         self._write = prepare(parts)
 
     def save(self, number: int) -> Times:
-        """See `Session.save`."""
+        """See `SaveSession.save`."""
         del number
         return self._meter.save(self._save)
 
@@ -226,11 +226,11 @@ class FileSession:
                 os.close(fd)
 
     def clear(self) -> None:
-        """See `Session.clear`."""
+        """See `SaveSession.clear`."""
         self._path.unlink()
 
     def close(self) -> None:
-        """See `Session.close`."""
+        """See `SaveSession.close`."""
 
 
 class DcpSession:
@@ -240,7 +240,7 @@ class DcpSession:
         self._folder, self._meter, self._state = folder / "dcp", meter, _tensors(parts)
 
     def save(self, number: int) -> Times:
-        """See `Session.save`."""
+        """See `SaveSession.save`."""
         del number
         import torch.distributed.checkpoint as checkpoint
 
@@ -251,11 +251,11 @@ class DcpSession:
         return self._meter.whole(save)
 
     def clear(self) -> None:
-        """See `Session.clear`."""
+        """See `SaveSession.clear`."""
         shutil.rmtree(self._folder)
 
     def close(self) -> None:
-        """See `Session.close`."""
+        """See `SaveSession.close`."""
 
 
 def _tensors(parts: Parts) -> dict[str, Any]:
@@ -283,7 +283,7 @@ def _safetensors(parts: Parts) -> Callable[[Path], object]:
 WAYS: Final[tuple[Way, ...]] = (
     *(Way(f"lastgood:{mode}", "", partial(StoreSession, mode=mode)) for mode in MODES),
     Way(THREADS, "", partial(StoreSession, mode="atomic_dirsync", workers=None), BIG_BYTES),
-    *(Way(f"paper:{mode}", "", partial(PaperSession, mode=mode)) for mode in PAPER_MODES),
+    *(Way(f"paper:{mode}", "", partial(TimedPaperSession, mode=mode)) for mode in PAPER_MODES),
     Way(
         "torch.save", "torch", partial(FileSession, prepare=_torch_save),
         gives="one file under its final name; nothing is synced",

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from lastgood.errors import LastgoodWarning
 from powercut_lab.latency.meter import Clock, Meter, Times, microseconds
-from powercut_lab.latency.protocols import Parts, Session, Way
+from powercut_lab.latency.protocols import Parts, SaveSession, Way
 
 Sample = tuple[str, int, tuple[int, ...]]
 """The way, the number of the round, and the microseconds of each phase."""
@@ -32,7 +32,7 @@ def settle(folder: Path) -> None:
 
 
 def take_turns(
-    sessions: Mapping[str, Session], rounds: range, settled: Callable[[], object]
+    sessions: Mapping[str, SaveSession], rounds: range, settled: Callable[[], object]
 ) -> Iterator[tuple[str, int, Times]]:
     """Each saves once in each round; a round begins with the way after the one before.
 
@@ -63,7 +63,7 @@ def measure(
     with ExitStack() as stack, warnings.catch_warnings():
         warnings.simplefilter("ignore", LastgoodWarning)  # a disk in memory promises little
         warnings.filterwarnings("ignore", module="torch")
-        sessions: dict[str, Session] = {}
+        sessions: dict[str, SaveSession] = {}
         for number, way in enumerate(ways):
             home = folder / f"way-{number}"
             home.mkdir()

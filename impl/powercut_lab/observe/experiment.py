@@ -16,7 +16,7 @@ from powercut_lab.observe.mac_recording import record_with_fs_usage, why_no_fs_u
 from powercut_lab.observe.recording import RecordedSave, record_here, record_on_rig
 from powercut_lab.observe.saves import EVENTS
 from powercut_lab.observe.section import section_of
-from powercut_lab.study import Data, Missing, RawTable, Row, Section, Size, StudyPlan, Unit
+from powercut_lab.study import Data, Missing, RawTable, Row, Section, Size, StudyPlan, WorkUnit
 from powercut_rig import what_is_missing
 
 FILE_SYSTEMS: Final = ("ext4", "xfs", "btrfs")
@@ -62,7 +62,7 @@ class Observe:
             recorders["here"] = record_here
         runs = range(1, _RUNS[size] + 1)
         units = [
-            Unit(
+            WorkUnit(
                 f"{place}/{protocol}:{mode}/{run}",
                 EVENTS,
                 partial(_rows, recorder, protocol, mode, run),

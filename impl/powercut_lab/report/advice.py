@@ -23,7 +23,7 @@ WAY: Final = "lastgood:{}"
 
 
 @frozen
-class Place:
+class SavePlace:
     """A place to save: the profile that speaks for it, the disk that stands for it where one does.
 
     `anyway` is the mode there if none is advised.
@@ -36,11 +36,11 @@ class Place:
 
 
 PLACES: Final = (
-    Place("Linux, ext4 (default options)", "ext4-ordered", "ext4"),
-    Place("Linux, xfs", "xfs", "xfs"),
-    Place("Linux, btrfs", "btrfs", "btrfs"),
-    Place("another POSIX file system", "posix-minimal", ""),
-    Place("a Mac, APFS", "apfs", "apfs", "atomic_fullsync"),
+    SavePlace("Linux, ext4 (default options)", "ext4-ordered", "ext4"),
+    SavePlace("Linux, xfs", "xfs", "xfs"),
+    SavePlace("Linux, btrfs", "btrfs", "btrfs"),
+    SavePlace("another POSIX file system", "posix-minimal", ""),
+    SavePlace("a Mac, APFS", "apfs", "apfs", "atomic_fullsync"),
 )
 
 COLUMNS: Final = (
@@ -95,7 +95,7 @@ def _lost(mode: str, disk: str, data: Data) -> int:
     )
 
 
-def _row(place: Place, verdicts: Verdicts, data: Data, costs: Summary) -> tuple[str, ...]:
+def _row(place: SavePlace, verdicts: Verdicts, data: Data, costs: Summary) -> tuple[str, ...]:
     held = [
         mode
         for mode in MODES
@@ -118,14 +118,14 @@ def _images(mode: str, disk: str, data: Data) -> int:
     )
 
 
-def _not_held(place: Place, mode: str, verdicts: Verdicts) -> str:
+def _not_held(place: SavePlace, mode: str, verdicts: Verdicts) -> str:
     found = verdicts.get((WAY.format(mode), place.profile), {})
     weak = sorted(name for name, verdict in found.items() if verdict != "holds")
     words = ", ".join(f"{name} {found[name]}" for name in weak) or "not asked"
     return f"not promised ({words}); the death of the program is survived"
 
 
-def _weaker(place: Place, mode: str, verdicts: Verdicts, data: Data) -> str:
+def _weaker(place: SavePlace, mode: str, verdicts: Verdicts, data: Data) -> str:
     """What the next weaker mode loses there; a word for nothing weaker."""
     below = MODES[: MODES.index(mode)]
     if not below:

@@ -9,7 +9,7 @@ from attrs import frozen
 
 from powercut_lab.result_folder import ResultFolder
 from powercut_lab.runner import FailedUnit
-from powercut_lab.study import Data, Experiment, Missing, ReportTable, Section, Size
+from powercut_lab.study import Data, Missing, ReportTable, Section, Size, Study
 
 TITLE: Final = "Checkpoint protocols: what a crash leaves, what damage does, what a save costs"
 
@@ -44,12 +44,12 @@ class Beside:
     tables: Mapping[str, tuple[ReportTable, ...]]
 
 
-def data_of(folder: ResultFolder, experiments: Sequence[Experiment]) -> Data:
+def data_of(folder: ResultFolder, experiments: Sequence[Study]) -> Data:
     """The rows of every table of the experiments. LabError."""
     return {table.name: folder.rows(table) for each in experiments for table in each.tables}
 
 
-def sections_of(data: Data, experiments: Sequence[Experiment]) -> dict[str, Section]:
+def sections_of(data: Data, experiments: Sequence[Study]) -> dict[str, Section]:
     """What came out of each experiment that has rows."""
     return {
         experiment.name: experiment.section(data)

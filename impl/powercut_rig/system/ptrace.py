@@ -93,7 +93,7 @@ def why_no_tracing() -> str | None:
 
 
 def run_traced(
-    arguments: Sequence[str],
+    program: Sequence[str] | Callable[[], None],
     *,
     at: int | None = None,
     action: Action = "kill",
@@ -104,6 +104,7 @@ def run_traced(
 ) -> TracedRun:
     """Run a program; at its call number `at` (from 0) kill it, let the call fail, or write less.
 
+    The program is a command line, or a function that a fork of this process calls and then ends.
     `fail` makes the call return `error` without being made; `short` halves a write.  With `at`
     None it runs to its end, and the answer lists its calls.  Its output goes to `output_fd`.
     `watch` is told of each call that returns.
@@ -113,7 +114,7 @@ def run_traced(
         raise RigError(why)
     child = os.fork()
     if child == 0:
-        _be_tracee(arguments, output_fd)
+        _be_tracee(program, output_fd)
     try:
         with deadline(timeout_s):
             return _Tracer(child, at, action, error, watch).run()
@@ -125,15 +126,21 @@ def run_traced(
         raise
 
 
-def _be_tracee(arguments: Sequence[str], output_fd: int | None) -> None:
+def _be_tracee(program: Sequence[str] | Callable[[], None], output_fd: int | None) -> None:
     """Become the program, stopped at its first instruction; never returns."""
+    status = 127
     try:
         _ptrace(_TRACEME, 0, 0, None)
         if output_fd is not None:
             os.dup2(output_fd, 1)
-        os.execvp(arguments[0], list(arguments))  # noqa: S606 - the program under test
+        if callable(program):
+            os.kill(os.getpid(), signal.SIGSTOP)  # an exec stops by itself
+            program()
+            status = 0
+        else:
+            os.execvp(program[0], list(program))  # noqa: S606 - the program under test
     finally:
-        os._exit(127)
+        os._exit(status)
 
 
 class _Tracer:

@@ -15,7 +15,7 @@ from lastgood.backends.interface import Disk
 from lastgood.backends.posix import PosixDisk
 from powercut_lab.latency import protocols
 from powercut_lab.latency.meter import PHASES, Meter, MeteredDisk, attribute, microseconds
-from powercut_lab.latency.protocols import OURS, PAPERS, PROBE, WAYS, Session, group_of
+from powercut_lab.latency.protocols import OURS, PAPERS, PROBE, WAYS, SaveSession, group_of
 from tests.lab.latency.clocks import DiceClock, StoppedClock
 
 BY_NAME = {way.name: way for way in WAYS}
@@ -168,7 +168,7 @@ def test_a_session_that_is_cleared_leaves_no_group(tmp_path: Path) -> None:
     for name in (*OURS, *PAPERS):
         home = tmp_path / name
         home.mkdir()
-        session: Session = BY_NAME[name].open(home, SMALL, Meter(DiceClock(0)))
+        session: SaveSession = BY_NAME[name].open(home, SMALL, Meter(DiceClock(0)))
         session.save(1)
         kept = {path.name for path in home.rglob("*.bin")}
         assert kept == {"model.bin", "optim.bin"}
