@@ -15,7 +15,7 @@ ALL_EXTRAS := cli,check,rig,contracts,train,digests,lab
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all test-pythons thorough lint format contracts soak images apfs-images
+.PHONY: help demo test test-all test-pythons thorough lint format contracts soak images apfs-images experiments
 .PHONY: bench wheel clean run-env all-env rig-env
 .PHONY: verdicts structure test-torch bench-peers bench-curve chaos faults fuzz fuzz-env mutants
 
@@ -35,6 +35,7 @@ help:
 	@echo "make mutants    MUTANTS changes of the library (ROOM=model: the model), drawn by SEED: does a test notice? (by hand: an hour)"
 	@echo "make verdicts   the table of docs/properties.md: each subject under each profile (by hand: half an hour)"
 	@echo "make images     crash images of ext4, xfs and btrfs, IMAGES of them, held against the model"
+	@echo "make experiments  powercut experiment, crash and corruption, small counts: two minutes"
 	@echo "make apfs-images  crash images of APFS (linux-apfs-rw) in a guest: no root, no KVM"
 	@echo "make faults     flips, full disks, remounts, calls that fail: FLIPS, STEPS (a share), CALLS, SEED"
 	@echo "make bench      the benchmarks (they print ratios; nothing is asserted)"
@@ -153,6 +154,12 @@ verdicts: all-env
 images: all-env rig-env
 	@mkdir -p build
 	$(BIN)/powercut soak --images $(IMAGES) --traces build/powercut-traces --junit build/images.xml
+
+# The page is build/experiment/index.html.
+experiments: all-env rig-env
+	rm -rf build/experiment
+	$(BIN)/powercut experiment crash --quick --out build/experiment
+	$(BIN)/powercut experiment corruption --quick --out build/experiment
 
 apfs-images: all-env rig-env
 	$(BIN)/python scripts/apfs_images.py --images $(APFS_IMAGES)

@@ -27,11 +27,15 @@ class FailedUnit:
 
 @frozen
 class Progress:
-    """How far a run is: units and estimated seconds, done and in all; the unit that begins."""
+    """How far a run is: units done and in all, the seconds that are left by estimate.
+
+    `what` is the unit that begins; units of one `phase` give rows of one table.
+    """
 
     done: int
     units: int
     left_s: float
+    phase: str
     what: str
 
 
@@ -81,7 +85,8 @@ class Runner:
         failed = []
         for number, (experiment, unit) in enumerate(units):
             left_s = sum(later.estimate_s for _, later in units[number:])
-            self.tell(Progress(number, len(units), left_s, f"{experiment.name}: {unit.key}"))
+            what = f"{experiment.name}: {unit.key}"
+            self.tell(Progress(number, len(units), left_s, unit.table.name, what))
             error = self._carry_out(experiment, unit, request)
             if error is not None:
                 failed.append(FailedUnit(experiment.name, unit.key, error))

@@ -173,10 +173,12 @@ class Teller:
             line = f"{at.done + 1} of {at.units}, about {_time(at.left_s)} left: {at.what}"
             click.echo(f"\r\x1b[2K{line[:100]}", err=True, nl=False)
             return
-        phase = at.what.split("/")[0]
-        if phase != self._phase:
-            self._phase = phase
-            click.echo(f"{phase}: unit {at.done + 1} of {at.units}", err=True)
+        if at.phase != self._phase:
+            self._phase = at.phase
+            left = _time(at.left_s)
+            click.echo(
+                f"{at.phase}: from unit {at.done + 1} of {at.units}, about {left} left", err=True
+            )
 
     def end(self) -> None:
         """End the line that was kept up to date."""

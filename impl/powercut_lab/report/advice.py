@@ -36,16 +36,18 @@ class SavePlace:
 
 
 PLACES: Final = (
-    SavePlace("Linux, ext4 (default options)", "ext4-ordered", "ext4"),
+    SavePlace("Linux, ext4 with its default options", "ext4-ordered", "ext4"),
     SavePlace("Linux, xfs", "xfs", "xfs"),
     SavePlace("Linux, btrfs", "btrfs", "btrfs"),
     SavePlace("another POSIX file system", "posix-minimal", ""),
     SavePlace("a Mac, APFS", "apfs", "apfs", "atomic_fullsync"),
 )
 
+NOT_PROMISED: Final = "not promised; the death of the program is survived"
+
 COLUMNS: Final = (
     "where", "mode", "after a power cut", "a weaker mode loses", "a save (p50, p99)",
-    "of training, at one save a minute",
+    "of a minute, at p99",
 )  # fmt: skip
 
 
@@ -102,10 +104,10 @@ def _row(place: SavePlace, verdicts: Verdicts, data: Data, costs: Summary) -> tu
         if _holds(mode, place.profile, verdicts) and not _lost(mode, place.disk, data)
     ]
     mode = held[0] if held else place.anyway
-    after = "every promise kept, in the model" if held else _not_held(place, mode, verdicts)
+    after = "every promise is kept in the model" if held else NOT_PROMISED
     images = _images(mode, place.disk, data)
     if held and images:
-        after += f" and on {images} crash images"
+        after += f", and on {images} crash images of a disk"
     cost, share = _cost(costs.at(place.disk, SIZE, WAY.format(mode)))
     return place.title, mode, after, _weaker(place, mode, verdicts, data), cost, share
 
@@ -116,13 +118,6 @@ def _images(mode: str, disk: str, data: Data) -> int:
         for row in data.get("crash_disks", ())
         if row["protocol"] == WAY.format(mode) and row["fs"] == disk
     )
-
-
-def _not_held(place: SavePlace, mode: str, verdicts: Verdicts) -> str:
-    found = verdicts.get((WAY.format(mode), place.profile), {})
-    weak = sorted(name for name, verdict in found.items() if verdict != "holds")
-    words = ", ".join(f"{name} {found[name]}" for name in weak) or "not asked"
-    return f"not promised ({words}); the death of the program is survived"
 
 
 def _weaker(place: SavePlace, mode: str, verdicts: Verdicts, data: Data) -> str:
@@ -142,16 +137,16 @@ def _cost(series: Series | None) -> tuple[str, str]:
         return "not measured here", "not measured here"
     middle, most = series.quantile(0.5).value, series.quantile(0.99).value
     share = most / 1e6 / MINUTE_S
-    return f"{middle / 1000:.1f} ms, {most / 1000:.1f} ms", f"{share:.3%} (at its p99)"
+    return f"{middle / 1000:.1f} ms, {most / 1000:.1f} ms", f"{share:.3%}"
 
 
 def _sentences(rows: Sequence[Sequence[str]]) -> list[str]:
-    """A sentence for each place."""
+    """A few words for each place."""
     found = []
     for where, mode, after, _, cost, share in rows:
-        words = f"On {where}: use {mode}; after a power cut: {after}."
+        words = f"{where}: {mode}. After a power cut {after}."
         if not cost.startswith("not"):
-            middle = cost.split(",")[0]
-            words += f" A save takes {middle} at the median, {share} of a minute."
-        found.append(words)
+            middle, most = cost.split(", ")
+            words += f" A save takes {middle} at the median and {most} at p99: {share} of a minute."
+        found.append(words.replace("cut not", "cut it is not"))
     return found
