@@ -185,7 +185,8 @@ def data_before_its_size(earlier: Piece, later: Piece) -> bool:
     what a cut has left in its page.
     Source: xfs.size-at-completion
     Litmus: append-inside-block, append-in-two-parts
-    Errs: allows too much: data submitted together land together more often than not.
+    Errs: allows too much: data submitted together land together more often than not; and too
+    little of one I/O over several extents, whose size is logged with the first of them.
     """
     data, size = earlier.event, later.event
     if not (isinstance(data, Extent) and isinstance(size, Size) and data.inode == size.inode):
@@ -288,7 +289,7 @@ def last_committed(sync: SyncCall) -> int:
 def is_checkpoint(sync: SyncCall) -> bool:
     """It syncs a directory, or a file with several links or a changed name."""
     known = sync.about
-    return sync.is_directory or len(known.names) > 1 or known.moved > 0 or known.dropped > 0
+    return sync.is_directory or len(known.names) > 1 or known.dropped > 0
 
 
 def relinked(sync: SyncCall) -> bool:
