@@ -283,7 +283,8 @@ def test_a_power_cut_after_a_kernel_crash_is_bad_input(tmp_path: Path, command: 
     path.write_text(f"{head}steps = [ {steps} ]\n", encoding="utf-8")
     tree.write_text("{}", encoding="utf-8")
 
-    done = run(command, path, *(["--tree", tree] if command == "member" else []))
+    seen: list[str | Path] = ["--tree", tree] if command == "member" else []
+    done = run(command, path, *seen)
 
     assert (done.exit_code, done.stdout, left()) == (2, "", [])
     if command != "litmus":  # a trace is no litmus test, whatever its crashes are

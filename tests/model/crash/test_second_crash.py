@@ -50,7 +50,12 @@ def is_promised(state: State, op: ops.Write, name: str) -> bool:
 @direct_profiles
 @pytest.mark.parametrize("first", ["kernel", "power"])
 def test_the_zeros_of_a_cut_file_may_be_a_hole_after_a_crash(name: str, first: str) -> None:
-    made = (ops.Create("/f"), ops.Truncate("/f", 2 * BLOCK), ops.Truncate("/f", 100), ops.Sync())
+    made: list[ops.Op] = [
+        ops.Create("/f"),
+        ops.Truncate("/f", 2 * BLOCK),
+        ops.Truncate("/f", 100),
+        ops.Sync(),
+    ]
     state = run_program([(f"s{number}", op) for number, op in enumerate(made)])
     left = after_crash(state, load_profile(name), Crash(first))
 
