@@ -153,7 +153,8 @@ def zeros_before_cut(earlier: Piece, later: Piece) -> bool:
     block that is on the medium: one that has yet to be allocated is not waited for.
     Source: ext4.data=ordered, ext4.block-truncate
     Litmus: cut-inside-page-then-grow
-    Errs: allows too much: what only a sync has put on the medium counts as yet to be allocated.
+    Errs: allows too much: what only a sync has put on the medium counts as yet to be allocated, and
+        so does a block of zeros, which may be a hole.
     """
     zeros, cut = earlier.event, later.event
     if not (isinstance(zeros, Extent) and isinstance(cut, Size) and zeros.op == cut.op):
@@ -725,6 +726,7 @@ def direct_write_reaches_drive(sync: SyncCall, piece: Piece) -> bool:
     Other blocks need their metadata as well, and the drive's cache needs a flush.
     Source: linux.o_direct, linux.direct-mapping
     Litmus: direct-overwrite, direct-write-over-hole, direct-write-sets-size
+    Errs: allows too much: a block of zeros counts as a hole.
     """
     event = piece.event
     return isinstance(event, Extent) and event.direct and event.op == sync.op and piece.held

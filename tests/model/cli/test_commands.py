@@ -275,6 +275,23 @@ def test_a_malformed_trace_stops_those_before_it_too(tmp_path: Path) -> None:
     assert done.stderr.count("\n") == 1
 
 
+@pytest.mark.parametrize("command", ["replay", "explain", "member", "litmus"])
+def test_a_power_cut_after_a_kernel_crash_is_bad_input(tmp_path: Path, command: str) -> None:
+    path, tree = tmp_path / "mixed.toml", tmp_path / "tree.json"
+    steps = '{ id = "c", op = "create", path = "/a" }, { crash = "kernel" }, { crash = "power" }'
+    head = 'schema = 1\nkind = "pinned"\nprofile = "xfs"\nproperty = "P1"\nverdict = "holds"\n'
+    path.write_text(f"{head}steps = [ {steps} ]\n", encoding="utf-8")
+    tree.write_text("{}", encoding="utf-8")
+
+    seen: list[str | Path] = ["--tree", tree] if command == "member" else []
+    done = run(command, path, *seen)
+
+    assert (done.exit_code, done.stdout, left()) == (2, "", [])
+    if command != "litmus":  # a trace is no litmus test, whatever its crashes are
+        assert "step 3: crash is 'power' and that of step 2 'kernel'" in done.stderr
+        assert "expected machine crashes of one class" in done.stderr
+
+
 def test_a_malformed_profile_of_the_users_own_is_one_line(tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
     path.write_text(

@@ -181,6 +181,18 @@ def test_an_image_outside_the_model_makes_compare_fail_and_is_shown() -> None:
     assert "outside the model, plan 0, crash 1" in done.output
 
 
+def test_compare_refuses_a_power_cut_after_a_crash_of_the_kernel(tmp_path: Path) -> None:
+    path = tmp_path / "mixed.toml"
+    text = Path(HOLDING).read_text(encoding="utf-8")
+    mixed = '{ crash = "kernel" },\n  { crash = "power" }'
+    path.write_text(text.replace('{ crash = "power" }', mixed, 1), encoding="utf-8")
+
+    done = CliRunner().invoke(compare, [str(path)])
+
+    assert done.exit_code == 2
+    assert "a power cut after a crash of the kernel is outside of the model" in done.output
+
+
 def test_a_file_system_that_is_not_known_is_bad_input_and_named_with_the_known_ones() -> None:
     done = CliRunner().invoke(compare, [HOLDING, "--fs", "ext4,fat"])
 
