@@ -119,13 +119,13 @@ def _own_names(sync: SyncCall, catalog: Catalog) -> int:
         event = catalog.pieces[position].event
         if isinstance(event, Entry) and (event.directory, event.entry) in names:
             given |= 1 << position
+    if not sync.is_first:
+        return given
     lost = catalog.names.losing.get(_inode(sync), 0) & ~catalog.names.older
+    lost &= ~catalog.names.halves.get(_inode(sync), 0)
     if (unknown := _first_unknown(sync, catalog)) is not None:
         lost &= catalog.before(unknown)
-    kept = under_any(frozenset(directory for directory, _ in names), catalog.in_directory)
-    if sync.is_first:
-        kept |= ~catalog.names.halves.get(_inode(sync), 0)
-    return given | lost & kept
+    return given | lost
 
 
 def _removed(sync: SyncCall, catalog: Catalog) -> int:
