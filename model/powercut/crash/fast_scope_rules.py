@@ -119,13 +119,11 @@ def _own_names(sync: SyncCall, catalog: Catalog) -> int:
         event = catalog.pieces[position].event
         if isinstance(event, Entry) and (event.directory, event.entry) in names:
             given |= 1 << position
-    if not sync.is_first:
+    if not sync.is_first or _first_unknown(sync, catalog) is not None:
         return given
     lost = catalog.names.losing.get(_inode(sync), 0) & ~catalog.names.older
     lost &= ~catalog.names.halves.get(_inode(sync), 0)
-    if (unknown := _first_unknown(sync, catalog)) is not None:
-        lost &= catalog.before(unknown)
-    return given | lost
+    return given | lost & ~under_any(sync.about.kin, catalog.in_directory)
 
 
 def _removed(sync: SyncCall, catalog: Catalog) -> int:
