@@ -45,7 +45,8 @@ BREAKS: Final[Mapping[str, Mapping[str, str]]] = {
 """Mount options under which no profile stands, and why; the first half of one that has a value.
 
 Other options of ext4 that change what is *not* synced (`data=journal`, `nodelalloc`,
-`noauto_da_alloc`) have profiles under which the protocol holds. `notreelog`, `nodatacow` and `lazytime` weaken no fsync.
+`noauto_da_alloc`) have profiles under which the protocol holds. `notreelog`, `nodatacow` and
+`lazytime` weaken no fsync.
 A file system is mounted read-only with `norecovery`.
 """
 BARRIERS_OFF: Final = {"nobarrier": NO_FLUSH, "barrier=0": NO_FLUSH}

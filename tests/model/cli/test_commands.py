@@ -106,7 +106,7 @@ def test_the_json_of_a_check_has_the_keys_of_the_contract_and_no_other() -> None
     done = run(*FAILS, "--json")
     report = json.loads(done.stdout)
 
-    assert list(report) == ["subject", "profile", "crash_class", "properties", "doubts", "hazard"]
+    assert list(report) == ["subject", "profile", "crash_class", "properties", "doubts", "limits"]
     assert {k: report[k] for k in ("subject", "profile", "crash_class")} == {
         "subject": "lastgood:unsafe",
         "profile": "ext4-ordered",

@@ -10,9 +10,10 @@ from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import pytest
+from attrs import evolve
 from click.testing import CliRunner
 
-from powercut.profile import load_profile, load_set
+from powercut.profile import limits_in_words, load_profile, load_set
 from powercut_rig import BlockLog, Flush, Mark, Recipe, Write
 from powercut_rig.blocks.timeline import Timeline
 from powercut_rig.campaigns.soak import SoakResult, SoakWorkload
@@ -20,7 +21,7 @@ from powercut_rig.cli.commands import compare, doctor, soak_command
 from powercut_rig.filesystems import FILE_SYSTEMS
 from powercut_rig.judge.result import OUTSIDE, REFUSED, Comparison, Finding
 from powercut_rig.reports import html
-from powercut_rig.reports.text import junit, show_comparisons
+from powercut_rig.reports.text import junit, remarks, show_comparisons
 from powercut_rig.system.linux_syscalls import lines_about
 from tests import ROOT
 
@@ -92,7 +93,7 @@ def test_junit_has_a_suite_for_each_disk_and_says_what_failed() -> None:
 
 
 def unmountable(fs: str) -> Comparison:
-    result = Comparison("t.toml", fs, fs, None, "P1", "holds")
+    result = Comparison("t.toml", fs, fs, None, "P1", "holds", load_profile(fs).limits)
     result.images, result.refused = 9, 2
     refusal = "[Errno 117] mount: Structure needs cleaning"
     result.keep(Finding(REFUSED, 2, 1, Recipe(3), "0/1 (power)", refusal, a_timeline()))
@@ -113,8 +114,8 @@ def test_a_disk_that_does_not_mount_is_reported_as_that_everywhere(
     assert not found.agrees
     assert "│ 0 + 2 " in lines
     said = "0 of 9 images outside the model, 2 that do not mount"
-    hazard = load_profile("ext4-fast-commit").hazard
-    assert f"t.toml on ext4-fast-commit: {said}. Known of it: {hazard}.\n" in lines
+    declared = limits_in_words(load_profile("ext4-fast-commit").limits)
+    assert f"t.toml on ext4-fast-commit: {said}; {declared}\n" in lines
     assert "does not mount, plan 2" in lines
     assert failure is not None
     assert failure.get("message") == said
@@ -122,24 +123,40 @@ def test_a_disk_that_does_not_mount_is_reported_as_that_everywhere(
     assert "0 images outside the model, 2 that do not mount, 1 workloads wrong" in soaked.in_words
 
 
-def test_where_nothing_is_known_of_a_disk_that_does_not_mount_nothing_is_made_up(
+def test_where_a_profile_declares_no_limit_nothing_is_made_up(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    show_comparisons([unmountable("xfs"), unmountable("apfs")])
+    show_comparisons([unmountable("btrfs"), unmountable("apfs")])
 
-    assert "Known of it" not in capsys.readouterr().out
+    assert "declares limits" not in capsys.readouterr().out
 
 
-def test_the_doctor_names_what_ext4_with_fast_commits_does_to_a_volume() -> None:
+def test_a_tree_outside_of_the_model_is_told_with_the_limits_of_the_profile(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    limits = load_profile("xfs").limits
+    clean = Comparison("t.toml", "xfs", "xfs", None, "P1", "holds", limits)
+    found, sums = evolve(clean, outside=2, images=9), Comparison("s", "xfs", "xfs", None, "P1", "")
+    sums.add(found)
+    show_comparisons([clean, found])
+
+    told = f"2 of 9 images outside the model; {limits_in_words(limits)}"
+    assert capsys.readouterr().out.count("declares limits") == 1
+    assert remarks(found) == [f"t.toml on xfs: {told}"]
+    assert sums.to_json()["limits"] == [limit.to_json() for limit in limits]
+
+
+def test_the_doctor_names_the_disks_whose_profile_is_refuted() -> None:
     told = CliRunner().invoke(doctor, [], env={"COLUMNS": "120"})
     said = json.loads(CliRunner().invoke(doctor, ["--json"]).output)["can_run"]
-    hazard = load_profile("ext4-fast-commit").hazard
+    lines = [line for line in told.output.splitlines() if " is refuted: " in line]
 
-    assert "EUCLEAN" in hazard
-    assert {each["name"]: each["hazard"] for each in said if each["hazard"]} == {
-        "ext4-fast-commit": hazard
+    assert {each["name"]: each["limits"] for each in said if each["name"] in FILE_SYSTEMS} == {
+        name: [limit.to_json() for limit in load_profile(fs.profile).limits]
+        for name, fs in FILE_SYSTEMS.items()
     }
-    assert f"ext4-fast-commit: {hazard}.\n" in told.output
+    assert [line.partition(" ")[0] for line in lines] == ["ext4-writeback", "ext4-fast-commit"]
+    assert "EUCLEAN" in lines[1]
 
 
 def test_examples_are_kept_for_each_kind_of_finding() -> None:
