@@ -449,19 +449,21 @@ def log_may_bring(sync: SyncCall, piece: Piece) -> bool:
     What is beneath a directory; what stands in the directories of a file whose names changed; and
     later changes of what it held, for they are made in the log too, and the next sync of whatever
     file writes it. A rename or a link of what it held takes in what is above, and what ever was.
-    That a name was taken from an inode it brings alone only where the inode has another name.
+    That a name was taken from an inode it brings alone only where the inode has another name, or
+    had one when the log was written after that.
     Source: btrfs.log-follows, btrfs.tree-log, btrfs.directory-log
     Litmus: logged-file-renamed, logged-name-unlinked, log-brings-grandchild, log-brings-neighbour,
     logged-file-moved-below-new, logged-file-linked-below-new, logged-name-brings-removal,
     moved-out-of-logged-and-on, synced-log-brings-nothing,
-    nameless-sync-brings-directory, logged-name-made-anew
+    nameless-sync-brings-directory, logged-name-made-anew, logged-loss-of-a-removed-file
     Errs: allows too much: an inode counts as held if it may have been, since the last `sync`.
     Measure: `powercut compare TRACE --fs btrfs`: does an image show the tree of the crash?
     """
     event = piece.event
-    if not isinstance(event, Entry) or (event.is_half and event.replaced not in sync.named):
+    if not isinstance(event, Entry) or event.op not in sync.may_log:
         return False
-    return event.op in sync.may_log
+    loser = event.replaced if event.is_half else None
+    return loser is None or sync.logged_by_other_name(loser, piece)
 
 
 @rule("log-drops-replaced", "scope", on=INODE_SYNCS, promise="withdrawn")

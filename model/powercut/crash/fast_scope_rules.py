@@ -102,12 +102,13 @@ def _place(piece: Piece) -> tuple[int, str] | None:
 
 
 def _brought(sync: SyncCall, catalog: Catalog) -> int:
-    nameless = frozenset(catalog.names.halves) - sync.named
-    return (
-        catalog.entries
-        & _of_ops(sync.may_log, catalog)
-        & ~under_any(nameless, catalog.names.halves)
-    )
+    halves = catalog.names.halves
+    by_other_name = 0
+    for writer in sync.log_writers[1]:
+        in_time = catalog.before(writer.position) | catalog.beside(writer.op)
+        by_other_name |= under_any(writer.named, halves) & in_time
+    lone = under_any(frozenset(halves), halves) & ~by_other_name
+    return catalog.entries & _of_ops(sync.may_log, catalog) & ~lone
 
 
 def _own_names(sync: SyncCall, catalog: Catalog) -> int:
