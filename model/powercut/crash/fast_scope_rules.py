@@ -102,12 +102,13 @@ def _place(piece: Piece) -> tuple[int, str] | None:
 
 
 def _brought(sync: SyncCall, catalog: Catalog) -> int:
-    nameless = frozenset(catalog.names.halves) - sync.named
-    return (
-        catalog.entries
-        & _of_ops(sync.may_log, catalog)
-        & ~under_any(nameless, catalog.names.halves)
-    )
+    halves = catalog.names.halves
+    by_other_name = 0
+    for writer in sync.log_writers[1]:
+        in_time = catalog.before(writer.position) | catalog.beside(writer.op)
+        by_other_name |= under_any(writer.named, halves) & in_time
+    lone = under_any(frozenset(halves), halves) & ~by_other_name
+    return catalog.entries & _of_ops(sync.may_log, catalog) & ~lone
 
 
 def _own_names(sync: SyncCall, catalog: Catalog) -> int:
@@ -119,13 +120,11 @@ def _own_names(sync: SyncCall, catalog: Catalog) -> int:
         event = catalog.pieces[position].event
         if isinstance(event, Entry) and (event.directory, event.entry) in names:
             given |= 1 << position
+    if not sync.is_first or _first_unknown(sync, catalog) is not None:
+        return given
     lost = catalog.names.losing.get(_inode(sync), 0) & ~catalog.names.older
-    if (unknown := _first_unknown(sync, catalog)) is not None:
-        lost &= catalog.before(unknown)
-    kept = under_any(frozenset(directory for directory, _ in names), catalog.in_directory)
-    if sync.is_first:
-        kept |= ~catalog.names.halves.get(_inode(sync), 0)
-    return given | lost & kept
+    lost &= ~catalog.names.halves.get(_inode(sync), 0)
+    return given | lost & ~under_any(sync.about.kin, catalog.in_directory)
 
 
 def _removed(sync: SyncCall, catalog: Catalog) -> int:

@@ -76,7 +76,7 @@ def test_a_no_names_the_observed_fact_and_the_durable_event(tmp_path: Path) -> N
 
 def test_a_no_names_the_limits_of_the_profile_and_a_yes_does_not(tmp_path: Path) -> None:
     no, yes = member(tmp_path, {}), member(tmp_path, {"f.tmp": HELLO}, "--at", "r")
-    without_any = member(tmp_path, {}, "--profile", "btrfs")
+    without_any = member(tmp_path, {}, "--profile", "nilfs2")
     limits = load_profile("ext4-ordered").limits
 
     said = f"the profile declares limits: {' '.join(limit.what for limit in limits)}"

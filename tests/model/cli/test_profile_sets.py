@@ -148,7 +148,7 @@ def test_what_no_verdict_speaks_of_is_said_beside_the_verdict() -> None:
     limits = load_profile("ext4-fast-commit").limits
     asked = ["--property", "P1", *SMALL]
     fast = run("check", "lastgood:atomic_dirsync", "-p", "ext4-fast-commit", *asked)
-    plain = run("check", "lastgood:atomic_dirsync", "-p", "btrfs", *asked)
+    plain = run("check", "lastgood:atomic_dirsync", "-p", "nilfs2", *asked)
     said = json.loads(run("check", "lastgood:atomic_dirsync", "-p", "xfs", *asked, "--json").stdout)
     shown = json.loads(run("profiles", "ext4-fast-commit", "--json").stdout)["profiles"][0]
 
