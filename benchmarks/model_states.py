@@ -15,7 +15,8 @@ import time
 from collections.abc import Callable
 
 from powercut.checker.exhaustive import Bound, enumerate_verdicts
-from powercut.crash.fast_order_rules import Catalog, immediate
+from powercut.crash.catalog import Catalog
+from powercut.crash.fast_order_rules import immediate
 from powercut.crash.torn_writes import cut_into_pieces, no_cuts
 from powercut.filesystem import ops
 from powercut.filesystem.events import Piece

@@ -19,13 +19,13 @@ from pathlib import Path
 from attrs import evolve
 
 from powercut.errors import PowercutError
-from powercut.profile import EVIDENCE, Claim, Profile, load_profile, profile_names
+from powercut.profile import EVIDENCE, Claim, Limit, Profile, load_profile, profile_names
 from powercut.rules import RULES
 from powercut.trace.litmus import Litmus, read_litmus, run_litmus
 from powercut.trace.trace_file import read_trace
 
 PAGES = {
-    "docs/model.md": ("rules", "claims", "evidence", "litmus", "mutants"),
+    "docs/model.md": ("rules", "claims", "evidence", "limits", "litmus", "mutants"),
     "traces/README.md": ("litmus-index", "counterexamples-index", "regressions-index"),
 }
 
@@ -147,6 +147,25 @@ def evidence_table(_: Path) -> str:
     return table(headings, rows)
 
 
+def limits_table(_: Path) -> str:
+    """Each limit: the profiles that declare it, what was seen, and its source."""
+    declared: dict[Limit, list[str]] = {}
+    for profile in loaded_profiles():
+        for limit in profile.limits:
+            declared.setdefault(limit, []).append(f"`{profile.name}`")
+    rows = [
+        [
+            ", ".join(names),
+            limit.what,
+            limit.evidence,
+            f"[{limit.source}](sources.md#{anchor(limit.source)})",
+            "yes" if limit.refutes else "-",
+        ]
+        for limit, names in declared.items()
+    ]
+    return table(["profiles", "outside", "evidence", "source", "refuted by it"], rows)
+
+
 def litmus_tests(root: Path) -> list[Litmus]:
     """The litmus tests, by name."""
     return [read_litmus(path) for path in sorted((root / "traces/litmus").glob("*.toml"))]
@@ -211,6 +230,7 @@ PARTS: dict[str, Callable[[Path], str]] = {
     "claims": claims_table,
     "mutants": mutants_table,
     "evidence": evidence_table,
+    "limits": limits_table,
     "litmus": litmus_table,
     "litmus-index": litmus_index,
     "counterexamples-index": trace_index("counterexamples"),

@@ -6,13 +6,13 @@ every word of it; an unknown rule, key or grade is an error that names the file.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Any, Final
 
-from attrs import evolve, field, frozen
+from attrs import asdict, evolve, field, frozen
 
 from powercut.errors import ProfileError
 from powercut.rule import Kind, Rule
@@ -27,6 +27,9 @@ EVIDENCE: Final = ("documented", "measured", "inferred", "assumed")
 
 DOUBTS: Final = ("unknown", "disputed")
 """Why a rule is in doubt: nobody says, or those who do contradict each other."""
+
+LIMIT_EVIDENCE: Final = ("measured", "inferred")
+"""How a limit of a profile is known: a disk showed it, or the kernel's code was read."""
 
 CARRIERS: Final = {"scope": ("commit", "log"), "atomic": ("both", "commit")}
 """What can carry what a scope rule covers; what an atomic rule binds. The default comes first."""
@@ -60,6 +63,30 @@ class Claim:
 
 
 @frozen
+class Limit:
+    """Programs or circumstances that a profile does not speak of, and what was seen there.
+
+    `refutes` says that an ordinary program meets it and loses what a sync had kept, or the volume:
+    no set that was held against disks has such a profile.
+    """
+
+    what: str
+    source: str
+    evidence: str
+    refutes: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """The limit as the commands print it."""
+        return asdict(self)
+
+
+def limits_in_words(limits: Sequence[Limit]) -> str:
+    """One line to stand beside a tree that a profile does not allow; "" where it has no limit."""
+    said = " ".join(limit.what for limit in limits)
+    return f"the profile declares limits: {said}" if said else ""
+
+
+@frozen
 class Profile:
     """What a file system leaves after a crash: rules relied on, and rules in doubt.
 
@@ -67,9 +94,9 @@ class Profile:
     rules hold as long as the kernel commits nothing of its own accord: published tests are judged
     with them, protocols never.  `block_bytes` is what space is allocated in and sizes can be cut
     at, `sector_bytes` what the drive writes whole.  `published` are the names that others give the
-    same file system.  `hazard` says what a crash was seen to do to a whole volume, which no crash
-    state of the model has; "" where nothing was seen.  `reference` is what `load_profile` was asked
-    for: a name or a path, by which a trace finds the profile again.
+    same file system.  `limits` are what no crash state of the model has and a disk was seen to do:
+    no verdict speaks of them.  `reference` is what `load_profile` was asked for: a name or a path,
+    by which a trace finds the profile again.
     """
 
     name: str
@@ -81,7 +108,7 @@ class Profile:
     weaker_than: tuple[str, ...] = ()
     published: tuple[str, ...] = ()
     sector_bytes: int = 512
-    hazard: str = ""
+    limits: tuple[Limit, ...] = ()
     reference: str = ""
 
     def of_kind(self, kind: Kind, crash_class: str) -> tuple[Claim, ...]:
@@ -100,6 +127,11 @@ class Profile:
     def tears_names(self) -> bool:
         """A log may bring one half of a rename: some atomic rule binds the commit alone."""
         return any(c.rule.kind == "atomic" and c.carrier == "commit" for c in self.claims)
+
+    @property
+    def is_refuted(self) -> bool:
+        """A disk was seen to break it where ordinary programs come."""
+        return any(limit.refutes for limit in self.limits)
 
     def without(self, rule_id: str) -> Profile:
         """The same profile without one rule: a mutant, for tests and explanations."""
@@ -257,7 +289,7 @@ def parse_profile(text: str, where: str) -> Profile:
 
 
 def _profile(raw: dict[str, Any], where: str) -> Profile:
-    known = {"schema", "name", "title", "weaker_than", "published", "units", "hazard"}
+    known = {"schema", "name", "title", "weaker_than", "published", "units", "limit"}
     READ.keys(raw, known | {"rule", "unknown", "quiet"}, where)
     READ.schema(raw, where)
     units = READ.typed(raw, "units", dict, where)
@@ -272,7 +304,7 @@ def _profile(raw: dict[str, Any], where: str) -> Profile:
         quiet=tuple(_claims(raw, "quiet", where)),
         weaker_than=READ.strings(raw, "weaker_than", where),
         published=READ.strings(raw, "published", where),
-        hazard=READ.optional(raw, "hazard", str, "", where),
+        limits=tuple(_limits(raw, where)),
     )
     if not is_file_name(profile.name):
         raise READ.fail(where, f"the name is {short(profile.name)}, expected one without '/'")
@@ -283,6 +315,22 @@ def _profile(raw: dict[str, Any], where: str) -> Profile:
     if twice is not None:
         raise READ.fail(where, f"the rule {twice!r} is listed twice")
     return profile
+
+
+def _limits(raw: dict[str, Any], where: str) -> Iterable[Limit]:
+    """The [[limit]] tables, each checked."""
+    here = f"{where}: [[limit]]"
+    for table in READ.optional(raw, "limit", list, [], where):
+        READ.keys(table, {"what", "source", "evidence", "refutes"}, here)
+        what = READ.typed(table, "what", str, here).strip()
+        if not what.endswith("."):
+            raise READ.fail(here, f"what is {short(what)}, expected whole sentences")
+        yield Limit(
+            what,
+            READ.typed(table, "source", str, here),
+            READ.one_of(table, "evidence", LIMIT_EVIDENCE, here),
+            READ.optional(table, "refutes", bool, False, here),
+        )
 
 
 def _claims(raw: dict[str, Any], key: str, where: str) -> Iterable[Claim]:

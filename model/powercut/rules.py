@@ -153,7 +153,8 @@ def zeros_before_cut(earlier: Piece, later: Piece) -> bool:
     block that is on the medium: one that has yet to be allocated is not waited for.
     Source: ext4.data=ordered, ext4.block-truncate
     Litmus: cut-inside-page-then-grow
-    Errs: allows too much: what only a sync has put on the medium counts as yet to be allocated.
+    Errs: allows too much: what only a sync has put on the medium counts as yet to be allocated, and
+        so does a block of zeros, which may be a hole.
     """
     zeros, cut = earlier.event, later.event
     if not (isinstance(zeros, Extent) and isinstance(cut, Size) and zeros.op == cut.op):
@@ -185,7 +186,8 @@ def data_before_its_size(earlier: Piece, later: Piece) -> bool:
     what a cut has left in its page.
     Source: xfs.size-at-completion
     Litmus: append-inside-block, append-in-two-parts
-    Errs: allows too much: data submitted together land together more often than not.
+    Errs: allows too much: data submitted together land together more often than not; and too
+    little of one I/O over several extents, whose size is logged with the first of them.
     """
     data, size = earlier.event, later.event
     if not (isinstance(data, Extent) and isinstance(size, Size) and data.inode == size.inode):
@@ -288,13 +290,13 @@ def last_committed(sync: SyncCall) -> int:
 def is_checkpoint(sync: SyncCall) -> bool:
     """It syncs a directory, or a file with several links or a changed name."""
     known = sync.about
-    return sync.is_directory or len(known.names) > 1 or known.moved > 0 or known.dropped > 0
+    return sync.is_directory or len(known.names) > 1 or known.dropped > 0
 
 
 def relinked(sync: SyncCall) -> bool:
-    """The inode has gained, changed or lost a name since the last sync."""
+    """The inode has gained, changed or removed a name since the last sync."""
     known = sync.about
-    return max(known.linked, known.moved, known.dropped) > sync.since
+    return max(known.linked, known.moved, known.removed) > sync.since
 
 
 def metadata_changed(sync: SyncCall) -> bool:
@@ -394,28 +396,32 @@ def ranged_sync_takes_file(sync: SyncCall, piece: Piece) -> bool:
 
 @rule("fsync-logs-names", "scope", on=INODE_SYNCS)
 def fsync_logs_names(sync: SyncCall, piece: Piece) -> bool:
-    """Fsync of a file or a directory keeps its own names as they are: those given, those taken.
+    """Fsync of a file or a directory keeps its own names as they are: those given, those removed.
 
-    Every hard link, and the new name after a rename.  Of a name that another inode has taken it
-    keeps the loss alone: the name can be gone altogether, even one that was committed.  A name that
-    it had taken from another itself, and lost again, may be that one's once more.
+    Every hard link, and the new name after a rename.  A name that an unlink or a rename of its own
+    removed is gone, if no log was written before, and the directory never had a name that it, or
+    its kin, had; one that it had taken from another itself may be that one's once more.  A name
+    that another inode has taken it need not keep: not the loss, which an old file does not log, nor
+    what the name means now.
 
-    The loss is kept where the inode has another name in that directory; and where it was an unlink
-    or a rename of its own, if no log was written before.  Through a handle it keeps no names of a
-    file that has none any more, nor of one that was linked: the handle has its first name only.
-    Source: btrfs.tree-log, btrfs.taken-name, f2fs.roll-forward
-    Litmus: fsync-file-keeps-name, fsync-keeps-links, name-then-panic, logged-loss-of-a-name,
-    logged-loss-undone, fsync-of-a-nameless-file, linked-file-synced-by-handle,
-    loss-in-logged-directory, loss-by-replacement-elsewhere
-    Errs: allows too much: of a name that was taken and lost again, it may keep nothing.
+    Through a handle it keeps no names of a file that has none any more, nor of one that was linked:
+    the handle has its first name only.
+    Source: btrfs.tree-log, btrfs.taken-name, btrfs.loss-not-logged, f2fs.roll-forward
+    Litmus: fsync-file-keeps-name, fsync-keeps-links, name-then-panic, removed-name-then-fsync,
+    logged-loss-of-a-name, logged-loss-undone, fsync-of-a-nameless-file,
+    linked-file-synced-by-handle, loss-in-logged-directory, loss-beside-in-logged-directory,
+    loss-by-replacement-elsewhere, loss-by-replacement-beside, loss-in-conflicting-directory
+    Errs: allows too much: of a name that was taken and lost again, it may keep nothing; and where a
+    log was written before, or another took the name, the loss is kept more often than not.
     """
     event = piece.event
     if not (isinstance(event, Entry) and sync.about.names) or sync.by_other_name:
         return False
     if event.target is not None:
         return event.target == sync.inode and _place(event) in sync.about.names
-    beside = any(directory == event.directory for directory, _ in sync.about.names)
-    if event.replaced != sync.inode or not (beside or (sync.is_first and not event.is_half)):
+    if event.replaced != sync.inode or event.is_half or not sync.is_first:
+        return False
+    if None in sync.issued or event.directory in sync.about.kin:
         return False
     return not was_anothers(sync, piece.index, event)
 
@@ -425,9 +431,10 @@ def fsync_logs_ancestors(sync: SyncCall, piece: Piece) -> bool:
     """Fsync of what has got, changed or lost a name keeps the first names of new directories above.
 
     Those that were made before that change: what it keeps can be reached.  An old file whose names
-    did not change takes no directory along, nor does any keep the new name of an old directory.
-    Source: btrfs.fsync, btrfs.tree-log, btrfs.old-file-alone
-    Litmus: fsync-below-new-directory, logged-ancestor-removed
+    did not change, or one of whose names another has taken, takes no directory along; nor does any
+    keep the new name of an old directory.
+    Source: btrfs.fsync, btrfs.tree-log, btrfs.old-file-alone, btrfs.loss-not-logged
+    Litmus: fsync-below-new-directory, logged-ancestor-removed, fsync-below-new-directory-after-loss
     Errs: allows too much: a directory whose entries changed takes new ones above it along as well.
     """
     event = piece.event
@@ -443,19 +450,21 @@ def log_may_bring(sync: SyncCall, piece: Piece) -> bool:
     What is beneath a directory; what stands in the directories of a file whose names changed; and
     later changes of what it held, for they are made in the log too, and the next sync of whatever
     file writes it. A rename or a link of what it held takes in what is above, and what ever was.
-    That a name was taken from an inode it brings alone only where the inode has another name.
+    That a name was taken from an inode it brings alone only where the inode has another name, or
+    had one when the log was written after that.
     Source: btrfs.log-follows, btrfs.tree-log, btrfs.directory-log
     Litmus: logged-file-renamed, logged-name-unlinked, log-brings-grandchild, log-brings-neighbour,
     logged-file-moved-below-new, logged-file-linked-below-new, logged-name-brings-removal,
     moved-out-of-logged-and-on, synced-log-brings-nothing,
-    nameless-sync-brings-directory, logged-name-made-anew
+    nameless-sync-brings-directory, logged-name-made-anew, logged-loss-of-a-removed-file
     Errs: allows too much: an inode counts as held if it may have been, since the last `sync`.
     Measure: `powercut compare TRACE --fs btrfs`: does an image show the tree of the crash?
     """
     event = piece.event
-    if not isinstance(event, Entry) or (event.is_half and event.replaced not in sync.named):
+    if not isinstance(event, Entry) or event.op not in sync.may_log:
         return False
-    return event.op in sync.may_log
+    loser = event.replaced if event.is_half else None
+    return loser is None or sync.logged_by_other_name(loser, piece)
 
 
 @rule("log-drops-replaced", "scope", on=INODE_SYNCS, promise="withdrawn")
@@ -724,6 +733,7 @@ def direct_write_reaches_drive(sync: SyncCall, piece: Piece) -> bool:
     Other blocks need their metadata as well, and the drive's cache needs a flush.
     Source: linux.o_direct, linux.direct-mapping
     Litmus: direct-overwrite, direct-write-over-hole, direct-write-sets-size
+    Errs: allows too much: a block of zeros counts as a hole.
     """
     event = piece.event
     return isinstance(event, Extent) and event.direct and event.op == sync.op and piece.held

@@ -7,8 +7,16 @@ from pathlib import Path
 import pytest
 from attrs import evolve
 
+from powercut.cli.catalog import source_entries
 from powercut.errors import ProfileError
-from powercut.profile import EVIDENCE, load_profile, parse_profile, profile_named, profile_names
+from powercut.profile import (
+    EVIDENCE,
+    Limit,
+    load_profile,
+    parse_profile,
+    profile_named,
+    profile_names,
+)
 from powercut.rules import RULES
 from tests.harness.profiles import PROFILES
 
@@ -16,6 +24,7 @@ HEAD = 'schema = 1\nname = "mine"\ntitle = "a disk of mine"\n'
 UNITS = "[units]\nblock_bytes = 512\nsector_bytes = 1\n"
 RULE = '[[rule]]\nid = "fsync-data"\nsource = "posix.fsync"\nevidence = "documented"\n'
 GOOD = HEAD + UNITS + RULE
+LIMIT = '[[limit]]\nwhat = "A disk was seen to."\nsource = "s"\nevidence = "measured"\n'
 
 
 def test_the_profile_that_is_made_worse_below_is_well_formed() -> None:
@@ -218,6 +227,52 @@ def test_a_rule_can_be_added_behind_a_plus_and_is_then_relied_on() -> None:
         "fsync-directory"
     }
     assert profile_named("xfs") == load_profile("xfs")
+
+
+def test_a_limit_is_read_whole_and_a_profile_with_a_rule_more_has_it_too(tmp_path: Path) -> None:
+    mine = parse_profile(GOOD + LIMIT + LIMIT + "refutes = true\n", "p.toml")
+    (tmp_path / "mine.toml").write_text(GOOD + LIMIT)
+
+    assert mine.limits == (
+        Limit("A disk was seen to.", "s", "measured"),
+        Limit("A disk was seen to.", "s", "measured", refutes=True),
+    )
+    assert mine.is_refuted
+    assert (mine.without("fsync-data").limits, mine.with_unknown().limits) == (mine.limits,) * 2
+    assert profile_named("xfs+data-before-its-size").limits == load_profile("xfs").limits != ()
+    assert not load_profile(str(tmp_path / "mine.toml")).is_refuted
+    assert load_profile("sequential").limits == ()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('what = "A disk was seen to."\n', "", "the key 'what' is missing"),
+        ("seen to.", "seen to", "what is 'A disk was seen to', expected whole sentences"),
+        ('"A disk was seen to."', '""', "what is '', expected whole sentences"),
+        ('"A disk was seen to."', "3", "what is 3, expected str"),
+        ('source = "s"\n', "", "the key 'source' is missing"),
+        ('"measured"', '"assumed"', "evidence is 'assumed', expected one of measured, inferred"),
+        ('source = "s"', 'sauce = "s"', "unknown key 'sauce' (did you mean 'source'?)"),
+        ('source = "s"', 'source = "s"\nrefutes = 1', "refutes is 1, expected bool"),
+        ("[[limit]]", "[limit]", "limit is {"),
+        ("[[limit]]", "[[limits]]", "unknown key 'limits' (did you mean 'limit'?)"),
+    ],
+    ids=range(10),
+)
+def test_a_malformed_limit_is_named(old: str, new: str, message: str) -> None:
+    with pytest.raises(ProfileError, match=r"^p\.toml: ") as caught:
+        parse_profile(GOOD + LIMIT.replace(old, new), "p.toml")
+
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("name", PROFILES)
+def test_the_source_of_each_limit_is_an_entry_that_names_a_kernel(name: str) -> None:
+    entries = source_entries()
+
+    for limit in PROFILES[name].limits:
+        assert "6.18" in entries[limit.source]
 
 
 @pytest.mark.parametrize("name", ["ext4-ordered+no-such-rule", "no-such-profile+rename-atomic"])

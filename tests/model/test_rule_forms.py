@@ -10,9 +10,10 @@ from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 
+from powercut.crash.catalog import Catalog
 from powercut.crash.constraints import constraints_for
 from powercut.crash.downsets import closures
-from powercut.crash.fast_order_rules import Catalog, immediate
+from powercut.crash.fast_order_rules import immediate
 from powercut.crash.fast_scope_rules import covered
 from powercut.crash.torn_writes import cut_into_pieces, even_cuts
 from powercut.filesystem import ops

@@ -6,7 +6,12 @@ from collections.abc import Mapping
 from typing import Final
 
 from lastgood.backends.interface import UNKNOWN_FILE_SYSTEM, CrashClass, FileSystemTraits
-from lastgood.backends.linux_devices import device_doubt, device_weakness
+from lastgood.backends.linux_devices import (
+    REUSES_BLOCKS,
+    WRITEBACK,
+    device_doubt,
+    device_weakness,
+)
 from lastgood.backends.linux_mounts import Mount, mount_under
 from lastgood.backends.linux_syscalls import begin_write_back, keep_space
 from lastgood.backends.posix import PosixDisk
@@ -27,17 +32,21 @@ FLAT: Final = frozenset({"vfat", "msdos", "exfat", "ntfs", "ntfs3", "fuseblk", "
 NO_FLUSH: Final = "the drive is never told to flush its cache"
 BREAKS: Final[Mapping[str, Mapping[str, str]]] = {
     "overlay": {"volatile": "an fsync does nothing"},
-    "ext4": {"journal_async_commit": "a commit record can land before what it commits"},
+    "ext4": {
+        "journal_async_commit": "a commit record can land before what it commits",
+        WRITEBACK: REUSES_BLOCKS,
+    },
     "f2fs": {
         "fsync_mode=nobarrier": NO_FLUSH,
         "checkpoint=disable": "an fsync makes nothing durable",
         "disable_roll_forward": "what an fsync wrote is not brought back by the next mount",
     },
 }
-"""Mount options that no profile speaks for, and why; the first half of one that has a value.
+"""Mount options under which no profile stands, and why; the first half of one that has a value.
 
-Those of ext4 that change only what is *not* synced (`data=`, `nodelalloc`, `noauto_da_alloc`) have
-profiles under which the protocol holds. `notreelog`, `nodatacow` and `lazytime` weaken no fsync.
+Other options of ext4 that change what is *not* synced (`data=journal`, `nodelalloc`,
+`noauto_da_alloc`) have profiles under which the protocol holds. `notreelog`, `nodatacow` and
+`lazytime` weaken no fsync.
 A file system is mounted read-only with `norecovery`.
 """
 BARRIERS_OFF: Final = {"nobarrier": NO_FLUSH, "barrier=0": NO_FLUSH}

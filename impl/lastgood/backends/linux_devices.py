@@ -25,6 +25,11 @@ _FAST_COMMIT: Final = (
     "EBADMSG) until e2fsck has replayed its journal, or mount it without what the fsync had kept. "
     "Unmount it, turn that off with tune2fs -O ^fast_commit, and check it with e2fsck -f"
 )
+WRITEBACK: Final = "data=writeback"
+REUSES_BLOCKS: Final = (
+    "the blocks of a removed file can be written anew before its removal is committed: a crash of "
+    "Linux 6.18 can bring back a file that an fsync had kept with another file's bytes"
+)
 
 WeaknessOf = Callable[[str], str]
 """The weakness of the file system of a path; empty for none."""
@@ -44,6 +49,11 @@ def device_weakness(mount: Mount, weakness_of: WeaknessOf) -> str:
             )
         if any(map(commits_fast, names)):
             return _FAST_COMMIT
+        if any(map(writes_back, names)):
+            return (
+                f"{WRITEBACK} is the default of this ext4 (tune2fs -o journal_data_writeback), so "
+                f"that {REUSES_BLOCKS}. Mount it with data=ordered"
+            )
     found = (weak for name in names for weak in _weak_below(name, weakness_of, _DEPTH))
     return next(found, "")
 
@@ -88,7 +98,20 @@ def commits_fast(name: str) -> bool:
     used = {each[1]: each[0] for each in fields if len(each) == 2}
     if any(used.get(what, "0") != "0" for what in ("commits", "ineligible")):
         return True
-    return "fc_debug_force" in _text(f"{EXT4}/{name}/options").splitlines()
+    return "fc_debug_force" in _ext4_options(name)
+
+
+def writes_back(name: str) -> bool:
+    """Say whether the ext4 on the device of that name is known to be mounted with data=writeback.
+
+    The mount table does not show it where it is the default of the volume.
+    """
+    return WRITEBACK in _ext4_options(name)
+
+
+def _ext4_options(name: str) -> list[str]:
+    """All options of the ext4 on the device of that name, defaults too; none where not shown."""
+    return _text(f"{EXT4}/{name}/options").splitlines()
 
 
 def _weak_below(name: str, weakness_of: WeaknessOf, depth: int) -> Iterator[str]:

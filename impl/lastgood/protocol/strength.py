@@ -26,7 +26,7 @@ from lastgood.protocol.plan import Form, Mode, syncs_dirs
 _NO_SYNC: Final = frozenset({errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS})
 _ADVICE: Final = (
     "Its groups survive a crash of the program only. More is promised on a local disk with ext4 "
-    "(with a journal, without fast_commit), xfs, btrfs or nilfs2"
+    "(with a journal, without fast_commit and data=writeback), xfs, btrfs or nilfs2"
 )
 
 

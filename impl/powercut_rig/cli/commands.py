@@ -238,7 +238,7 @@ def soak_command(
 def doctor(as_json: bool) -> None:
     """Say what of the rig can run on this machine, and why the rest cannot.
 
-    Names what a file system was seen to do to a whole volume, too.  Looks only: nothing is mounted,
+    Names the disks whose profile is refuted, too, and by what.  Looks only: nothing is mounted,
     attached or installed.  Exit status 0 where something can run, 3 where nothing can.
     """
     found = diagnose()
@@ -251,7 +251,7 @@ def doctor(as_json: bool) -> None:
                         "name": d.name,
                         "ready": d.ready,
                         "missing": list(d.missing),
-                        "hazard": d.hazard,
+                        "limits": [limit.to_json() for limit in d.limits],
                     }
                     for d in found
                 ],
@@ -265,6 +265,7 @@ def doctor(as_json: bool) -> None:
         console = Console()
         console.print(table)
         for each in found:
-            if each.hazard:
-                print_plain(console, f"{each.name}: {each.hazard}.")
+            for limit in each.limits:
+                if limit.refutes:
+                    print_plain(console, f"{each.name} is refuted: {limit.what}")
     sys.exit(0 if any(each.ready for each in found) else 3)

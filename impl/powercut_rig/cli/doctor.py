@@ -6,7 +6,7 @@ import platform
 
 from attrs import frozen
 
-from powercut.profile import load_profile
+from powercut.profile import Limit, load_profile
 from powercut_rig.filesystems import FILE_SYSTEMS, missing_for
 from powercut_rig.guest.build.packages import missing_programs
 from powercut_rig.macos import APFS
@@ -18,13 +18,13 @@ from powercut_rig.system.requirements import missing_everywhere
 class Capability:
     """One thing that the rig can do: whether it can here, and what is missing for it.
 
-    `hazard` is what the file system was seen to do to a whole volume; "" where nothing was.
+    `limits` are those of the profile that a disk is held against.
     """
 
     name: str
     title: str
     missing: tuple[str, ...]
-    hazard: str = ""
+    limits: tuple[Limit, ...] = ()
 
     @property
     def ready(self) -> bool:
@@ -43,7 +43,7 @@ def diagnose() -> list[Capability]:
     for name, fs in FILE_SYSTEMS.items():
         common = guest if fs.in_guest else everywhere
         missing = (*common, *missing_for(fs))
-        found.append(Capability(name, fs.title, missing, load_profile(fs.profile).hazard))
+        found.append(Capability(name, fs.title, missing, load_profile(fs.profile).limits))
     title = "APFS by Apple's own driver, on a disk image that is cloned"
     found.append(Capability(APFS, title, tuple(missing_for_mac())))
     return found

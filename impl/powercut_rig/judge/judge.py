@@ -164,7 +164,8 @@ def compare_trace(
     check_judgeable(trace, where)
     case = prepare_case(trace, where, profile)
     subject = load_subject(trace.subject) if trace.subject else None
-    result = Comparison(where, fs, profile.name, trace.subject, trace.property, trace.verdict)
+    asked = (trace.subject, trace.property, trace.verdict)
+    result = Comparison(where, fs, profile.name, *asked, profile.limits)
     kept = {trace.property, *promised} if trace.verdict == "holds" else set[str]()
     judge = Judge(result, rig, subject, kept, effort, clock)
     ops = [step.op for step in case.program.steps]
@@ -193,7 +194,7 @@ def compare_history(
     model_run = run_on_model(subject, profile, {}, Oracle(), first)
     if (last := model_run.run.events[-1]).kind == "failed":
         raise ValueError(f"The first script ends in {last.error} on the model's disk: {first}.")
-    result = Comparison("history", fs, profile.name, subject.label, "P3", "holds")
+    result = Comparison("history", fs, profile.name, subject.label, "P3", "holds", profile.limits)
     judge = Judge(result, rig, subject, set(OF_CRASHES), effort, clock, further)
     ops = [step.op for step in model_run.case.program.steps]
     judge.recordings(model_run.case, ops, [(OWN_PLAN, early)])
@@ -207,9 +208,7 @@ def _plans(
     own = trace.origin.get(EARLY_WRITES)
     if own is not None and {0, OWN_PLAN} & set(numbers):
         yield OWN_PLAN, parse_plan(own)
-    for number in numbers:
-        if number != OWN_PLAN:
-            yield number, planner(ops, number)
+    yield from ((number, planner(ops, number)) for number in numbers if number != OWN_PLAN)
 
 
 @define

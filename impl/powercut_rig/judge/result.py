@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from attrs import define, field, frozen
 
+from powercut.profile import Limit
 from powercut.report.timeline import Timeline
 from powercut_rig.blocks.block_log import Recipe
 
@@ -45,6 +46,7 @@ class Comparison:
     subject: str | None
     judged: str
     expected: str
+    limits: tuple[Limit, ...] = ()
     plans: set[int] = field(factory=set)
     syncs: int = 0
     syncs_unflushed: int = 0
@@ -127,6 +129,7 @@ class Comparison:
         for finding in other.findings:
             self.keep(finding)
         self.errors += other.errors
+        self.limits = self.limits or other.limits
         self.timeline = self.timeline or other.timeline
 
     def to_json(self) -> dict[str, Any]:
@@ -176,4 +179,5 @@ class Comparison:
                 for each in self.findings
             ],
             "errors": self.errors,
+            "limits": [limit.to_json() for limit in self.limits],
         }

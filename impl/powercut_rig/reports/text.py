@@ -10,8 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from powercut.profile import load_profile
-from powercut_rig.filesystems import FILE_SYSTEMS
+from powercut.profile import limits_in_words
 from powercut_rig.judge.result import Comparison
 
 _HEADINGS = ("#", "disk", "images", "trees", "outside", "violations", "seen", "images/s")
@@ -57,11 +56,12 @@ def seen_in_words(result: Comparison) -> str:
 def remarks(result: Comparison) -> list[str]:
     """Remarks for below the table: what went wrong, and what did not show."""
     said = [f"{result.trace} on {result.fs}: not finished: {error}" for error in result.errors]
-    if result.refused:
-        fs = FILE_SYSTEMS.get(result.fs)
-        hazard = "" if fs is None else load_profile(fs.profile).hazard
-        known = f" Known of it: {hazard}." if hazard else ""
-        said.append(f"{result.trace} on {result.fs}: {wrong_in_words(result)}.{known}")
+    if result.outside or result.refused:
+        declared = limits_in_words(result.limits)
+        said.append(
+            f"{result.trace} on {result.fs}: {wrong_in_words(result)}"
+            + (f"; {declared}" if declared else ".")
+        )
     if not result.reproduced:
         said.append(
             f"{result.trace} on {result.fs}: {result.judged} fails in the model and was not seen "

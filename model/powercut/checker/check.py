@@ -63,7 +63,7 @@ def check(
         question.crash_class,
         verdicts,
         measurements(question.profile, verdicts),
-        question.profile.hazard,
+        question.profile.limits,
     )
 
 

@@ -7,6 +7,7 @@ from typing import Any, Final, Literal
 
 from attrs import asdict, field, frozen
 
+from powercut.profile import Limit
 from powercut.simulation.world import Step
 
 VerdictWord = Literal["holds", "fails", "unknown", "not refuted"]
@@ -78,7 +79,8 @@ class CheckReport:
     """The verdicts of one subject under one profile and one crash class.
 
     `doubts` has what a verdict hangs on, rules in doubt and permissions that allow too much, each
-    with the measurement that would settle it.  `hazard` is the profile's: no verdict speaks of it.
+    with the measurement that would settle it.  `limits` are the profile's: no verdict speaks of
+    them.
     """
 
     subject: str
@@ -86,7 +88,7 @@ class CheckReport:
     crash_class: str
     properties: Mapping[str, Verdict] = field(factory=dict)
     doubts: Mapping[str, str] = field(factory=dict)
-    hazard: str = ""
+    limits: tuple[Limit, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The report as the commands print it."""
@@ -96,7 +98,7 @@ class CheckReport:
             "crash_class": self.crash_class,
             "properties": {name: v.to_json() for name, v in self.properties.items()},
             "doubts": dict(self.doubts),
-            "hazard": self.hazard,
+            "limits": [limit.to_json() for limit in self.limits],
         }
 
     @property

@@ -92,7 +92,7 @@ def _profile_json(profile: Profile) -> dict[str, Any]:
         "sector_bytes": profile.sector_bytes,
         "weaker_than": list(profile.weaker_than),
         "published": list(profile.published),
-        "hazard": profile.hazard,
+        "limits": [limit.to_json() for limit in profile.limits],
         "rules": [_claim_json(claim) for claim in profile.claims],
         "unknown": [_claim_json(claim) for claim in profile.unknown],
         "quiet": [_claim_json(claim) for claim in profile.quiet],
@@ -134,8 +134,9 @@ def _show_profile(profile: Profile) -> None:
     for claim in profile.unknown:
         text = f"{claim.rule.id} is {claim.doubt}; what would settle it: {claim.measure}."
         console.print(text, markup=False, highlight=False)
-    if profile.hazard:
-        console.print(f"Outside of the model: {profile.hazard}.", markup=False, highlight=False)
+    for limit in profile.limits:
+        text = f"Outside of the model: {limit.what} ({limit.evidence}: {limit.source})"
+        console.print(text, markup=False, highlight=False, soft_wrap=True)
     console.print("One rule in full: powercut profiles --rule ID", markup=False, highlight=False)
 
 

@@ -234,8 +234,7 @@ def _below(report: CheckReport) -> Iterator[str]:
         yield f"{', '.join(names)}: {sentence}."
     for rule, why in report.doubts.items():
         yield f"{rule} is {why}"
-    if report.hazard:
-        yield f"no verdict speaks of this: {report.hazard}."
+    yield from (f"outside of this verdict: {limit.what}" for limit in report.limits)
 
 
 def show_set(report: SetReport) -> None:

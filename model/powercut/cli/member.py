@@ -16,7 +16,7 @@ from powercut.membership.crash_points import (
 )
 from powercut.membership.membership import BUDGET
 from powercut.membership.observed_tree import read_tree
-from powercut.profile import CRASH_CLASSES, profile_named
+from powercut.profile import CRASH_CLASSES, limits_in_words, profile_named
 from powercut.trace.trace_file import read_trace
 
 EXIT_STATUS = """\b
@@ -95,10 +95,13 @@ def member_command(
                 "moments_asked": found.asked,
                 "because": found.answer.because,
                 "lost": None if crash is None else list(crash.lost),
+                "limits": [limit.to_json() for limit in chosen.limits],
             }
         )
     else:
         click.echo(render(found, chosen.name, crash_class))
+        if found.answer.verdict == "no" and chosen.limits:
+            click.echo(limits_in_words(chosen.limits))
     sys.exit(_STATUS[found.answer.verdict])
 
 

@@ -10,8 +10,9 @@ from collections.abc import Sequence
 
 from attrs import evolve, frozen
 
+from powercut.crash.catalog import Catalog
 from powercut.crash.downsets import bits, downset_of
-from powercut.crash.fast_order_rules import Catalog, immediate
+from powercut.crash.fast_order_rules import immediate
 from powercut.crash.fast_scope_rules import covered
 from powercut.filesystem.events import Extent, Piece
 from powercut.filesystem.state import State

@@ -2,140 +2,24 @@
 
 rules.py says of each pair what is so; here each rule lists immediate constraints without looking at
 every pair.  fast_scope_rules.py does the same for scope rules.  A property test holds the two
-forms equal.  Sets of pieces are ints, as in downsets.py.
+forms equal.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Callable, Hashable, Iterator
+from typing import Final
 
 from attrs import define, field
 
+from powercut.crash.catalog import Catalog
 from powercut.filesystem.content import page_end
 from powercut.filesystem.events import Entry, Extent, Piece, Size
 from powercut.filesystem.syncs import ThreadSlot, concurrent
 from powercut.rule import Rule
 
 Pairs = Iterator[tuple[int, int]]
-
-
-@define
-class Catalog:
-    """Pieces in program order, found by what they change; and the thread_slots of concurrent ops.
-
-    `naming` has the pieces that give an inode a name (all of them: `given`), `losing` those that
-    take one away (`older`: one that had been another's before), `halves` those that take it for
-    another, and `about` all that speak of it.  `takers` are the numbers of the events that give a
-    name to another inode, with that inode and the pieces that gave the name before; `removals`
-    those that take a name away, whether it had been yet another's, and the earlier pieces that
-    speak of the name.
-    """
-
-    pieces: Sequence[Piece]
-    thread_slots: Mapping[str, ThreadSlot] = field(factory=dict)
-    everything: int = 0
-    entries: int = 0
-    firsts: int = 0
-    truncations: int = 0
-    extensions: int = 0
-    fresh: int = 0
-    overwrites: int = 0
-    of_file: dict[int, int] = field(factory=dict)
-    in_directory: dict[int, int] = field(factory=dict)
-    naming: dict[int, int] = field(factory=dict)
-    about: dict[int, int] = field(factory=dict)
-    losing: dict[int, int] = field(factory=dict)
-    halves: dict[int, int] = field(factory=dict)
-    older: int = 0
-    of_op: dict[str, int] = field(factory=dict)
-    direct: int = 0
-    given: int = 0
-    _starts: list[int] = field(factory=list)
-    takers: list[tuple[int, int, int]] = field(factory=list)
-    removals: list[tuple[int, bool, int]] = field(factory=list)
-
-    def __attrs_post_init__(self) -> None:
-        names: dict[tuple[int, str, int], int] = {}
-        given: dict[tuple[int, str], int] = {}
-        places: dict[tuple[int, str], int] = {}
-        losers: dict[tuple[int, str], set[int]] = {}
-        for position, piece in enumerate(self.pieces):
-            bit = 1 << position
-            event = piece.event
-            while len(self._starts) <= piece.index:
-                self._starts.append(position)
-            _add(self.of_op, event.op, bit)
-            if isinstance(event, Entry):
-                self.entries |= bit
-                self.firsts |= bit if event.first else 0
-                _add(self.in_directory, event.directory, bit)
-                place = (event.directory, event.entry)
-                older = bool(losers.get(place, set()) - {event.replaced})
-                if event.target is None and not event.is_half:
-                    self.removals.append((piece.index, older, places.get(place, 0)))
-                _add(places, place, bit)
-                if event.target is not None:
-                    taken = given.get(place, 0) & ~names.get((*place, event.target), 0)
-                    if taken:
-                        self.takers.append((piece.index, event.target, taken))
-                    _add(names, (*place, event.target), bit)
-                    _add(given, place, bit)
-                    self.given |= bit
-                    _add(self.naming, event.target, bit)
-                    _add(self.about, event.target, bit)
-                if event.replaced is not None:
-                    _add(self.about, event.replaced, bit)
-                    if event.is_half:
-                        _add(self.halves, event.replaced, bit)
-                    if event.target is None:
-                        _add(self.losing, event.replaced, bit)
-                        self.older |= bit if older else 0
-                    losers.setdefault(place, set()).add(event.replaced)
-            else:
-                _add(self.of_file, event.inode, bit)
-                self.fresh |= bit if piece.fresh else 0
-                if isinstance(event, Size):
-                    self.truncations |= bit if event.truncates else 0
-                    self.extensions |= 0 if event.truncates else bit
-                if isinstance(event, Extent):
-                    self.overwrites |= 0 if piece.fresh else bit
-                    self.direct |= bit if event.direct and piece.held else 0
-        self.everything = (1 << len(self.pieces)) - 1
-
-    def before(self, index: int) -> int:
-        """The pieces of the first `index` events."""
-        if index >= len(self._starts):
-            return self.everything
-        return (1 << self._starts[index]) - 1
-
-    def issued_by(self, count: int) -> int:
-        """The pieces that were issued, for sure, when the first `count` events had been."""
-        mask = self.before(count)
-        if self.thread_slots and 0 < count <= len(self._starts):
-            last = self.pieces[self._starts[count - 1]].event.op
-            mask &= ~self.beside(last)
-        return mask
-
-    def beside(self, op: str) -> int:
-        """The pieces of ops that run at the same time as this one."""
-        mask = 0
-        for other in self.thread_slots:
-            if concurrent(self.thread_slots, op, other):
-                mask |= self.of_op.get(other, 0)
-        return mask
-
-    def named(self, inodes: frozenset[int], among: Mapping[int, int]) -> int:
-        """The pieces listed under any of the inodes."""
-        mask = 0
-        for inode in inodes:
-            mask |= among.get(inode, 0)
-        return mask
-
-
-def _add(masks: dict[Any, int], key: Hashable, bit: int) -> None:
-    masks[key] = masks.get(key, 0) | bit
 
 
 def immediate(rule: Rule, catalog: Catalog) -> Pairs:

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Final
 
+from powercut.crash.catalog import Catalog, under_any
 from powercut.crash.downsets import bits
-from powercut.crash.fast_order_rules import Catalog
-from powercut.filesystem.events import Entry, Size
+from powercut.filesystem.events import Entry, Piece, Size
 from powercut.filesystem.syncs import SyncCall
 from powercut.rule import Rule
 from powercut.rules import (
@@ -82,7 +82,7 @@ def _replaced(sync: SyncCall, catalog: Catalog) -> int:
 def _taken(sync: SyncCall, catalog: Catalog, *, safely: bool) -> int:
     """The names that another inode has been given since, one that was synced alone or was not."""
     mask = 0
-    for index, taker, taken in catalog.takers:
+    for index, taker, taken in catalog.names.takers:
         if index < sync.position and taken & ~mask and sync.synced_alone(taker, index) is safely:
             mask |= taken
     return mask
@@ -92,24 +92,23 @@ def _moved(sync: SyncCall, catalog: Catalog) -> int:
     mask = catalog.entries & _of_ops(sync.about.moves, catalog)
     if sync.is_first or not mask:
         return mask
-    last: dict[tuple[int, str], int] = {}
-    for piece in catalog.pieces:
-        event = piece.event
-        if isinstance(event, Entry) and piece.index < sync.position:
-            last[event.directory, event.entry] = piece.index
-    for position in bits(mask):
-        piece = catalog.pieces[position]
-        event = piece.event
-        if isinstance(event, Entry) and last.get((event.directory, event.entry)) != piece.index:
-            mask &= ~(1 << position)
-    return mask & ~_before_unknown(sync, catalog)
+    last = sum(1 << position for position in catalog.last_before(sync.position, _place))
+    return mask & last & ~_before_unknown(sync, catalog)
+
+
+def _place(piece: Piece) -> tuple[int, str] | None:
+    event = piece.event
+    return (event.directory, event.entry) if isinstance(event, Entry) else None
 
 
 def _brought(sync: SyncCall, catalog: Catalog) -> int:
-    nameless = frozenset(catalog.halves) - sync.named
-    return (
-        catalog.entries & _of_ops(sync.may_log, catalog) & ~catalog.named(nameless, catalog.halves)
-    )
+    halves = catalog.names.halves
+    by_other_name = 0
+    for writer in sync.log_writers[1]:
+        in_time = catalog.before(writer.position) | catalog.beside(writer.op)
+        by_other_name |= under_any(writer.named, halves) & in_time
+    lone = under_any(frozenset(halves), halves) & ~by_other_name
+    return catalog.entries & _of_ops(sync.may_log, catalog) & ~lone
 
 
 def _own_names(sync: SyncCall, catalog: Catalog) -> int:
@@ -117,28 +116,26 @@ def _own_names(sync: SyncCall, catalog: Catalog) -> int:
     if not names or sync.by_other_name:
         return 0
     given = 0
-    for position in bits(catalog.naming.get(_inode(sync), 0)):
+    for position in bits(catalog.names.giving.get(_inode(sync), 0)):
         event = catalog.pieces[position].event
         if isinstance(event, Entry) and (event.directory, event.entry) in names:
             given |= 1 << position
-    lost = catalog.losing.get(_inode(sync), 0) & ~catalog.older
-    if (unknown := _first_unknown(sync, catalog)) is not None:
-        lost &= catalog.before(unknown)
-    kept = catalog.named(frozenset(directory for directory, _ in names), catalog.in_directory)
-    if sync.is_first:
-        kept |= ~catalog.halves.get(_inode(sync), 0)
-    return given | lost & kept
+    if not sync.is_first or _first_unknown(sync, catalog) is not None:
+        return given
+    lost = catalog.names.losing.get(_inode(sync), 0) & ~catalog.names.older
+    lost &= ~catalog.names.halves.get(_inode(sync), 0)
+    return given | lost & ~under_any(sync.about.kin, catalog.in_directory)
 
 
 def _removed(sync: SyncCall, catalog: Catalog) -> int:
-    nameless = (frozenset(catalog.naming) | frozenset(catalog.losing)) - sync.named
+    nameless = (frozenset(catalog.names.giving) | frozenset(catalog.names.losing)) - sync.named
     safe = _taken(sync, catalog, safely=True) & ~_taken(sync, catalog, safely=False)
     safe &= ~_before_unknown(sync, catalog)
-    mask = catalog.named(nameless, catalog.naming) & ~safe
-    mask |= catalog.named(nameless, catalog.losing)
+    mask = under_any(nameless, catalog.names.giving) & ~safe
+    mask |= under_any(nameless, catalog.names.losing)
     mask |= catalog.entries & _before_unknown(sync, catalog)
     unknown = _first_unknown(sync, catalog)
-    for index, older, earlier in catalog.removals:
+    for index, older, earlier in catalog.names.removals:
         if index < sync.position and (older or (unknown is not None and unknown < index)):
             mask |= earlier
     for directory, position in sync.last_whole.items():
@@ -190,24 +187,23 @@ def _quiet_checkpoint(sync: SyncCall, catalog: Catalog) -> int:
 def _logged(sync: SyncCall, catalog: Catalog) -> int:
     """All but overwrites, and steps of a size inside blocks that exist which it has passed."""
     mask = catalog.everything & ~catalog.overwrites
-    last: dict[int, int] = {}
-    for position in bits(catalog.extensions | catalog.truncations):
-        event = catalog.pieces[position].event
-        if isinstance(event, Size) and catalog.pieces[position].index < sync.position:
-            last[event.inode] = position
     unknown = _before_unknown(sync, catalog)
     passed = catalog.extensions & ~catalog.fresh
-    for position in last.values():
+    for position in catalog.last_before(sync.position, _sized):
         passed &= ~(1 << position)
     return mask & ~(passed | (catalog.extensions & ~catalog.fresh & unknown))
+
+
+def _sized(piece: Piece) -> int | None:
+    return piece.event.inode if isinstance(piece.event, Size) else None
 
 
 def _below(sync: SyncCall, catalog: Catalog) -> int:
     if not sync.is_directory:
         return 0
     known = sync.about
-    below = catalog.named(known.below, catalog.in_directory)
-    return below | catalog.named(known.children, catalog.naming)
+    below = under_any(known.below, catalog.in_directory)
+    return below | under_any(known.children, catalog.names.giving)
 
 
 _COVERS: Final[dict[str, Callable[[SyncCall, Catalog], int]]] = {
@@ -219,7 +215,7 @@ _COVERS: Final[dict[str, Callable[[SyncCall, Catalog], int]]] = {
     "fsync-logs-ancestors": lambda s, c: (
         0
         if s.by_other_name
-        else c.firsts & c.named(s.about.ancestors, c.naming) & c.issued_by(s.about.named)
+        else c.firsts & under_any(s.about.ancestors, c.names.giving) & c.issued_by(s.about.named)
     ),
     "log-may-bring": _brought,
     "log-drops-replaced": _replaced,
@@ -229,7 +225,7 @@ _COVERS: Final[dict[str, Callable[[SyncCall, Catalog], int]]] = {
         0 if s.is_directory else (c.entries | c.truncations) & c.issued_by(s.about.logged)
     ),
     "fsync-logs-queue": lambda s, c: (
-        _journal(s, c) & ~(c.entries & c.named(s.linked_first, c.about))
+        _journal(s, c) & ~(c.entries & under_any(s.linked_first, c.names.about))
     ),
     "log-skips-linked": _behind_linked,
     "directory-sync-commits": lambda s, c: c.entries | c.truncations if s.is_directory else 0,
@@ -250,12 +246,12 @@ _COVERS: Final[dict[str, Callable[[SyncCall, Catalog], int]]] = {
     "quiet-fsync-commits-running": lambda s, c: _all_if(c, last_committed(s) > s.since),
     "quiet-sync-flushes": lambda s, c: c.everything if metadata_changed(s) else 0,
     "quiet-fsync-logs-parents": lambda s, c: (
-        c.named(s.about.former, c.in_directory) if relinked(s) else 0
+        under_any(s.about.former, c.in_directory) if relinked(s) else 0
     ),
     "quiet-fsync-commits-shifts": lambda s, c: _all_if(
         c, relinked(s) and s.about.shifted > s.since
     ),
-    "quiet-fsync-logs-kin": lambda s, c: c.named(s.about.kin, c.about),
+    "quiet-fsync-logs-kin": lambda s, c: under_any(s.about.kin, c.names.about),
     "quiet-fsync-logs-below": _below,
     "quiet-fsync-checkpoints": _quiet_checkpoint,
     "quiet-fsync-checkpoints-moves": lambda s, c: _all_if(

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
+from typing import Final
 
 from attrs import define, evolve, field, frozen
 
@@ -25,12 +26,19 @@ from powercut.crash.downsets import (
     subsets,
 )
 from powercut.crash.torn_writes import Cuts, cut_into_pieces
-from powercut.errors import UnknownEventError
+from powercut.errors import NotModelledError, UnknownEventError
 from powercut.filesystem.content import STALE, ByteRun, Content
 from powercut.filesystem.events import Entry, Extent, Piece, Size
 from powercut.filesystem.inodes import Directory, File, Inode, reachable
 from powercut.filesystem.state import State
 from powercut.profile import Profile
+
+POWER_AFTER_KERNEL: Final = (
+    "a power cut after a crash of the kernel is outside of the model: the drive's cache may still "
+    "hold what the kernel crash left, and the model does not know what of it a power cut takes; "
+    "expected machine crashes of one class, or each power cut before the first crash of the kernel"
+)
+"""Why a history is refused, for people."""
 
 
 @frozen
@@ -59,7 +67,9 @@ class CrashSpace:
 
     @classmethod
     def of(cls, state: State, profile: Profile, crash_class: str, cuts: Cuts) -> CrashSpace:
-        """The space of a state."""
+        """The space of a state. NotModelledError for a power cut after a crash of the kernel."""
+        if crash_class == "power" and state.after_kernel_crash:
+            raise NotModelledError(POWER_AFTER_KERNEL)
         pieces = cut_into_pieces(state, profile, cuts)
         space = cls(
             state, profile, crash_class, constraints_for(pieces, state, profile, crash_class)
@@ -158,7 +168,8 @@ class CrashSpace:
         for inode, kind in self.state.view.items():
             if inode not in tree:
                 tree[inode] = _blank(kind)
-        return State.settled(reachable(tree), self.state.next_inode)
+        in_cache = self.state.after_kernel_crash or self.crash_class == "kernel"
+        return State.settled(reachable(tree), self.state.next_inode, after_kernel_crash=in_cache)
 
     def states(self) -> Iterator[tuple[int, int, State]]:
         """Every legal (landed, stale, state after); states may look alike."""

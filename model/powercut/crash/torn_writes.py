@@ -14,6 +14,7 @@ from typing import Final
 
 from attrs import define, field
 
+from powercut.filesystem.content import STALE, ByteRun
 from powercut.filesystem.events import Entry, Event, Extent, Piece, Size
 from powercut.filesystem.inodes import File
 from powercut.filesystem.state import State
@@ -134,15 +135,27 @@ class _Past:
         )
 
     def _all_in_base(self, inode: int, blocks: tuple[int, int]) -> bool:
-        """Each of these blocks holds bytes of the file since before the first event."""
+        """Each of these blocks was on the medium for sure before the first event.
+
+        A block of zeros is not known to be: it may as well be a hole.
+        """
         base, block = self.state.base.get(inode), self.profile.block_bytes
         if not isinstance(base, File):
             return False
         next_one = blocks[0]
         for run in base.content.runs:
-            if run.start // block <= next_one <= (run.stop - 1) // block:
-                next_one = (run.stop - 1) // block + 1
+            while next_one <= blocks[1] and _shows_block(run, next_one, block):
+                next_one += 1
         return next_one > blocks[1]
+
+
+def _shows_block(run: ByteRun, number: int, block: int) -> bool:
+    """The run has a byte in the block that is no zero, so that the block is on the medium."""
+    start, stop = max(run.start, number * block), min(run.stop, (number + 1) * block)
+    if start >= stop:
+        return False
+    payload = run.cut(start, stop).payload
+    return payload is STALE or bool(payload.strip(b"\0") if isinstance(payload, bytes) else payload)
 
 
 def _whole(index: int, event: Entry) -> Piece:

@@ -132,9 +132,9 @@ class Piece:
     `index` is the position of its event in program order.  `fresh` is true for a piece of data
     whose blocks hold nothing older of this file, so that the file system has yet to allocate
     them; false where any of its blocks may have been allocated before.  `held` is true for data
-    whose blocks are all on the medium for sure, with bytes of this file.  `blocks` is the first
-    and the last block that a piece of data touches, in the profile's unit of `block_bytes`, and
-    `sectors` the first and the last unit that the drive writes whole.
+    whose blocks are all on the medium for sure: each shows a byte of this file that is no zero.
+    `blocks` is the first and the last block that a piece of data touches, in the profile's unit of
+    `block_bytes`, and `sectors` the first and the last unit that the drive writes whole.
     """
 
     index: int

@@ -103,14 +103,19 @@ class InodeHistory:
         return self._own(lambda e: e.replaced == self._inode)
 
     @cached_property
+    def removed(self) -> int:
+        """It lost a name by an unlink or a rename of its own, not to another that took the name."""
+        return self._own(lambda e: e.replaced == self._inode and e.target is None)
+
+    @cached_property
     def linked(self) -> int:
         """It got one more name, by a link."""
         return self._own(lambda e: e.target == self._inode and e.op_kind == "link")
 
     @cached_property
     def named(self) -> int:
-        """It got a name, changed one or lost one; the last of these."""
-        return max(self.born, self.linked, self.moved, self.dropped)
+        """It got a name, changed one or removed one; the last of these."""
+        return max(self.born, self.linked, self.moved, self.removed)
 
     # --- counts: how far back something happened beside or above it ---
 

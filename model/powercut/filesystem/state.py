@@ -54,7 +54,8 @@ class State:
     """One moment in the life of a file system. Performing an op returns a new value.
 
     `thread_slots` gives the slot of each op that named a thread.  `section` holds the footprints of
-    those since the last op that named none.
+    those since the last op that named none.  `after_kernel_crash`: a crash of the
+    kernel left what is durable here, and some of it may be in the drive's cache only.
     """
 
     base: Tree = EMPTY_TREE
@@ -66,6 +67,7 @@ class State:
     thread_slots: Mapping[str, ThreadSlot] = field(factory=dict)
     section: tuple[tuple[str, Footprint], ...] = ()
     sections: int = 0
+    after_kernel_crash: bool = False
 
     def perform(self, op: ops.Op, op_id: str, thread: str = "") -> State:
         """The state after `op`, named `op_id`, of that thread.
@@ -76,7 +78,9 @@ class State:
         if isinstance(op, ops.Damage):
             if thread:
                 raise ConcurrencyError(f"{op_id}: damage at rest is of no thread")
-            return State.settled(damaged(self.view, op), self.next_inode, self.handles)
+            return State.settled(
+                damaged(self.view, op), self.next_inode, self.handles, self.after_kernel_crash
+            )
         lowered = lower(self.view, self.handles, op, op_id, self.next_inode)
         state = self._in_lane(lowered, op_id, thread)
         issued = (*self.issued, *lowered.events)
@@ -92,6 +96,7 @@ class State:
             state.thread_slots,
             state.section,
             state.sections,
+            state.after_kernel_crash,
         )
 
     def _in_lane(self, lowered: Lowered, op_id: str, thread: str) -> State:
@@ -161,10 +166,16 @@ class State:
 
     @classmethod
     def settled(
-        cls, tree: Tree, next_inode: int, handles: Mapping[str, Handle] | None = None
+        cls,
+        tree: Tree,
+        next_inode: int,
+        handles: Mapping[str, Handle] | None = None,
+        after_kernel_crash: bool = False,
     ) -> State:
         """A state in which `tree` is durable and nothing is pending; no file is open but these."""
-        return cls(tree, tree, (), (), next_inode, handles or {})
+        return cls(
+            tree, tree, (), (), next_inode, handles or {}, after_kernel_crash=after_kernel_crash
+        )
 
 
 def footprint(lowered: Lowered, op_id: str) -> Footprint:

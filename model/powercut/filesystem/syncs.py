@@ -140,13 +140,34 @@ class SyncCall:
 
         A sync of everything that has returned leaves the log empty.
         """
-        start, logs = 0, list[Logged]()
+        start, writers = self.log_writers
+        logs = [Logged(sync.position - start, sync.about.full, sync.about.held) for sync in writers]
+        return brought(self.issued[start:], self._view, logs)
+
+    @cached_property
+    def log_writers(self) -> tuple[int, tuple[SyncCall, ...]]:
+        """The syncs that wrote the log since it was empty, and the number of events before those.
+
+        This one is the last of them, but for a sync of everything, which writes none.
+        """
+        start, writers = 0, list[SyncCall]()
         for sync in (*self._earlier, self):
             if sync.kind == "sync" and sync.op not in self._thread_slots:
-                start, logs = sync.position, []
+                start, writers = sync.position, []
             elif sync.kind not in _NO_LOG:
-                logs.append(Logged(sync.position - start, sync.about.full, sync.about.held))
-        return brought(self.issued[start:], self._view, logs)
+                writers.append(sync)
+        return start, tuple(writers)
+
+    def logged_by_other_name(self, inode: int, piece: Piece) -> bool:
+        """The inode had a name when this sync, or one that wrote the log before, came after it."""
+        return any(
+            inode in sync.named
+            and (
+                piece.index < sync.position
+                or concurrent(self._thread_slots, sync.op, piece.event.op)
+            )
+            for sync in self.log_writers[1]
+        )
 
 
 def concurrent(thread_slots: Mapping[str, ThreadSlot], one: str, other: str) -> bool:

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from attrs import NOTHING, field, fields, frozen
 
-from powercut.crash.space import Crash
+from powercut.crash.space import POWER_AFTER_KERNEL, Crash
 from powercut.errors import TraceError
 from powercut.filesystem import ops
 from powercut.filesystem.content import Data, Fill
@@ -104,12 +104,26 @@ def parse_steps(raw: Sequence[Any], where: str) -> tuple[Step, ...]:
             begun.add(step.number)
         elif isinstance(step, Ack) and step.number not in begun:
             raise READ.fail(here, f"save {step.number} is acknowledged and never began")
+        elif isinstance(step, CrashStep):
+            _check_class(step, steps, here)
         steps.append(step)
     performed = [(n, step.op) for n, step in enumerate(steps, 1) if isinstance(step, Perform)]
     refused = unmapped([op for _, op in performed])
     if refused is not None:
         raise READ.fail(f"{where}: step {performed[refused[0]][0]}", refused[1])
     return tuple(steps)
+
+
+def _check_class(step: CrashStep, earlier: Sequence[Step], where: str) -> None:
+    """Refuse a power cut after a crash of the kernel. TraceError."""
+    if step.crash.crash_class != "power":
+        return
+    for position, other in enumerate(earlier, start=1):
+        if isinstance(other, CrashStep) and other.crash.crash_class == "kernel":
+            raise READ.fail(
+                where,
+                f"crash is 'power' and that of step {position} 'kernel': {POWER_AFTER_KERNEL}",
+            )
 
 
 def parse_step(table: Any, where: str) -> Step:

@@ -87,6 +87,31 @@ def test_ext4_that_makes_fast_commits_is_known_by_its_counters_or_its_options_an
     assert linux.traits_of(mount("xfs", "254:1")).weakness == ""
 
 
+@pytest.mark.parametrize(
+    ("table", "options", "refuted"),
+    [
+        ("rw", "rw\ndata=ordered\n", False),
+        ("rw", "rw\ndata=journal\n", False),
+        ("rw", "rw\ndata=writeback\n", True),
+        ("rw,data=writeback", "", True),
+        ("rw,data=writeback", "rw\ndata=writeback\n", True),
+    ],
+)
+def test_ext4_with_data_writeback_is_weak_whoever_shows_it(
+    sys: Path, table: str, options: str, refuted: bool
+) -> None:
+    """As the default of a volume it is not in the mount table."""
+    journal(sys, "vda1", "17")
+    (sys.parent / "ext4/vda1").mkdir(parents=True)
+    (sys.parent / "ext4/vda1/options").write_text(options)
+    traits = linux.traits_of(Mount("ext4", "/", frozenset(table.split(",")), "254:1", "/dev/none"))
+
+    assert traits.sync_serves == ("process" if refuted else "power")
+    assert ("can bring back a file that an fsync had kept" in traits.weakness) == refuted
+    assert traits.weakness.count("data=writeback") == refuted
+    assert traits.note == (traits.weakness or FLUSHES)
+
+
 def test_a_kernel_that_shows_no_counters_says_nothing_of_fast_commits(sys: Path) -> None:
     journal(sys, "vda1", "17")
 

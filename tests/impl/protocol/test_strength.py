@@ -68,7 +68,7 @@ def test_where_fsync_flushes_the_strongest_mode_is_plain(tmp_path: Path) -> None
         ("ext4", "", "power", True),
         ("ext4", "nobarrier", "process", True),
         ("ext4", "barrier=0", "process", True),
-        ("ext4", "data=writeback", "power", True),
+        ("ext4", "data=writeback", "process", True),
         ("ext4", "data=journal,nodelalloc", "power", True),
         ("ext4", "journal_async_commit", "process", True),
         ("xfs", "", "power", True),
@@ -174,7 +174,7 @@ def test_whatever_the_advice_names_is_promised_a_power_cut() -> None:
     named = {name for name in known if re.search(rf"\b{name}\b", advice)}
 
     assert named == linux.PROFILED
-    assert "ext4 (with a journal, without fast_commit)" in advice
+    assert "ext4 (with a journal, without fast_commit and data=writeback)" in advice
 
 
 def test_a_weak_file_system_is_said_aloud_in_three_ways(tmp_path: Path) -> None:

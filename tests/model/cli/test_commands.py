@@ -106,7 +106,7 @@ def test_the_json_of_a_check_has_the_keys_of_the_contract_and_no_other() -> None
     done = run(*FAILS, "--json")
     report = json.loads(done.stdout)
 
-    assert list(report) == ["subject", "profile", "crash_class", "properties", "doubts", "hazard"]
+    assert list(report) == ["subject", "profile", "crash_class", "properties", "doubts", "limits"]
     assert {k: report[k] for k in ("subject", "profile", "crash_class")} == {
         "subject": "lastgood:unsafe",
         "profile": "ext4-ordered",
@@ -275,6 +275,23 @@ def test_a_malformed_trace_stops_those_before_it_too(tmp_path: Path) -> None:
     assert done.stderr.count("\n") == 1
 
 
+@pytest.mark.parametrize("command", ["replay", "explain", "member", "litmus"])
+def test_a_power_cut_after_a_kernel_crash_is_bad_input(tmp_path: Path, command: str) -> None:
+    path, tree = tmp_path / "mixed.toml", tmp_path / "tree.json"
+    steps = '{ id = "c", op = "create", path = "/a" }, { crash = "kernel" }, { crash = "power" }'
+    head = 'schema = 1\nkind = "pinned"\nprofile = "xfs"\nproperty = "P1"\nverdict = "holds"\n'
+    path.write_text(f"{head}steps = [ {steps} ]\n", encoding="utf-8")
+    tree.write_text("{}", encoding="utf-8")
+
+    seen: list[str | Path] = ["--tree", tree] if command == "member" else []
+    done = run(command, path, *seen)
+
+    assert (done.exit_code, done.stdout, left()) == (2, "", [])
+    if command != "litmus":  # a trace is no litmus test, whatever its crashes are
+        assert "step 3: crash is 'power' and that of step 2 'kernel'" in done.stderr
+        assert "expected machine crashes of one class" in done.stderr
+
+
 def test_a_malformed_profile_of_the_users_own_is_one_line(tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
     path.write_text(
@@ -420,7 +437,7 @@ def test_a_litmus_test_is_asked_of_every_profile_and_names_the_rules_it_hangs_on
         for name in ("xfs", "btrfs")
     )
     assert (btrfs["answer"], btrfs["hangs_on"]) == ("never", ["truncation-in-order"])
-    assert (xfs["answer"], xfs["hangs_on"]) == ("never", [])
+    assert (xfs["answer"], xfs["hangs_on"]) == ("never", ["truncation-in-order"])
 
 
 def test_a_litmus_test_is_asked_of_one_profile_and_of_one_that_it_does_not_know() -> None:

@@ -74,6 +74,19 @@ def test_a_no_names_the_observed_fact_and_the_durable_event(tmp_path: Path) -> N
     assert "f is missing; but r.add is durable: a sync of it had returned" in result.output
 
 
+def test_a_no_names_the_limits_of_the_profile_and_a_yes_does_not(tmp_path: Path) -> None:
+    no, yes = member(tmp_path, {}), member(tmp_path, {"f.tmp": HELLO}, "--at", "r")
+    without_any = member(tmp_path, {}, "--profile", "nilfs2")
+    limits = load_profile("ext4-ordered").limits
+
+    said = f"the profile declares limits: {' '.join(limit.what for limit in limits)}"
+    assert no.output.splitlines()[-1] == said
+    assert "declares limits" not in yes.output + without_any.output
+    assert without_any.exit_code == 1
+    trial = member(tmp_path, {}, "--profile", "ext4-ordered+op-atomic", "--json")
+    assert json.loads(trial.output)["limits"] == [limit.to_json() for limit in limits]
+
+
 def test_a_rule_can_be_added_to_the_profile_and_changes_the_answer(tmp_path: Path) -> None:
     asked = ("--at", "s", "--profile")
     own = member(tmp_path, {}, *asked, "posix-minimal")

@@ -145,17 +145,41 @@ def test_profiles_lists_the_sets_and_shows_one() -> None:
 
 
 def test_what_no_verdict_speaks_of_is_said_beside_the_verdict() -> None:
-    hazard = load_profile("ext4-fast-commit").hazard
+    limits = load_profile("ext4-fast-commit").limits
     asked = ["--property", "P1", *SMALL]
     fast = run("check", "lastgood:atomic_dirsync", "-p", "ext4-fast-commit", *asked)
-    plain = run("check", "lastgood:atomic_dirsync", "-p", "ext4-ordered", *asked)
+    plain = run("check", "lastgood:atomic_dirsync", "-p", "nilfs2", *asked)
+    said = json.loads(run("check", "lastgood:atomic_dirsync", "-p", "xfs", *asked, "--json").stdout)
     shown = json.loads(run("profiles", "ext4-fast-commit", "--json").stdout)["profiles"][0]
 
     assert (fast.exit_code, plain.exit_code) == (0, 0)
-    assert f"no verdict speaks of this: {hazard}.\n" in fast.stdout
-    assert "no verdict speaks" not in plain.stdout
-    assert shown["hazard"] == hazard
-    assert "Outside of the model: " in run("profiles", "ext4-fast-commit").stdout
+    lines = [line for line in fast.stdout.splitlines() if line.startswith("outside of this")]
+    assert lines == [f"outside of this verdict: {limit.what}" for limit in limits]
+    assert "outside of this verdict" not in plain.stdout
+    assert said["limits"] == [limit.to_json() for limit in load_profile("xfs").limits]
+    assert shown["limits"] == [limit.to_json() for limit in limits]
+    told = run("profiles", "ext4-fast-commit").stdout
+    for limit in limits:
+        whole = f"Outside of the model: {limit.what} ({limit.evidence}: {limit.source})\n"
+        assert whole in told
+
+
+def test_a_set_says_the_limits_of_each_member_below_its_name() -> None:
+    asked = ("lastgood:atomic_dirsync", "-p", "linux-measured", "--property", "P1")
+    below = run("check", *asked, *SMALL).stdout.partition("\next4-ordered:\n")[2]
+    its_own = below.partition("\next4-ordered-nodelalloc:")[0]
+
+    for limit in load_profile("ext4-ordered").limits:
+        assert f"  outside of this verdict: {limit.what}" in its_own
+
+
+def test_no_member_of_a_set_is_refuted_and_each_that_is_has_the_word_in_its_reason() -> None:
+    group = load_set("linux-measured")
+    refuted = {name for name in profile_names() if load_profile(name).is_refuted}
+
+    assert refuted == {"ext4-fast-commit", "ext4-writeback"}
+    assert refuted.isdisjoint(group.disks)
+    assert {n for n, why in group.left_out.items() if why.startswith("refuted: ")} == refuted
 
 
 def test_a_set_stands_for_no_single_profile() -> None:

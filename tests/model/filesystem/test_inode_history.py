@@ -1,4 +1,4 @@
-"""The history of an inode: which renames count as a shift beside it; and paths that lead up."""
+"""The history of an inode: shifts beside it, names that it removed; and paths that lead up."""
 
 from __future__ import annotations
 
@@ -36,6 +36,27 @@ def test_what_counts_as_a_shift_leads_out_of_its_directory_or_a_directory_into_i
     op: ops.Op, counts: int
 ) -> None:
     assert shifted_by(op) == counts
+
+
+@pytest.mark.parametrize(
+    ("op", "removed", "named"),
+    [
+        (ops.Unlink("/e/w"), 1, 1),
+        (ops.Rename("/e/w", "/e/v"), 2, 2),
+        (ops.Rename("/e/z", "/e/w"), 0, 0),  # another file takes the name
+        (ops.Rename("/e/w", "/e/z", ("EXCHANGE",)), 0, 1),  # it takes the other's name itself
+    ],
+)
+def test_a_name_that_another_takes_is_no_name_that_the_file_removed(
+    op: ops.Op, removed: int, named: int
+) -> None:
+    made = run_program((f"s{n}", op) for n, op in enumerate([*MADE, ops.Link("/d/x", "/e/w")]))
+    state = State.settled(made.view, made.next_inode)
+
+    about = run_program([("p", op), ("s", ops.Fsync("/d/x"))], state).syncs[-1].about
+
+    assert (about.removed, about.named) == (removed, named)
+    assert about.dropped > 0
 
 
 def test_a_path_leads_up_by_one_directory_for_each_pair_of_dots() -> None:

@@ -43,6 +43,10 @@ UNITS: Final = ((4, 2), (4, 4), (2, 2), (2, 1), (1, 1), (4096, 512))
 EVENTS_MAX: Final = 8
 TREES_ASKED: Final = 24
 CUT_PLACES_MAX: Final = 4
+# Of a size that lands in steps one keeps the last, and the other lets no earlier one land: together
+# they contradict each other, and no profile has both.
+_KEEPS_LAST_STEP: Final = "sync-keeps-logged"
+_FORBIDS_STEPS: Final = "data-wait-for-fsync"
 
 
 @frozen
@@ -173,6 +177,7 @@ def _profile(pick: Random) -> Profile:
     if pick.random() < 0.7:
         known = PROFILES[pick.choice(sorted(PROFILES))]
         return evolve(known, block_bytes=block, sector_bytes=sector)
+    drawn = sorted(pick.sample(sorted(RULES), pick.randint(1, 6)))
     claims = tuple(
         Claim(
             RULES[name],
@@ -180,7 +185,8 @@ def _profile(pick: Random) -> Profile:
             "trial",
             carrier=pick.choice(CARRIERS.get(RULES[name].kind, ("",))),
         )
-        for name in sorted(pick.sample(sorted(RULES), pick.randint(1, 6)))
+        for name in drawn
+        if not (name == _FORBIDS_STEPS and _KEEPS_LAST_STEP in drawn)
     )
     return Profile("trial", "a trial", block, claims, sector_bytes=sector)
 

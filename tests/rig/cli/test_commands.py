@@ -10,9 +10,10 @@ from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import pytest
+from attrs import evolve
 from click.testing import CliRunner
 
-from powercut.profile import load_profile, load_set
+from powercut.profile import limits_in_words, load_profile, load_set
 from powercut.report.timeline import Timeline
 from powercut_rig import BlockLog, Flush, Mark, Recipe, Write
 from powercut_rig.blocks.timeline import timeline_of
@@ -21,7 +22,7 @@ from powercut_rig.cli.commands import compare, doctor, soak_command
 from powercut_rig.filesystems import FILE_SYSTEMS
 from powercut_rig.judge.result import OUTSIDE, REFUSED, Comparison, Finding
 from powercut_rig.reports import html
-from powercut_rig.reports.text import junit, show_comparisons
+from powercut_rig.reports.text import junit, remarks, show_comparisons
 from powercut_rig.system.linux_syscalls import lines_about
 from tests import ROOT
 
@@ -94,7 +95,7 @@ def test_junit_has_a_suite_for_each_disk_and_says_what_failed() -> None:
 
 
 def unmountable(fs: str) -> Comparison:
-    result = Comparison("t.toml", fs, fs, None, "P1", "holds")
+    result = Comparison("t.toml", fs, fs, None, "P1", "holds", load_profile(fs).limits)
     result.images, result.refused = 9, 2
     refusal = "[Errno 117] mount: Structure needs cleaning"
     result.keep(Finding(REFUSED, 2, 1, Recipe(3), "0/1 (power)", refusal, a_timeline()))
@@ -115,8 +116,8 @@ def test_a_disk_that_does_not_mount_is_reported_as_that_everywhere(
     assert not found.agrees
     assert "│ 0 + 2 " in lines
     said = "0 of 9 images outside the model, 2 that do not mount"
-    hazard = load_profile("ext4-fast-commit").hazard
-    assert f"t.toml on ext4-fast-commit: {said}. Known of it: {hazard}.\n" in lines
+    declared = limits_in_words(load_profile("ext4-fast-commit").limits)
+    assert f"t.toml on ext4-fast-commit: {said}; {declared}\n" in lines
     assert "does not mount, plan 2" in lines
     assert failure is not None
     assert failure.get("message") == said
@@ -124,24 +125,40 @@ def test_a_disk_that_does_not_mount_is_reported_as_that_everywhere(
     assert "0 images outside the model, 2 that do not mount, 1 workloads wrong" in soaked.in_words
 
 
-def test_where_nothing_is_known_of_a_disk_that_does_not_mount_nothing_is_made_up(
+def test_where_a_profile_declares_no_limit_nothing_is_made_up(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    show_comparisons([unmountable("xfs"), unmountable("apfs")])
+    show_comparisons([unmountable("btrfs"), unmountable("apfs")])
 
-    assert "Known of it" not in capsys.readouterr().out
+    assert "declares limits" not in capsys.readouterr().out
 
 
-def test_the_doctor_names_what_ext4_with_fast_commits_does_to_a_volume() -> None:
+def test_a_tree_outside_of_the_model_is_told_with_the_limits_of_the_profile(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    limits = load_profile("xfs").limits
+    clean = Comparison("t.toml", "xfs", "xfs", None, "P1", "holds", limits)
+    found, sums = evolve(clean, outside=2, images=9), Comparison("s", "xfs", "xfs", None, "P1", "")
+    sums.add(found)
+    show_comparisons([clean, found])
+
+    told = f"2 of 9 images outside the model; {limits_in_words(limits)}"
+    assert capsys.readouterr().out.count("declares limits") == 1
+    assert remarks(found) == [f"t.toml on xfs: {told}"]
+    assert sums.to_json()["limits"] == [limit.to_json() for limit in limits]
+
+
+def test_the_doctor_names_the_disks_whose_profile_is_refuted() -> None:
     told = CliRunner().invoke(doctor, [], env={"COLUMNS": "120"})
     said = json.loads(CliRunner().invoke(doctor, ["--json"]).output)["can_run"]
-    hazard = load_profile("ext4-fast-commit").hazard
+    lines = [line for line in told.output.splitlines() if " is refuted: " in line]
 
-    assert "EUCLEAN" in hazard
-    assert {each["name"]: each["hazard"] for each in said if each["hazard"]} == {
-        "ext4-fast-commit": hazard
+    assert {each["name"]: each["limits"] for each in said if each["name"] in FILE_SYSTEMS} == {
+        name: [limit.to_json() for limit in load_profile(fs.profile).limits]
+        for name, fs in FILE_SYSTEMS.items()
     }
-    assert f"ext4-fast-commit: {hazard}.\n" in told.output
+    assert [line.partition(" ")[0] for line in lines] == ["ext4-writeback", "ext4-fast-commit"]
+    assert "EUCLEAN" in lines[1]
 
 
 def test_examples_are_kept_for_each_kind_of_finding() -> None:
@@ -181,6 +198,18 @@ def test_an_image_outside_the_model_makes_compare_fail_and_is_shown() -> None:
 
     assert done.exit_code == 1, done.output
     assert "outside the model, plan 0, crash 1" in done.output
+
+
+def test_compare_refuses_a_power_cut_after_a_crash_of_the_kernel(tmp_path: Path) -> None:
+    path = tmp_path / "mixed.toml"
+    text = Path(HOLDING).read_text(encoding="utf-8")
+    mixed = '{ crash = "kernel" },\n  { crash = "power" }'
+    path.write_text(text.replace('{ crash = "power" }', mixed, 1), encoding="utf-8")
+
+    done = CliRunner().invoke(compare, [str(path)])
+
+    assert done.exit_code == 2
+    assert "a power cut after a crash of the kernel is outside of the model" in done.output
 
 
 def test_a_file_system_that_is_not_known_is_bad_input_and_named_with_the_known_ones() -> None:

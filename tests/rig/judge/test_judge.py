@@ -139,6 +139,20 @@ def test_a_directory_that_takes_a_removed_ones_number_refutes_fast_commits() -> 
         pytest.skip("this kernel replays the two directories right")
 
 
+@pytest.mark.rig
+def test_freed_blocks_that_are_written_anew_refute_ext4_with_data_writeback() -> None:
+    """Of Linux 6.18: a synced file is back, with another file's bytes."""
+    path = TRACES / "regressions/ext4-writeback-freed-blocks.toml"
+
+    loose, ordered = compare(path, "ext4-writeback"), compare(path, "ext4")
+
+    assert (ordered.outside, ordered.refused, ordered.findings) == (0, 0, [])
+    assert {each.kind for each in loose.findings} == ({OUTSIDE} if loose.outside else set())
+    assert any(limit.refutes for limit in loose.limits)
+    if not loose.outside:
+        pytest.skip("this kernel keeps freed blocks until their removal is committed")
+
+
 def test_membership_knows_what_a_moment_allows() -> None:
     program = Program(
         (Perform("c", ops.Create("/a")), Perform("s", ops.Fsync("/"))),

@@ -152,6 +152,28 @@ def test_the_first_save_on_an_ext4_that_commits_fast_promises_no_power_cut() -> 
     assert "with tune2fs -O ^fast_commit" in found.warned
 
 
+def with_the_default_of_writeback() -> Promise:
+    below = "lastgood.backends.linux._weakness_under"
+    with (
+        private_folder() as folder,
+        disk_on(folder, "ext4", "-o", "journal_data_writeback") as root,
+        patch(below, lambda _path: ""),
+    ):
+        return promise_at(f"{root}/store")
+
+
+@pytest.mark.parametrize("by", ["option", "default"])
+def test_ext4_with_data_writeback_promises_no_power_cut_and_says_so_once(by: str) -> None:
+    if by == "option":
+        found = run_in_worker(on_a_fresh_disk, "ext4-writeback")
+    else:
+        found = run_in_worker(with_the_default_of_writeback)
+
+    assert (found.doctor, found.receipt, found.is_strong) == ("process", "process", False)
+    assert "data=writeback" in found.power
+    assert found.warned.count("can bring back a file that an fsync had kept") == 1
+
+
 def test_ext4_with_a_journal_is_not_said_to_have_none() -> None:
     assert "journal" not in run_in_worker(without_a_journal).power
 
