@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import inspect
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "impl"))
 
 import lastgood  # noqa: E402
+from lastgood import guard  # noqa: E402
 
 PAGE = ROOT / "docs" / "api.md"
 HEAD = """# API of lastgood
@@ -38,13 +41,18 @@ def main() -> int:
 
 def page() -> str:
     """The whole page: everything in `__all__`, classes with their public members."""
-    sections = [HEAD]
-    for name in sorted(lastgood.__all__, key=str.lower):
-        thing = getattr(lastgood, name)
-        sections.append(f"## `{name}{signature(thing)}`\n\n{text_of(thing)}\n")
+    guarded = ["# API of lastgood.guard\n", f"{inspect.getdoc(guard)}\n"]
+    return "\n".join([HEAD, *entries(lastgood), *guarded, *entries(guard)])
+
+
+def entries(package: ModuleType) -> Iterator[str]:
+    """What a package exports, in alphabetical order."""
+    for name in sorted(package.__all__, key=str.lower):
+        thing = getattr(package, name)
+        said = text_of(thing) if callable(thing) else f"`{thing!r}`"
+        yield f"## `{name}{signature(thing)}`\n\n{said}\n"
         if inspect.isclass(thing) and not issubclass(thing, BaseException):
-            sections += [f"* `{member}`: {said}\n" for member, said in members(thing)]
-    return "\n".join(sections)
+            yield from (f"* `{member}`: {said}\n" for member, said in members(thing))
 
 
 def members(cls: type) -> list[tuple[str, str]]:
