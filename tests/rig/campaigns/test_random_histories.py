@@ -222,6 +222,9 @@ def deleting_first(plan: Any) -> Any:
     return mutant
 
 
+RECORDINGS = 4
+
+
 @pytest.mark.rig
 @pytest.mark.parametrize("fs", ONE_EACH[1])
 def test_a_prune_that_deletes_before_it_un_commits_is_caught_on_a_disk(
@@ -231,7 +234,10 @@ def test_a_prune_that_deletes_before_it_un_commits_is_caught_on_a_disk(
     early = [WriteBack(number, "commit") for number in range(8, 60)]
     ops = len(first_ops(PLAIN, fs, PRUNED[0]))
     early = [each for each in early if each.after_op < ops]
-    result = on_disk(PLAIN, fs, PRUNED[:1], early, FEW)
+    for _ in range(RECORDINGS):  # when a kernel writes by itself, a recording can miss the moment
+        result = on_disk(PLAIN, fs, PRUNED[:1], early, FEW)
+        if not result.agrees:
+            break
 
     assert not result.agrees
     assert set(result.violations) >= {"P2", "P3"}

@@ -128,7 +128,7 @@ def test_a_disk_that_does_not_mount_is_reported_as_that_everywhere(
 def test_where_a_profile_declares_no_limit_nothing_is_made_up(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    show_comparisons([unmountable("btrfs"), unmountable("apfs")])
+    show_comparisons([unmountable("nilfs2"), unmountable("apfs")])
 
     assert "declares limits" not in capsys.readouterr().out
 
