@@ -399,10 +399,10 @@ def fsync_logs_names(sync: SyncCall, piece: Piece) -> bool:
     """Fsync of a file or a directory keeps its own names as they are: those given, those removed.
 
     Every hard link, and the new name after a rename.  A name that an unlink or a rename of its own
-    removed is gone, if no log was written before, and the directory never had a name that it, or
-    its kin, had; one that it had taken from another itself may be that one's once more.  A name
-    that another inode has taken it need not keep: not the loss, which an old file does not log, nor
-    what the name means now.
+    removed is gone, if no log was written before, and no other inode had a name of the directory;
+    one that it had taken from another itself may be that one's once more.  A name that another
+    inode has taken it need not keep: not the loss, which an old file does not log, nor what the
+    name means now.
 
     Through a handle it keeps no names of a file that has none any more, nor of one that was linked:
     the handle has its first name only.
@@ -410,7 +410,8 @@ def fsync_logs_names(sync: SyncCall, piece: Piece) -> bool:
     Litmus: fsync-file-keeps-name, fsync-keeps-links, name-then-panic, removed-name-then-fsync,
     logged-loss-of-a-name, logged-loss-undone, fsync-of-a-nameless-file,
     linked-file-synced-by-handle, loss-in-logged-directory, loss-beside-in-logged-directory,
-    loss-by-replacement-elsewhere, loss-by-replacement-beside, loss-in-conflicting-directory
+    loss-by-replacement-elsewhere, loss-by-replacement-beside, loss-in-conflicting-directory,
+    loss-in-exchanged-directory
     Errs: allows too much: of a name that was taken and lost again, it may keep nothing; and where a
     log was written before, or another took the name, the loss is kept more often than not.
     """
@@ -421,7 +422,7 @@ def fsync_logs_names(sync: SyncCall, piece: Piece) -> bool:
         return event.target == sync.inode and _place(event) in sync.about.names
     if event.replaced != sync.inode or event.is_half or not sync.is_first:
         return False
-    if None in sync.issued or event.directory in sync.about.kin:
+    if None in sync.issued or event.directory in sync.about.contested:
         return False
     return not was_anothers(sync, piece.index, event)
 

@@ -20,6 +20,7 @@ class Catalog:
     """Pieces by what they change, and the thread_slots of concurrent ops.
 
     `given` has the pieces that give an inode a name; `names` knows more of the fate of names.
+    `owed` has the zeros that a direct write owes to what an earlier cut has left behind the end.
     """
 
     pieces: Sequence[Piece]
@@ -33,6 +34,7 @@ class Catalog:
     fresh: int = 0
     overwrites: int = 0
     direct: int = 0
+    owed: int = 0
     of_file: dict[int, int] = field(factory=dict)
     in_directory: dict[int, int] = field(factory=dict)
     of_op: dict[str, int] = field(factory=dict)
@@ -59,6 +61,7 @@ class Catalog:
             if isinstance(event, Extent):
                 self.overwrites |= 0 if piece.fresh else bit
                 self.direct |= bit if event.direct and piece.held else 0
+                self.owed |= bit if event.direct and event.zeroes else 0
         self.everything = (1 << len(self.pieces)) - 1
 
     @cached_property

@@ -153,7 +153,8 @@ def _synced(state: State, catalog: Catalog, profile: Profile, crash_class: str) 
             if concurrent(state.thread_slots, sync.op, other.op):
                 contested |= _dirty_data(other, catalog)
         for claim in claims.get(sync.kind, ()):
-            mask = covered(claim.rule, sync, catalog) & ~(abandoned | contested)
+            # No sync is known to bring the zeros that a direct write owes: ext4 never writes them.
+            mask = covered(claim.rule, sync, catalog) & ~(abandoned | contested | catalog.owed)
             durable |= mask if claim.carrier == "commit" else 0
             logged |= mask if claim.carrier == "log" else 0
     return durable, logged
@@ -174,7 +175,7 @@ def _barriers(
     claims = _by_sync(profile.of_kind("scope", crash_class), "ordered")
     for sync in state.syncs if claims else ():
         for claim in claims.get(sync.kind, ()):
-            mask = covered(claim.rule, sync, catalog) & ~abandoned
+            mask = covered(claim.rule, sync, catalog) & ~(abandoned | catalog.owed)
             later = catalog.everything & ~catalog.before(sync.position)
             for position, piece in enumerate(catalog.pieces):
                 issued_later = later >> position & 1

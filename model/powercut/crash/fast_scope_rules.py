@@ -124,7 +124,7 @@ def _own_names(sync: SyncCall, catalog: Catalog) -> int:
         return given
     lost = catalog.names.losing.get(_inode(sync), 0) & ~catalog.names.older
     lost &= ~catalog.names.halves.get(_inode(sync), 0)
-    return given | lost & ~under_any(sync.about.kin, catalog.in_directory)
+    return given | lost & ~under_any(sync.about.contested, catalog.in_directory)
 
 
 def _removed(sync: SyncCall, catalog: Catalog) -> int:

@@ -88,7 +88,7 @@ class _Past:
         return [
             (index, event.inode, event.span[1])
             for index, event in enumerate(self.state.issued)
-            if isinstance(event, Extent) and event.direct
+            if isinstance(event, Extent) and event.direct and not event.zeroes
         ]
 
     def add(self, event: Extent | Size) -> None:

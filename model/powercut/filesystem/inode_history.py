@@ -200,8 +200,16 @@ class InodeHistory:
     @cached_property
     def kin(self) -> frozenset[int]:
         """The inodes that had one of its names, or whose names it had, and theirs in turn."""
-        families = kin_of([event for event in self._issued if isinstance(event, Entry)])
-        return families.get(self._inode, frozenset({self._inode}))
+        return self._families.get(self._inode, frozenset({self._inode}))
+
+    @cached_property
+    def contested(self) -> frozenset[int]:
+        """The inodes that have had a name which another inode had as well."""
+        return frozenset(number for number, family in self._families.items() if len(family) > 1)
+
+    @cached_property
+    def _families(self) -> dict[int, frozenset[int]]:
+        return kin_of([event for event in self._issued if isinstance(event, Entry)])
 
     @cached_property
     def full(self) -> frozenset[int]:

@@ -216,7 +216,7 @@ def _put(
         raise fail(errno.EINVAL, str(number))
     content = low.file(number).content
     if run.start > content.size:
-        content = _zero_hidden(low, number, content, run.start)
+        content = _zero_hidden(low, number, content, run.start, direct=direct)
     low.events.append(Extent(low.op_id, number, run, direct, mapped))
     if run.stop > content.size:
         low.events.append(Size(low.op_id, number, content.size, run.stop))
@@ -246,12 +246,14 @@ def _resize(low: _Lowering, number: int, size: int) -> None:
     low.view[number] = evolve(low.file(number), content=content.truncate(size))
 
 
-def _zero_hidden(low: _Lowering, number: int, content: Content, size: int) -> Content:
+def _zero_hidden(
+    low: _Lowering, number: int, content: Content, size: int, *, direct: bool = False
+) -> Content:
     """Write zeros over what an earlier cut has left on the medium, where the file grows over it."""
     tail = min(content.hidden, size)
     if content.size < tail:
         run = ByteRun(content.size, tail, 0)
-        low.events.append(Extent(low.op_id, number, run, zeroes=True))
+        low.events.append(Extent(low.op_id, number, run, direct, zeroes=True))
         content = content.overlay(run)
     return content
 
