@@ -1,6 +1,6 @@
 """The devices under a file system: what they take away from its promise.
 
-All of it is read from /sys and /proc, which anybody may read.
+All of it is read from /sys and /proc, which anybody may read where a container does not hide them.
 """
 
 from __future__ import annotations
@@ -38,24 +38,40 @@ WeaknessOf = Callable[[str], str]
 def device_weakness(mount: Mount, weakness_of: WeaknessOf) -> str:
     """The reason why what is under a file system keeps less than it says; empty for none."""
     names = device_names(mount)
-    if mount.kind == "ext4":
-        journal = has_journal(names[0]) if names else None
-        if journal is None:
-            return f"whether this ext4 has a journal {_UNTOLD}"
-        if not journal:
-            return (
-                "this ext4 has no journal (mke2fs -O ^has_journal), and no profile of the model "
-                "speaks for that: give it one with tune2fs -j"
-            )
-        if any(map(commits_fast, names)):
-            return _FAST_COMMIT
-        if any(map(writes_back, names)):
-            return (
-                f"{WRITEBACK} is the default of this ext4 (tune2fs -o journal_data_writeback), so "
-                f"that {REUSES_BLOCKS}. Mount it with data=ordered"
-            )
+    if mount.kind == "ext4" and (weak := _ext4_weakness(names)):
+        return weak
     found = (weak for name in names for weak in _weak_below(name, weakness_of, _DEPTH))
     return next(found, "")
+
+
+def _ext4_weakness(names: list[str]) -> str:
+    """The weakness of an ext4 by its journal and by the options that the kernel shows."""
+    journal = has_journal(names[0]) if names else None
+    if journal is None:
+        return f"whether this ext4 has a journal {_UNTOLD}"
+    if not journal:
+        return (
+            "this ext4 has no journal (mke2fs -O ^has_journal), and no profile of the model "
+            "speaks for that: give it one with tune2fs -j"
+        )
+    if any(map(commits_fast, names)):
+        return _FAST_COMMIT
+    if any(map(writes_back, names)):
+        return (
+            f"{WRITEBACK} is the default of this ext4 (tune2fs -o journal_data_writeback), so "
+            f"that {REUSES_BLOCKS}. Mount it with data=ordered"
+        )
+    # /sys/fs/ext4 shows neither, and the mount table leaves the defaults of a volume out.
+    hidden = (name for name in names if not _ext4_options(name))
+    return next(map(_hidden_options, hidden), "")
+
+
+def _hidden_options(name: str) -> str:
+    return (
+        f"whether this ext4 has fast_commit or {WRITEBACK} cannot be told ({EXT4}/{name}/options "
+        "cannot be read). Mount /proc so that it shows more than processes: without subset=pid, "
+        "and for a unit of systemd with ProcSubset=all"
+    )
 
 
 def device_doubt(mount: Mount) -> str:
@@ -110,7 +126,10 @@ def writes_back(name: str) -> bool:
 
 
 def _ext4_options(name: str) -> list[str]:
-    """All options of the ext4 on the device of that name, defaults too; none where not shown."""
+    """All options of the ext4 on the device of that name, defaults too; none where not shown.
+
+    What the kernel shows is never empty: "rw" or "ro" comes first.
+    """
     return _text(f"{EXT4}/{name}/options").splitlines()
 
 

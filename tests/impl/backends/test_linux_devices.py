@@ -37,9 +37,18 @@ def device(sys: Path, path: str, number: str, **files: str) -> None:
 
 
 def journal(sys: Path, name: str, task: str) -> None:
+    """An ext4 whose options are shown, and say nothing against it."""
     home = sys / "fs/ext4" / name
     home.mkdir(parents=True)
     (home / "journal_task").write_text(task + "\n")
+    show_options(sys, name)
+
+
+def show_options(sys: Path, name: str) -> None:
+    """The options of an ext4, as the kernel shows them to anybody."""
+    file = sys.parent / "ext4" / name / "options"
+    file.parent.mkdir(parents=True)
+    file.write_text("rw\nbarrier\ndata=ordered\n")
 
 
 def mount(kind: str, number: str, source: str = "/dev/none") -> Mount:
@@ -76,7 +85,6 @@ def test_ext4_that_makes_fast_commits_is_known_by_its_counters_or_its_options_an
 ) -> None:
     journal(sys, "vda1", "17")
     shown = sys.parent / "ext4/vda1"
-    shown.mkdir(parents=True)
     (shown / "fc_info").write_text(FC_INFO.format(commits, ineligible) + REASONS)
     (shown / "options").write_text(options)
     traits = linux.traits_of(mount("ext4", "254:1"))
@@ -102,7 +110,6 @@ def test_ext4_with_data_writeback_is_weak_whoever_shows_it(
 ) -> None:
     """As the default of a volume it is not in the mount table."""
     journal(sys, "vda1", "17")
-    (sys.parent / "ext4/vda1").mkdir(parents=True)
     (sys.parent / "ext4/vda1/options").write_text(options)
     traits = linux.traits_of(Mount("ext4", "/", frozenset(table.split(",")), "254:1", "/dev/none"))
 
@@ -110,6 +117,52 @@ def test_ext4_with_data_writeback_is_weak_whoever_shows_it(
     assert ("can bring back a file that an fsync had kept" in traits.weakness) == refuted
     assert traits.weakness.count("data=writeback") == refuted
     assert traits.note == (traits.weakness or FLUSHES)
+
+
+def hide_options(sys: Path, how: str) -> None:
+    """Hide them in one of the ways of a container."""
+    file = sys.parent / "ext4/vda1/options"
+    file.unlink()
+    if how == "all of /proc/fs/ext4":
+        file.parent.rmdir()
+        file.parent.parent.rmdir()
+    elif how == "an empty file over it":
+        file.touch()
+    elif how == "refused":
+        file.mkdir()  # root may read every file, and no directory
+
+
+@pytest.mark.parametrize(
+    "how", ["all of /proc/fs/ext4", "the file", "an empty file over it", "refused"]
+)
+def test_ext4_whose_options_are_hidden_is_promised_no_power_cut_and_it_says_how_to_show_them(
+    sys: Path, how: str
+) -> None:
+    """Neither /sys nor the mount table says whether it has fast_commit or data=writeback."""
+    journal(sys, "vda1", "17")
+    hide_options(sys, how)
+    traits = linux.traits_of(mount("ext4", "254:1"))
+
+    assert traits.sync_serves == "process"
+    assert traits.note == traits.weakness
+    assert traits.weakness == (
+        "whether this ext4 has fast_commit or data=writeback cannot be told "
+        f"({sys.parent}/ext4/vda1/options cannot be read). "
+        "Mount /proc so that it shows more than processes: without subset=pid, "
+        "and for a unit of systemd with ProcSubset=all"
+    )
+    for kind in ("xfs", "btrfs", "nilfs2"):
+        assert note(mount(kind, "254:1", "vda1")) == ("power", FLUSHES)
+
+
+def test_what_is_known_of_an_ext4_is_said_though_its_options_are_hidden(sys: Path) -> None:
+    journal(sys, "vda1", "17")
+    hide_options(sys, "the file")
+    (sys.parent / "ext4/vda1/fc_info").write_text(FC_INFO.format(1, 0))
+    assert "with tune2fs -O ^fast_commit" in note(mount("ext4", "254:1"))[1]
+
+    (sys / "fs/ext4/vda1/journal_task").write_text("<none>\n")
+    assert "this ext4 has no journal" in note(mount("ext4", "254:1"))[1]
 
 
 def test_a_kernel_that_shows_no_counters_says_nothing_of_fast_commits(sys: Path) -> None:
@@ -121,6 +174,7 @@ def test_a_kernel_that_shows_no_counters_says_nothing_of_fast_commits(sys: Path)
 
 def test_an_old_kernel_shows_a_journal_elsewhere(sys: Path) -> None:
     (sys.parent / "jbd2" / "vda1-8").mkdir(parents=True)
+    show_options(sys, "vda1")
 
     assert note(mount("ext4", "254:1")) == ("power", FLUSHES)
 
