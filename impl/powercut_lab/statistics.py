@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import numpy as np
@@ -44,16 +44,7 @@ def quantile(samples: Sequence[float], at: float, seed: int = 0) -> Interval:
     value = float(np.quantile(data, at))
     if data.size == 1:
         return Interval(value, value, value)
-    found = stats.bootstrap(
-        (data,),
-        lambda sample, axis: np.quantile(sample, at, axis=axis),
-        n_resamples=RESAMPLES,
-        batch=200,
-        confidence_level=CONFIDENCE,
-        method="percentile",
-        rng=np.random.default_rng(seed),
-    ).confidence_interval
-    return Interval(value, float(found.low), float(found.high))
+    return _resampled(value, (data,), lambda sample, axis: np.quantile(sample, at, axis=axis), seed)
 
 
 @frozen
@@ -95,10 +86,17 @@ def quantile_ratio(
     value = float(ratio(first, second))
     if len(pairs) == 1:
         return Interval(value, value, value)
+    return _resampled(value, (first, second), ratio, seed)
+
+
+def _resampled(
+    value: float, samples: tuple[np.ndarray, ...], statistic: Callable[..., np.ndarray], seed: int
+) -> Interval:
+    """The value with its bootstrap percentile interval; several samples are drawn in pairs."""
     found = stats.bootstrap(
-        (first, second),
-        ratio,
-        paired=True,
+        samples,
+        statistic,
+        paired=len(samples) > 1,
         n_resamples=RESAMPLES,
         batch=200,
         confidence_level=CONFIDENCE,

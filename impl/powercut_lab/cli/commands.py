@@ -25,7 +25,7 @@ Exit status:
 
 
 @click.command(epilog=EXIT_STATUS)
-@click.argument("what", type=click.Choice(WHAT))
+@click.argument("what", metavar="WHAT", type=click.Choice(WHAT))
 @click.option("--quick", "size", flag_value="quick", help="Small counts: some minutes.")
 @click.option("--full", "size", flag_value="full", help="The paper's counts and more: an hour.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
@@ -44,7 +44,12 @@ Exit status:
     type=click.Path(dir_okay=False, path_type=Path),
     help="The result.json of another machine, to stand beside these results.",
 )
-@click.option("--list", "only_list", is_flag=True, help="List the units and what is missing.")
+@click.option(
+    "--list",
+    "only_list",
+    is_flag=True,
+    help="Say how much is left to do and what is missing; run nothing.",
+)
 def experiment(
     what: str,
     size: str | None,
