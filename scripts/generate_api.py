@@ -46,7 +46,7 @@ def page() -> str:
 
 
 def entries(package: ModuleType) -> Iterator[str]:
-    """What a package exports, in alphabetical order."""
+    """The exports of a package, in alphabetical order."""
     for name in sorted(package.__all__, key=str.lower):
         thing = getattr(package, name)
         said = text_of(thing) if callable(thing) else f"`{thing!r}`"

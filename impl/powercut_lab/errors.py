@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class LabError(Exception):
-    """What was asked cannot be meant, or a file is not what it should be; nothing was changed."""
+    """A request cannot be meant, or a file is not what it should be; nothing was changed."""
 
 
 class LabUnavailable(LabError):  # noqa: N818 - a state of the machine, not a mistake

@@ -1,4 +1,4 @@
-"""How figures look: one style for light pages and one for dark, legible without colour in both."""
+"""The looks of figures: a style for light pages and one for dark, legible without colour."""
 
 from __future__ import annotations
 

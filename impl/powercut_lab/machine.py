@@ -1,4 +1,4 @@
-"""What machine this is: facts that stand beside every figure."""
+"""The machine: facts that stand beside every figure."""
 
 from __future__ import annotations
 

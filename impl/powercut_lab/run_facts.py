@@ -1,4 +1,4 @@
-"""What stands beside the rows of a run: the machine, and what it could not run."""
+"""The facts beside the rows of a run: the machine, and what it could not run."""
 
 from __future__ import annotations
 

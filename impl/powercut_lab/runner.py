@@ -27,7 +27,7 @@ class FailedUnit:
 
 @frozen
 class Progress:
-    """How far a run is: units done and in all, the seconds that are left by estimate.
+    """The progress of a run: units done and in all, the seconds that are left by estimate.
 
     `what` is the unit that begins; units of one `phase` give rows of one table.
     """
@@ -41,7 +41,7 @@ class Progress:
 
 @frozen
 class Request:
-    """What is to be run: the experiments, how much, from which seed.
+    """The task of a run: the experiments, how much, from which seed.
 
     `only` keeps the units whose key contains one of its texts; empty keeps all.
     """

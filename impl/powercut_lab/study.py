@@ -64,7 +64,7 @@ class Missing:
 
 @frozen
 class StudyPlan:
-    """What an experiment will do here, in order, and what it will leave out."""
+    """The units that an experiment will carry out here, in order, and the parts it leaves out."""
 
     units: tuple[WorkUnit, ...]
     missing: tuple[Missing, ...] = ()
@@ -141,7 +141,7 @@ class Study(Protocol):
     tables: tuple[RawTable, ...]
 
     def plan(self, size: Size, seed: int) -> StudyPlan:
-        """What it does on this machine; looks only, changes nothing."""
+        """The plan for this machine; looks only, changes nothing."""
 
     def section(self, data: Data) -> Section:
-        """What came out, from rows alone: of a run that was cut off, of what there is."""
+        """The results, from rows alone: of a run that was cut off, of what there is."""

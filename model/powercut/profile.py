@@ -29,7 +29,7 @@ DOUBTS: Final = ("unknown", "disputed")
 """Why a rule is in doubt: nobody says, or those who do contradict each other."""
 
 LIMIT_EVIDENCE: Final = ("measured", "inferred")
-"""How a limit of a profile is known: a disk showed it, or the kernel's code was read."""
+"""The evidence for a limit of a profile: a disk showed it, or the kernel's code was read."""
 
 CARRIERS: Final = {"scope": ("commit", "log"), "atomic": ("both", "commit")}
 """What can carry what a scope rule covers; what an atomic rule binds. The default comes first."""

@@ -9,7 +9,7 @@ from lastgood.errors import UsageError
 
 @frozen
 class Limits:
-    """What one file may cost.
+    """The bounds on what one file may cost.
 
     `file_bytes` is the longest file that is read.  `memory_bytes` and `seconds` hold for a child
     process that loads a small file; a file of n bytes gets 4 n bytes more, and a second more for

@@ -1,4 +1,4 @@
-"""What a check found of one file, with the columns and the reasons of the paper's scan."""
+"""The findings of a check of one file, with the columns and the reasons of the paper's scan."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _EPOCH: Final = re.compile(r"epoch_([0-9]{1,18})(?![0-9])")
 
 @frozen
 class FileReport:
-    """What was found of one file.
+    """The findings about one file.
 
     Of the four layers each is True where it holds, False where it does not, and None where nothing
     could be compared: no sidecar, or no loader.  `reasons` are words for machines, each of which

@@ -34,7 +34,7 @@ class SidecarError(ValueError):
 
 @frozen
 class Sidecar:
-    """What a file was when it was saved.
+    """The facts of a file when it was saved.
 
     `tensors` are in the order of the file, None where nothing here could load it.
     """

@@ -1,4 +1,4 @@
-"""What a file says of its tensors: names, dtypes, shapes, digests, and numbers that are none.
+"""The tensors of a file: names, dtypes, shapes, digests, and numbers that are none.
 
 The digest of a tensor is the SHA-256 of its dtype as text, its shape as text and its bytes in C
 order; that of the content is the SHA-256 of each name and digest in turn.  It is the same whatever
@@ -106,7 +106,7 @@ class _Counter:
 
 
 def _readable_as(dtype: str) -> tuple[Any, tuple[Any, Any] | None]:
-    """How numpy reads floats of that dtype; (None, None) where they are none, or it cannot."""
+    """Numpy's dtypes for floats of that dtype; (None, None) where they are none, or it has none."""
     try:
         import numpy as np
     except ImportError:

@@ -1,4 +1,4 @@
-"""What each layer says of a group on a disk, and what its protocol hands out of it."""
+"""The word of each layer on a group on a disk, and what its protocol hands out of it."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class LayerVerdicts:
 
 @frozen
 class Handed:
-    """What a protocol's own reader made of a store.
+    """The answer of a protocol's own reader to a store.
 
     `outcome` is "newest", "older", "nothing", "damaged bytes" or "refused"; `reason` is the word
     that rejected the newest group, or the error.
@@ -51,7 +51,7 @@ class Handed:
 
 @frozen
 class Expected:
-    """What is known of a group from the memory of the program that saved it.
+    """The facts of a group from the memory of the program that saved it.
 
     `truth` are the parts before any damage, by path; `sidecars` describe those that have a format.
     """
@@ -62,7 +62,7 @@ class Expected:
 
 
 def expect(guard: Guard, folder: Path, seed: int) -> Expected:
-    """What is to be expected of the newer group."""
+    """The expectation of the newer group."""
     truth = parts_of(seed, NEWER)
     sidecars = {}
     for path, data in truth.items():

@@ -87,7 +87,7 @@ class GroupSubject:
             session.close()
 
     def recover(self, store: Path) -> RecoveredGroup | None:
-        """What its own reader hands out. It raises what it raises."""
+        """The group that its own reader hands out. It raises what that raises."""
         return self.subject.read(disk_here(), str(store))
 
 

@@ -1,4 +1,4 @@
-"""What the source paper prints of corruption (arXiv 2511.18323, table 4 and figure 4).
+"""The values that the source paper prints of corruption (arXiv 2511.18323, table 4 and figure 4).
 
 These numbers stand beside ours in the report and are compared with nothing else.
 """

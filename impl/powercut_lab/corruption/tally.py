@@ -31,7 +31,7 @@ NEEDS: Final = {
     "manifest": ("manifest",),
     "chunk": ("chunk",),
 }
-"""What a layer that stands alone notices: a shape or a digest can only be had of what loads."""
+"""The notice of a layer that stands alone: a shape or a digest can only be had of what loads."""
 
 
 @frozen
@@ -77,13 +77,13 @@ def controls(rows: Rows) -> list[Mapping[str, Cell]]:
 
 
 def noticed(rows: Rows, layer: str) -> int | None:
-    """How many injections one layer noticed by its own word; None where none of them has it."""
+    """The number of injections that one layer noticed by its own word; None where it is in none."""
     having = [row for row in rows if row[layer] != -1]
     return count_of(row for row in having if row[layer] == 1) if having else None
 
 
 def missed_alone(rows: Rows, layer: str) -> tuple[int, int] | None:
-    """How many a layer that stands alone misses, of how many; None where none of them has it."""
+    """The number that a layer alone misses, and of how many; None where it is in none."""
     having = [row for row in rows if row[layer] != -1]
     if not having:
         return None

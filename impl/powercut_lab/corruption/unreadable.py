@@ -105,7 +105,7 @@ class _Disk:
             self.loop.forget_cached_pages()
 
     def places(self) -> dict[bytes, list[int]]:
-        """Where each block of the disk lies, by its content."""
+        """The place of each block of the disk, by its content."""
         found: dict[bytes, list[int]] = {}
         for start, stop in data_extents(self.memory.fd):
             for at in range(start, stop, _BLOCK_BYTES):

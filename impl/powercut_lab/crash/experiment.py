@@ -41,4 +41,4 @@ class CrashExperiment:
 
 
 EXPERIMENT: Final = CrashExperiment()
-"""What the command runs."""
+"""The program that the command runs."""

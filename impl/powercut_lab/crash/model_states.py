@@ -39,7 +39,7 @@ BOUNDS: Final[Mapping[Size, tuple[Bound, ...]]] = {
     ),
     "full": (SMALL, Bound(), DEEP),
 }
-"""How far is looked: a search is cut off, and says so, at so many states or recoveries."""
+"""The bound of a search: it is cut off, and says so, at so many states or recoveries."""
 
 STORIES: Final = (
     ("paper:unsafe", "ext4-ordered"),

@@ -60,7 +60,7 @@ def model_cell(rows: Rows, protocol: str, profile: str) -> str:
 
 
 def disk_table(rows: Rows) -> ReportTable:
-    """What recoveries from real crash images lost: a row for each protocol."""
+    """Losses of recoveries from real crash images: a row for each protocol."""
     disks = distinct(rows, "fs")
     lines = []
     for protocol in protocols_in(rows):
@@ -95,7 +95,7 @@ def disk_table(rows: Rows) -> ReportTable:
 
 
 def story_tables(rows: Rows) -> Iterator[ReportTable]:
-    """How a group is lost: the smallest counterexample of each protocol that was asked."""
+    """The story of a lost group: the smallest counterexample of each protocol that was asked."""
     for protocol in protocols_in(rows):
         own = [row for row in rows if text(row, "protocol") == protocol]
         profile = text(own[0], "profile")

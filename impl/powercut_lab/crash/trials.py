@@ -82,7 +82,7 @@ class Protocol:
 
 @frozen
 class Judged:
-    """What became of one trial.
+    """The outcome of one trial.
 
     `acknowledged` is the newest group that the process was told is saved, `found` the one that a
     reader gets afterwards.  `reason` is the scan's on the group in flight.
@@ -106,7 +106,7 @@ class Judged:
 
     @property
     def whole(self) -> bool:
-        """What was handed out is a group byte for byte."""
+        """The group that was handed out is whole, byte for byte."""
         return self.found >= 0
 
 

@@ -28,7 +28,7 @@ from powercut_rig.system.worker import private_folder, run_in_worker_within
 _T = TypeVar("_T")
 
 FLUSH_S: Final = 0.005
-"""What a flush takes on the disk of known latency: as long as on many a drive for consumers."""
+"""The time of a flush on the disk of known latency: as on many a drive for consumers."""
 
 _FILLING: Final = bytes(1 << 20)
 _SPARE_BYTES: Final = 512 << 20
@@ -94,7 +94,7 @@ def disk_bytes(size_bytes: int) -> int:
 
 
 def why_missing(disk: DiskKind, size_bytes: int, machine_lacks: Sequence[str]) -> Missing | None:
-    """Why a disk for groups of that size cannot be made here; None where it can. Looks only.
+    """The reason why a disk for groups of that size cannot be made here, or None. Looks only.
 
     `machine_lacks` is what `missing_everywhere` says, which takes a process.
     """
@@ -117,7 +117,7 @@ def why_missing(disk: DiskKind, size_bytes: int, machine_lacks: Sequence[str]) -
 def on_disk(
     disk: DiskKind, workplace: Path, size_bytes: int, timeout_s: float, work: Callable[[Path], _T]
 ) -> _T:
-    """What `work` gives for an empty folder on that disk, which is made for it and removed.
+    """The result of `work` for an empty folder on that disk, which is made for it and removed.
 
     `workplace` is an empty folder on the own disk.  What it gives must pickle: it comes from a
     process of its own, but for the disk `here`.  RigError.

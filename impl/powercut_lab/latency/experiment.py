@@ -27,7 +27,7 @@ from powercut_lab.study import (
 from powercut_rig.system.requirements import missing_everywhere
 
 _START_S: Final = 3.0
-"""What a unit takes before its first save: its process, its disk, the libraries it imports."""
+"""The time of a unit before its first save: its process, its disk, the libraries it imports."""
 
 _TORCH_START_S: Final = 10.0
 TORCH_PREFIX: Final = "torch/"

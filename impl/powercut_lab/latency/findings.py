@@ -1,4 +1,4 @@
-"""What came out, in sentences that are computed from the rows; the paper's conclusions, judged.
+"""The findings, in sentences that are computed from the rows; the paper's conclusions, judged.
 
 Each verdict follows a rule that is written here: on which disks an interval lies where the paper's
 conclusion would have it.

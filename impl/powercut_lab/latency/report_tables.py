@@ -94,7 +94,7 @@ def all_tables(summary: Summary) -> Iterator[ReportTable]:
 
 
 def counts(summary: Summary, size: str) -> str:
-    """How many samples each way has with a size: "40", or "15 to 40" where disks differ."""
+    """The number of samples of each way with a size: "40", or "15 to 40" where disks differ."""
     found = {len(each.rows) for (_, its, _), each in summary.series.items() if its == size}
     return f"{min(found)}" if len(found) == 1 else f"{min(found)} to {max(found)}"
 
@@ -260,7 +260,7 @@ def _shares(quantile: Callable[[float], Interval], seconds: float) -> str:
 
 
 def flush_us(summary: Summary) -> float | None:
-    """What one flush took on the disk of known latency: the p50 of the least that asks for one."""
+    """The time of a flush on the disk of known latency: the p50 of the least that asks for one."""
     probe = summary.at(disks.DELAYED.name, PAPER, protocols.PROBE)
     return probe.sync_quantile(_MEDIAN).value if probe else None
 

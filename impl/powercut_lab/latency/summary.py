@@ -1,4 +1,4 @@
-"""What tables, figures and findings are made of: the rows, in groups, with their statistics."""
+"""The matter of tables, figures and findings: the rows, in groups, with their statistics."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ PROCESSES: Final = RawTable(
 
 
 def samples_of(disk: DiskKind, group: GroupSize, size: Size) -> int:
-    """How many samples each way gives on a disk in a run of that size.
+    """The number of samples that each way gives on a disk in a run of that size.
 
     The disk of known flush latency takes the paper's group alone: its server is one process, and
     with more bytes it would time that.

@@ -13,7 +13,7 @@ from powercut_rig.system.ptrace import WatchedCall
 
 PHASES, CALLS, DISK = "phases", "calls", "writes and flushes"
 LATER: Final = "later"
-"""What a request belongs to that came when the save had returned."""
+"""The owner of a request that came when the save had returned."""
 
 SYNC_CALLS: Final = frozenset(
     {"fsync", "fdatasync", "sync", "syncfs", "fsync_dir", "full_sync_dir", "F_FULLFSYNC"}
@@ -82,7 +82,7 @@ def phases(told: Told) -> Iterator[TimelineSpan]:
 
 
 def _phase_key(step: ToldStep, contents: dict[str, str]) -> tuple[str, str]:
-    """What two steps of one phase have in common; a new directory goes with the first write."""
+    """The name that two steps of one phase share; a new directory goes with the first write."""
     content = contents.get(step.path, "")
     kind = _PHASE_OF.get(step.name, step.name)
     if content in _RECORDS:

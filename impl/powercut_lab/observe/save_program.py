@@ -56,7 +56,7 @@ class ToldStep:
 
 @frozen
 class Told:
-    """What the program says of its second save; times are of the monotonic clock.
+    """The program's words on its second save; times are of the monotonic clock.
 
     `wall_begin_s` is the Unix time at `begin_ns`.  `quiet_ns` is when a sync after the save had
     made everything durable.
@@ -83,7 +83,7 @@ def the_papers_group(seed: int) -> dict[str, bytes]:
 
 
 def told_from(line: str) -> Told:
-    """What a line of the program says. ValueError for anything else."""
+    """The content of a line of the program. ValueError for anything else."""
     try:
         said: dict[str, Any] = json.loads(line)
         return Told(**{**said, "steps": tuple(ToldStep(**each) for each in said["steps"])})

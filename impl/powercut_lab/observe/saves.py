@@ -44,7 +44,7 @@ class ObservedSave:
 
     @property
     def end_us(self) -> float:
-        """When the last phase or call ended."""
+        """The end of the last phase or call."""
         return max((s.end for s in self.spans if s.lane != DISK), default=0.0)
 
     @property
@@ -54,7 +54,7 @@ class ObservedSave:
 
     @property
     def timeline(self) -> Timeline:
-        """What happened until the save returned."""
+        """The requests until the save returned."""
         lanes = (PHASES, CALLS, DISK) if self.sees_disk else (PHASES, CALLS)
         spans = tuple(span for span in self.spans if span.belongs_to != LATER)
         title = f"A save by {self.subject} on {self.fs}"
@@ -83,7 +83,7 @@ def observed_saves(data: Data) -> list[ObservedSave]:
 
 
 def in_words(spans: Sequence[TimelineSpan]) -> str:
-    """What a timeline shows, for those who cannot see it."""
+    """A timeline in words, for those who cannot see it."""
     phases = "; ".join(
         f"{s.name} {s.begin / 1000:.1f} to {s.end / 1000:.1f} ms"
         for s in spans

@@ -15,7 +15,7 @@ from powercut_lab.latency.summary import Series, Summary
 from powercut_lab.study import Cell, Data, ReportTable, Section
 
 MODES: Final = ("unsafe", "atomic_nodirsync", "atomic_dirsync", "atomic_fullsync")
-"""What asks for least comes first."""
+"""The mode that asks for least comes first."""
 
 SIZE: Final = "paper"
 MINUTE_S: Final = 60.0
@@ -121,7 +121,7 @@ def _images(mode: str, disk: str, data: Data) -> int:
 
 
 def _weaker(place: SavePlace, mode: str, verdicts: Verdicts, data: Data) -> str:
-    """What the next weaker mode loses there; a word for nothing weaker."""
+    """The losses of the next weaker mode there; a word for nothing weaker."""
     below = MODES[: MODES.index(mode)]
     if not below:
         return "none is weaker"

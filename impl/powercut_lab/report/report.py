@@ -50,7 +50,7 @@ def data_of(folder: ResultFolder, experiments: Sequence[Study]) -> Data:
 
 
 def sections_of(data: Data, experiments: Sequence[Study]) -> dict[str, Section]:
-    """What came out of each experiment that has rows."""
+    """The section of each experiment that has rows."""
     return {
         experiment.name: experiment.section(data)
         for experiment in experiments

@@ -38,7 +38,7 @@ POWER_AFTER_KERNEL: Final = (
     "hold what the kernel crash left, and the model does not know what of it a power cut takes; "
     "expected machine crashes of one class, or each power cut before the first crash of the kernel"
 )
-"""Why a history is refused, for people."""
+"""The reason for which a history is refused, for people."""
 
 
 @frozen

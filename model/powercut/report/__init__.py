@@ -1,4 +1,4 @@
-"""What people look at: timelines of programs and disks, drawn as SVG and written as CSV.
+"""Pictures for people: timelines of programs and disks, drawn as SVG and written as CSV.
 
 Values in, text out: the standard library alone, no file, no clock.
 """

@@ -11,8 +11,8 @@ from typing import Final, Literal, get_args
 from attrs import evolve, field, frozen
 
 Look = Literal["phase", "call", "sync", "write", "flush", "lost", "torn", "after"]
-"""What a span is: a `sync` is a call that waits for the disk; `lost`, `torn` and `after` are writes
-that a crash has undone, cut, or come before."""
+"""The kind of a span: a `sync` is a call that waits for the disk; `lost`, `torn` and `after` are
+writes that a crash has undone, cut, or come before."""
 
 LOOKS: Final[tuple[Look, ...]] = get_args(Look)
 REQUESTS: Final[frozenset[Look]] = frozenset({"write", "flush", "lost", "torn", "after"})

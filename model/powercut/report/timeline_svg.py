@@ -63,7 +63,7 @@ _WORDS: Final[dict[Look, str]] = {
 
 @frozen
 class _Page:
-    """Where things stand: the timeline's begin and end, the plot's height, the lanes' places."""
+    """The places of things: the timeline's begin and end, the plot's height, the lanes' places."""
 
     begin: float
     end: float

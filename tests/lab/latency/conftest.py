@@ -1,4 +1,4 @@
-"""What is marked `rig` is skipped with the reason where the machine lacks something."""
+"""A test marked `rig` is skipped with the reason where the machine lacks something."""
 
 from tests.rig.conftest import pytest_runtest_setup
 

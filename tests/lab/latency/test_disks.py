@@ -73,7 +73,7 @@ def test_a_job_that_takes_too_long_is_ended(
 
 
 def flushes_of(flush_s: float, node: int, monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """What a disk server has slept when it was told to sync a node; it must have answered."""
+    """The seconds that a disk server has slept when told to sync a node; it must have answered."""
     slept: list[float] = []
     monkeypatch.setattr("time.sleep", slept.append)
     answers, answer = os.pipe()

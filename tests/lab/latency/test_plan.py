@@ -1,4 +1,4 @@
-"""What is measured here and what is not, before anything is."""
+"""The plan: things that are measured here and things that are not, before anything is."""
 
 from __future__ import annotations
 

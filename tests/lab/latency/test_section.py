@@ -1,4 +1,4 @@
-"""What is made of the rows follows the rows."""
+"""The report follows the rows."""
 
 from __future__ import annotations
 

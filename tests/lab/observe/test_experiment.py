@@ -1,4 +1,4 @@
-"""What the experiment plans on which machine, and a save that it really watches."""
+"""The plan of the experiment by machine, and a save that it really watches."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the section says, from rows alone."""
+"""The words of the section, from rows alone."""
 
 from __future__ import annotations
 

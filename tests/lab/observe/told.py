@@ -1,4 +1,4 @@
-"""What a save of two parts might have told, and what was seen below it. Times in microseconds."""
+"""The words of a save of two parts, and the requests below it. Times in microseconds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a watcher is told of a traced program's calls."""
+"""The words to a watcher of a traced program's calls."""
 
 from __future__ import annotations
 
