@@ -29,6 +29,7 @@ from lastgood.crashtest.subjects import (
 from lastgood.format.chunks import Chunking
 from lastgood.format.names import MANIFEST, GroupName
 from lastgood.protocol.plan import FORMS, MODES
+from powercut_lab.passing_reader import PassingReader
 
 MODEL: Final = "model.safetensors"
 OPTIMIZER: Final = "optim.npz"
@@ -121,7 +122,7 @@ def fill_store(subject: GroupSubject, store: Path, seed: int, steps: tuple[int, 
     return [subject.save(store, seed, n, step, disk) for n, step in enumerate(steps, 1)]
 
 
-class FaultyDisk:
+class FaultyDisk(PassingReader):
     """A disk that damages files on their way to it, and leaves out syncs, which change no byte.
 
     `damage` gets all that was written to a file, and gives what the disk keeps.  A file reaches the
@@ -129,24 +130,9 @@ class FaultyDisk:
     """
 
     def __init__(self, disk: Disk, damage: Callable[[bytes], bytes] = lambda data: data) -> None:
-        self._disk, self._damage = disk, damage
+        super().__init__(disk)
+        self._damage = damage
         self._held: dict[str, bytearray] = {}
-
-    def kind(self, path: str) -> str:
-        """See `DiskReader.kind`."""
-        return self._disk.kind(path)
-
-    def names(self, path: str) -> list[str]:
-        """See `DiskReader.names`."""
-        return self._disk.names(path)
-
-    def read(self, path: str, limit_bytes: int) -> bytes:
-        """See `DiskReader.read`."""
-        return self._disk.read(path, limit_bytes)
-
-    def digest(self, path: str, limit_bytes: int) -> tuple[int, str]:
-        """See `DiskReader.digest`."""
-        return self._disk.digest(path, limit_bytes)
 
     def mkdir(self, path: str) -> None:
         """See `Disk.mkdir`."""

@@ -14,6 +14,7 @@ from typing import Any, Final, Literal, TypeVar
 
 from lastgood.backends.capabilities import fast_reads, full_sync, system_info, write_hints
 from lastgood.backends.interface import Disk, FileSystemTraits, OpenFile
+from powercut_lab.passing_reader import PassingReader
 
 Phase = Literal["write", "digest", "fsync", "rename", "dirsync", "other"]
 PHASES: Final[tuple[Phase, ...]] = ("write", "digest", "fsync", "rename", "dirsync", "other")
@@ -98,11 +99,12 @@ def microseconds(times: Times) -> tuple[int, ...]:
     return tuple(end - begun for begun, end in pairwise(ends))
 
 
-class MeteredDisk:
+class MeteredDisk(PassingReader):
     """A disk that tells a meter how long each call took; it offers all capabilities."""
 
     def __init__(self, disk: Disk, meter: Meter) -> None:
-        self._disk, self._meter = disk, meter
+        super().__init__(disk)
+        self._meter = meter
         self._hints, self._info = write_hints(disk), system_info(disk)
         self._reads = fast_reads(disk)
 
@@ -112,22 +114,6 @@ class MeteredDisk:
         if name != "full_sync_dir" or below is None:
             raise AttributeError(name)
         return lambda path: self._meter.spend("dirsync", lambda: below(path))
-
-    def kind(self, path: str) -> str:
-        """See `DiskReader.kind`."""
-        return self._disk.kind(path)
-
-    def names(self, path: str) -> list[str]:
-        """See `DiskReader.names`."""
-        return self._disk.names(path)
-
-    def read(self, path: str, limit_bytes: int) -> bytes:
-        """See `DiskReader.read`."""
-        return self._disk.read(path, limit_bytes)
-
-    def digest(self, path: str, limit_bytes: int) -> tuple[int, str]:
-        """See `DiskReader.digest`."""
-        return self._disk.digest(path, limit_bytes)
 
     def mkdir(self, path: str) -> None:
         """See `Disk.mkdir`."""
